@@ -1,0 +1,39 @@
+"""The values that flow through the core; every one is a plain pytree that can be printed, saved and tested."""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+Image = Float[Array, "n h w c"]
+"""Images in the network's standardised units, NHWC."""
+
+Scalar = Float[Array, ""]
+Labels = Int[Array, " n"]
+Logits = Float[Array, "n classes"]
+Key = PRNGKeyArray
+
+
+class NormStats(NamedTuple):
+    """Statistics of one batch-norm layer's *input* over (N, H, W), beside the layer's running ones.
+
+    `batch_var` is biased, E[(x - m)^2]; the unbiased one is `batch_var * count / (count - 1)`.
+    """
+
+    batch_mean: Float[Array, " channels"]
+    batch_var: Float[Array, " channels"]
+    running_mean: Float[Array, " channels"]
+    running_var: Float[Array, " channels"]
+    count: int | Int[Array, ""] | Float[Array, ""]
+
+
+class Forward(NamedTuple):
+    """All that a term may look at.
+
+    `norm_stats` is in network order and a tuple on purpose: `jax.jit` returns dicts key-sorted (bn0, bn1, bn10, bn2).
+    """
+
+    image: Image
+    logits: Logits
+    labels: Labels | None
+    norm_stats: tuple[NormStats, ...]
+    student_logits: Logits | None = None

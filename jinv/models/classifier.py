@@ -1,0 +1,80 @@
+"""Classifier: an architecture, its variables and its preprocessing, as one value with a pure forward."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jinv.core.types import Forward
+from jinv.errors import NumericalError, UsageError
+
+Clamp = Literal["straight-through"] | bool
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained network.
+
+    Images are float32 NHWC in the network's standardised units, `(pixel - mean) / std` with pixels in [0, 1].
+    `clamp` is what the robustness package does to pixels outside [0, 1] before the network sees them: True clips (zero
+    gradient outside), "straight-through" clips and lets the gradient pass, False leaves them.
+    """
+
+    architecture: str
+    module: nn.Module
+    variables: Mapping[str, Any] = field(repr=False)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    input_size: int
+    min_size: int
+    class_names: tuple[str, ...] = field(repr=False)
+    source: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    clamp: Clamp = False
+
+    def preprocess(self, pixels: np.ndarray | Array) -> Array:
+        """uint8 (N, H, W, 3) to float32 in network units; standardises only, never resizes."""
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
+            raise UsageError(f"preprocess takes uint8 (N, H, W, 3), not {pixels.dtype} {pixels.shape}")
+        return (jnp.asarray(pixels, jnp.float32) / 255 - self._channels(self.mean)) / self._channels(self.std)
+
+    def to_uint8(self, image: np.ndarray | Array) -> np.ndarray:
+        """Network units to uint8 pixels, clipped and rounded; inverts `preprocess` exactly."""
+        image = np.asarray(image, np.float32)
+        if np.isnan(image).any():
+            raise NumericalError(f"{np.isnan(image).sum()} of {image.size} image values are NaN")
+        pixels = image * np.asarray(self.std, np.float32) + np.asarray(self.mean, np.float32)
+        return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+
+    def forward(
+        self,
+        variables: Mapping[str, Any],
+        image: Array,
+        labels: Array | None = None,
+        student_logits: Array | None = None,
+    ) -> Forward:
+        """Logits and batch-norm statistics of (N, H, W, 3), any height and width of at least `min_size` pixels."""
+        if min(image.shape[1:3]) < self.min_size:
+            height, width = image.shape[1:3]
+            raise UsageError(f"image size {height}x{width}: {self.architecture} needs at least {self.min_size} pixels")
+        logits, norm_stats = self.module.apply(variables, self._clamped(image))
+        return Forward(image, logits, labels, norm_stats, student_logits)
+
+    def _clamped(self, image: Array) -> Array:
+        if self.clamp is False:
+            return image
+        low, high = (
+            (jnp.asarray(bound, image.dtype) - self._channels(self.mean, image.dtype))
+            / self._channels(self.std, image.dtype)
+            for bound in (0, 1)
+        )
+        # Gradient one on the bounds themselves, as torch's clamp; jnp.clip has one half there.
+        clipped = jnp.where(image < low, low, jnp.where(image > high, high, image))
+        return image + lax.stop_gradient(clipped - image) if self.clamp == "straight-through" else clipped
+
+    @staticmethod
+    def _channels(values: tuple[float, ...], dtype: Any = jnp.float32) -> Array:
+        return jnp.asarray(values, dtype).reshape(1, 1, 1, -1)

@@ -1,0 +1,218 @@
+"""The convolutions, poolings and moments that inversion spends its time in: pure functions, NHWC images, HWIO kernels.
+
+What runs on which platform is decided in one place, `_by_platform`, when a program is lowered: a CPU program uses sums
+of shifted products for depthwise convolutions (XLA:CPU's own are 10-100 times slower), every other one the library's.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+"""((top, bottom), (left, right)), in pixels; never "SAME", whose pads depend on the image's size."""
+
+NO_PADDING: Padding = ((0, 0), (0, 0))
+
+_NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+def symmetric(pad: int) -> Padding:
+    """torch's integer padding."""
+    return ((pad, pad), (pad, pad))
+
+
+def _by_platform(*args: Array, cpu: Callable[..., Array], default: Callable[..., Array]) -> Array:
+    """The one place where a formulation is chosen: at lowering, so that a check on a GPU machine's CPU is fast too."""
+    return lax.platform_dependent(*args, cpu=cpu, default=default)
+
+
+def conv(x: Array, kernel: Array, *, stride: int = 1, padding: Padding = NO_PADDING, groups: int = 1) -> Array:
+    """2-D convolution (cross-correlation, as torch's) of (N, H, W, C) with (kh, kw, C / groups, features)."""
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, dimension_numbers=_NHWC, feature_group_count=groups
+    )
+
+
+def depthwise_conv(x: Array, kernel: Array, *, stride: int = 1, padding: Padding = NO_PADDING) -> Array:
+    """One (kh, kw) filter per channel: (N, H, W, C) with (kh, kw, 1, C). Reverse-mode differentiable only."""
+    return _depthwise(stride, padding, x, kernel)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _depthwise(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:
+    return _by_platform(
+        x,
+        kernel,
+        cpu=partial(_shifted_sum, stride, padding),
+        default=partial(conv, stride=stride, padding=padding, groups=x.shape[-1]),
+    )
+
+
+def _depthwise_forward(stride: int, padding: Padding, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _depthwise(stride, padding, x, kernel), (x, kernel)
+
+
+def _depthwise_backward(
+    stride: int, padding: Padding, residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    x, kernel = residuals
+    library = partial(conv, stride=stride, padding=padding, groups=x.shape[-1])
+    image_gradient = _by_platform(
+        cotangent,
+        kernel,
+        cpu=partial(_shifted_sum_transposed, stride, padding, x.shape),
+        default=lambda g, k: jax.linear_transpose(lambda x: library(x, k), x)(g)[0],
+    )
+    # Unused where the network is frozen, and then removed by the compiler together with the saved x.
+    kernel_gradient = _by_platform(
+        cotangent,
+        x,
+        cpu=partial(_shifted_products, stride, padding, kernel.shape),
+        default=lambda g, x: jax.linear_transpose(lambda k: library(x, k), kernel)(g)[0],
+    )
+    return image_gradient, kernel_gradient
+
+
+_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+def _strided_windows(x: Array, size: tuple[int, int], stride: int) -> dict[tuple[int, int], Array]:
+    """For every tap of a window, the (padded) pixels that it sees, one per output position."""
+    n, height, width, channels = x.shape
+    rows, columns = ((length - k) // stride + 1 for length, k in zip((height, width), size, strict=True))
+    return {
+        (i, j): lax.slice(
+            x,
+            (0, i, j, 0),
+            (n, i + (rows - 1) * stride + 1, j + (columns - 1) * stride + 1, channels),
+            (1, stride, stride, 1),
+        )
+        for i in range(size[0])
+        for j in range(size[1])
+    }
+
+
+def _pad(x: Array, padding: Padding, value: float = 0.0) -> Array:
+    return jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=value)
+
+
+def _tap(kernel: Array, i: int, j: int) -> Array:
+    return kernel[i, j].reshape(1, 1, 1, -1)
+
+
+def _shifted_sum(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:
+    windows = _strided_windows(_pad(x, padding), kernel.shape[:2], stride)
+    return sum((window * _tap(kernel, i, j) for (i, j), window in windows.items()), start=jnp.zeros((), x.dtype))
+
+
+def _shifted_products(stride: int, padding: Padding, kernel_shape: tuple[int, ...], g: Array, x: Array) -> Array:
+    windows = _strided_windows(_pad(x, padding), kernel_shape[:2], stride)
+    return jnp.stack([(window * g).sum((0, 1, 2)) for window in windows.values()]).reshape(kernel_shape)
+
+
+def _shifted_sum_transposed(stride: int, padding: Padding, x_shape: tuple[int, ...], g: Array, kernel: Array) -> Array:
+    """The image's gradient, gathered: padded pixel `stride * q + r` sums `g[q - t] * kernel[r + stride * t]` over t.
+
+    Each residue r is one sum of unit-stride shifts; scattering tap by tap instead writes the image k * k times.
+    """
+    n, height, width, channels = x_shape
+    kh, kw = kernel.shape[:2]
+    rows = -(-(height + sum(padding[0])) // stride)
+    columns = -(-(width + sum(padding[1])) // stride)
+    reach_h, reach_w = (kh - 1) // stride, (kw - 1) // stride
+    g = _pad(g, ((reach_h, rows - g.shape[1]), (reach_w, columns - g.shape[2])))
+
+    def residue(r: int, s: int) -> Array:
+        total = jnp.zeros((n, rows, columns, channels), g.dtype)
+        for i in range(r, kh, stride):
+            for j in range(s, kw, stride):
+                top, left = reach_h - i // stride, reach_w - j // stride
+                total += g[:, top : top + rows, left : left + columns] * _tap(kernel, i, j)
+        return total
+
+    if stride == 1:
+        padded = residue(0, 0)
+    else:
+        lines = [jnp.stack([residue(r, s) for s in range(stride)], axis=3) for r in range(stride)]
+        padded = jnp.stack(lines, axis=2).reshape(n, rows * stride, columns * stride, channels)
+    (top, _), (left, _) = padding
+    return padded[:, top : top + height, left : left + width]
+
+
+def max_pool(x: Array, *, window: int, stride: int, padding: Padding = NO_PADDING) -> Array:
+    """Largest value of every window, padded with -inf; among equals the first takes the gradient, as in torch."""
+    windows = iter(_strided_windows(_pad(x, padding, -jnp.inf), (window, window), stride).values())
+    best = next(windows)
+    for candidate in windows:
+        # jnp.maximum would halve the gradient between equals; `candidate != candidate` keeps a NaN visible.
+        best = jnp.where((candidate > best) | (candidate != candidate), candidate, best)
+    return best
+
+
+def average_pool(x: Array, *, window: int) -> Array:
+    """Mean over disjoint windows; rows and columns that fill no window are left out, as in torch."""
+    n, height, width, channels = x.shape
+    rows, columns = height // window, width // window
+    cropped = x[:, : rows * window, : columns * window]
+    return cropped.reshape(n, rows, window, columns, window, channels).mean((2, 4))
+
+
+def adaptive_average_pool(x: Array, *, size: int) -> Array:
+    """(N, size, size, C) from any height and width: means over windows that overlap where size does not divide them."""
+    if x.shape[1:3] == (size, size):
+        return x
+    vertical, horizontal = (jnp.asarray(_window_means(length, size), x.dtype) for length in x.shape[1:3])
+    return jnp.einsum("ih,nhwc,jw->nijc", vertical, x, horizontal, precision=lax.Precision.HIGHEST)
+
+
+def _window_means(length: int, size: int) -> np.ndarray:
+    """Row i averages pixels floor(i * length / size) to ceil((i + 1) * length / size), torch's adaptive windows."""
+    means = np.zeros((size, length))
+    for i in range(size):
+        start, stop = i * length // size, -(-(i + 1) * length // size)
+        means[i, start:stop] = 1 / (stop - start)
+    return means
+
+
+def global_average_pool(x: Array) -> Array:
+    """(N, C) means over height and width, at least float32."""
+    return x.mean((1, 2), dtype=at_least_float32(x))
+
+
+def at_least_float32(x: Array) -> jnp.dtype:
+    """The dtype in which statistics of `x` are accumulated: float32, or float64 for float64."""
+    return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def relu6(x: Array) -> Array:
+    """min(max(x, 0), 6) with zero gradient at both corners, as in torch (`jax.nn.relu6` has one half there)."""
+    return jnp.where(x <= 0, 0, jnp.where(x >= 6, 6, x)).astype(x.dtype)
+
+
+@jax.custom_vjp
+def moments(x: Array) -> tuple[Array, Array]:
+    """Mean and biased variance E[(x - m)^2] of each channel over (N, H, W), at least float32."""
+    x = x.astype(at_least_float32(x))
+    mean = x.mean((0, 1, 2))
+    return mean, jnp.square(x - mean.reshape(1, 1, 1, -1)).mean((0, 1, 2))
+
+
+def _moments_forward(x: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    mean, variance = moments(x)
+    return (mean, variance), (x, mean)
+
+
+def _moments_backward(residuals: tuple[Array, Array], cotangents: tuple[Array, Array]) -> tuple[Array]:
+    # The variance's path through the mean is zero, E[x - m] = 0; automatic differentiation sums it over the image.
+    x, mean = residuals
+    mean_gradient, variance_gradient = (g.reshape(1, 1, 1, -1) / (x.size // x.shape[-1]) for g in cotangents)
+    gradient = mean_gradient + 2 * variance_gradient * (x.astype(mean.dtype) - mean.reshape(1, 1, 1, -1))
+    return (gradient.astype(x.dtype),)
+
+
+moments.defvjp(_moments_forward, _moments_backward)

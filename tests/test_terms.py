@@ -1,0 +1,165 @@
+"""One contract for every term, and an oracle in NumPy float64, written from the equations, for each."""
+
+import inspect
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jinv.core.objective import TERMS, Term, evaluate_terms, term_fields, term_hyperparameters
+from jinv.core.types import Forward, NormStats
+
+# Whether a term couples the images of a batch, so that one image's gradient depends on the others.
+COUPLES = {"cross_entropy": False, "total_variation": True, "image_norm": False, "feature_statistics": True}
+
+# Hyperparameters beyond the defaults that the contract runs over.
+VARIANTS = {
+    "total_variation": [
+        {"neighbors": neighbors, "form": form, "reduction": reduction}
+        for neighbors, form, reduction in itertools.product((4, 8), ("norm", "formula_4_1", "l1"), ("batch", "image"))
+        if not (neighbors == 8 and form == "formula_4_1")
+    ],
+    "feature_statistics": [
+        {"variance": variance, "first_layer_weight": weight, "normalization": normalization}
+        for variance, weight, normalization in itertools.product(("unbiased", "biased"), (1.0, 10.0), ("none", "running"))
+    ],
+}
+CASES = [(name, kwargs) for name in TERMS for kwargs in VARIANTS.get(name, [{}])]
+
+
+def network(image):
+    """A stand-in with logits and two norm layers, so that every field of Forward depends on the image."""
+    features = jnp.tanh(image.reshape(image.shape[0], -1)[:, :12])
+    stats = []
+    for scale in (1.0, 3.0):
+        x = image * scale
+        mean = x.mean(axis=(0, 1, 2))
+        var = ((x - mean[None, None, None, :]) ** 2).mean(axis=(0, 1, 2))
+        running = jnp.arange(1.0, 4.0) * scale
+        stats.append(NormStats(mean, var, running - 2 * scale, running, x.shape[0] * x.shape[1] * x.shape[2]))
+    labels = jnp.arange(image.shape[0]) % 12
+    return Forward(image, features, labels, tuple(stats), jnp.roll(features, 1, axis=1))
+
+
+def images(kind, n=3, height=6, width=5):
+    if kind == "random":
+        return jnp.asarray(np.random.default_rng(0).normal(size=(n, height, width, 3)), jnp.float32)
+    return jnp.full((n, height, width, 3), {"constant": 0.7, "zero": 0.0}[kind], jnp.float32)
+
+
+def value_of(name, kwargs, image):
+    return evaluate_terms([Term(name, TERMS[name], 1.0, kwargs)], network(image), 0)[0]
+
+
+def test_every_term_is_found_and_known_here():
+    assert set(TERMS) == set(COUPLES)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_term_signature_is_its_registration(name):
+    assert set(term_fields(TERMS[name])) <= set(Forward._fields)
+    for parameter in term_hyperparameters(TERMS[name]).values():
+        assert parameter.default is not inspect.Parameter.empty, "a config may leave every hyperparameter out"
+    assert len(inspect.getdoc(TERMS[name]).splitlines()) >= 3
+
+
+@pytest.mark.parametrize(("name", "kwargs"), CASES)
+@pytest.mark.parametrize("kind", ["random", "constant", "zero"])
+def test_value_and_gradient_are_finite_float32_scalars(name, kwargs, kind):
+    value, gradient = jax.value_and_grad(lambda x: value_of(name, kwargs, x))(images(kind))
+    assert value.shape == () and value.dtype == jnp.float32
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(("name", "kwargs"), CASES)
+def test_jit_equals_eager(name, kwargs):
+    eager = value_of(name, kwargs, images("random"))
+    np.testing.assert_allclose(jax.jit(lambda x: value_of(name, kwargs, x))(images("random")), eager, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_coupling_of_the_batch_is_as_stated(name):
+    image = images("random")
+    other = image.at[1].multiply(2.0)
+    gradient = jax.grad(lambda x: value_of(name, {}, x))
+    moved = np.abs(gradient(image)[0] - gradient(other)[0]).max()
+    assert (moved > 1e-4) == COUPLES[name]
+
+
+def difference_images(x, neighbors):
+    vertical, horizontal = x[:, 1:] - x[:, :-1], x[:, :, 1:] - x[:, :, :-1]
+    if neighbors == 4:
+        return vertical, horizontal
+    return vertical, horizontal, x[:, 1:, 1:] - x[:, :-1, :-1], x[:, 1:, :-1] - x[:, :-1, 1:]
+
+
+@pytest.mark.parametrize("kwargs", VARIANTS["total_variation"])
+def test_total_variation_equals_the_equations(kwargs):
+    x = np.asarray(images("random"), np.float64)
+    groups = [x] if kwargs["reduction"] == "batch" else [x[i : i + 1] for i in range(len(x))]
+    expected = []
+    for group in groups:
+        if kwargs["form"] == "norm":
+            value = sum(np.sqrt((d**2).sum()) for d in difference_images(group, kwargs["neighbors"]))
+        elif kwargs["form"] == "l1":
+            value = sum(np.abs(d).mean() for d in difference_images(group, kwargs["neighbors"]))
+        else:
+            value = 0.0
+            for image in group:
+                for i, j in itertools.product(range(x.shape[1] - 1), range(x.shape[2] - 1)):
+                    value += np.sqrt(np.abs(image[i + 1, j] - image[i, j]) + np.abs(image[i, j + 1] - image[i, j])).sum()
+        expected.append(value)
+    np.testing.assert_allclose(TERMS["total_variation"](images("random"), **kwargs), np.mean(expected), rtol=1e-5)
+
+
+def test_batch_wide_norm_is_not_the_mean_of_per_image_norms():
+    x = images("random")
+    batch, image = (TERMS["total_variation"](x, reduction=r) for r in ("batch", "image"))
+    assert abs(float(batch / image) - np.sqrt(3)) < 0.1
+
+
+def test_image_norm_equals_the_equation():
+    x = np.asarray(images("random"), np.float64)
+    expected = np.mean([np.sqrt((image**2).sum()) for image in x])
+    np.testing.assert_allclose(TERMS["image_norm"](images("random")), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kwargs", VARIANTS["feature_statistics"])
+def test_feature_statistics_equals_the_equation(kwargs):
+    result = network(images("random"))
+    x = np.asarray(images("random"), np.float64)
+    expected = 0.0
+    for layer, scale in enumerate((1.0, 3.0)):
+        values = (x * scale).reshape(-1, 3)
+        running_var = np.arange(1.0, 4.0) * scale
+        running_mean = running_var - 2 * scale
+        mean = np.linalg.norm(values.mean(0) - running_mean)
+        var = np.linalg.norm(values.var(0, ddof=1 if kwargs["variance"] == "unbiased" else 0) - running_var)
+        if kwargs["normalization"] == "running":
+            mean, var = mean / np.sqrt(running_var.sum()) / 2, var / np.linalg.norm(running_var) / 2
+        expected += (kwargs["first_layer_weight"] if layer == 0 else 1.0) * (mean + var)
+    np.testing.assert_allclose(TERMS["feature_statistics"](result.norm_stats, **kwargs), expected, rtol=1e-5)
+
+
+def test_feature_statistics_needs_statistics():
+    with pytest.raises(ValueError, match="no batch-norm statistics"):
+        TERMS["feature_statistics"](())
+
+
+def test_cross_entropy_equals_the_equation():
+    logits = np.random.default_rng(1).normal(size=(4, 7)) * 5
+    labels = np.array([0, 6, 3, 3])
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    expected = -np.log(p[np.arange(4), labels]).mean()
+    actual = TERMS["cross_entropy"](jnp.asarray(logits, jnp.float32), jnp.asarray(labels))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_objective_is_the_weighted_sum_with_scheduled_weights():
+    terms = [Term("image_norm", TERMS["image_norm"], 2.0), Term("cross_entropy", TERMS["cross_entropy"], lambda step: 0.5 * step)]
+    total, values = evaluate_terms(terms, network(images("random")), 4)
+    norm, entropy = values["image_norm"][0], values["cross_entropy"][0]
+    np.testing.assert_allclose(total, 2 * norm + 2 * entropy, rtol=1e-6)
+    np.testing.assert_allclose(values["cross_entropy"][1], 2 * entropy, rtol=1e-6)

@@ -1,0 +1,116 @@
+"""Class names and labels: ids, names and synonyms become the class ids that a network's outputs are numbered by."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+from jinv.errors import UsageError, nearest
+
+Kind = Literal["imagenet", "cifar10"]
+COUNTS: dict[str, int] = {"imagenet": 1000, "cifar10": 10}
+
+
+def class_names(kind: Kind) -> tuple[str, ...]:
+    """Each class's usual name, in the order of the networks' outputs. Names may repeat: ImageNet has two cranes."""
+    return tuple(names[0] for _, names in _classes(kind))
+
+
+def resolve_labels(
+    labels: Sequence[int | str] | Literal["random"], class_names: Sequence[str], count: int, seed: int = 0
+) -> list[int]:
+    """`count` class ids from ids and names, cycled, or drawn with `seed`.
+
+    A name is any synonym or WordNet synset, in any case, and must be unique. `"random"` draws classes without
+    replacement until all are used, then again; the first n of a draw are the same whatever `count` is.
+
+    Raises:
+      UsageError: an unknown or ambiguous name, an id out of range, something that is neither, an empty list.
+    """
+    number = len(class_names)
+    if isinstance(labels, str):
+        if labels != "random":
+            raise UsageError(f'image.labels: {labels!r} must be a list of class ids or names, or "random"')
+        return _draw(number, count, seed)
+    if not labels:
+        raise UsageError('image.labels: an empty list; give class ids or names, or "random"')
+    index = _index(class_names)
+    ids = [_resolve(label, index, class_names) for label in labels]
+    return [ids[i % len(ids)] for i in range(count)]
+
+
+def short_names(names: Sequence[str] | None, labels: Sequence[int]) -> list[str]:
+    """The names of `labels`; "class 7" where the network's classes have no names."""
+    return [names[label] if names is not None else f"class {label}" for label in labels]
+
+
+def slug(name: str) -> str:
+    """`name` as a part of a file name: lower-case ASCII letters, digits and underscores, at most 40 characters."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:40].rstrip("_") or "class"
+
+
+def _resolve(label: object, index: dict[str, list[int]], class_names: Sequence[str]) -> int:
+    last = len(class_names) - 1
+    if isinstance(label, bool) or not isinstance(label, int | str):
+        raise UsageError(f"image.labels: {label!r} must be a class id from 0 to {last} or a class name")
+    if isinstance(label, int):
+        if not 0 <= label <= last:
+            raise UsageError(f"image.labels: class id {label} is out of range, 0 to {last}")
+        return label
+    found = index.get(_normal(label), [])
+    if len(found) == 1:
+        return found[0]
+    if found:
+        # The usual names alone would not tell two cranes apart; what else the classes are called does.
+        candidates = ", ".join(f"{i} ({_described(i, class_names)})" for i in found)
+        raise UsageError(f"image.labels: {label!r} is ambiguous: {candidates}; give the id")
+    if re.fullmatch(r"\s*[-+]?[\d.]+(e[-+]?\d+)?\s*", label, re.IGNORECASE):
+        hint = f"class ids are whole numbers from 0 to {last}, without quotes"
+        raise UsageError(f"image.labels: {label!r} is not a class name; {hint}")
+    raise UsageError(f"image.labels: no class is called {label!r}{nearest(_normal(label), index)}")
+
+
+def _draw(number: int, count: int, seed: int) -> list[int]:
+    # Ordered by digest, not by a generator: the same draw on every machine and with every version of NumPy.
+    ids: list[int] = []
+    while len(ids) < count:
+        turn = len(ids) // number
+        ids += sorted(range(number), key=lambda i: hashlib.sha256(f"{seed}/{turn}/{i}".encode()).digest())
+    return ids[:count]
+
+
+def _index(class_names: Sequence[str]) -> dict[str, list[int]]:
+    """Normalised name -> ids, synonyms included where the names are packaged ones."""
+    index: dict[str, list[int]] = {}
+    for i, names in enumerate(_synonyms(tuple(class_names))):
+        for name in {_normal(n) for n in names}:
+            index.setdefault(name, []).append(i)
+    return index
+
+
+def _synonyms(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    for kind in COUNTS:
+        if names == tuple(known[0] for _, known in _classes(kind)):
+            return [known if synset == "-" else (*known, synset) for synset, known in _classes(kind)]
+    return [(name,) for name in names]
+
+
+def _described(i: int, class_names: Sequence[str]) -> str:
+    return ", ".join(_synonyms(tuple(class_names))[i])
+
+
+def _normal(name: str) -> str:
+    return " ".join(re.split(r"[\s_]+", name.strip().lower()))
+
+
+@cache
+def _classes(kind: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(synset, names) of every class, from the packaged text."""
+    if kind not in COUNTS:
+        raise UsageError(f"class names {kind!r}: not known{nearest(kind, COUNTS)} (known: {', '.join(COUNTS)})")
+    text = (resources.files("jinv.data") / f"{kind}_classes.txt").read_text(encoding="utf-8")
+    lines = [line.partition(" ") for line in text.splitlines() if not line.startswith("#")]
+    assert len(lines) == COUNTS[kind], f"{kind}_classes.txt has {len(lines)} classes"
+    return tuple((synset, tuple(names.split(", "))) for synset, _, names in lines)

@@ -84,28 +84,44 @@ class EfficientNetLite(nn.Module):
     depth_coefficient: float
     nominal_size: int
 
+    @property
+    def groups(self) -> tuple[BlockGroup, ...]:
+        """The stages after scaling; the first and the last are never repeated more often."""
+        first, *middle, last = BLOCK_GROUPS
+        deeper = [group._replace(repeats=math.ceil(group.repeats * self.depth_coefficient)) for group in middle]
+        return tuple(
+            group._replace(features=scale_features(group.features, self.width_coefficient))
+            for group in (first, *deeper, last)
+        )
+
+    @property
+    def num_blocks(self) -> int:
+        """Length of the chain of blocks."""
+        return sum(group.repeats for group in self.groups)
+
+    @property
+    def head_inputs(self) -> int:
+        """Channels that the last block hands to the head."""
+        return self.groups[-1].features
+
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Stats]:
         size = self.nominal_size
         x = Conv(32, 3, 2, same_padding(size, 3, 2), name="conv_stem")(image)
         x, stem = BatchNorm(EPSILON, name="bn0")(x)
         x, stats, size = ops.relu6(x), (stem,), math.ceil(size / 2)
-        index = 0
-        for group in BLOCK_GROUPS:
-            first_or_last = group in (BLOCK_GROUPS[0], BLOCK_GROUPS[-1])
-            repeats = group.repeats if first_or_last else math.ceil(group.repeats * self.depth_coefficient)
-            for repeat in range(repeats):
-                stride = group.stride if repeat == 0 else 1
-                x, block_stats = InvertedResidual(
-                    features=scale_features(group.features, self.width_coefficient),
-                    kernel_size=group.kernel_size,
-                    stride=stride,
-                    expansion=group.expansion,
-                    padding=same_padding(size, group.kernel_size, stride),
-                    name=f"blocks_{index}",
-                )(x)
-                stats += block_stats
-                size = math.ceil(size / stride)
-                index += 1
+        blocks = [(group, repeat) for group in self.groups for repeat in range(group.repeats)]
+        for index, (group, repeat) in enumerate(blocks):
+            stride = group.stride if repeat == 0 else 1
+            x, block_stats = InvertedResidual(
+                features=group.features,
+                kernel_size=group.kernel_size,
+                stride=stride,
+                expansion=group.expansion,
+                padding=same_padding(size, group.kernel_size, stride),
+                name=f"blocks_{index}",
+            )(x)
+            stats += block_stats
+            size = math.ceil(size / stride)
         x, head = BatchNorm(EPSILON, name="bn1")(Conv(1280, 1, name="conv_head")(x))
         return Dense(self.num_classes, name="fc")(ops.global_average_pool(ops.relu6(x))), (*stats, head)

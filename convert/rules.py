@@ -1,0 +1,154 @@
+"""From torch names to Flax paths, exactly once: every tensor of the file has one place, and every place one tensor.
+
+Needs only names and shapes, so that a mismatch is known before any weight is read.
+"""
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+
+from convert.family import Family, Shapes
+from jinv.errors import ModelMismatchError, nearest
+from jinv.models.registry import ARCHITECTURES, Architecture, get_architecture
+
+COUNTER = ".num_batches_tracked"
+LISTED = 10
+# torch's layout to Flax's, by the rank of a kernel: OIHW -> HWIO (depthwise and grouped alike), (out, in) -> (in, out).
+TRANSPOSES = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
+
+# Networks that share key names with ours and are something else: what they are, keys that only they have, what is near.
+FOREIGN = (
+    (
+        "a CIFAR ResNet of the robustness package (cifar_models.resnet: 3x3 stem, 'shortcut' and 'linear' layers)",
+        ("conv1.weight", "layer2.0.shortcut.0.weight", "layer4.0.conv1.weight", "linear.weight"),
+        "resnet20",
+    ),
+    (
+        "an EfficientNet with squeeze-and-excitation",
+        ("_conv_stem.weight", "_blocks.0._se_reduce.weight"),
+        "efficientnet_lite0",
+    ),
+    ("a timm EfficientNet", ("conv_stem.weight", "blocks.0.0.conv_dw.weight"), "efficientnet_lite0"),
+    ("a vision transformer", ("cls_token", "pos_embed"), "resnet50"),
+)
+
+
+class Target(NamedTuple):
+    """Where a torch tensor goes: `params/conv1/kernel`, and the axes of its transpose."""
+
+    path: str
+    transpose: tuple[int, ...]
+
+
+def family_of(architecture: Architecture) -> Family:
+    """The rule file with the name of the model file."""
+    return import_module(f"convert.{architecture.family}").FAMILY
+
+
+def expected_targets(architecture: Architecture, num_classes: int) -> dict[str, tuple[Target, tuple[int, ...]]]:
+    """Published torch name -> (target, torch shape) of every leaf of the Flax module; nothing is computed."""
+    module, size, family = architecture.make(num_classes), architecture.min_size, family_of(architecture)
+    variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+    expected = {}
+    for path, leaf in flatten_dict(variables, sep="/").items():
+        transpose = TRANSPOSES[len(leaf.shape)]
+        torch_shape = tuple(leaf.shape[transpose.index(axis)] for axis in range(len(transpose)))
+        expected[family.torch_name(path)] = (Target(path, transpose), torch_shape)
+    return expected
+
+
+def map_state_dict(
+    architecture: str, shapes: Shapes, *, ignore_extra: bool = False, num_classes: int | None = None
+) -> dict[str, Target]:
+    """Torch name -> target for every tensor that the network takes.
+
+    Missing, doubled and misshapen tensors are a `ModelMismatchError` that lists them all at once, the first ten by
+    name; so are extra ones unless `ignore_extra`. `num_batches_tracked` is optional and never part of the result.
+    """
+    known = get_architecture(architecture)
+    family = family_of(known)
+    expected = expected_targets(known, num_classes or known.num_classes)
+    targets: dict[str, Target] = {}
+    first_spelling: dict[str, str] = {}
+    problems, head_problems = [], 0
+    for name, shape in shapes.items():
+        published = family.published_name(name)
+        if published in first_spelling:
+            problems.append(f"{name!r} and {first_spelling[published]!r} are the same tensor")
+            continue
+        first_spelling[published] = name
+        if published not in expected:
+            counts_batches = f"{published.removesuffix(COUNTER)}.running_mean" in expected
+            if not ignore_extra and not (published.endswith(COUNTER) and counts_batches):
+                problems.append(f"extra {name!r}")
+            continue
+        target, torch_shape = expected[published]
+        if tuple(shape) != torch_shape:
+            problems.append(f"{name!r} has shape {tuple(shape)}, expected {torch_shape}")
+            head_problems += published.startswith(f"{family.head}.")
+        targets[name] = target
+    problems += [f"missing {name!r}" for name in expected if name not in first_spelling]
+    if problems:
+        hint = ""
+        if head_problems == len(problems):
+            classes = shapes.get(f"{family.head}.weight", (0,))[:1]
+            hint = f" (another number of classes: --num-classes {classes[0]})" if classes else ""
+        raise ModelMismatchError(f"not a {architecture}: {_first(problems)}{hint}")
+    return targets
+
+
+def detect_architecture(shapes: Shapes) -> str:
+    """The one registered architecture that keys and shapes fit; `ModelMismatchError` says what was found otherwise."""
+    for title, keys, near in FOREIGN:
+        if all(key in shapes for key in keys):
+            raise ModelMismatchError(f"this is {title}, which jinv does not have; nearest: {near}")
+    found = {name: family for name, family in _families().items() if family.matches(shapes)}
+    candidates = {}
+    for name, architecture in ARCHITECTURES.items():
+        if architecture.family in found:
+            family = found[architecture.family]
+            described = family.describe({family.published_name(key): shape for key, shape in shapes.items()})
+            module = architecture.make(architecture.num_classes)
+            candidates[name] = {key: value for key, value in described.items() if getattr(module, key) != value}
+    exact = [name for name, differences in candidates.items() if not differences]
+    if len(exact) == 1:
+        return exact[0]
+    if exact:
+        raise ModelMismatchError(f"ambiguous: fits {', '.join(exact)}; choose with --architecture")
+    if candidates:
+        near = min(candidates, key=lambda name: len(candidates[name]))
+        differences = ", ".join(f"{key} {value}" for key, value in candidates[near].items())
+        titles = " or ".join(family.title for family in found.values())
+        raise ModelMismatchError(f"unknown network: {titles} with {differences}; nearest: {near}")
+    raise ModelMismatchError(_unknown(shapes))
+
+
+def _unknown(shapes: Shapes) -> str:
+    if not shapes:
+        return "unknown network: no tensors"
+    missing = {
+        family.title: [key for key in family.markers if key not in shapes]
+        + [key for key in family.absent if key in shapes]
+        for family in _families().values()
+    }
+    near = min(missing, key=lambda title: len(missing[title]))
+    norms = "" if any(name.endswith(".running_mean") for name in shapes) else ", no BatchNorm statistics"
+    start = ", ".join(repr(name) for name in list(shapes)[:3])
+    lacking = missing[near][0]
+    verb = "but has" if lacking in shapes else "but lacks"
+    similar = nearest(lacking, list(shapes)[:1000]) if lacking not in shapes else ""
+    return f"unknown network: {len(shapes)} tensors ({start}, ...){norms}; nearest: {near}, {verb} {lacking!r}{similar}"
+
+
+def _families() -> dict[str, Family]:
+    return {architecture.family: family_of(architecture) for architecture in ARCHITECTURES.values()}
+
+
+def _first(problems: Iterable[str]) -> str:
+    problems = list(problems)
+    more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
+    return f"{len(problems)} problem{'s' * (len(problems) != 1)}: {'; '.join(problems[:LISTED])}{more}"

@@ -1,0 +1,40 @@
+"""From a path to a `Checkpoint`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+from convert.reader.legacy_container import read_legacy
+from convert.reader.safetensors_container import read_safetensors
+from convert.reader.sniff import container_of
+from convert.reader.source import Source
+from convert.reader.tree import check_tree, slack_warnings
+from convert.reader.types import Checkpoint, Storage
+from convert.reader.zip_container import read_zip
+
+
+def read_checkpoint(path: str | os.PathLike[str], *, check_crc: bool = True) -> Checkpoint:
+    """Reads what a checkpoint file holds; tensors stay on disk until their `numpy()`.
+
+    `check_crc=False` accepts zip files that were written without checksums. Raises `UnsafeInputError` (malformed,
+    corrupted or dangerous), `ModelMismatchError` (a dtype that no array here has), `StorageError` (missing, not a file).
+    """
+    source = Source(path)
+    container: Literal["zip", "legacy", "safetensors"] = container_of(source)
+    opaque: dict[str, None] = {}
+    warnings: list[str] = []
+    metadata: dict[str, str] = {}
+    storages: list[Storage] = []
+    tree: Any
+    if container == "zip":
+        tree, storages, warnings = read_zip(source, opaque, check_crc=check_crc)
+    elif container == "legacy":
+        tree, storages = read_legacy(source, opaque)
+    else:
+        tree, metadata = read_safetensors(source)
+    tensors = check_tree(source, tree)
+    warnings += slack_warnings(tensors, storages)
+    if opaque:
+        warnings.append(f"kept as inert names, never imported: {', '.join(opaque)}")
+    return Checkpoint(source.path, source.sha256(), container, tree, tuple(opaque), tuple(warnings), metadata)

@@ -1,0 +1,217 @@
+"""What the few known functions of a checkpoint mean, written anew: none of them is the function it is named after.
+
+Each takes the tuple of arguments that the file gives and returns a plain value or a description of a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from convert.reader.limits import MAX_KEY_CHARS
+from convert.reader.types import DTYPES, Opaque, Storage, TensorRef
+from jinv.errors import ModelMismatchError
+
+PLAIN_TENSORS = frozenset({"torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"})
+SCALAR_CODES = frozenset("f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1".split())
+
+
+class Malformed(Exception):
+    """Something that can't be; the machine adds file and place."""
+
+
+@dataclass(unsafe_hash=True)
+class Known(Opaque):
+    """A known name. As a value of the tree it is as inert as any other."""
+
+    call: Callable[[Any], Any] | None = None
+
+
+@dataclass(unsafe_hash=True)
+class StorageType(Opaque):
+    """A storage class; `dtype` is None for the untyped one."""
+
+    dtype: str | None = None
+
+
+@dataclass(unsafe_hash=True)
+class NumpyDtype(Opaque):
+    """A numpy dtype on its way to a scalar; BUILD brings its byte order."""
+
+    code: str = ""
+    order: str = field(default="<", compare=False)
+
+    def build(self, state: Any) -> None:
+        """Takes the order from numpy's state tuple `(version, order, ...)`."""
+        if not (isinstance(state, tuple) and len(state) >= 2 and state[1] in ("<", ">", "|")):
+            raise Malformed("a numpy dtype with another state than numpy's")
+        self.order = "<" if state[1] == "|" else state[1]
+
+
+@dataclass(eq=False)
+class StorageView:
+    """What a persistent id stands for: a window (start, length, in bytes) of a storage; `dtype` None: untyped."""
+
+    storage: Storage
+    dtype: str | None
+    window: tuple[int, int]
+
+
+def set_item(target: dict[Any, Any], key: Any, value: Any) -> None:
+    """Sets a key for the first time; raises for keys that are no plain values: hashing those could recurse."""
+    parts = key if isinstance(key, tuple) else (key,)
+    for part in parts:
+        if not (part is None or isinstance(part, (str, int, float, bytes, Opaque))):
+            raise Malformed(f"a dict key of type {type(part).__name__}")
+        if isinstance(part, (str, bytes)) and len(part) > MAX_KEY_CHARS:
+            raise Malformed(f"a dict key of {len(part)} characters, the limit is {MAX_KEY_CHARS}")
+    if key in target:
+        raise Malformed(f"dict key {key!r} set twice")
+    target[key] = value
+
+
+def dtype_name(dtype: Any) -> str:
+    """`float32` for the name `torch.float32`; raises `Malformed` for complex and quantised, else `ModelMismatchError`."""
+    name = dtype.name.removeprefix("torch.") if isinstance(dtype, Opaque) else ""
+    if name.startswith(("complex", "quint", "qint")):
+        raise Malformed(f"dtype {name}: complex and quantised tensors are not read")
+    if name not in DTYPES:
+        raise ModelMismatchError(f"dtype {name or 'unknown'} is none of {', '.join(DTYPES)}")
+    return name
+
+
+def arguments(args: Any, low: int, high: int) -> tuple[Any, ...]:
+    """The arguments as a tuple of `low` to `high` values."""
+    if not isinstance(args, tuple) or not low <= len(args) <= high:
+        raise Malformed(f"a call with {len(args) if isinstance(args, tuple) else 'no'} arguments, not {low} to {high}")
+    return args
+
+
+def _ints(values: Any, what: str) -> tuple[int, ...]:
+    # bool is an int to isinstance, and no size.
+    if not isinstance(values, (tuple, list)) or any(type(value) is not int for value in values):
+        raise Malformed(f"{what} is not a tuple of integers")
+    return tuple(values)
+
+
+def _tensor(view: Any, dtype: str | None, offset: Any, shape: Any, strides: Any) -> TensorRef:
+    if not isinstance(view, StorageView):
+        raise Malformed("a tensor on something that is no storage")
+    if dtype is None:
+        raise Malformed("a tensor without a dtype on an untyped storage")
+    if type(offset) is not int:
+        raise Malformed("a storage offset that is no integer")
+    shape, strides = _ints(shape, "a tensor's size"), _ints(strides, "a tensor's stride")
+    return TensorRef(shape, dtype, view.storage, offset, strides, view.window)
+
+
+def tensor_v1(args: Any) -> TensorRef:
+    """(storage, offset, size, stride)"""
+    view, offset, shape, strides = arguments(args, 4, 4)
+    return _tensor(view, getattr(view, "dtype", None), offset, shape, strides)
+
+
+def tensor_v2(args: Any) -> TensorRef:
+    """(storage, offset, size, stride, requires_grad, hooks, metadata=None)"""
+    args = arguments(args, 6, 7)
+    _no_lazy_bits(args[6:])
+    return tensor_v1(args[:4])
+
+
+def tensor_v3(args: Any) -> TensorRef:
+    """(storage, offset, size, stride, requires_grad, hooks, dtype, metadata=None), on an untyped storage"""
+    args = arguments(args, 7, 8)
+    _no_lazy_bits(args[7:])
+    return _tensor(args[0], dtype_name(args[6]), *args[1:4])
+
+
+def _no_lazy_bits(metadata: tuple[Any, ...]) -> None:
+    if metadata and metadata[0]:
+        raise Malformed("a tensor whose values are not its bytes (lazy conjugate or negative)")
+
+
+def parameter(args: Any) -> TensorRef:
+    """(tensor, requires_grad, hooks, state=None)"""
+    tensor = arguments(args, 3, 4)[0]
+    if not isinstance(tensor, TensorRef):
+        raise Malformed("a Parameter of something that is no tensor")
+    return tensor
+
+
+def tensor_from_type(args: Any) -> Any:
+    """(rebuild function, class, its arguments, state): a tensor for torch's own classes, opaque for subclasses."""
+    function, kind, inner, _ = arguments(args, 4, 4)
+    if not isinstance(function, Known) or function.call is None or not isinstance(kind, Opaque):
+        raise Malformed("a tensor of an unknown kind")
+    return function.call(inner) if kind.name in PLAIN_TENSORS else Opaque(kind.name)
+
+
+def unread_tensor(args: Any) -> Any:
+    """Kinds of tensors that are refused."""
+    raise Malformed("a quantised, sparse, nested, meta or wrapped tensor, which is not read")
+
+
+def ordered_dict(args: Any) -> dict[Any, Any]:
+    """() or, from Python 2, (list of pairs,)"""
+    args = arguments(args, 0, 1)
+    result: dict[Any, Any] = {}
+    pairs = args[0] if args else ()
+    if not isinstance(pairs, (list, tuple)):
+        raise Malformed("an OrderedDict of something that is no list")
+    for pair in pairs:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise Malformed("an OrderedDict of something other than pairs")
+        set_item(result, pair[0], pair[1])
+    return result
+
+
+def counter(args: Any) -> dict[Any, Any]:
+    """() or (dict,)"""
+    args = arguments(args, 0, 1)
+    if args and not isinstance(args[0], dict):
+        raise Malformed("a Counter of something that is no dict")
+    return dict(args[0]) if args else {}
+
+
+def default_dict(args: Any) -> dict[Any, Any]:
+    """() or (factory,); the factory is never needed."""
+    arguments(args, 0, 1)
+    return {}
+
+
+def size(args: Any) -> tuple[int, ...]:
+    """(sizes,)"""
+    return _ints(arguments(args, 1, 1)[0], "a torch.Size")
+
+
+def encode(args: Any) -> bytes:
+    """(text, "latin1"): how protocol 2 writes bytes"""
+    text, encoding = arguments(args, 2, 2)
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1") or any(c > "\xff" for c in text):
+        raise Malformed("bytes that are no latin-1 text")
+    return text.encode("latin-1")
+
+
+def no_bytes(args: Any) -> bytes:
+    """(): how protocol 2 writes empty bytes"""
+    arguments(args, 0, 0)
+    return b""
+
+
+def numpy_dtype(args: Any) -> Opaque:
+    """(code, align, copy)"""
+    code = arguments(args, 1, 3)[0]
+    return NumpyDtype("numpy.dtype", code) if code in SCALAR_CODES else Opaque("numpy.dtype")
+
+
+def numpy_scalar(args: Any) -> Any:
+    """(dtype, bytes): a Python number, as accuracies and epochs often are"""
+    dtype, data = arguments(args, 2, 2)
+    if not isinstance(dtype, NumpyDtype):
+        return Opaque("numpy.scalar")
+    if not isinstance(data, bytes) or len(data) != int(dtype.code[1:]):
+        raise Malformed(f"a numpy {dtype.code} scalar of another number of bytes")
+    return np.frombuffer(data, dtype.order + dtype.code)[0].item()

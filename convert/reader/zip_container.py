@@ -1,0 +1,88 @@
+"""torch's container since 1.6: a zip archive with `data.pkl` and one member per storage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convert.reader import limits
+from convert.reader.pickle_machine import PickleMachine
+from convert.reader.rebuild import Malformed
+from convert.reader.source import Cursor, Source
+from convert.reader.storages import StorageTable
+from convert.reader.types import Storage
+from convert.reader.zip_archive import Member, check_crcs, read_members
+
+_NOTES = frozenset({"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"})
+_VERSIONS = {"1", "2", "3"}
+
+
+def read_zip(
+    source: Source, opaque: dict[str, None], *, check_crc: bool
+) -> tuple[Any, list[Storage], list[str]]:
+    """Tree, storages and warnings of a zip file; raises `UnsafeInputError`."""
+    members = read_members(source)
+    root = _root(source, members)
+    warnings = _checksums(source, members, check_crc)
+    swapped = _notes(source, members, root, warnings)
+
+    def locate(key: str, size: int) -> Storage:
+        member = members.get(f"{root}/data/{key}")
+        if member is None:
+            raise Malformed(f"storage {key!r:.120} is missing: no member {root}/data/{key:.120}")
+        if member.size != size:
+            raise Malformed(f"storage {key!r:.120} needs {size} bytes, {member.name} has {member.size}")
+        return Storage(key, size, swapped, member.blob(source))
+
+    table = StorageTable(locate, views=False)
+    cursor = Cursor(source, members[f"{root}/data.pkl"].blob(source), "data.pkl")
+    tree = PickleMachine(cursor, opaque, table).load()
+    if cursor.remaining:
+        raise cursor.refuse(f"{cursor.remaining} bytes of trailing data behind the pickle")
+    expected = {f"{root}/data.pkl", *(f"{root}/{n}" for n in _NOTES), *(f"{root}/data/{k}" for k in table.storages)}
+    for name in members:
+        if name not in expected:
+            raise source.refuse(f"unexpected member {name!r:.120}")
+    return tree, list(table.storages.values()), warnings
+
+
+def _root(source: Source, members: dict[str, Member]) -> str:
+    """The one folder that all members lie in."""
+    pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+    code = [name for name in members if name.endswith("/constants.pkl") or "/code/" in name]
+    if code:
+        raise source.refuse(f"TorchScript is code ({code[0]:.120}): save the module's state_dict() and convert that")
+    if any(name.endswith(".npy") for name in members):
+        raise source.refuse("a .npz archive of numpy, not a PyTorch checkpoint")
+    if len(pickles) != 1:
+        raise source.refuse(f"a zip archive with {len(pickles)} data.pkl, not the one of a PyTorch checkpoint")
+    return pickles[0].partition("/")[0]
+
+
+def _checksums(source: Source, members: dict[str, Member], check_crc: bool) -> list[str]:
+    wrong = check_crcs(source, members)
+    if not wrong:
+        return []
+    unrecorded = not any(member.crc for member in members.values())
+    if not check_crc:
+        what = "written without checksums" if unrecorded else "; ".join(wrong[:3])
+        return [f"corruption can't be excluded: {what}"]
+    if unrecorded:
+        raise source.refuse("written without checksums, so that corruption can't be excluded: --no-crc reads it anyway")
+    raise source.refuse(f"corrupted: {wrong[0]}" + (f" (and {len(wrong) - 1} more members)" if wrong[1:] else ""))
+
+
+def _notes(source: Source, members: dict[str, Member], root: str, warnings: list[str]) -> bool:
+    """Checks the small members; returns whether storages are big-endian."""
+    values = {}
+    for note in _NOTES:
+        if (member := members.get(f"{root}/{note}")) is not None:
+            if member.size > limits.MAX_SMALL_MEMBER_BYTES:
+                raise source.refuse(f"{member.name}: {member.size} bytes, the limit is {limits.MAX_SMALL_MEMBER_BYTES}")
+            values[note] = member.blob(source).read(0, member.size).tobytes()
+    order = values.get("byteorder", b"little")
+    if order not in (b"little", b"big"):
+        raise source.refuse(f"{root}/byteorder is {order!r}, neither little nor big")
+    version = values.get("version", b"3").strip().decode("ascii", "replace")
+    if version not in _VERSIONS:
+        warnings.append(f"version {version!r} of torch's container, known are {', '.join(sorted(_VERSIONS))}")
+    return order == b"big"

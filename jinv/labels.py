@@ -41,16 +41,6 @@ def resolve_labels(
     return [ids[i % len(ids)] for i in range(count)]
 
 
-def short_names(names: Sequence[str] | None, labels: Sequence[int]) -> list[str]:
-    """The names of `labels`; "class 7" where the network's classes have no names."""
-    return [names[label] if names is not None else f"class {label}" for label in labels]
-
-
-def slug(name: str) -> str:
-    """`name` as a part of a file name: lower-case ASCII letters, digits and underscores, at most 40 characters."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:40].rstrip("_") or "class"
-
-
 def _resolve(label: object, index: dict[str, list[int]], class_names: Sequence[str]) -> int:
     last = len(class_names) - 1
     if isinstance(label, bool) or not isinstance(label, int | str):

@@ -3,7 +3,7 @@
 import pytest
 
 from jinv.errors import UsageError
-from jinv.labels import COUNTS, class_names, resolve_labels, short_names, slug
+from jinv.labels import COUNTS, class_names, resolve_labels
 
 IMAGENET = class_names("imagenet")
 CIFAR = class_names("cifar10")
@@ -70,10 +70,3 @@ def test_random_draws_every_class_once_and_is_a_prefix_of_longer_draws():
 
 def test_random_draws_are_the_same_on_every_machine():
     assert resolve_labels("random", IMAGENET, 5, seed=0) == [211, 50, 313, 74, 339]
-
-
-def test_names_and_file_names_of_labels():
-    assert short_names(CIFAR, [9, 0]) == ["truck", "airplane"]
-    assert short_names(None, [7]) == ["class 7"]
-    assert slug("Granny Smith's <b>/..") == "granny_smith_s_b"
-    assert slug("日本") == "class" and len(slug("x" * 300)) == 40

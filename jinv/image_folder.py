@@ -1,0 +1,113 @@
+"""A folder or a zip of real images, with one subfolder per class or none: listed once, read one by one."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from jinv.errors import StorageError, UnsafeInputError, UsageError
+from jinv.images import MAXIMUM_BYTES, decode_image, read_image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+MAXIMUM_FILES = 2_000_000
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """`names` are sorted relative paths with forward slashes; a name's first folder is its class.
+
+    Other files (Thumbs.db, .DS_Store, text) and hidden folders are passed over. Links to folders are not followed, and
+    nothing is ever extracted to disk.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    zipped: bool
+
+    def read(self, names: list[str] | tuple[str, ...] | None = None) -> Iterator[tuple[str, np.ndarray]]:
+        """(name, uint8 pixels) of `names`, by default of all.
+
+        Raises:
+          UnsafeInputError: a damaged picture or zip. StorageError: unreadable.
+        """
+        chosen = self.names if names is None else names
+        if not self.zipped:
+            yield from ((name, read_image(self.path / name)) for name in chosen)
+            return
+        with _open_zip(self.path) as archive:
+            for name in chosen:
+                yield name, decode_image(_read_entry(archive, name, self.path), f"{self.path}: {name}")
+
+
+def open_image_folder(path: str | Path) -> ImageFolder:
+    """List a folder or zip of images.
+
+    Raises:
+      StorageError: there is none. UnsafeInputError: not a sound zip. UsageError: no images in it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = (p.relative_to(path).as_posix() for p in _walk(path))
+        zipped = False
+    elif path.is_file():
+        with _open_zip(path) as archive:
+            found = iter([info.filename for info in archive.infolist() if not info.is_dir()])
+        zipped = True
+    else:
+        raise StorageError(f"{path}: no such folder or zip of images")
+    names = tuple(sorted({name for name in found if _wanted(name)}))
+    if not names:
+        raise UsageError(f"{path}: no images in it ({', '.join(SUFFIXES)})")
+    return ImageFolder(path, names, zipped)
+
+
+def class_of(name: str) -> str | None:
+    """The class folder of an image's name, None where it lies at the top."""
+    parts = PurePosixPath(name).parts
+    return parts[0] if len(parts) > 1 else None
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    try:
+        for entry in sorted(folder.iterdir()):
+            if entry.is_dir() and not entry.is_symlink():
+                if not entry.name.startswith("."):
+                    yield from _walk(entry)
+            elif entry.is_file():
+                yield entry
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be listed: {error.strerror}") from error
+
+
+def _wanted(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
+    return name.lower().endswith(SUFFIXES) and not hidden
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        archive = zipfile.ZipFile(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise UnsafeInputError(f"{path}: neither a folder nor a sound zip: {error}") from error
+    if len(archive.infolist()) > MAXIMUM_FILES:
+        archive.close()
+        raise UnsafeInputError(f"{path}: more than {MAXIMUM_FILES} files")
+    return archive
+
+
+def _read_entry(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    try:
+        with archive.open(name) as file:
+            # Bounded by what comes out, not by what the zip's directory promises.
+            data = file.read(MAXIMUM_BYTES + 1)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, KeyError, OSError) as error:
+        raise UnsafeInputError(f"{path}: {name}: cannot be read from the zip: {error}") from error
+    if len(data) > MAXIMUM_BYTES:
+        raise UnsafeInputError(f"{path}: {name}: more than {MAXIMUM_BYTES} bytes, the limit for a picture")
+    return data

@@ -6,7 +6,7 @@ not plainly one choice is an error that says between what to choose.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,14 +31,17 @@ NORMALIZERS = {
 class StateDict:
     """The chosen tensors under the network's own names.
 
-    `location` says where they were ("model / module.model."), `normalizer` is a wrapper's (mean, std) or None.
+    `location` says where they were ("model / module.model."), `normalizer` is a wrapper's (mean, std) or None,
+    `clamps` whether that wrapper clips its input to [0, 1], `origins` each tensor's keys from the root of the file.
     """
 
     tensors: dict[str, TensorRef]
     location: str
     normalizer: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     averaged: bool = False
+    clamps: bool = False
     notes: tuple[str, ...] = ()
+    origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def select_state_dict(checkpoint: Checkpoint, select: str | None = None) -> StateDict:
@@ -70,7 +73,7 @@ def same_tensor(a: TensorRef, b: TensorRef) -> bool:
     return (a.shape, a.dtype) == (b.shape, b.dtype) and a.numpy().tobytes() == b.numpy().tobytes()
 
 
-def _tables(checkpoint: Checkpoint) -> Iterator[tuple[str, dict[str, Any]]]:
+def _tables(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     """Every mapping that can be a state dict: under a known container key, else the tree itself, else any one key."""
     tree = checkpoint.tree
     if isinstance(tree, Opaque):
@@ -81,20 +84,20 @@ def _tables(checkpoint: Checkpoint) -> Iterator[tuple[str, dict[str, Any]]]:
         return
     known = [key for key in CONTAINERS + AVERAGED_CONTAINERS if _holds_tensors(_inner(tree.get(key))[1])]
     if not known and _holds_tensors(tree):
-        yield "", tree
+        yield (), tree
         return
     for key in known or [key for key in tree if isinstance(key, str) and _holds_tensors(_inner(tree[key])[1])]:
         inside, table = _inner(tree[key])
-        yield key + inside, table
+        yield (key, *inside), table
 
 
-def _inner(value: Any) -> tuple[str, Any]:
+def _inner(value: Any) -> tuple[tuple[str, ...], Any]:
     """{"model": {"state_dict": {...}}} happens: step once more into a container that is alone in holding tensors."""
     if isinstance(value, dict) and not _holds_tensors(value):
         inside = [key for key in CONTAINERS if _holds_tensors(value.get(key))]
         if len(inside) == 1:
-            return f".{inside[0]}", value[inside[0]]
-    return "", value
+            return (inside[0],), value[inside[0]]
+    return (), value
 
 
 def _holds_tensors(value: Any) -> bool:
@@ -109,13 +112,13 @@ def _strip(name: str) -> tuple[str, str]:
     return name[: len(name) - len(rest)], rest
 
 
-def _split(path: Any, container: str, table: dict[str, Any]) -> list[StateDict]:
+def _split(path: Any, container: tuple[str, ...], table: dict[str, Any]) -> list[StateDict]:
     """One mapping as candidates: its plain weights, and its averaged ones where it holds both."""
-    where = f" under {container!r}" if container else ""
+    where = f" under {'.'.join(container)!r}" if container else ""
     groups: dict[str, dict[str, tuple[str, TensorRef]]] = {"plain": {}, "attacker": {}, "averaged": {}}
     normalizers: dict[str, list[tuple[str, TensorRef]]] = {"mean": [], "std": []}
     notes: list[str] = []
-    weights_averaged = container.split(".")[0] in AVERAGED_CONTAINERS
+    weights_averaged = container[:1] != () and container[0] in AVERAGED_CONTAINERS
     for name, value in table.items():
         if not isinstance(name, str) or isinstance(value, Opaque):
             what = f"an unreadable object ({value.name})" if isinstance(value, Opaque) else "no text as its name"
@@ -139,26 +142,27 @@ def _split(path: Any, container: str, table: dict[str, Any]) -> list[StateDict]:
     else:
         groups["plain"] = groups["attacker"]
     normalizer = _harvest(path, normalizers, notes)
-    return [
-        _candidate(container, group, normalizer, weights_averaged or kind == "averaged", notes)
-        for kind, group in groups.items()
-        if group and kind != "attacker"
-    ]
-
-
-def _candidate(
-    container: str,
-    group: dict[str, tuple[str, TensorRef]],
-    normalizer: tuple[tuple[float, ...], tuple[float, ...]] | None,
-    averaged: bool,
-    notes: list[str],
-) -> StateDict:
-    prefixes = sorted({name[: len(name) - len(rest)] for rest, (name, _) in group.items()})
-    location = " / ".join(part for part in (container, ", ".join(p or "no prefix" for p in prefixes)) if part)
-    if averaged:
-        notes = [*notes, "the weights are an average over training (EMA or SWA)"]
-    tensors = {rest: value for rest, (_, value) in group.items()}
-    return StateDict(tensors, location, normalizer, averaged, tuple(notes))
+    clamps = any(name.endswith("new_mean") for name, _ in normalizers["mean"])
+    candidates = []
+    for kind, group in groups.items():
+        if not group or kind == "attacker":
+            continue
+        prefixes = sorted({name[: len(name) - len(rest)] for rest, (name, _) in group.items()})
+        averaged = weights_averaged or kind == "averaged"
+        candidates.append(
+            StateDict(
+                tensors={rest: value for rest, (_, value) in group.items()},
+                location=" / ".join(
+                    [*filter(None, [".".join(container)]), ", ".join(p or "no prefix" for p in prefixes)]
+                ),
+                normalizer=normalizer,
+                averaged=averaged,
+                clamps=clamps,
+                notes=(*notes, *(["the weights are an average over training (EMA or SWA)"] if averaged else [])),
+                origins={rest: (*container, name) for rest, (name, _) in group.items()},
+            )
+        )
+    return candidates
 
 
 def _drop_attacker(path: Any, plain: dict[str, Any], attacker: dict[str, Any], notes: list[str]) -> None:

@@ -130,6 +130,7 @@ def _cached(name: str) -> Path:
 
 def _load_converted(path: Path) -> "Classifier":
     import jax.numpy as jnp
+
     from jinv.models.classifier import Classifier
     from jinv.models.registry import ARCHITECTURES
 

@@ -1,0 +1,172 @@
+"""`jinv convert` and `jinv validate`: arguments and what is printed. Imports what it needs only when it runs."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convert.pipeline import ConversionReport
+
+CLAMPS = {"true": True, "false": False, "straight-through": "straight-through"}
+
+
+def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jinv convert`."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file, or a published name such as resnet50")
+    parser.add_argument("out", type=Path, metavar="OUT.safetensors")
+    parser.add_argument("--architecture", metavar="NAME", help="instead of recognising it by its tensors")
+    rgb: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
+    parser.add_argument("--mean", **rgb, help="of the preprocessing, in units where white is 1")
+    parser.add_argument("--std", **rgb, help="of the preprocessing, in units where white is 1")
+    parser.add_argument("--num-classes", type=int, metavar="N", help="of a network with another last layer")
+    parser.add_argument("--select", metavar="KEY", help="which weights, where the file holds several (ema, raw, a key)")
+    parser.add_argument(
+        "--clamp", choices=CLAMPS, default="false", help="clip pixels to [0, 1] as the robustness package"
+    )
+    parser.add_argument("--ignore-extra", action="store_true", help="leave out tensors that the network does not have")
+    parser.add_argument("--allow-float8", action="store_true", help="take 8-bit weights as they are")
+    parser.add_argument("--no-crc", action="store_true", help="read a zip file whose checksums are wrong or left out")
+
+
+def run_convert(args: argparse.Namespace) -> int:
+    """Carry out `jinv convert`; returns the exit code."""
+    from rich.console import Console
+
+    from convert.pipeline import convert_checkpoint
+
+    console = Console(highlight=False)
+    checkpoint, architecture = _find_checkpoint(args.checkpoint, console)
+    report = convert_checkpoint(
+        checkpoint,
+        args.out,
+        architecture=args.architecture or architecture,
+        mean=args.mean,
+        std=args.std,
+        num_classes=args.num_classes,
+        ignore_extra=args.ignore_extra,
+        check_crc=not args.no_crc,
+        select=args.select,
+        clamp=CLAMPS[args.clamp],
+        allow_float8=args.allow_float8,
+    )
+    print_conversion(report, checkpoint, console)
+    return 0
+
+
+def add_validate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `jinv validate`."""
+    parser.add_argument("converted", type=Path, metavar="OUT.safetensors")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file, or a published name such as resnet50")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every layer's errors as JSON")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with a plot of every layer's errors")
+    parser.add_argument("--images", type=Path, metavar="FOLDER_OR_ZIP", help="real images on which both must agree")
+    parser.add_argument("--select", metavar="KEY", help="which weights, where the checkpoint holds several")
+    parser.add_argument("--no-crc", action="store_true", help="read a zip file whose checksums are wrong or left out")
+
+
+def run_validate(args: argparse.Namespace) -> int:
+    """Carry out `jinv validate`; returns 0 where digests and numbers are right, else 4."""
+    from rich.console import Console
+
+    from convert.parity_report import print_report, write_html, write_json
+    from jinv.errors import UsageError
+
+    try:
+        from convert.validate import validate
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise UsageError('validation compares with PyTorch; run `pip install "jinv[torch]"`') from None
+    console = Console(highlight=False)
+    checkpoint, _ = _find_checkpoint(args.checkpoint, console)
+    with _stages(console) as told:
+        report = validate(
+            args.converted,
+            checkpoint,
+            images=args.images,
+            select=args.select,
+            check_crc=not args.no_crc,
+            progress=told,
+        )
+    print_report(report, console)
+    if args.json:
+        write_json(report, args.json)
+    if args.html:
+        write_html(report, args.html)
+    return 0 if report.passed else 4
+
+
+def print_conversion(report: "ConversionReport", checkpoint: Path, console: Any) -> None:
+    """What was found, what was decided and what is doubtful, in a few lines."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column()
+    clamp = {True: ", pixels clipped to [0, 1]", False: "", "straight-through": ", clipped straight-through"}[
+        report.clamp
+    ]
+    mean, std = ("  ".join(f"{value:.4g}" for value in values) for values in (report.mean, report.std))
+    rows = {
+        "network": f"{report.architecture}, {report.num_classes} classes",
+        "weights": f"{report.tensors} tensors, {report.parameters:,} parameters",
+        "found under": f"{report.location} ({report.container} container)",
+        "preprocessing": f"{report.preprocessing}: mean {mean}, std {std}{clamp}",
+        "source": f"sha256 {report.source_sha256}",
+    }
+    console.print(f"[bold]{escape(checkpoint.name)}[/bold] -> [bold]{escape(str(report.output))}[/bold]")
+    for name, value in rows.items():
+        table.add_row(name, escape(value))
+    for note in report.notes:
+        table.add_row("note", escape(note))
+    for warning in report.warnings:
+        table.add_row("[yellow]warning[/yellow]", escape(warning))
+    console.print(table)
+
+
+def _find_checkpoint(name: str, console: Any) -> tuple[Path, str | None]:
+    """(file, architecture if the name says so): a path, an embedded name, or a published file, fetched if need be."""
+    from convert.download import download
+    from convert.published import find_published, published_names
+    from jinv.errors import StorageError
+    from jinv.models.registry import EMBEDDED
+    from jinv.weights import embedded_checkpoint
+
+    path = Path(name)
+    if path.exists() or path.is_symlink():
+        return path, None
+    if name in EMBEDDED:
+        return embedded_checkpoint(name), name
+    if name not in published_names() and (path.suffix or path.parent != Path(".")):
+        raise StorageError(f"{name}: no such file")
+    published = find_published(name)
+    with _bytes(console, published.file_name) as progress:
+        path = download(published, progress=progress)
+    if not published.sha256:
+        console.print("no digest of this file was ever published; its sha256 is recorded, not proven", style="yellow")
+    return path, None
+
+
+@contextmanager
+def _bytes(console: Any, name: str) -> Iterator[Any]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _stages(console: Any) -> Iterator[Any]:
+    with console.status("reading") as status:
+        yield status.update

@@ -1,0 +1,189 @@
+"""From a checkpoint file to a converted one: read, choose, recognise, check, rename, save; nothing is executed."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from convert.reader import Checkpoint, read_checkpoint
+from convert.rules import COUNTER, detect_architecture, map_state_dict
+from convert.state_dict import StateDict, select_state_dict
+from convert.tensor_checks import read_weights
+from jinv.converted import save_converted
+from jinv.errors import ModelMismatchError, StorageError, UsageError
+from jinv.labels import class_names
+from jinv.models.registry import Architecture, get_architecture
+
+Clamp = Literal["straight-through"] | bool
+RGB = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What was converted: `location` says which tensors of the file, `preprocessing` where mean and std come from."""
+
+    architecture: str
+    num_classes: int
+    location: str
+    container: str
+    mean: RGB
+    std: RGB
+    preprocessing: str
+    clamp: Clamp
+    tensors: int
+    parameters: int
+    source_sha256: str
+    output: Path
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def convert_checkpoint(
+    checkpoint_path: str | Path,
+    out_path: str | Path,
+    *,
+    architecture: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    num_classes: int | None = None,
+    ignore_extra: bool = False,
+    check_crc: bool = True,
+    select: str | None = None,
+    clamp: Clamp = False,
+    allow_float8: bool = False,
+) -> ConversionReport:
+    """Convert a checkpoint; `out_path` appears whole or not at all, and may be the checkpoint itself.
+
+    `mean` and `std` are in units where white is 1; `select` answers which of several sets of weights;
+    `clamp` is the robustness package's clipping of pixels to [0, 1], which checkpoints do not record.
+
+    Raises:
+      UsageError: arguments that contradict each other.
+      UnsafeInputError: an unsafe or malformed file.
+      ModelMismatchError: the tensors are not those of one known network.
+      StorageError: a missing file, an output that cannot be written.
+    """
+    given = _given_normalizer(mean, std)
+    known = get_architecture(architecture) if architecture else None
+    if num_classes is not None and num_classes < 1:
+        raise UsageError(f"--num-classes {num_classes}: at least 1")
+    out_path = _writable(Path(out_path))
+    checkpoint = read_checkpoint(checkpoint_path, check_crc=check_crc)
+    state = select_state_dict(checkpoint, select)
+    try:
+        shapes = {name: ref.shape for name, ref in state.tensors.items()}
+        known = known or get_architecture(detect_architecture(shapes))
+        targets = map_state_dict(known.name, shapes, ignore_extra=ignore_extra, num_classes=num_classes)
+        chosen = {name: state.tensors[name] for name in targets}
+        weights, findings = read_weights(chosen, allow_float8=allow_float8)
+    except ModelMismatchError as error:
+        raise ModelMismatchError(f"{checkpoint_path}: {error}") from None
+    variables = {
+        target.path: np.ascontiguousarray(weights.pop(name).transpose(target.transpose))
+        for name, target in targets.items()
+    }
+    (mean, std), preprocessing = _normalizer(checkpoint, state, known, given)
+    notes = [*state.notes, *findings.notes]
+    ignored = [name for name in shapes if name not in targets and not name.endswith(COUNTER)]
+    warnings = [*checkpoint.warnings, *findings.warnings, *_doubts(state, clamp)]
+    if ignored:
+        warnings.append(f"ignored {len(ignored)} tensors that the network does not have, such as {ignored[0]!r}")
+    classes = num_classes or known.num_classes
+    save_converted(
+        out_path,
+        architecture=known.name,
+        variables=variables,
+        mean=mean,
+        std=std,
+        input_size=known.input_size,
+        class_names=class_names(known.class_names) if known.class_names and classes == known.num_classes else None,
+        num_classes=classes,
+        clamp=clamp,
+        source=_source(checkpoint, state),
+        notes=[*notes, *(f"warning: {warning}" for warning in warnings)],
+    )
+    return ConversionReport(
+        architecture=known.name,
+        num_classes=classes,
+        location=state.location,
+        container=checkpoint.container,
+        mean=mean,
+        std=std,
+        preprocessing=preprocessing,
+        clamp=clamp,
+        tensors=len(variables),
+        parameters=sum(array.size for name, array in variables.items() if name.startswith("params/")),
+        source_sha256=checkpoint.sha256,
+        output=out_path,
+        notes=tuple(notes),
+        warnings=tuple(warnings),
+    )
+
+
+def _given_normalizer(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[RGB, RGB] | None:
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise UsageError("--mean and --std belong together")
+    for option, values, lowest in (("--mean", mean, 0.0), ("--std", std, math.ulp(0.0))):
+        if len(values) != 3 or not all(math.isfinite(value) and lowest <= value <= 1 for value in values):
+            shown = " ".join(f"{value:g}" for value in values)
+            raise UsageError(f"{option} {shown}: three numbers between 0 and 1, in units where white is 1")
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def _normalizer(
+    checkpoint: Checkpoint, state: StateDict, architecture: Architecture, given: tuple[RGB, RGB] | None
+) -> tuple[tuple[RGB, RGB], str]:
+    """(mean, std) and where they come from; what the file itself says is used once and never overruled."""
+    if state.normalizer and given and not np.allclose(state.normalizer, given, rtol=1e-6):
+        raise ModelMismatchError(
+            f"{checkpoint.path}: --mean and --std differ from the normalizer inside the file, "
+            f"{_numbers(state.normalizer[0])} and {_numbers(state.normalizer[1])}; leave them out"
+        )
+    if state.normalizer:
+        return state.normalizer, "the file's own normalizer"
+    if given:
+        return given, "--mean and --std"
+    return (architecture.mean, architecture.std), f"{architecture.name}'s usual"
+
+
+def _doubts(state: StateDict, clamp: Clamp) -> list[str]:
+    doubts = []
+    if state.normalizer and (min(state.normalizer[0]) < 0 or max(map(max, state.normalizer)) > 1):
+        doubts.append("the file's normalizer is not in units where white is 1")
+    if state.clamps and clamp is False:
+        doubts.append(
+            "the robustness package clips pixels to [0, 1] before this network; converted without (see --clamp)"
+        )
+    return doubts
+
+
+def _source(checkpoint: Checkpoint, state: StateDict) -> Mapping[str, object]:
+    return {
+        "file": os.path.basename(checkpoint.path),
+        "sha256": checkpoint.sha256,
+        "container": checkpoint.container,
+        "location": state.location,
+        "inert": list(checkpoint.opaque[:50]),
+    }
+
+
+def _writable(path: Path) -> Path:
+    """Checked before anything is read: converting for a minute and then finding no place helps nobody."""
+    folder = path.parent
+    if path.is_dir():
+        raise StorageError(f"{path}: is a directory; name the file to write")
+    if not folder.is_dir():
+        raise StorageError(f"{path}: the directory {folder} does not exist")
+    if not os.access(folder, os.W_OK):
+        raise StorageError(f"{path}: the directory {folder} is not writable")
+    return path
+
+
+def _numbers(values: RGB) -> str:
+    return " ".join(f"{value:g}" for value in values)

@@ -50,11 +50,11 @@ def open_image_folder(path: str | Path) -> ImageFolder:
     """
     path = Path(path)
     if path.is_dir():
-        found = (p.relative_to(path).as_posix() for p in _walk(path))
+        found = [p.relative_to(path).as_posix() for p in _walk(path)]
         zipped = False
     elif path.is_file():
         with _open_zip(path) as archive:
-            found = iter([info.filename for info in archive.infolist() if not info.is_dir()])
+            found = [info.filename for info in archive.infolist() if not info.is_dir()]
         zipped = True
     else:
         raise StorageError(f"{path}: no such folder or zip of images")

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from jinv.errors import StorageError, UnsafeInputError, UsageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-"""What a file may contain, whatever it is called: the decoders of TIFF, EPS and the like were not made for strangers."""
+"""What a file may contain, whatever it is called; decoders of TIFF, EPS and the like were not made for strangers."""
 
 MAXIMUM_PIXELS = 64_000_000
 MAXIMUM_BYTES = 256_000_000

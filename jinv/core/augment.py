@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jinv.core.types import Image, Key
+from jinv.core.types import Image, Key, Keys
 
 SingleImage = Float[Array, "h w c"]
 
@@ -53,9 +53,7 @@ AUGMENTATIONS: dict[str, Callable[..., Array]] = _augmentations()
 """Every augmentation by name."""
 
 
-def augment_batch(
-    augmentations: Sequence[Augmentation], batch_key: Key, image_keys: Key, image: Image
-) -> Image:
+def augment_batch(augmentations: Sequence[Augmentation], batch_key: Key, image_keys: Keys, image: Image) -> Image:
     """Apply the augmentations in order to a batch.
 
     Args:

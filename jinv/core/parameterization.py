@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from jinv.core.types import Image
 
@@ -45,14 +46,14 @@ def resized_pixels(size: Size, stage_size: Size) -> Parameterization:
     )
 
 
-def resize(image: Image, size: Size) -> Image:
+def resize(image: Image, size: Size) -> Float[Array, "n _ _ c"]:
     """Bicubic resize to (height, width); antialiased where it shrinks."""
     if image.shape[1:3] == size:
         return image
     return jax.image.resize(image, (image.shape[0], *size, image.shape[3]), "bicubic")
 
 
-def average_pool_to(image: Image, size: Size) -> Image:
+def average_pool_to(image: Image, size: Size) -> Float[Array, "n _ _ c"]:
     """Area average down to (height, width).
 
     Where the sizes divide it is plain average pooling; elsewhere each output pixel averages the area it covers, with

@@ -19,7 +19,7 @@ from jinv.core.augment import Augmentation, augment_batch
 from jinv.core.losses import cross_entropy_per_image
 from jinv.core.objective import Term, evaluate_terms
 from jinv.core.parameterization import Parameterization, Size, pooled_pixels
-from jinv.core.types import Forward, Image, Key, Labels
+from jinv.core.types import Forward, Image, Key, Keys, Labels
 
 ForwardFunction = Callable[[Any, Image, Labels], Forward]
 Bounds = tuple[Float[Array, " c"], Float[Array, " c"]]
@@ -99,7 +99,7 @@ def make_step(
       first_step: how many steps earlier stages took, so that no stage repeats another's draws.
     """
 
-    def loss(params: Any, variables: Any, labels: Labels, batch_key: Key, image_keys: Key, step: Array) -> Any:
+    def loss(params: Any, variables: Any, labels: Labels, batch_key: Key, image_keys: Keys, step: Array) -> Any:
         view = augment_batch(augmentations, batch_key, image_keys, parameterization.view(params))
         result = forward(variables, view, labels)
         total, values = evaluate_terms(terms, result, step)
@@ -133,7 +133,7 @@ def make_step(
     return step
 
 
-def step_keys(keys: tuple[Key, Array], step: Array | int) -> tuple[Key, Key]:
+def step_keys(keys: tuple[Key, Array], step: Array | int) -> tuple[Key, Keys]:
     """(the key shared by the batch, one key per image) of a step counted over all stages."""
     run_key, image_ids = keys
     # 0 is the initial noise, so steps start at 1.

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+import jaxtyping
+from jaxtyping import Array, Float, Int
 
 Image = Float[Array, "n h w c"]
 """Images in the network's standardised units, NHWC."""
@@ -10,7 +11,8 @@ Image = Float[Array, "n h w c"]
 Scalar = Float[Array, ""]
 Labels = Int[Array, " n"]
 Logits = Float[Array, "n classes"]
-Key = PRNGKeyArray
+Key = jaxtyping.Key[Array, ""]
+Keys = jaxtyping.Key[Array, " n"]
 
 
 class NormStats(NamedTuple):

@@ -1,0 +1,43 @@
+# make demo   a virtual environment, jinv in it, and the main job: images out of a real ImageNet classifier
+# make test   a virtual environment, every check and test
+# PYTHON chooses the interpreter (3.11 or newer), VENV where the environment goes.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The CPU build of PyTorch, for the tests that compare with it; installed first, so that nothing resolves to another.
+TORCH ?= torch==2.13.0
+TORCH_ARGUMENTS ?=
+
+.PHONY: demo test test-full lint bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/jinv synthesize configs/demo.toml --out runs/demo --replace
+
+test: $(VENV)/.test lint
+	$(BIN)/python -m pytest -m "not full"
+
+test-full: $(VENV)/.test lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jinv needs Python 3.11 or newer; try make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[embedded]'
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet $(TORCH_ARGUMENTS) '$(TORCH)'
+	$(BIN)/python -m pip install --quiet -e '.[embedded,dev]'
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info

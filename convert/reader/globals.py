@@ -1,6 +1,6 @@
 """Which names of a pickle mean something here. Names are compared, never looked up, imported or called.
 
-A name is one of three: known (a function of `rebuild` stands for it), dangerous (it runs processes or code, or reaches
+A name is one of three: known (a function of `rebuild` stands for it), dangerous (it runs processes or code, or leads to
 something that does: the whole file is refused), or anything else (kept as an inert `Opaque`).
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from convert.reader import rebuild
 from convert.reader.rebuild import Known, StorageType
-from convert.reader.types import Opaque
+from convert.reader.types import DTYPES, Opaque
 
 # Storage class -> dtype. Complex and quantised ones are named so that the refusal can say what they are.
 _STORAGES = {
@@ -42,6 +42,7 @@ _CALLS: dict[str, Callable[[Any], Any]] = {
     "torch._utils._rebuild_tensor_v3": rebuild.tensor_v3,
     "torch._utils._rebuild_parameter": rebuild.parameter,
     "torch._utils._rebuild_parameter_with_state": rebuild.parameter,
+    "torch._tensor._rebuild_from_type": rebuild.tensor_from_type,
     "torch._tensor._rebuild_from_type_v2": rebuild.tensor_from_type,
     "torch._utils._rebuild_qtensor": rebuild.unread_tensor,
     "torch._utils._rebuild_sparse_tensor": rebuild.unread_tensor,
@@ -50,6 +51,7 @@ _CALLS: dict[str, Callable[[Any], Any]] = {
     "torch._utils._rebuild_meta_tensor_no_storage": rebuild.unread_tensor,
     "torch._utils._rebuild_wrapper_subclass": rebuild.unread_tensor,
     "torch.Size": rebuild.size,
+    "torch.device": rebuild.device,
     "_codecs.encode": rebuild.encode,
     "builtins.bytes": rebuild.no_bytes,
     "__builtin__.bytes": rebuild.no_bytes,
@@ -57,75 +59,88 @@ _CALLS: dict[str, Callable[[Any], Any]] = {
     "numpy.core.multiarray.scalar": rebuild.numpy_scalar,
     "numpy._core.multiarray.scalar": rebuild.numpy_scalar,
 }
-KNOWN: dict[str, Opaque] = {
-    **{name: Known(name, call) for name, call in _CALLS.items()},
-    **{f"torch.{name}": StorageType(f"torch.{name}", dtype) for name, dtype in _STORAGES.items()},
-    **{f"torch.cuda.{name}": StorageType(f"torch.cuda.{name}", dtype) for name, dtype in _STORAGES.items()},
-    "torch.storage.UntypedStorage": StorageType("torch.storage.UntypedStorage", None),
-}
 
-# A module of one of these names, whatever package it is reached through (six.moves.builtins, os.path, ...).
-_DANGEROUS_PARTS = frozenset(
-    "os posix nt posixpath ntpath subprocess _posixsubprocess sys builtins __builtin__ ctypes _ctypes socket _socket ssl "
-    "pty shutil runpy importlib imp pkgutil code codeop commands popen2 multiprocessing".split()
+
+def _table() -> dict[tuple[str, str], Opaque]:
+    values: list[Opaque] = [Known(name, call) for name, call in _CALLS.items()]
+    values += [Known(name) for name in rebuild.PLAIN_TENSORS]
+    values += [Known(f"torch.{dtype}") for dtype in DTYPES]
+    for module in ("torch", "torch.cuda"):
+        values += [StorageType(f"{module}.{name}", dtype) for name, dtype in _STORAGES.items()]
+    values.append(StorageType("torch.storage.UntypedStorage", None))
+    # By module and name: "a.b" + "c" and "a" + "b.c" are different names to pickle.
+    return {(module, name): value for value in values for module, _, name in [value.name.rpartition(".")]}
+
+
+def _words(*lines: str) -> frozenset[str]:
+    return frozenset(word for line in lines for word in line.split())
+
+
+_KNOWN = _table()
+
+# Modules of these names, through whatever package they are reached (six.moves.builtins, os.path, ...).
+_PARTS = _words(
+    "os posix nt subprocess _posixsubprocess sys builtins __builtin__ ctypes _ctypes socket _socket pty shutil runpy",
+    "importlib pkgutil multiprocessing",
 )
-# Top-level modules, with everything below them.
-_DANGEROUS_ROOTS = frozenset(
-    "_io io operator _operator functools pickle _pickle cPickle shelve marshal pdb bdb cProfile profile timeit trace "
-    "doctest unittest test idlelib lib2to3 distutils setuptools pip ensurepip venv webbrowser antigravity asyncio "
-    "concurrent threading _thread signal inspect types gc atexit site sitecustomize zipimport tempfile pathlib glob "
-    "fileinput linecache linecache2 tokenize mmap fcntl resource select selectors http urllib urllib2 urllib3 requests "
-    "httplib ftplib smtplib telnetlib poplib imaplib nntplib xmlrpc socketserver webbrowser aiohttp paramiko IPython "
-    "cffi joblib cloudpickle jsonpickle sqlite3 logging.config".split()
+# Modules of the standard library and its companions that run code or reach processes, the network or files, with
+# everything below them.
+_ROOTS = _words(
+    "io _io posixpath ntpath pickle _pickle cPickle shelve marshal pdb bdb cProfile doctest unittest idlelib lib2to3",
+    "distutils setuptools pip ensurepip venv webbrowser antigravity asyncio concurrent _thread inspect zipimport",
+    "tempfile fileinput linecache mmap fcntl http urllib urllib2 urllib3 requests httplib ftplib smtplib telnetlib",
+    "poplib imaplib nntplib xmlrpc socketserver ssl aiohttp paramiko IPython cffi cloudpickle jsonpickle sqlite3",
 )
-# Gadgets inside packages that are otherwise harmless: known ways from an allowed package to a process or to code.
-_DANGEROUS_PREFIXES = tuple(
-    "torch.hub torch.utils.collect_env torch.utils.cpp_extension torch.utils.bottleneck torch.utils.model_zoo "
-    "torch.utils.data.datapipes torch.serialization.load torch.load torch.jit torch.package torch._inductor "
-    "torch._dynamo torch.distributed torch.multiprocessing torch.fx torch.testing torch.ops torch.classes "
-    "torch.storage._load_from_bytes torch._C numpy.f2py numpy.distutils numpy.testing numpy.load numpy.ctypeslib "
-    "numpy.lib.format numpy.lib.npyio numpy.memmap numpy.fromfile numpy.loadtxt numpy.genfromtxt numpy.save "
-    "dill._dill._eval_repr dill.load dill.loads dill._dill.load dill._dill.loads dill.source dill.temp "
-    "pandas.eval pandas.read_pickle scipy.LowLevelCallable sympy.sympify".split()
+# The same for names that a user's own package may well have: only the module itself.
+_MODULES = _words("code codeop commands imp popen2 timeit profile trace test site signal gc threading")
+# Ways from packages that are otherwise harmless to a process, to code or to a file; each with everything below it.
+_NAMES = _words(
+    "operator.attrgetter operator.methodcaller _operator.attrgetter _operator.methodcaller functools.reduce",
+    "types.CodeType types.FunctionType types.LambdaType types.ModuleType logging.config logging.FileHandler",
+    "torch.load torch.save torch.hub torch.jit torch.ops torch.classes torch.package torch.fx torch.testing torch._C",
+    "torch.utils.collect_env torch.utils.cpp_extension torch.utils.bottleneck torch.utils.model_zoo",
+    "torch.utils.data.datapipes torch.utils._config_module torch.serialization torch.storage._load_from_bytes",
+    "torch._inductor torch._dynamo torch.multiprocessing torch.distributed.rpc torch.distributed.run",
+    "torch.distributed.launch torch.distributed.elastic torch.distributed.distributed_c10d",
+    "numpy.f2py numpy.distutils numpy.testing numpy.ctypeslib numpy.load numpy.save numpy.memmap numpy.fromfile",
+    "numpy.loadtxt numpy.genfromtxt numpy.lib.format numpy.lib.npyio",
+    "dill.load dill.loads dill.source dill.temp dill._dill.load dill._dill.loads dill._dill._eval_repr",
+    "dill._dill.getattr joblib.load pandas.eval pandas.read_pickle scipy.LowLevelCallable sympy.sympify",
 )
-_HARMLESS_BUILTINS = frozenset(
-    "set frozenset bytearray bytes complex object slice range dict list tuple int float str bool type property "
-    "staticmethod classmethod super long unicode xrange Ellipsis NotImplemented len min max sum abs round sorted "
-    "enumerate zip reversed all any print repr".split()
+_BUILTINS = _words(
+    "set frozenset bytearray bytes complex object slice range dict list tuple int float str bool type property super",
+    "staticmethod classmethod long unicode xrange Ellipsis NotImplemented len min max sum abs round sorted enumerate",
+    "zip reversed all any print repr",
 )
-# functools.partial and friends only hold things; without being called they are the usual contents of a schedule.
-_HARMLESS = frozenset(
-    "functools.partial pathlib.Path pathlib.PosixPath pathlib.PurePosixPath pathlib.WindowsPath types.SimpleNamespace "
-    "torch.distributed.ReduceOp torch.jit.ScriptModule".split()
-)
-# dill's lookups by name: inert here, but what they would look up is judged like any other name.
-_LOOKUPS = frozenset({"dill._dill._import_module", "dill._dill._get_attr", "dill.dill._import_module"})
+# dill's look-ups by string: inert here, but what they would look up is judged like any other name.
+_LOOKUPS = _words("dill._dill._import_module dill._dill._get_attr dill.dill._import_module dill.dill._get_attr")
 
 
 def dangerous(module: str, name: str) -> bool:
     """Whether `module.name` runs processes or code, or leads to something that does."""
     if module in ("builtins", "__builtin__"):
-        return name not in _HARMLESS_BUILTINS
-    full = f"{module}.{name}"
-    if full in _HARMLESS:
-        return False
-    parts, attributes = module.split("."), name.split(".")
-    if _DANGEROUS_PARTS.intersection(parts) or parts[0] in _DANGEROUS_ROOTS:
+        return name not in _BUILTINS
+    path, attributes = module.split("."), name.split(".")
+    if module in _MODULES or path[0] in _ROOTS or _PARTS.intersection(path):
         return True
-    # A dotted attribute walks through objects: no class that a checkpoint names needs a dunder or a module on the way.
-    if len(attributes) > 1 and any(part.startswith("__") or part in _DANGEROUS_PARTS for part in attributes):
+    # A dotted attribute walks through objects: no class that a checkpoint names has a dunder or a module on its way.
+    if len(attributes) > 1 and any(part.startswith("__") or part in _PARTS for part in attributes):
         return True
-    return any(full == prefix or full.startswith(prefix + ".") for prefix in _DANGEROUS_PREFIXES)
+    steps = [*path, *attributes]
+    return any(".".join(steps[:count]) in _NAMES for count in range(2, len(steps) + 1))
 
 
-def lookup_is_dangerous(function: Opaque, args: Any) -> bool:
-    """Whether an inert lookup function is asked for a dangerous name."""
-    if function.name not in _LOOKUPS or not isinstance(args, tuple):
+def asks_for_danger(function: Opaque, args: tuple[Any, ...]) -> bool:
+    """Whether an inert look-up function is asked for a dangerous name."""
+    if function.name not in _LOOKUPS:
         return False
-    return any(isinstance(arg, str) and (dangerous(arg, "") or dangerous("builtins", arg)) for arg in args)
+    words = [arg for arg in args if isinstance(arg, str)]
+    return any(dangerous(word, "") or word in _PYTHON_CODE for word in words)
+
+
+_PYTHON_CODE = _words("eval exec execfile compile open getattr setattr __import__ system popen")
 
 
 def resolve(module: str, name: str) -> Opaque:
     """The value of a name that is not dangerous."""
-    full = f"{module}.{name}"
-    return KNOWN.get(full) or Opaque(full)
+    return _KNOWN.get((module, name)) or Opaque(f"{module}.{name}")

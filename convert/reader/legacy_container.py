@@ -21,8 +21,8 @@ def read_legacy(source: Source, opaque: dict[str, None]) -> tuple[Any, list[Stor
     cursor = Cursor(source, Blob(source, 0, source.size), "header")
     if PickleMachine(cursor, opaque).load() != MAGIC:
         raise source.refuse("a pickle, but not one of torch.save: re-save it with torch.save")
-    if (protocol := PickleMachine(cursor, opaque).load()) != PROTOCOL:
-        raise source.refuse(f"legacy protocol {protocol!r:.40}, not {PROTOCOL}")
+    if PickleMachine(cursor, opaque).load() != PROTOCOL:
+        raise source.refuse(f"not the protocol {PROTOCOL} of torch's legacy container")
     system = PickleMachine(cursor, opaque).load()
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise source.refuse("written on a big-endian machine: re-save it with a current torch")
@@ -33,7 +33,9 @@ def read_legacy(source: Source, opaque: dict[str, None]) -> tuple[Any, list[Stor
 
     cursor.label = "storage keys"
     keys = PickleMachine(cursor, opaque).load()
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(table.storages) or len(set(keys)) != len(keys):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise source.refuse("the list of storages is no list of strings")
+    if sorted(keys) != sorted(table.storages):
         raise source.refuse("the list of storages is not that of the storages in use")
     cursor.label = "storages"
     for key in keys:

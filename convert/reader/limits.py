@@ -22,11 +22,13 @@ MAX_KEY_CHARS: Final = 1024  # a key of a dict
 MAX_MEMBERS: Final = 100_000
 MAX_DIRECTORY_BYTES: Final = 32 * MIB
 MAX_SMALL_MEMBER_BYTES: Final = 64  # version, byteorder and the like
-MAX_DEFLATE_RATIO: Final = 20  # weights deflate by 1.1; only above FREE_DEFLATE_BYTES, since small constants deflate well
+MAX_DEFLATE_RATIO: Final = 20  # weights deflate by 1.1; constants deflate well, and are free up to
 FREE_DEFLATE_BYTES: Final = MIB
+MAX_INFLATED_PICKLE_BYTES: Final = 64 * MIB  # held in memory, which a stored one is not
 
 # Safetensors. The format allows 100 MB, which would cost about ten times that as Python objects.
 MAX_HEADER_BYTES: Final = 25_000_000
+MAX_HEADER_VALUES: Final = 1_500_000  # commas and brackets: every one can become an object of a hundred bytes
 MAX_METADATA_BYTES: Final = MIB
 
 # Tensors.
@@ -34,5 +36,5 @@ MAX_RANK: Final = 32
 
 
 def max_logical_bytes(file_size: int) -> int:
-    """Bytes that all different tensors of a file may come to; expanded (stride 0) and overlapping ones exceed the file."""
+    """Bytes that all different tensors of a file may come to; expanded and overlapping ones can exceed the file."""
     return 2 * file_size + 64 * MIB

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from convert.reader import limits
-from convert.reader.globals import dangerous, lookup_is_dangerous, resolve
+from convert.reader.globals import asks_for_danger, dangerous, resolve
 from convert.reader.rebuild import Known, Malformed, NumpyDtype, StorageView, set_item
 from convert.reader.source import Cursor
 from convert.reader.types import Opaque, TensorRef
@@ -20,10 +20,12 @@ from jinv.errors import ModelMismatchError
 
 # Attributes that change what an object is or does; no state of a checkpoint sets them.
 _POISON = frozenset(
-    "__class__ __dict__ __setstate__ __getstate__ __reduce__ __reduce_ex__ __getattribute__ __getattr__ __setattr__ "
-    "__bases__ __mro__ __subclasses__ __init__ __new__ __call__ __del__ __globals__ __code__ __builtins__".split()
+    f"__{name}__"
+    for name in (
+        *("class", "dict", "setstate", "getstate", "reduce", "reduce_ex", "getattribute", "getattr", "setattr"),
+        *("bases", "mro", "subclasses", "init", "new", "call", "del", "globals", "code", "builtins"),
+    )
 )
-_MARK: Any = object()
 
 
 class PickleMachine:
@@ -54,6 +56,7 @@ class PickleMachine:
                 method(self)
             else:
                 raise cursor.refuse(f"more than {limits.MAX_OPS} pickle opcodes")
+            cursor.require_no_frame()
             if self.marks or len(self.stack) != 1:
                 raise cursor.refuse(f"the pickle ends with {len(self.stack)} values on the stack, not 1")
         except Malformed as error:
@@ -176,6 +179,8 @@ class PickleMachine:
     def name(self, module: str, name: str) -> None:
         if not module or not name or max(len(module), len(name)) > limits.MAX_NAME_CHARS:
             raise Malformed(f"a name that is empty or has more than {limits.MAX_NAME_CHARS} characters")
+        if not (module + name).isprintable():
+            raise Malformed("a name of unprintable characters")
         if dangerous(module, name):
             raise Malformed(f"names {module}.{name}, which can run code: nothing was run, and the file is refused")
         value = resolve(module, name)
@@ -204,7 +209,7 @@ class PickleMachine:
             self._note(result)
             self.push(result)
         elif type(function) is Opaque:
-            if lookup_is_dangerous(function, args):
+            if asks_for_danger(function, args):
                 raise Malformed(f"{function.name} looks up a name that can run code: nothing was run")
             self.push(Opaque(function.name))
         else:

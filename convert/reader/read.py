@@ -17,8 +17,8 @@ from convert.reader.zip_container import read_zip
 def read_checkpoint(path: str | os.PathLike[str], *, check_crc: bool = True) -> Checkpoint:
     """Reads what a checkpoint file holds; tensors stay on disk until their `numpy()`.
 
-    `check_crc=False` accepts zip files that were written without checksums. Raises `UnsafeInputError` (malformed,
-    corrupted or dangerous), `ModelMismatchError` (a dtype that no array here has), `StorageError` (missing, not a file).
+    `check_crc=False` only warns of zip members with a missing or wrong checksum. Raises `UnsafeInputError` (malformed,
+    corrupted or dangerous), `ModelMismatchError` (a dtype that no array here has), `StorageError` (missing, no file).
     """
     source = Source(path)
     container: Literal["zip", "legacy", "safetensors"] = container_of(source)

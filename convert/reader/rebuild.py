@@ -16,7 +16,7 @@ from convert.reader.types import DTYPES, Opaque, Storage, TensorRef
 from jinv.errors import ModelMismatchError
 
 PLAIN_TENSORS = frozenset({"torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"})
-SCALAR_CODES = frozenset("f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1".split())
+SCALAR_CODES = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"})
 
 
 class Malformed(Exception):
@@ -61,20 +61,26 @@ class StorageView:
 
 
 def set_item(target: dict[Any, Any], key: Any, value: Any) -> None:
-    """Sets a key for the first time; raises for keys that are no plain values: hashing those could recurse."""
+    """Sets a key for the first time; raises for keys that are no plain values, or made to collide."""
     parts = key if isinstance(key, tuple) else (key,)
+    if len(parts) > 8:
+        raise Malformed(f"a dict key of {len(parts)} parts")
     for part in parts:
         if not (part is None or isinstance(part, (str, int, float, bytes, Opaque))):
             raise Malformed(f"a dict key of type {type(part).__name__}")
         if isinstance(part, (str, bytes)) and len(part) > MAX_KEY_CHARS:
             raise Malformed(f"a dict key of {len(part)} characters, the limit is {MAX_KEY_CHARS}")
-    if key in target:
-        raise Malformed(f"dict key {key!r} set twice")
+        if isinstance(part, int) and not -(1 << 63) <= part < 1 << 64:
+            # Python's hash of an int is a remainder: wide ones can be chosen so that all collide.
+            raise Malformed("a dict key that is no 64-bit integer")
+    # Different opaque objects of one class look the same here.
+    if key in target and not any(isinstance(part, Opaque) for part in parts):
+        raise Malformed(f"dict key {key!r:.120} set twice")
     target[key] = value
 
 
 def dtype_name(dtype: Any) -> str:
-    """`float32` for the name `torch.float32`; raises `Malformed` for complex and quantised, else `ModelMismatchError`."""
+    """`float32` for `torch.float32`; raises `Malformed` for complex and quantised ones, else `ModelMismatchError`."""
     name = dtype.name.removeprefix("torch.") if isinstance(dtype, Opaque) else ""
     if name.startswith(("complex", "quint", "qint")):
         raise Malformed(f"dtype {name}: complex and quantised tensors are not read")
@@ -185,6 +191,12 @@ def default_dict(args: Any) -> dict[Any, Any]:
 def size(args: Any) -> tuple[int, ...]:
     """(sizes,)"""
     return _ints(arguments(args, 1, 1)[0], "a torch.Size")
+
+
+def device(args: Any) -> Opaque:
+    """(type, index=None): where a tensor was does not matter"""
+    arguments(args, 1, 2)
+    return Known("torch.device")
 
 
 def encode(args: Any) -> bytes:

@@ -69,6 +69,8 @@ def _parse(source: Source, raw: bytes) -> dict[str, Any]:
         raise source.refuse("the safetensors header is not UTF-8") from None
     if not text.startswith("{"):
         raise source.refuse("the safetensors header does not begin with '{'")
+    if sum(map(text.count, ",[{")) > limits.MAX_HEADER_VALUES:
+        raise source.refuse(f"a safetensors header of more than {limits.MAX_HEADER_VALUES} values")
     try:
         header = json.loads(
             text.rstrip(" "),
@@ -127,15 +129,16 @@ def _tensor(source: Source, name: str, entry: Any, first: int) -> tuple[int, int
     if dtype.startswith("C"):
         raise refuse(f"dtype {dtype:.40}: complex tensors are not read")
     if dtype not in _DTYPES:
-        raise ModelMismatchError(f"{source.path}: tensor {name!r:.120}: dtype {dtype:.40} is none of {', '.join(_DTYPES)}")
+        raise ModelMismatchError(str(refuse(f"dtype {dtype:.40} is none of {', '.join(_DTYPES)}")))
     if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
         raise refuse("its shape or data_offsets are not natural numbers")
     if len(shape) > limits.MAX_RANK:
         raise refuse(f"{len(shape)} dimensions, the limit is {limits.MAX_RANK}")
     begin, end = offsets
     size = math.prod(shape) * DTYPES[_DTYPES[dtype]].itemsize
-    if not begin <= end <= source.size - first or end - begin != size:
-        raise refuse(f"shape {shape} of {dtype} needs {size} bytes, data_offsets are {offsets} of {source.size - first}")
+    available = source.size - first
+    if not begin <= end <= available or end - begin != size:
+        raise refuse(f"shape {shape} of {dtype} needs {size} bytes, data_offsets are {offsets} of {available}")
     storage = Storage(name, size, blob=Blob(source, first + begin, size))
     strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
     return begin, end, TensorRef(tuple(shape), _DTYPES[dtype], storage, 0, strides, (0, size))

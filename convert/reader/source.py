@@ -26,7 +26,7 @@ _KINDS = {
 
 
 class Source:
-    """An open regular file that must stay as it was; raises `StorageError` (missing, not a file, unreadable, changed)."""
+    """An open regular file that must stay as it was; raises `StorageError` (missing, no file, unreadable, changed)."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
@@ -117,6 +117,17 @@ class Blob:
         return self.source.read_array(self.offset + start, size)
 
 
+class MemoryBlob:
+    """Bytes that are held in memory."""
+
+    def __init__(self, data: np.ndarray) -> None:
+        self.data, self.size = data, len(data)
+
+    def read(self, start: int, size: int) -> np.ndarray:
+        """uint8 array of `size` bytes from byte `start`."""
+        return self.data[start : start + size]
+
+
 class Cursor:
     """Reads forward through a range by a small window, so that no operand is allocated before its length is checked."""
 
@@ -127,6 +138,7 @@ class Cursor:
         self.position, self._end = 0, blob.size
         self._window, self._window_start = b"", 0
         self._frame_end: int | None = None
+        self._limit = self._end  # of the frame, else of the range
 
     def refuse(self, what: str) -> UnsafeInputError:
         """The error at this place, to be raised."""
@@ -139,21 +151,25 @@ class Cursor:
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes; raises where they are not there or straddle a frame."""
-        end = self.position + size
+        position = self.position
+        end = position + size
+        if end >= self._limit:
+            self._reach(end, size)
+        start = position - self._window_start
+        if start + size > len(self._window):
+            count = min(max(size, self.WINDOW), self.remaining)
+            self._window = self._blob.read(position, count).tobytes()
+            self._window_start, start = position, 0
+        self.position = end
+        return self._window[start : start + size]
+
+    def _reach(self, end: int, size: int) -> None:
         if end > self._end:
             raise self.refuse(f"truncated: {size} bytes needed, {self.remaining} left")
         if self._frame_end is not None:
             if end > self._frame_end:
                 raise self.refuse(f"an opcode straddles the end of its frame at byte {self._frame_end}")
-            if end == self._frame_end:
-                self._frame_end = None
-        start = self.position - self._window_start
-        if not 0 <= start <= start + size <= len(self._window):
-            count = min(max(size, self.WINDOW), self.remaining)
-            self._window = self._blob.read(self.position, count).tobytes()
-            self._window_start, start = self.position, 0
-        self.position = end
-        return self._window[start : start + size]
+            self._frame_end, self._limit = None, self._end
 
     def skip(self, size: int) -> None:
         """Passes over `size` bytes without reading them."""
@@ -177,4 +193,9 @@ class Cursor:
         if size > self.remaining:
             raise self.refuse(f"a frame of {size} bytes where {self.remaining} are left")
         if size:
-            self._frame_end = self.position + size
+            self._frame_end = self._limit = self.position + size
+
+    def require_no_frame(self) -> None:
+        """Raises inside a frame."""
+        if self._frame_end is not None:
+            raise self.refuse(f"the pickle ends within its frame, which ends at byte {self._frame_end}")

@@ -31,9 +31,10 @@ class StorageTable:
             raise Malformed("a persistent id without a storage type")
         if not isinstance(key, str) or not isinstance(location, str) or type(numel) is not int or numel < 0:
             raise Malformed("a persistent id whose key, location or size has a wrong type or sign")
-        itemsize = 1
-        if kind.dtype is not None:
-            itemsize = DTYPES[dtype_name(Known(f"torch.{kind.dtype}"))].itemsize
+        try:
+            itemsize = DTYPES[dtype_name(Known(f"torch.{kind.dtype}"))].itemsize if kind.dtype else 1
+        except Malformed as error:
+            raise Malformed(f"storage {key!r:.120}: {error}") from None
         size = numel * itemsize
         if key not in self.storages:
             self.storages[key], self.dtypes[key] = self._locate(key, size), kind.dtype

@@ -9,17 +9,24 @@ from typing import Any, Literal, Protocol
 import ml_dtypes
 import numpy as np
 
-# Names are torch's. float8 is read, and left to the converter to refuse or upcast.
-DTYPES: dict[str, np.dtype] = {
-    **{
-        name: np.dtype(name)
-        for name in "float64 float32 float16 int64 int32 int16 int8 uint64 uint32 uint16 uint8 bool".split()
-    },
-    **{
-        name: np.dtype(getattr(ml_dtypes, name))
-        for name in "bfloat16 float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz".split()
-    },
-}
+_NATIVE = (
+    "float64",
+    "float32",
+    "float16",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint64",
+    "uint32",
+    "uint16",
+    "uint8",
+    "bool",
+)
+_EXTENDED = ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
+# By torch's names. float8 is read, and left to the converter to refuse or upcast.
+DTYPES: dict[str, np.dtype] = {name: np.dtype(name) for name in _NATIVE}
+DTYPES |= {name: np.dtype(getattr(ml_dtypes, name)) for name in _EXTENDED}
 
 
 class Readable(Protocol):

@@ -10,6 +10,7 @@ import re
 import stat
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +66,7 @@ class DeflatedBlob:
                 break
         return out
 
-    def pieces(self):  # noqa: ANN201
+    def pieces(self) -> Iterator[bytes]:
         """The contents, a piece at a time; raises where they are not exactly as long as announced."""
         source, total, engine = self.packed.source, 0, zlib.decompressobj(-15)
         for chunk in source.chunks(self.packed.offset, self.packed.size):
@@ -102,6 +103,9 @@ def read_members(source: Source) -> dict[str, Member]:
         members[member.name] = member
     if len(members) != count:
         raise source.refuse(f"the zip directory announces {count} members and has {len(members)}")
+    total, limit = sum(member.size for member in members.values()), limits.max_logical_bytes(source.size)
+    if total > limit:
+        raise source.refuse(f"{total} bytes when inflated, the limit for this file is {limit}")
     _check_locals(source, members, start)
     return members
 
@@ -155,7 +159,9 @@ def _central(source: Source, directory: bytes, position: int) -> tuple[Member, i
     if position + _CENTRAL.size > len(directory) or directory[position : position + 4] != b"PK\x01\x02":
         raise source.refuse(f"the zip directory is malformed at its byte {position}")
     fields = _CENTRAL.unpack_from(directory, position)
-    _, _, _, flags, method, _, _, crc, packed, size, name_size, extra_size, comment_size, disk, _, attributes, header = fields
+    flags, method, _, _, crc, packed, size, name_size, extra_size, comment_size, disk, _, attributes, header = fields[
+        3:
+    ]
     position += _CENTRAL.size
     end = position + name_size + extra_size + comment_size
     if end > len(directory):
@@ -207,7 +213,7 @@ def _wide(source: Source, name: str, extra: bytes, values: list[int]) -> list[in
 
 
 def _check_locals(source: Source, members: dict[str, Member], directory: int) -> None:
-    """Local headers agree with the directory and, in the order of the file, follow each other without hole or overlap."""
+    """Local headers agree with the directory and follow each other in the file without hole or overlap."""
     ordered = sorted(members.values(), key=lambda member: member.header)
     position = 0
     for index, member in enumerate(ordered):

@@ -7,18 +7,16 @@ from typing import Any
 from convert.reader import limits
 from convert.reader.pickle_machine import PickleMachine
 from convert.reader.rebuild import Malformed
-from convert.reader.source import Cursor, Source
+from convert.reader.source import Cursor, MemoryBlob, Source
 from convert.reader.storages import StorageTable
-from convert.reader.types import Storage
+from convert.reader.types import Readable, Storage
 from convert.reader.zip_archive import Member, check_crcs, read_members
 
 _NOTES = frozenset({"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"})
 _VERSIONS = {"1", "2", "3"}
 
 
-def read_zip(
-    source: Source, opaque: dict[str, None], *, check_crc: bool
-) -> tuple[Any, list[Storage], list[str]]:
+def read_zip(source: Source, opaque: dict[str, None], *, check_crc: bool) -> tuple[Any, list[Storage], list[str]]:
     """Tree, storages and warnings of a zip file; raises `UnsafeInputError`."""
     members = read_members(source)
     root = _root(source, members)
@@ -34,7 +32,7 @@ def read_zip(
         return Storage(key, size, swapped, member.blob(source))
 
     table = StorageTable(locate, views=False)
-    cursor = Cursor(source, members[f"{root}/data.pkl"].blob(source), "data.pkl")
+    cursor = Cursor(source, _pickle(source, members[f"{root}/data.pkl"]), "data.pkl")
     tree = PickleMachine(cursor, opaque, table).load()
     if cursor.remaining:
         raise cursor.refuse(f"{cursor.remaining} bytes of trailing data behind the pickle")
@@ -53,9 +51,22 @@ def _root(source: Source, members: dict[str, Member]) -> str:
         raise source.refuse(f"TorchScript is code ({code[0]:.120}): save the module's state_dict() and convert that")
     if any(name.endswith(".npy") for name in members):
         raise source.refuse("a .npz archive of numpy, not a PyTorch checkpoint")
+    inner = [name for name in members if name.endswith((".pth", ".pt", ".ckpt", ".th", ".safetensors"))]
+    if inner and not pickles:
+        raise source.refuse(f"a zip archive that holds {inner[0]:.120}: extract that first")
     if len(pickles) != 1:
         raise source.refuse(f"a zip archive with {len(pickles)} data.pkl, not the one of a PyTorch checkpoint")
     return pickles[0].partition("/")[0]
+
+
+def _pickle(source: Source, member: Member) -> Readable:
+    if member.method == 0:
+        return member.blob(source)
+    if member.size > limits.MAX_INFLATED_PICKLE_BYTES:
+        limit = limits.MAX_INFLATED_PICKLE_BYTES
+        raise source.refuse(f"{member.name}: {member.size} bytes when inflated, the limit is {limit}")
+    # Inflated once: the machine reads it in windows, each of which would inflate it from the start.
+    return MemoryBlob(member.blob(source).read(0, member.size))
 
 
 def _checksums(source: Source, members: dict[str, Member], check_crc: bool) -> list[str]:

@@ -153,7 +153,7 @@ def _load_converted(path: Path) -> "Classifier":
         input_size=metadata["input_size"],
         min_size=architecture.min_size,
         class_names=tuple(names),
-        source=metadata,
+        source=metadata | {"source_sha256": metadata["source"].get("sha256")},
         clamp=metadata["clamp"],
     )
 

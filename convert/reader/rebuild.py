@@ -73,8 +73,8 @@ def set_item(target: dict[Any, Any], key: Any, value: Any) -> None:
         if isinstance(part, int) and not -(1 << 63) <= part < 1 << 64:
             # Python's hash of an int is a remainder: wide ones can be chosen so that all collide.
             raise Malformed("a dict key that is no 64-bit integer")
-    # Different opaque objects of one class look the same here.
-    if key in target and not any(isinstance(part, Opaque) for part in parts):
+    # dill sets a function's __name__ twice, and different opaque keys look the same here; weights must be unambiguous.
+    if key in target and any(isinstance(v, (TensorRef, StorageView, dict, list, tuple)) for v in (value, target[key])):
         raise Malformed(f"dict key {key!r:.120} set twice")
     target[key] = value
 

@@ -102,14 +102,17 @@ class TensorRef:
         assert self.storage.blob is not None, "the container sets it"
         start = self.window[0] + self.offset * dtype.itemsize
         raw = self.storage.blob.read(start, (self.last - self.offset + 1) * dtype.itemsize)
-        # A byte other than 0 and 1 is no valid bool in numpy.
-        flat = raw != 0 if self.dtype == "bool" else raw.view(dtype)
+        # Moved as unsigned integers, which numpy can stride and swap whatever the dtype.
+        flat = raw.view(f"u{dtype.itemsize}")
         if self.storage.swapped:
             flat = flat.byteswap()
         if flat.size == self.size and self._contiguous():
-            return flat.reshape(self.shape)
-        strides = [stride * dtype.itemsize for stride in self.strides]
-        return np.lib.stride_tricks.as_strided(flat, self.shape, strides).copy(order="C")
+            array = flat.reshape(self.shape)
+        else:
+            strides = [stride * dtype.itemsize for stride in self.strides]
+            array = np.lib.stride_tricks.as_strided(flat, self.shape, strides).copy(order="C")
+        # A byte other than 0 and 1 is no valid bool in numpy.
+        return array != 0 if self.dtype == "bool" else array.view(dtype)
 
     def _contiguous(self) -> bool:
         expected = 1

@@ -110,7 +110,7 @@ _NAMES = _words(
 _BUILTINS = _words(
     "set frozenset bytearray bytes complex object slice range dict list tuple int float str bool type property super",
     "staticmethod classmethod long unicode xrange Ellipsis NotImplemented len min max sum abs round sorted enumerate",
-    "zip reversed all any print repr",
+    "zip reversed all any print repr setattr delattr hasattr",  # dill finishes its classes with setattr
 )
 # dill's look-ups by string: inert here, but what they would look up is judged like any other name.
 _LOOKUPS = _words("dill._dill._import_module dill._dill._get_attr dill.dill._import_module dill.dill._get_attr")

@@ -1,0 +1,145 @@
+"""Every op equals the plain lax formulation, in value and gradient, at strides, odd sizes and lopsided pads."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jinv.models import ops
+
+GEOMETRIES = [
+    # height, width, kernel size, stride, padding
+    (8, 8, 3, 1, ((1, 1), (1, 1))),
+    (9, 7, 3, 2, ((0, 1), (0, 1))),
+    (9, 12, 5, 2, ((1, 2), (1, 2))),
+    (5, 6, 5, 1, ((2, 2), (2, 2))),
+    (11, 10, 5, 3, ((2, 1), (0, 3))),
+    (7, 7, 3, 2, ((0, 0), (0, 0))),
+    (6, 5, 1, 2, ((0, 0), (0, 0))),
+]
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@pytest.fixture(autouse=True)
+def _double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def library_depthwise(x, kernel, stride, padding):
+    return lax.conv_general_dilated(
+        x, kernel, (stride,) * 2, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=x.shape[-1]
+    )
+
+
+@pytest.mark.parametrize(("height", "width", "size", "stride", "padding"), GEOMETRIES)
+def test_depthwise_conv_equals_the_library_in_value_and_both_gradients(height, width, size, stride, padding):
+    x, kernel = jnp.asarray(normal(2, height, width, 4)), jnp.asarray(normal(size, size, 1, 4, seed=1))
+    expected, library = jax.vjp(lambda x, k: library_depthwise(x, k, stride, padding), x, kernel)
+    value, ours = jax.jit(
+        lambda x, k: jax.vjp(lambda x, k: ops.depthwise_conv(x, k, stride=stride, padding=padding), x, k)
+    )(x, kernel)
+    cotangent = jnp.asarray(normal(*expected.shape, seed=2))
+    np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12)
+    for gradient, expected_gradient in zip(ours(cotangent), library(cotangent), strict=True):
+        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-12, atol=1e-12)
+
+
+def test_depthwise_conv_takes_the_library_off_the_cpu():
+    x, kernel = jnp.zeros((1, 8, 8, 4), jnp.float32), jnp.zeros((3, 3, 1, 4), jnp.float32)
+    gradient = jax.jit(jax.grad(lambda x: ops.depthwise_conv(x, kernel).sum()))
+
+    def text(platform: str) -> str:
+        return gradient.trace(x).lower(lowering_platforms=(platform,)).as_text()
+
+    assert "stablehlo.convolution" not in text("cpu")
+    assert "stablehlo.convolution" in text("cuda")
+
+
+def test_depthwise_conv_vmaps_over_kernels_and_images():
+    x, kernel = jnp.asarray(normal(3, 2, 6, 6, 4)), jnp.asarray(normal(3, 3, 3, 1, 4))
+    gradient = jax.vmap(jax.grad(lambda x, k: jnp.sum(ops.depthwise_conv(x, k, stride=2) ** 2)))(x, kernel)
+    for index in range(3):
+        single = jax.grad(lambda x, k: jnp.sum(ops.depthwise_conv(x, k, stride=2) ** 2))(x[index], kernel[index])
+        np.testing.assert_allclose(gradient[index], single, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "window", "stride", "pad"), [(8, 8, 3, 2, 1), (9, 7, 3, 2, 1), (7, 6, 2, 2, 0)]
+)
+def test_max_pool_equals_the_library_in_value_and_gradient(height, width, window, stride, pad):
+    x = jnp.asarray(normal(2, height, width, 3)) - 10  # all negative: a pad of 0 would win
+
+    def library(x):
+        pads = ((0, 0), (pad, pad), (pad, pad), (0, 0))
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), pads)
+
+    def ours(x):
+        return ops.max_pool(x, window=window, stride=stride, padding=ops.symmetric(pad))
+
+    expected, library_gradient = jax.vjp(library, x)
+    value, gradient = jax.vjp(ours, x)
+    cotangent = jnp.asarray(normal(*expected.shape, seed=1))
+    np.testing.assert_array_equal(value, expected)
+    np.testing.assert_allclose(gradient(cotangent)[0], library_gradient(cotangent)[0], rtol=1e-14)
+
+
+def test_max_pool_gives_the_gradient_to_the_first_of_equals_and_keeps_nan():
+    gradient = jax.grad(lambda x: ops.max_pool(x, window=2, stride=2).sum())(jnp.ones((1, 4, 4, 1)))
+    np.testing.assert_array_equal(gradient[0, :, :, 0], [[1, 0, 1, 0], [0] * 4, [1, 0, 1, 0], [0] * 4])
+    for position in range(4):
+        x = jnp.ones(4).at[position].set(jnp.nan).reshape(1, 2, 2, 1)
+        assert jnp.isnan(ops.max_pool(x, window=2, stride=2)).all()
+
+
+def test_average_pool_leaves_out_what_fills_no_window():
+    x = normal(2, 7, 4, 3)
+    expected = [[x[:, i : i + 2, j : j + 2].mean((1, 2)) for j in (0, 2)] for i in (0, 2, 4)]
+    np.testing.assert_allclose(ops.average_pool(jnp.asarray(x), window=2), np.moveaxis(expected, (0, 1), (1, 2)))
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (14, 21), (9, 3), (1, 1), (8, 13)])
+def test_adaptive_average_pool_averages_torchs_windows(height, width):
+    x = normal(2, height, width, 3)
+    expected = np.zeros((2, 7, 7, 3))
+    for i in range(7):
+        for j in range(7):
+            rows = slice(i * height // 7, int(np.ceil((i + 1) * height / 7)))
+            columns = slice(j * width // 7, int(np.ceil((j + 1) * width / 7)))
+            expected[:, i, j] = x[:, rows, columns].mean((1, 2))
+    np.testing.assert_allclose(ops.adaptive_average_pool(jnp.asarray(x), size=7), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_moments_equal_the_definitions_in_value_and_gradient():
+    x = jnp.asarray(normal(3, 5, 4, 6)) * 2 + 7
+
+    def plain(x):
+        return x.mean((0, 1, 2)), x.var((0, 1, 2))
+
+    cotangents = (jnp.asarray(normal(6)), jnp.asarray(normal(6, seed=1)))
+    value, gradient = jax.vjp(ops.moments, x)
+    expected, expected_gradient = jax.vjp(plain, x)
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    np.testing.assert_allclose(gradient(cotangents)[0], expected_gradient(cotangents)[0], rtol=1e-10)
+
+
+@pytest.mark.parametrize(("dtype", "accumulated"), [("bfloat16", "float32"), ("float32", "float32"), ("float64",) * 2])
+def test_moments_are_at_least_float32(dtype, accumulated):
+    x = jnp.asarray(1000 + normal(4, 32, 32, 2), dtype)
+    mean, variance = ops.moments(x)
+    assert mean.dtype == variance.dtype == accumulated
+    exact = np.asarray(x, np.float64)
+    np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-6)
+    # E[x^2] - E[x]^2 would lose every digit here in float32.
+    np.testing.assert_allclose(variance, exact.var((0, 1, 2)), rtol=1e-3)
+
+
+def test_relu6_has_no_gradient_at_its_corners_and_keeps_nan():
+    x = jnp.asarray([-1.0, 0.0, 3.0, 6.0, 7.0])
+    np.testing.assert_array_equal(ops.relu6(x), [0, 0, 3, 6, 6])
+    np.testing.assert_array_equal(jax.vmap(jax.grad(ops.relu6))(x), [0, 0, 1, 0, 0])
+    assert jnp.isnan(ops.relu6(jnp.nan * x)).all()

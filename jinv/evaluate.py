@@ -63,7 +63,8 @@ def evaluate_run(run_dir: str | Path, verifiers: Sequence[str], reference: str |
         check_classes(name, classifier, images)
         verdict = judge_run(classifier, images)
         # Its own opinion of images made to please it is no evidence; the report says so beside the figure.
-        verdict["independent"] = classifier.source.get("source_sha256") != manifest.get("model", {}).get("sha256")
+        inverted = manifest.get("model", {}).get("sha256")
+        verdict["independent"] = inverted is None or verdict["sha256"] != inverted
         evaluation["verifiers"][_unique_name(name, evaluation["verifiers"])] = verdict
     run.write_json("evaluation.json", evaluation)
     return evaluation

@@ -1,0 +1,252 @@
+"""report.html: one self-contained page per run, and one for several runs side by side.
+
+Pictures, styles and the little script are inside the page, whose content policy forbids it to fetch anything.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from jinv.atomic import write_text
+from jinv.charts import Chart, Series, format_number, line_chart
+from jinv.errors import UsageError
+from jinv.run_view import RunView, curve, date_text, duration_text, read_run, size_text, stage_spans
+
+
+def write_report(run_dir: str | Path) -> Path:
+    """Write the run's `report.html`; returns its path.
+
+    Raises:
+      StorageError: no run directory, or it cannot be read or written.
+    """
+    view = read_run(run_dir)
+    path = view.path / "report.html"
+    page = _environment().get_template("report.html.j2")
+    text = page.render(
+        run=view,
+        facts=_facts(view),
+        columns=gallery_columns(len(view.images)),
+        charts=_run_charts(view),
+        settings=settings(view.config),
+    )
+    write_text(path, text)
+    return path
+
+
+def write_comparison(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
+    """Write one page that shows several runs side by side; returns its path.
+
+    Raises:
+      UsageError: fewer than two runs. StorageError: as `write_report`.
+    """
+    if len(run_dirs) < 2:
+        raise UsageError(f"a comparison needs at least 2 runs, not {len(run_dirs)}")
+    views = [read_run(run_dir, inline_bytes=3_000_000) for run_dir in run_dirs]
+    page = _environment().get_template("comparison.html.j2")
+    names = _distinct_names(views)
+    text = page.render(
+        runs=[{"name": name, "view": view, "facts": _facts(view)} for name, view in zip(names, views, strict=True)],
+        charts=_comparison_charts(names, views),
+        settings=_setting_rows(views),
+        rows=_image_rows(views),
+        verifiers=list(dict.fromkeys(v["name"] for view in views for v in view.verdicts)),
+    )
+    write_text(out, text)
+    return Path(out)
+
+
+def settings(config: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """A resolved config as titled groups of (key, text)."""
+    plain = [(key, value_text(value)) for key, value in config.items() if not _is_table(value)]
+    groups = [("run", plain)] if plain else []
+    for key, value in config.items():
+        if key == "stages":
+            groups += [
+                (f"stage {i + 1}" if len(value) > 1 else "stage", [(k, value_text(v)) for k, v in stage.items()])
+                for i, stage in enumerate(value)
+            ]
+        elif key in ("terms", "augment") and isinstance(value, dict):
+            groups.append((key, [(name, _entry_text(entry)) for name, entry in value.items()] or [("none", "")]))
+        elif isinstance(value, dict):
+            groups.append((key, [(k, value_text(v)) for k, v in value.items()]))
+    return groups
+
+
+def value_text(value: Any) -> str:
+    """A config's value on one line: schedules and optimizers as calls, long lists cut."""
+    if isinstance(value, dict):
+        values = dict(value)
+        name = next((values.pop(key) for key in ("schedule", "name") if key in values), "")
+        inside = ", ".join(f"{k} {value_text(v)}" for k, v in values.items())
+        return f"{name}({inside})" if name else inside
+    if isinstance(value, list):
+        if len(value) == 2 and all(isinstance(v, int) for v in value):
+            return size_text(value)
+        shown = ", ".join(value_text(v) for v in value[:24])
+        return shown if len(value) <= 24 else f"{shown}, … ({len(value)} in all)"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return format_number(value)
+    return str(value)
+
+
+def gallery_columns(count: int) -> int:
+    """How many columns a wide gallery has: about as many as look well, with the fullest last row."""
+    wanted = 4 if count <= 16 else 5 if count <= 25 else 6 if count <= 60 else 8
+    choices = range(max(wanted - 1, 4), wanted + 4)
+    return min(choices, key=lambda columns: (-count % columns, abs(columns - wanted)))
+
+
+def _entry_text(entry: Any) -> str:
+    if not isinstance(entry, dict):
+        return value_text(entry)
+    rest = {key: value for key, value in entry.items() if key != "weight"}
+    parts = [f"weight {value_text(entry['weight'])}"] if "weight" in entry else []
+    return ", ".join([*parts, *(f"{k} {value_text(v)}" for k, v in rest.items())])
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
+
+
+def _facts(view: RunView) -> dict[str, Any]:
+    """The header's facts, each absent where the run does not know it."""
+    manifest = view.manifest
+    stages = [s for s in manifest.get("stages", []) if s.get("steps")]
+    last = {line.get("batch", 0): line for line in view.lines}.values()
+    own = [line["accuracy"] for line in last if "accuracy" in line]
+    model = manifest.get("model", {})
+    duration = duration_text(manifest.get("wall_seconds"))
+    return {
+        "model": Path(str(model.get("name", "unknown model"))).stem,
+        "architecture": model.get("architecture"),
+        "count": len(manifest.get("labels", [])) or len(view.images),
+        "size": size_text(manifest["image_size"]) if manifest.get("image_size") else None,
+        "steps": sum(s["steps"] for s in stages),
+        "stages": ", then ".join(
+            f"{s['steps']}{'' if i else ' steps'} at {size_text(s['size'])} px" for i, s in enumerate(stages)
+        ),
+        "duration": duration,
+        "meta": [
+            date_text(manifest.get("finished") or manifest.get("started")),
+            duration,
+            manifest.get("device"),
+            f"seed {manifest['seed']}" if "seed" in manifest else "",
+        ],
+        "finished": bool(manifest.get("finished")),
+        "weights": model.get("sha256"),
+        "versions": {"jinv": manifest.get("jinv", "unknown"), **manifest.get("versions", {})},
+        "own_accuracy": sum(own) / len(own) if own else None,
+        "final": format_number(sum(line["total"] for line in last) / len(last)) if last else None,
+    }
+
+
+def _run_charts(view: RunView) -> dict[str, list[Chart]]:
+    spans = stage_spans(view)
+    colors = {name: i for i, name in enumerate(view.terms)}
+    weighted = [
+        curve(view, name, lambda line, n=name: line.get("terms", {}).get(n, {}).get("weighted"), color)
+        for name, color in colors.items()
+    ]
+    total = curve(view, "total", lambda line: line.get("total"), None)
+    objective = line_chart(
+        "Objective", [total, *weighted], scales=("log", "linear"), spans=spans,
+        caption="Every term as it enters the objective, weight included, and their total.",
+    )  # fmt: skip
+    small = [
+        line_chart(
+            name, [curve(view, name, lambda line, n=name: line.get("terms", {}).get(n, {}).get("value"), color)],
+            caption="without its weight", scales=("log", "linear"), spans=spans,
+        )
+        for name, color in colors.items()
+    ]  # fmt: skip
+    rate = curve(view, "learning rate", lambda line: line.get("learning_rate"), None)
+    small.append(line_chart("learning rate", [rate], caption="after its schedule", spans=spans, zero=True))
+    own = curve(view, "accuracy", lambda line: line.get("accuracy"), None)
+    small.append(
+        line_chart("own accuracy", [own], caption="share the inverted network recognises", spans=spans, zero=True)
+    )
+    named = list(dict.fromkeys(name for line in view.lines for name in line.get("gradient_norms", {})))
+    gradients = line_chart(
+        "Gradient norms",
+        [curve(view, n, lambda line, n=n: line.get("gradient_norms", {}).get(n), colors.get(n)) for n in named],
+        scales=("log", "linear"), spans=spans, caption="How hard each weighted term pulls at the image.",
+    )  # fmt: skip
+    return {
+        "large": [chart for chart in (objective, gradients) if chart],
+        "small": [chart for chart in small if chart],
+        "layers": _layer_charts(view),
+    }
+
+
+def _layer_charts(view: RunView) -> list[Chart]:
+    """Per verifier, by what fraction each layer's statistics are off."""
+    charts = []
+    for column, title in enumerate(("Layer means", "Layer variances")):
+        series = [
+            Series(v["short"], list(range(1, len(rows) + 1)), [row[column] for row in rows], color=i)
+            for i, v in enumerate(view.verdicts)
+            if (rows := v.get("norm_distances"))
+        ]
+        caption = "How far the images' batch-norm statistics are off the training set's, as a fraction, layer by layer."
+        chart = line_chart(title, series, caption=caption, x_label="layer", scales=("log", "linear"), zero=True)
+        charts += [chart] if chart else []
+    return charts
+
+
+def _comparison_charts(names: list[str], views: list[RunView]) -> list[Chart]:
+    def overlay(title: str, caption: str, pick: Any) -> Chart | None:
+        series = [curve(view, name, pick, i) for i, (name, view) in enumerate(zip(names, views, strict=True))]
+        return line_chart(title, [s for s in series if s.x], caption=caption, scales=("log", "linear"))
+
+    charts = [overlay("total", "the weighted sum of all terms", lambda line: line.get("total"))]
+    for term in dict.fromkeys(term for view in views for term in view.terms):
+        charts.append(
+            overlay(term, "without its weight", lambda line, t=term: line.get("terms", {}).get(t, {}).get("value"))
+        )
+    return [chart for chart in charts if chart]
+
+
+def _setting_rows(views: list[RunView]) -> list[dict[str, Any]]:
+    """Every setting of any run, with the runs' values beside each other; those that differ first."""
+    tables = [
+        {f"{title} · {key}": text for title, rows in settings(view.config) for key, text in rows} for view in views
+    ]
+    keys = dict.fromkeys(key for table in tables for key in table)
+    rows = []
+    for key in keys:
+        values = [table.get(key, "") for table in tables]
+        rows.append({"key": key, "values": values, "differs": len(set(values)) > 1})
+    return sorted(rows, key=lambda row: not row["differs"])
+
+
+def _image_rows(views: list[RunView]) -> list[dict[str, Any]]:
+    """Images of the same class (and the same place among that class's) beside each other."""
+    rows: dict[tuple[Any, int], dict[str, Any]] = {}
+    for column, view in enumerate(views):
+        seen: dict[Any, int] = {}
+        for image in view.images:
+            name = image["class_name"]
+            place = seen[name] = seen.get(name, -1) + 1
+            row = rows.setdefault((name, place), {"class_name": name, "cells": [None] * len(views)})
+            row["cells"][column] = image
+    return list(rows.values())
+
+
+def _distinct_names(views: list[RunView]) -> list[str]:
+    names = [view.name for view in views]
+    return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
+
+
+def _environment() -> jinja2.Environment:
+    # Everything is escaped: class names, file names and configs are other people's text.
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jinv"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["percent"] = lambda x: f"{100 * x:.0f}"
+    environment.filters["number"] = format_number
+    return environment

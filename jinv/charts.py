@@ -151,13 +151,13 @@ def _plot(series: Sequence[Series], scale: str, across: Any, zero: bool) -> Plot
 
 
 def _log_ticks(bottom: float, top: float) -> list[float]:
-    """Powers of ten; a short axis has 2 and 5 as well, a long one leaves powers out."""
+    """Powers of ten, with round values between them where those are few; within half a decade, evenly spaced ones."""
     powers = range(math.floor(bottom), math.ceil(top) + 1)
-    factors = (1, 2, 5) if top - bottom < 2.2 else (1,)
-    ticks = [f * 10.0**p for p in powers for f in factors if bottom <= math.log10(f * 10.0**p) <= top]
-    if len(ticks) < 3:
-        return [t for t in nice_ticks(10**bottom, 10**top, 4) if t > 0]
-    return ticks[:: math.ceil(len(ticks) / 7)]
+    for factors in ((1,), (1, 3), (1, 2, 5)):
+        ticks = [f * 10.0**p for p in powers for f in factors if bottom <= math.log10(f * 10.0**p) <= top]
+        if len(ticks) >= 3:
+            return ticks[:: math.ceil(len(ticks) / 7)]
+    return [t for t in nice_ticks(10**bottom, 10**top, 4) if t > 0]
 
 
 def _path(xs: Sequence[float], ys: Sequence[float], scale: str, across: Any, down: Any) -> str:

@@ -176,6 +176,12 @@ def test_log_charts_drop_what_has_no_logarithm():
     assert [p.scale for p in only_zero.plots] == ["linear"]
 
 
+@pytest.mark.parametrize("low, high", [(0.03, 7.0), (6000, 16000), (0.3, 0.4), (1e-6, 1e5), (1.0, 1.0)])
+def test_log_axes_have_a_handful_of_ticks(low, high):
+    plot = line_chart("t", [Series("a", [0, 1], [low, high])], scales=("log",)).plots[0]
+    assert 2 <= len(plot.ticks) <= 7 and all(0 <= at <= 100 for at, _ in plot.ticks)
+
+
 def test_long_curves_are_thinned_but_keep_their_end():
     chart = line_chart("t", [Series("a", list(range(5001)), [1.0 + i for i in range(5001)])])
     kept = chart.data["series"][0]["x"]

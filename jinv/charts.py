@@ -157,7 +157,7 @@ def _log_ticks(bottom: float, top: float) -> list[float]:
         ticks = [f * 10.0**p for p in powers for f in factors if bottom <= math.log10(f * 10.0**p) <= top]
         if len(ticks) >= 3:
             return ticks[:: math.ceil(len(ticks) / 7)]
-    return [t for t in nice_ticks(10**bottom, 10**top, 4) if t > 0]
+    return [t for t in nice_ticks(10**bottom, 10**top, 6) if t > 0]
 
 
 def _path(xs: Sequence[float], ys: Sequence[float], scale: str, across: Any, down: Any) -> str:

@@ -70,7 +70,9 @@ def run_validate(args: argparse.Namespace) -> int:
     """Carry out `jinv validate`; returns 0 where digests and numbers are right, else 4."""
     from rich.console import Console
 
-    from convert.parity_report import print_report, write_html, write_json
+    from convert.parity_page import write_html
+    from convert.parity_report import write_json
+    from convert.parity_table import print_report
     from jinv.errors import UsageError
 
     try:

@@ -1,0 +1,127 @@
+"""The converted network's side of the comparison: every layer's output, and gradients of every term, in Flax."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinv.core.objective import TERMS, term_fields
+from jinv.core.types import Forward, NormStats
+from jinv.weights import unflatten
+
+Statistics = Sequence[tuple[np.ndarray, np.ndarray]]
+"""(mean, variance) of every batch norm, in network order."""
+
+
+class Measured(NamedTuple):
+    """One forward pass: `layers` by module path in NHWC, `statistics` (batch mean, variance) in network order."""
+
+    logits: np.ndarray
+    layers: dict[str, np.ndarray]
+    statistics: list[tuple[np.ndarray, np.ndarray]]
+
+
+class Cotangents(NamedTuple):
+    """What a term sends back to the image, the logits and the batch statistics."""
+
+    image: np.ndarray
+    logits: np.ndarray
+    statistics: list[tuple[np.ndarray, np.ndarray]]
+
+
+class FlaxNetwork:
+    """A Flax module with flat variables, run on the CPU in the dtype of its input, float64 included."""
+
+    def __init__(self, module: nn.Module, variables: Mapping[str, np.ndarray], layers: Sequence[str]) -> None:
+        self._variables = unflatten(variables)
+        paths = {tuple(layer.split("/")) for layer in layers}
+
+        def wanted(called: nn.Module, method: str) -> bool:
+            return method == "__call__" and tuple(called.path) in paths
+
+        def measure(variables: Any, image: jax.Array) -> Any:
+            (logits, stats), captured = module.apply(
+                variables, image, capture_intermediates=wanted, mutable=["intermediates"]
+            )
+            return logits, stats, captured["intermediates"]
+
+        def pull_back(variables: Any, image: jax.Array, logits: jax.Array, statistics: Any) -> jax.Array:
+            def outputs(image: jax.Array) -> Any:
+                logits, stats = module.apply(variables, image)
+                return logits, [(s.batch_mean, s.batch_var) for s in stats]
+
+            return jax.vjp(outputs, image)[1]((logits, statistics))[0]
+
+        self._measure, self._pull_back = jax.jit(measure), jax.jit(pull_back)
+
+    def forward(self, image: np.ndarray) -> Measured:
+        """Everything that the network computes on `image`, NHWC."""
+        with on_cpu(image.dtype):
+            logits, stats, captured = jax.device_get(self._measure(self._variables, image))
+        return Measured(logits, dict(_leaves(captured, ())), [(s.batch_mean, s.batch_var) for s in stats])
+
+    def gradient(self, image: np.ndarray, cotangents: Cotangents) -> np.ndarray:
+        """The gradient of a term with respect to the image, NHWC."""
+        with on_cpu(image.dtype):
+            through = self._pull_back(self._variables, image, cotangents.logits, cotangents.statistics)
+            return np.asarray(through) + cotangents.image
+
+
+def term_cotangents(
+    image: np.ndarray, logits: np.ndarray, statistics: Statistics, running: Statistics
+) -> dict[str, Cotangents]:
+    """Every registered term's derivatives at what one network computed; needs no second definition of the terms.
+
+    Labels and, for terms that look at a student, its logits are arbitrary but fixed.
+    """
+    labels = np.arange(len(image)) % logits.shape[1]
+    student = np.random.default_rng(1).normal(size=logits.shape).astype(image.dtype)
+    with on_cpu(image.dtype):
+        arguments = (image, logits, list(statistics), list(running), labels, student)
+        return {
+            name: Cotangents(*jax.device_get(_derivatives(function, *arguments))) for name, function in TERMS.items()
+        }
+
+
+@partial(jax.jit, static_argnums=0)
+def _derivatives(
+    function: Callable[..., jax.Array],
+    image: jax.Array,
+    logits: jax.Array,
+    statistics: Any,
+    running: Any,
+    labels: jax.Array,
+    student: jax.Array,
+) -> Any:
+    def value(image: jax.Array, logits: jax.Array, statistics: Any) -> jax.Array:
+        # The first layer's count for all: the same on both sides, and above the 1 that unbiased variances fail at.
+        count = image.shape[0] * image.shape[1] * image.shape[2]
+        stats = tuple(
+            NormStats(*batch, *(jnp.asarray(values, image.dtype) for values in kept), count)
+            for batch, kept in zip(statistics, running, strict=True)
+        )
+        forward = Forward(image, logits, labels, stats, student)
+        return function(*(getattr(forward, field) for field in term_fields(function)))
+
+    return jax.grad(value, argnums=(0, 1, 2))(image, logits, statistics)
+
+
+@contextmanager
+def on_cpu(dtype: np.dtype) -> Iterator[None]:
+    """64-bit types where `dtype` is float64, and the CPU whatever else there is."""
+    with jax.enable_x64(dtype == np.float64), jax.default_device(jax.local_devices(backend="cpu")[0]):
+        yield
+
+
+def _leaves(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    for name, value in tree.items():
+        if name == "__call__":
+            output = value[0]
+            yield "/".join(path), output[0] if isinstance(output, tuple) else output
+        else:
+            yield from _leaves(value, (*path, name))

@@ -1,0 +1,132 @@
+"""A validation report as one self-contained page: the verdict, a plot of every layer's error, and the tables."""
+
+import math
+from html import escape
+from pathlib import Path
+
+from convert.parity_report import (
+    GRADIENT_FLOAT32,
+    GRADIENT_FLOAT64,
+    LAYER_FLOAT32,
+    LAYER_FLOAT64,
+    LayerErrors,
+    ValidationReport,
+)
+from jinv.atomic import write_text
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 1040, 320, 56, 28, 12
+LOWEST, HIGHEST = -18, 2  # powers of ten on the error axis; what is smaller or exact lies on its floor
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c2024; --dim: #6b7280; --line: #d5d9de; --paper: #fff;
+  --double: #2563a8; --single: #c2701c; --bad: #c02626; --good: #1d7f46; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --dim: #9aa3ad; --line: #3a4047; --paper: #16191c;
+  --double: #6aa9e9; --single: #e6a052; --bad: #f07070; --good: #5cc48a; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1080px;
+  margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin: 0 0 .25rem } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
+p { margin: .25rem 0 } .dim { color: var(--dim) } .bad { color: var(--bad); font-weight: 600 }
+.good { color: var(--good); font-weight: 600 }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100% }
+th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--line); white-space: nowrap }
+th { font-weight: 600; color: var(--dim) } td.number { font-family: ui-monospace, monospace }
+svg { width: 100%; height: auto; display: block } svg text { font: 11px system-ui, sans-serif; fill: var(--dim) }
+.scroll { overflow-x: auto }
+"""
+
+
+def write_html(report: ValidationReport, path: Path) -> None:
+    """Write the page atomically."""
+    write_text(path, page(report))
+
+
+def page(report: ValidationReport) -> str:
+    """The page as text."""
+    verdict = '<span class="good">equal</span>' if report.passed else '<span class="bad">not equal</span>'
+    digests = "match" if report.digests_match else '<span class="bad">do not match</span>'
+    facts = [
+        f"{report.architecture}, against {escape(report.reference)}; checkpoint read by {escape(report.read_by)}",
+        f"Digests {digests}. Inputs: {escape('; '.join(report.inputs))}. {report.seconds:.0f} s.",
+        *(f'<span class="dim">{escape(note)}</span>' for note in report.notes),
+        *(f'<span class="bad">{escape(problem)}</span>' for problem in [*report.digest_problems, *report.problems]),
+    ]
+    if report.first_wrong_layer:
+        facts.append(f'<span class="bad">First wrong layer: {escape(report.first_wrong_layer)}</span>')
+    if report.agreement:
+        found = report.agreement
+        facts.append(f"Real images: {found.different} of {found.count:,} top-1 classes differ.")
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{escape(Path(report.converted).name)}: conversion {"equal" if report.passed else "not equal"}</title>
+<style>{STYLE}</style></head><body>
+<h1>{escape(Path(report.converted).name)}: {verdict}</h1>
+<p class="dim">beside {escape(Path(report.checkpoint).name)}</p>
+{"".join(f"<p>{fact}</p>" for fact in facts)}
+<h2>Largest relative error of every layer, in network order</h2>
+{_plot(report.layers)}
+<h2>Image gradients, relative L2 error</h2>
+{_gradients(report)}
+<h2>Layers, worst first</h2>
+{_layers(report.worst_layers)}
+<h2>Operations without parameters</h2>
+{_layers(report.operations)}
+</body></html>
+"""
+
+
+def _plot(layers: list[LayerErrors]) -> str:
+    """Logarithmic; a dot per layer and precision, the tolerances as dashed lines."""
+    step = (WIDTH - LEFT) / max(len(layers), 1)
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="error of every layer">']
+    for power in range(LOWEST, HIGHEST + 1, 4):
+        y = _height(10.0**power)
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--line)"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">1e{power}</text>')
+    for limit, color in ((LAYER_FLOAT64, "--double"), (LAYER_FLOAT32, "--single")):
+        y = _height(limit)
+        parts.append(
+            f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="var({color})" stroke-dasharray="5 4"/>'
+        )
+    for number, layer in enumerate(layers):
+        x = LEFT + (number + 0.5) * step
+        for error, color, name in ((layer.float64, "--double", "float64"), (layer.float32, "--single", "float32")):
+            fill = f"var({color})" if layer.passed else "var(--bad)"
+            parts.append(
+                f'<circle cx="{x:.1f}" cy="{_height(error):.1f}" r="{min(3.5, max(1.5, step / 2)):.1f}" fill="{fill}">'
+                f"<title>{escape(layer.name)}, {name}: {error:.2g}</title></circle>"
+            )
+    for x, color, text in ((LEFT, "--double", "float64"), (LEFT + 90, "--single", "float32")):
+        parts.append(f'<circle cx="{x + 5}" cy="{HEIGHT - 8}" r="4" fill="var({color})"/>')
+        parts.append(f'<text x="{x + 14}" y="{HEIGHT - 4}">{text}</text>')
+    parts.append(f'<text x="{LEFT + 180}" y="{HEIGHT - 4}">dashed: largest allowed; on the floor: exact</text></svg>')
+    return "".join(parts)
+
+
+def _height(error: float) -> float:
+    power = min(max(math.log10(error), LOWEST), HIGHEST) if error > 0 else LOWEST
+    return TOP + (HIGHEST - power) / (HIGHEST - LOWEST) * (HEIGHT - TOP - BOTTOM)
+
+
+def _layers(layers: list[LayerErrors]) -> str:
+    rows = [
+        f"<tr><td>{escape(layer.name)}</td><td>{layer.kind}</td>{_cell(layer.float64, LAYER_FLOAT64)}"
+        f"{_cell(layer.float32, LAYER_FLOAT32)}<td{' class=bad' if layer.tensors_differ else ''}>"
+        f"{f'{layer.tensors_differ} differ' if layer.tensors_differ else 'exact'}</td>"
+        f'<td class="dim">{escape(layer.worst_input)}</td></tr>'
+        for layer in layers
+    ]
+    head = "<tr><th>layer</th><th>kind</th><th>float64</th><th>float32</th><th>tensors</th><th>worst on</th></tr>"
+    return f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>'
+
+
+def _gradients(report: ValidationReport) -> str:
+    rows = [
+        f"<tr><td>{escape(errors.term)}</td>{_cell(errors.float64, GRADIENT_FLOAT64)}"
+        f"{_cell(errors.float32, GRADIENT_FLOAT32)}</tr>"
+        for errors in report.gradients
+    ]
+    head = "<tr><th>term</th><th>float64</th><th>float32</th></tr>"
+    return f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>'
+
+
+def _cell(error: float, limit: float) -> str:
+    return f'<td class="number{" bad" if error > limit else ""}">{error:.1e}</td>'

@@ -1,0 +1,217 @@
+"""PyTorch beside the converted network: every layer, every gradient, and the classes of real images.
+
+The converted file is read as it lies on disk; the checkpoint goes into the torch definition by torch's own names, read
+by `torch.load(weights_only=True)` where that can read it, so that nothing of the conversion judges itself.
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+import torch
+
+from convert.compare import compare_networks, compare_operations, compare_weights, layer_pairs
+from convert.parity_images import compare_classes
+from convert.parity_inputs import first_pictures, make_inputs
+from convert.parity_report import ValidationReport
+from convert.reader import Checkpoint, read_checkpoint
+from convert.reference import make_reference
+from convert.reference.measure import load_weights, to_torch
+from convert.rules import detect_architecture, expected_targets, family_of, map_state_dict
+from convert.state_dict import StateDict, select_state_dict
+from jinv.converted import ConvertedFile, open_converted
+from jinv.errors import ModelMismatchError
+from jinv.models.classifier import Classifier
+from jinv.models.registry import ARCHITECTURES, Architecture, get_architecture
+from jinv.weights import unflatten
+
+Progress = Callable[[str], None]
+
+
+def validate(
+    converted: str | Path,
+    checkpoint: str | Path,
+    *,
+    images: str | Path | None = None,
+    select: str | None = None,
+    check_crc: bool = True,
+    progress: Progress = lambda stage: None,
+    seed: int = 0,
+) -> ValidationReport:
+    """Compare a converted file with the checkpoint that it came from; `images` is a folder or zip of pictures.
+
+    Raises:
+      UnsafeInputError, UsageError, StorageError: one of the files cannot be read at all.
+      ModelMismatchError: the checkpoint is not the network that the converted file names.
+    """
+    start = time.monotonic()
+    progress("reading both files")
+    found = open_converted(converted)
+    source = read_checkpoint(checkpoint, check_crc=check_crc)
+    state = select_state_dict(source, select)
+    architecture, num_classes = _architecture(found, state)
+    weights, read_by = original_weights(source, state, architecture, num_classes)
+    reference, definition = make_original(architecture.name, num_classes)
+    reference = load_weights(reference, weights)
+    report = ValidationReport(
+        str(converted),
+        str(checkpoint),
+        architecture.name,
+        definition,
+        read_by,
+        found.problems,
+        list(_notes(found, source)),
+    )
+    report.problems += _foreign_tensors(found, architecture, num_classes)
+    mean, std = _preprocessing(found, state, architecture, report)
+    variables = _variables(found, architecture, num_classes)
+    module, pairs = architecture.make(num_classes), layer_pairs(architecture, num_classes)
+    pictures = first_pictures(Path(images) if images else None)
+    inputs = make_inputs(architecture.input_size, architecture.min_size, pictures, mean, std, seed)
+    compare_networks(report, module, variables, reference, pairs, inputs, progress)
+    compare_weights(report, pairs, variables, weights)
+    compare_operations(report, seed)
+    if images:
+        report.agreement = compare_classes(
+            _classifier(found, architecture, module, variables, mean, std),
+            Path(images),
+            lambda pixels: _original_logits(reference, pixels, state.normalizer or (mean, std)),
+            progress,
+        )
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def make_original(name: str, num_classes: int) -> tuple[torch.nn.Module, str]:
+    """The torch network and whose definition it is: torchvision's where it is installed and has one, else jinv's."""
+    try:
+        from torchvision import models
+    except ImportError:
+        return make_reference(name, num_classes), "jinv's torch definition"
+    if name not in models.list_models():
+        return make_reference(name, num_classes), "jinv's torch definition"
+    import torchvision
+
+    return models.get_model(name, weights=None, num_classes=num_classes), f"torchvision {torchvision.__version__}"
+
+
+def original_weights(
+    source: Checkpoint, state: StateDict, architecture: Architecture, num_classes: int
+) -> tuple[dict[str, np.ndarray], str]:
+    """The checkpoint's float32 tensors under torch's own names, and who read them.
+
+    torch reads them itself where its restricted unpickler can; dill's files with lambdas it cannot.
+    """
+    family = family_of(architecture)
+    shapes = {name: ref.shape for name, ref in state.tensors.items()}
+    chosen = map_state_dict(architecture.name, shapes, ignore_extra=True, num_classes=num_classes)
+    read = {name: state.tensors[name].numpy().astype(np.float32) for name in chosen}
+    by_torch = _read_by_torch(source, {name: state.origins[name] for name in chosen})
+    if by_torch is None:
+        return {family.published_name(name): array for name, array in read.items()}, "jinv"
+    for name, array in read.items():
+        if not np.array_equal(array, by_torch[name], equal_nan=True):
+            raise ModelMismatchError(f"{source.path}: jinv and torch read different values of {name!r}")
+    return {family.published_name(name): by_torch[name] for name in read}, f"torch {torch.__version__} and jinv, equal"
+
+
+def _read_by_torch(source: Checkpoint, origins: Mapping[str, tuple[str, ...]]) -> dict[str, np.ndarray] | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if source.container == "safetensors":
+                from safetensors.torch import load_file
+
+                tree: Any = load_file(source.path)
+            else:
+                tree = torch.load(source.path, map_location="cpu", weights_only=True)
+    except Exception:  # whatever torch does not like about the file; jinv's reader has read it already
+        return None
+    arrays = {}
+    for name, keys in origins.items():
+        value = tree
+        for key in keys:
+            value = value[key]
+        arrays[name] = value.detach().to(torch.float32).contiguous().numpy()
+    return arrays
+
+
+def _architecture(found: ConvertedFile, state: StateDict) -> tuple[Architecture, int]:
+    """As the converted file says; where its metadata is lost, as the checkpoint's tensors say."""
+    name = found.metadata["architecture"]
+    shapes = {name: ref.shape for name, ref in state.tensors.items()}
+    architecture = get_architecture(name if name in ARCHITECTURES else detect_architecture(shapes))
+    head = f"{family_of(architecture).head}.weight"
+    return architecture, found.metadata["num_classes"] or shapes.get(head, (architecture.num_classes,))[0]
+
+
+def _notes(found: ConvertedFile, source: Checkpoint) -> Sequence[str]:
+    if (found.metadata["source"] or {}).get("sha256") == source.sha256:
+        return ()
+    return ("the checkpoint is not byte for byte the file that was converted; its values are compared",)
+
+
+def _foreign_tensors(found: ConvertedFile, architecture: Architecture, num_classes: int) -> list[str]:
+    shapes = _shapes(architecture, num_classes)
+    problems = [f"tensor {name} is missing" for name in shapes if name not in found.arrays]
+    problems += [f"tensor {name} does not belong to {architecture.name}" for name in found.arrays if name not in shapes]
+    for name, shape in shapes.items():
+        if name in found.arrays and found.arrays[name].shape != shape:
+            problems.append(f"tensor {name} has shape {found.arrays[name].shape}, not {shape}")
+    return problems
+
+
+def _variables(found: ConvertedFile, architecture: Architecture, num_classes: int) -> dict[str, np.ndarray]:
+    """Zeros for what is missing or misshapen, so that the layers before it can still be judged."""
+    return {
+        name: found.arrays[name]
+        if name in found.arrays and found.arrays[name].shape == shape
+        else np.zeros(shape, np.float32)
+        for name, shape in _shapes(architecture, num_classes).items()
+    }
+
+
+def _shapes(architecture: Architecture, num_classes: int) -> dict[str, tuple[int, ...]]:
+    targets = expected_targets(architecture, num_classes).values()
+    return {target.path: tuple(shape[axis] for axis in target.transpose) for target, shape in targets}
+
+
+def _preprocessing(
+    found: ConvertedFile, state: StateDict, architecture: Architecture, report: ValidationReport
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    mean, std = found.metadata["mean"], found.metadata["std"]
+    if mean is None or std is None:
+        return architecture.mean, architecture.std
+    if state.normalizer and (tuple(mean), tuple(std)) != state.normalizer:
+        report.problems.append(f"mean {mean} and std {std} are not the checkpoint's own, {state.normalizer}")
+    return tuple(mean), tuple(std)
+
+
+def _classifier(
+    found: ConvertedFile,
+    architecture: Architecture,
+    module: nn.Module,
+    variables: Mapping[str, np.ndarray],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Classifier:
+    return Classifier(
+        architecture=architecture.name,
+        module=module,
+        variables=unflatten(variables),
+        mean=mean,
+        std=std,
+        input_size=architecture.input_size,
+        min_size=architecture.min_size,
+        class_names=tuple(found.metadata["class_names"] or ()),
+    )
+
+
+def _original_logits(reference: torch.nn.Module, pixels: np.ndarray, normalizer: Any) -> np.ndarray:
+    mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in normalizer)
+    with torch.inference_mode():
+        return reference((to_torch(pixels) - mean) / std).numpy()

@@ -23,21 +23,21 @@ class Malformed(Exception):
     """Something that can't be; the machine adds file and place."""
 
 
-@dataclass(unsafe_hash=True)
+@dataclass(unsafe_hash=True, slots=True)
 class Known(Opaque):
     """A known name. As a value of the tree it is as inert as any other."""
 
     call: Callable[[Any], Any] | None = None
 
 
-@dataclass(unsafe_hash=True)
+@dataclass(unsafe_hash=True, slots=True)
 class StorageType(Opaque):
     """A storage class; `dtype` is None for the untyped one."""
 
     dtype: str | None = None
 
 
-@dataclass(unsafe_hash=True)
+@dataclass(unsafe_hash=True, slots=True)
 class NumpyDtype(Opaque):
     """A numpy dtype on its way to a scalar; BUILD brings its byte order."""
 
@@ -51,7 +51,7 @@ class NumpyDtype(Opaque):
         self.order = "<" if state[1] == "|" else state[1]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class StorageView:
     """What a persistent id stands for: a window (start, length, in bytes) of a storage; `dtype` None: untyped."""
 

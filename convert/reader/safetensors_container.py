@@ -6,7 +6,6 @@ The format has no checksum: a file with altered weights reads without complaint.
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 from convert.reader import limits
@@ -67,13 +66,15 @@ def _parse(source: Source, raw: bytes) -> dict[str, Any]:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise source.refuse("the safetensors header is not UTF-8") from None
-    if not text.startswith("{"):
-        raise source.refuse("the safetensors header does not begin with '{'")
+    # Padding is spaces; JSON itself would take any white space on both sides.
+    text = text.rstrip(" ")
+    if not text.startswith("{") or not text.endswith("}"):
+        raise source.refuse("the safetensors header does not begin with '{' and end with '}'")
     if sum(map(text.count, ",[{")) > limits.MAX_HEADER_VALUES:
         raise source.refuse(f"a safetensors header of more than {limits.MAX_HEADER_VALUES} values")
     try:
         header = json.loads(
-            text.rstrip(" "),
+            text,
             object_pairs_hook=_unique,
             parse_constant=_no_number,
             parse_float=_no_number,
@@ -116,32 +117,40 @@ def _metadata(source: Source, metadata: Any) -> dict[str, str]:
 
 
 def _tensor(source: Source, name: str, entry: Any, first: int) -> tuple[int, int, TensorRef]:
-    def refuse(what: str) -> Exception:
-        return source.refuse(f"tensor {name!r:.120}: {what}")
+    if (wrong := _wrong(name, entry)) is not None:
+        raise source.refuse(f"tensor {name!r:.120}: {wrong}")
+    dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if dtype not in _DTYPES:
+        known = ", ".join(_DTYPES)
+        raise ModelMismatchError(f"{source.path}: tensor {name!r:.120}: dtype {dtype:.40} is none of {known}")
+    strides, count = [], 1
+    for n in reversed(shape):
+        strides.append(count)
+        count *= n
+    size, available = count * DTYPES[_DTYPES[dtype]].itemsize, source.size - first
+    if not begin <= end <= available or end - begin != size:
+        what = f"shape {shape} of {dtype} needs {size} bytes, data_offsets are [{begin}, {end}] of {available}"
+        raise source.refuse(f"tensor {name!r:.120}: {what}")
+    storage = Storage(name, size, blob=Blob(source, first + begin, size))
+    return begin, end, TensorRef(tuple(shape), _DTYPES[dtype], storage, 0, tuple(reversed(strides)), (0, size))
 
+
+def _wrong(name: str, entry: Any) -> str | None:
+    """What is malformed about an entry, if anything."""
     if len(name) > limits.MAX_KEY_CHARS:
-        raise refuse(f"a name of {len(name)} characters, the limit is {limits.MAX_KEY_CHARS}")
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise refuse("its entry is not dtype, shape and data_offsets")
+        return f"a name of {len(name)} characters, the limit is {limits.MAX_KEY_CHARS}"
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        return "its entry is not dtype, shape and data_offsets"
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str):
-        raise refuse("its dtype is no string")
+        return "its dtype is no string"
     if dtype.startswith("C"):
-        raise refuse(f"dtype {dtype:.40}: complex tensors are not read")
-    if dtype not in _DTYPES:
-        raise ModelMismatchError(str(refuse(f"dtype {dtype:.40} is none of {', '.join(_DTYPES)}")))
+        return f"dtype {dtype:.40}: complex tensors are not read"
     if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
-        raise refuse("its shape or data_offsets are not natural numbers")
+        return "its shape or data_offsets are not natural numbers"
     if len(shape) > limits.MAX_RANK:
-        raise refuse(f"{len(shape)} dimensions, the limit is {limits.MAX_RANK}")
-    begin, end = offsets
-    size = math.prod(shape) * DTYPES[_DTYPES[dtype]].itemsize
-    available = source.size - first
-    if not begin <= end <= available or end - begin != size:
-        raise refuse(f"shape {shape} of {dtype} needs {size} bytes, data_offsets are {offsets} of {available}")
-    storage = Storage(name, size, blob=Blob(source, first + begin, size))
-    strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
-    return begin, end, TensorRef(tuple(shape), _DTYPES[dtype], storage, 0, strides, (0, size))
+        return f"{len(shape)} dimensions, the limit is {limits.MAX_RANK}"
+    return None
 
 
 def _naturals(values: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from convert.reader import limits
 from convert.reader.rebuild import StorageView
 from convert.reader.source import Source
-from convert.reader.types import DTYPES, Storage, TensorRef
+from convert.reader.types import Storage, TensorRef
 
 
 def check_tree(source: Source, tree: Any, containers_limit: int = limits.MAX_NODES) -> list[TensorRef]:
@@ -74,30 +74,28 @@ def _leaf(source: Source, value: Any, name: str, tensors: dict[int, TensorRef]) 
 
 def check_tensor(source: Source, tensor: TensorRef) -> None:
     """Raises `UnsafeInputError` unless the tensor lies inside its storage and is of a bearable size."""
+    if (wrong := _wrong(source, tensor)) is not None:
+        raise source.refuse(f"tensor {shorten(tensor.name)!r}: {wrong}")
 
-    def refuse(what: str) -> Exception:
-        return source.refuse(f"tensor {shorten(tensor.name)!r}: {what}")
 
-    shape, strides = tensor.shape, tensor.strides
+def _wrong(source: Source, tensor: TensorRef) -> str | None:
+    shape, strides, offset = tensor.shape, tensor.strides, tensor.offset
     if len(shape) != len(strides):
-        raise refuse(f"{len(shape)} sizes and {len(strides)} strides")
+        return f"{len(shape)} sizes and {len(strides)} strides"
     if len(shape) > limits.MAX_RANK:
-        raise refuse(f"{len(shape)} dimensions, the limit is {limits.MAX_RANK}")
-    if min((tensor.offset, *shape, *strides)) < 0:
-        raise refuse(f"a negative number in size {shape}, stride {strides} or offset {tensor.offset}")
-    itemsize = DTYPES[tensor.dtype].itemsize
-    start, length = tensor.window
-    if start % itemsize and tensor.storage.swapped:
-        raise refuse("a big-endian view that is not aligned")
+        return f"{len(shape)} dimensions, the limit is {limits.MAX_RANK}"
+    if min((offset, *shape, *strides)) < 0:
+        return f"a negative number in size {shape}, stride {strides} or offset {offset}"
     # Counting empty dimensions as 1 bounds the shape of empty tensors too.
-    logical, limit = math.prod(max(n, 1) for n in shape) * itemsize, limits.max_logical_bytes(source.size)
+    itemsize = tensor.itemsize
+    logical, limit = math.prod([n or 1 for n in shape]) * itemsize, limits.max_logical_bytes(source.size)
     if logical > limit:
-        raise refuse(f"size {shape} needs {logical} bytes, the limit for this file is {limit}")
-    if tensor.offset * itemsize > length or (tensor.last + 1) * itemsize > length:
-        raise refuse(
-            f"size {shape}, stride {strides}, offset {tensor.offset} ends at element {tensor.last + 1} "
-            f"of a storage of {length // itemsize}"
-        )
+        return f"size {shape} needs {logical} bytes, the limit for this file is {limit}"
+    length, end = tensor.window[1], tensor.last + 1
+    if max(offset, end) * itemsize > length:
+        where = f"size {shape}, stride {strides}, offset {offset}"
+        return f"{where} ends at element {end} of a storage of {length // itemsize}"
+    return None
 
 
 def check_total(source: Source, tensors: list[TensorRef]) -> None:

@@ -37,14 +37,14 @@ class Readable(Protocol):
     def read(self, start: int, size: int) -> np.ndarray: ...
 
 
-@dataclass(unsafe_hash=True)
+@dataclass(unsafe_hash=True, slots=True)
 class Opaque:
     """An object that was not built: only the name of its class or function is kept, nothing of it is imported."""
 
     name: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Storage:
     """One run of elements that tensors are views of; `blob` is set once the container knows where the bytes lie."""
 
@@ -54,7 +54,7 @@ class Storage:
     blob: Readable | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class TensorRef:
     """A tensor on disk: shape, dtype (torch's name), and where in which storage it lies (strides in elements)."""
 

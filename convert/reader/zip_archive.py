@@ -27,7 +27,7 @@ _DESCRIPTOR, _DEFLATE_LEVEL, _UTF8 = 0x8, 0x6, 0x800
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 
 
-@dataclass
+@dataclass(slots=True)
 class Member:
     """One file of the archive."""
 

@@ -1,6 +1,7 @@
 """Real images through both networks: how often the most likely classes differ."""
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import jax
@@ -31,9 +32,10 @@ def compare_classes(
     index = {name: number for number, name in enumerate(classifier.class_names)}
     forward = jax.jit(lambda variables, image: classifier.forward(variables, image).logits)
     labels, ours, theirs, largest = [], [], [], 0.0
-    for start in range(0, len(pictures.names), batch):
-        names = pictures.names[start : start + batch]
-        pixels = np.stack([fit_image(picture, (size, size)) for _, picture in pictures.read(names)])
+    reading = pictures.read()
+    while chunk := list(islice(reading, batch)):
+        names = [name for name, _ in chunk]
+        pixels = np.stack([fit_image(picture, (size, size)) for _, picture in chunk])
         # The last batch is filled up: one shape, one compilation.
         padded = np.concatenate([pixels, np.zeros((batch - len(pixels), *pixels.shape[1:]), np.uint8)])
         with on_cpu(np.dtype(np.float32)):

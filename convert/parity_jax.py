@@ -82,25 +82,18 @@ def term_cotangents(
     labels = np.arange(len(image)) % logits.shape[1]
     student = np.random.default_rng(1).normal(size=logits.shape).astype(image.dtype)
     with on_cpu(image.dtype):
-        arguments = (image, logits, list(statistics), list(running), labels, student)
-        return {
-            name: Cotangents(*jax.device_get(_derivatives(function, *arguments))) for name, function in TERMS.items()
-        }
+        derivatives = _derivatives(image, logits, list(statistics), list(running), labels, student)
+        return {name: Cotangents(*values) for name, values in jax.device_get(derivatives).items()}
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _derivatives(
-    function: Callable[..., jax.Array],
-    image: jax.Array,
-    logits: jax.Array,
-    statistics: Any,
-    running: Any,
-    labels: jax.Array,
-    student: jax.Array,
-) -> Any:
-    def value(image: jax.Array, logits: jax.Array, statistics: Any) -> jax.Array:
-        # The first layer's count for all: the same on both sides, and above the 1 that unbiased variances fail at.
-        count = image.shape[0] * image.shape[1] * image.shape[2]
+    image: jax.Array, logits: jax.Array, statistics: Any, running: Any, labels: jax.Array, student: jax.Array
+) -> dict[str, Any]:
+    # The first layer's count for all: the same on both sides, and above the 1 that unbiased variances fail at.
+    count = image.shape[0] * image.shape[1] * image.shape[2]
+
+    def value(function: Callable[..., jax.Array], image: jax.Array, logits: jax.Array, statistics: Any) -> jax.Array:
         stats = tuple(
             NormStats(*batch, *(jnp.asarray(values, image.dtype) for values in kept), count)
             for batch, kept in zip(statistics, running, strict=True)
@@ -108,7 +101,10 @@ def _derivatives(
         forward = Forward(image, logits, labels, stats, student)
         return function(*(getattr(forward, field) for field in term_fields(function)))
 
-    return jax.grad(value, argnums=(0, 1, 2))(image, logits, statistics)
+    return {
+        name: jax.grad(partial(value, function), argnums=(0, 1, 2))(image, logits, statistics)
+        for name, function in TERMS.items()
+    }
 
 
 @contextmanager

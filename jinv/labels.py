@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
@@ -36,9 +36,15 @@ def resolve_labels(
         return _draw(number, count, seed)
     if not labels:
         raise UsageError('image.labels: an empty list; give class ids or names, or "random"')
-    index = _index(class_names)
+    index = _index(tuple(class_names))
     ids = [_resolve(label, index, class_names) for label in labels]
     return [ids[i % len(ids)] for i in range(count)]
+
+
+def find_class(name: str, class_names: Sequence[str]) -> int | None:
+    """The id of the one class called `name` (any synonym or synset, any case), None where there is none or several."""
+    found = _index(tuple(class_names)).get(_normal(name), [])
+    return found[0] if len(found) == 1 else None
 
 
 def _resolve(label: object, index: dict[str, list[int]], class_names: Sequence[str]) -> int:
@@ -71,10 +77,11 @@ def _draw(number: int, count: int, seed: int) -> list[int]:
     return ids[:count]
 
 
-def _index(class_names: Sequence[str]) -> dict[str, list[int]]:
+@lru_cache(maxsize=8)
+def _index(class_names: tuple[str, ...]) -> dict[str, list[int]]:
     """Normalised name -> ids, synonyms included where the names are packaged ones."""
     index: dict[str, list[int]] = {}
-    for i, names in enumerate(_synonyms(tuple(class_names))):
+    for i, names in enumerate(_synonyms(class_names)):
         for name in {_normal(n) for n in names}:
             index.setdefault(name, []).append(i)
     return index

@@ -12,6 +12,7 @@ import jinja2
 from jinv.atomic import write_text
 from jinv.charts import Chart, Series, format_number, line_chart
 from jinv.errors import UsageError
+from jinv.evaluation_text import reference_rows
 from jinv.run_view import RunView, curve, date_text, duration_text, read_run, size_text, stage_spans
 
 
@@ -27,8 +28,13 @@ def write_report(run_dir: str | Path) -> Path:
     text = page.render(
         run=view,
         facts=_facts(view),
-        columns=gallery_columns(len(view.images)),
+        columns=gallery_columns([image["class_name"] for image in view.images]),
         charts=_run_charts(view),
+        references=[
+            (v["name"], v["reference"]["count"], reference_rows(v["name"], v))
+            for v in view.verdicts
+            if "reference" in v
+        ],
         settings=settings(view.config),
     )
     write_text(path, text)
@@ -93,8 +99,11 @@ def value_text(value: Any) -> str:
     return str(value)
 
 
-def gallery_columns(count: int) -> int:
-    """How many columns a wide gallery has: about as many as look well, with the fullest last row."""
+def gallery_columns(names: Sequence[str]) -> int:
+    """How many columns a wide gallery has: one per class where classes are cycled, else as many as fill the last row."""
+    count, classes = len(names), len(set(names))
+    if 5 <= classes <= 12 and classes < count and all(name == names[i % classes] for i, name in enumerate(names)):
+        return classes
     wanted = 4 if count <= 16 else 5 if count <= 25 else 6 if count <= 60 else 8
     choices = range(max(wanted - 1, 4), wanted + 4)
     return min(choices, key=lambda columns: (-count % columns, abs(columns - wanted)))
@@ -139,7 +148,8 @@ def _facts(view: RunView) -> dict[str, Any]:
         "finished": bool(manifest.get("finished")),
         "weights": model.get("sha256"),
         "versions": {"jinv": manifest.get("jinv", "unknown"), **manifest.get("versions", {})},
-        "own_accuracy": sum(own) / len(own) if own else None,
+        # Where the inverted network is among the verifiers, its verdict on the PNG files is the better figure.
+        "own_accuracy": sum(own) / len(own) if own and all(v.get("independent", True) for v in view.verdicts) else None,
         "final": format_number(sum(line["total"] for line in last) / len(last)) if last else None,
     }
 

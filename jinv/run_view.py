@@ -131,6 +131,19 @@ def _verdicts(verifiers: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"name": name, "short": short[name], **verdict} for name, verdict in verifiers.items()]
 
 
+def _nearest(run: Path, verdicts: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """By image, the real ones nearest to it of which the run keeps a thumbnail."""
+    result: dict[str, list[dict[str, Any]]] = {}
+    for entry in next((v["reference"]["nearest"] for v in verdicts if "reference" in v), []):
+        for neighbor in entry["neighbors"]:
+            # Only a plain name inside the run: an evaluation from elsewhere must not pull other files into the page.
+            path = run / "nearest" / Path(neighbor.get("file", "")).name
+            if path.is_file():
+                source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+                result.setdefault(entry["image"], []).append({**neighbor, "source": source})
+    return result
+
+
 def short_names(names: Sequence[str]) -> dict[str, str]:
     """Names without the words that all of them begin with: efficientnet_lite1, efficientnet_lite2 -> lite1, lite2."""
     words = [name.split("_") for name in names]
@@ -145,6 +158,7 @@ def _images(
 ) -> tuple[list[dict[str, Any]], bool]:
     names, labels = manifest.get("class_names", []), manifest.get("labels", [])
     opinions = [{image["image"]: image for image in v.get("per_image", [])} for v in verdicts]
+    nearest = _nearest(run, verdicts)
     paths = sorted((run / "images").glob("*.png"))
     exact = sum(path.stat().st_size for path in paths) <= inline_bytes
     images = []
@@ -168,6 +182,7 @@ def _images(
                 "class_name": names[index] if index < len(names) else "",
                 "label": labels[index] if index < len(labels) else None,
                 "opinions": found,
+                "neighbors": nearest.get(file, []),
                 "judged": "" if not found else "right" if right == len(found) else "wrong" if not right else "divided",
             }
         )

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jinv import evaluate
+from jinv import evaluate, judge
 from jinv.core.metrics import wilson_interval
 from jinv.errors import ModelMismatchError, NumericalError, StorageError, UsageError
-from jinv.evaluate import evaluate_run, judge, print_evaluation
-from jinv.images import png_bytes
+from jinv.evaluate import evaluate_run, print_evaluation
+from jinv.images import png_bytes, read_image
 from jinv.models.classifier import Classifier
+from jinv.models.layers import Dense
 from jinv.models.norm import BatchNorm
 
 COLOURS = ("red", "green", "blue")
@@ -22,18 +23,19 @@ MEAN, STD = (0.5, 0.25, 0.5), (0.25, 0.5, 0.5)
 
 
 class DominantColour(nn.Module):
-    """Logits are the mean colour in pixel units, times ten."""
+    """Features are the mean colour in network units, logits the mean colour in pixel units, times ten."""
 
     @nn.compact
     def __call__(self, image):
         _, stats = BatchNorm(name="bn1")(image)
-        pixels = image * jnp.array(STD).reshape(1, 1, 1, 3) + jnp.array(MEAN).reshape(1, 1, 1, 3)
-        return 10 * pixels.mean(axis=(1, 2)), (stats,)
+        return Dense(3, name="fc")(image.mean(axis=(1, 2))), (stats,)
 
 
 def classifier(names=COLOURS, size=8, source="verifier") -> Classifier:
     module = DominantColour()
+    head = {"kernel": 10 * np.diag(STD).astype(np.float32), "bias": 10 * jnp.array(MEAN)}
     variables = module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    variables = {"params": variables["params"] | {"fc": head}, "batch_stats": variables["batch_stats"]}
     return Classifier("dominant_colour", module, variables, MEAN, STD, size, 4, names, {"source_sha256": source})
 
 
@@ -41,7 +43,7 @@ def classifier(names=COLOURS, size=8, source="verifier") -> Classifier:
 def run(tmp_path, monkeypatch):
     """Five images, of which the fourth is red but labelled blue."""
     monkeypatch.setattr(evaluate, "load", lambda name: classifier())
-    monkeypatch.setattr(evaluate, "BATCH", 2)
+    monkeypatch.setattr(judge, "BATCH", 2)
     labels, shown = [0, 1, 2, 2, 0], [0, 1, 2, 0, 0]
     names = [COLOURS[i] for i in labels]
     manifest = {"schema": 1, "labels": labels, "class_names": names, "model": {"sha256": "inverted"}}
@@ -89,10 +91,10 @@ def test_norm_distances_are_those_of_one_batch_of_all_images(run):
 
 def test_a_verdict_does_not_depend_on_the_other_images(monkeypatch):
     pictures = list(np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8))
-    together = judge(classifier(), pictures).logits
-    monkeypatch.setattr(evaluate, "BATCH", 3)
-    np.testing.assert_allclose(judge(classifier(), pictures).logits, together, rtol=1e-6)
-    np.testing.assert_allclose(judge(classifier(), pictures[3:4]).logits, together[3:4], rtol=1e-6)
+    together = judge.judge(classifier(), pictures).logits
+    monkeypatch.setattr(judge, "BATCH", 3)
+    np.testing.assert_allclose(judge.judge(classifier(), pictures).logits, together, rtol=1e-6)
+    np.testing.assert_allclose(judge.judge(classifier(), pictures[3:4]).logits, together[3:4], rtol=1e-6)
 
 
 def test_a_verifier_with_other_classes_is_refused(run, monkeypatch):
@@ -130,3 +132,50 @@ def test_the_table_names_every_verifier(run):
     console.file.close()
     text = console.export_text()
     assert "4 of 5" in text and "80.0 %" in text and "two" in text
+
+
+@pytest.fixture
+def real(tmp_path):
+    """Real images in class folders: 12 of each colour, brighter and brighter; one blue one is green in truth."""
+    folder = tmp_path / "real"
+    for channel, name in enumerate(COLOURS):
+        (folder / name.upper()).mkdir(parents=True)
+        for i in range(12):
+            image = np.full((9, 9, 3), 20, np.uint8)
+            image[..., 1 if (name, i) == ("blue", 11) else channel] = 100 + 10 * i
+            (folder / name.upper() / f"{i:02d}.png").write_bytes(png_bytes(image))
+    return folder
+
+
+def test_a_reference_gives_neighbours_and_withholds_what_takes_more_images(run, real):
+    verdict = evaluate_run(run, ["v", "w"], real)["verifiers"]["v"]
+    reference = verdict["reference"]
+    assert (reference["count"], reference["features"]) == (36, 3)
+    assert reference["kernel_distance"] == {"withheld": "real: 36 images, at least 100 are needed"}
+    assert reference["overlap"] == {"withheld": "generated: 5 images, at least 6 are needed"}
+    assert reference["frechet_distance"]["value"] > 0
+    assert reference["top1"] == pytest.approx(35 / 36)
+    # 150 red is nearest to the real 150, and the thumbnails are those files.
+    nearest = reference["nearest"][0]
+    assert nearest["image"] == "images/000000_red.png"
+    assert [n["name"] for n in nearest["neighbors"]][0] == "RED/05.png" and nearest["neighbors"][0]["distance"] < 1e-6
+    copied = read_image(run / nearest["neighbors"][0]["file"])
+    np.testing.assert_array_equal(copied, read_image(real / "RED" / "05.png"))
+    assert [n["name"] for n in reference["nearest"][1]["neighbors"]][0].startswith("GREEN")
+    assert len(list((run / "nearest").iterdir())) == 15
+
+
+def test_diversity_is_the_distance_within_a_class(run, real):
+    evaluation = evaluate_run(run, ["v"], real)["verifiers"]["v"]
+    red, blue = (154 - 150) / 255 / STD[0], np.hypot((152 - 20) / 255 / STD[2], (153 - 20) / 255 / STD[0])
+    assert evaluation["diversity"]["classes"] == {"0": pytest.approx(red, rel=1e-4), "2": pytest.approx(blue, rel=1e-4)}
+    assert evaluation["diversity"]["value"] == pytest.approx((red + blue) / 2, rel=1e-4)
+    assert evaluation["reference"]["diversity"]["value"] > 0
+
+
+def test_a_reference_without_class_folders_has_no_accuracy(run, real):
+    (real / "RED" / "00.png").rename(real / "loose.png")
+    reference = evaluate_run(run, ["v"], real)["verifiers"]["v"]["reference"]
+    assert "top1" not in reference and reference["count"] == 36
+    with pytest.raises(StorageError):
+        evaluate_run(run, ["v"], real / "nowhere")

@@ -122,6 +122,29 @@ def test_other_peoples_text_stays_text(tmp_path):
                        for s in json.loads(f["data-points"])["series"]}  # fmt: skip
 
 
+def test_a_reference_shows_its_figures_and_the_nearest_images(tmp_path):
+    neighbors = [{"name": "fish/<7>.png", "distance": 1.25, "file": "nearest/000000_1.png"},
+                 {"name": "outside", "distance": 2.0, "file": "../../secret.png"}]  # fmt: skip
+    names = ("tench", "goldfish")
+    reference = {
+        "count": 123,
+        "kernel_distance": {"value": 0.0123, "low": 0.01, "high": 0.02},
+        "overlap": {"withheld": "generated: 2 images, at least 6 are needed"},
+        "frechet_distance": {"value": 45.6},
+        "nearest": [{"image": "images/000000_x.png", "neighbors": neighbors}],
+    }
+    judged = verdict(names, [True, True]) | {"reference": reference, "diversity": {"withheld": "no class has two"}}
+    run = make_run(tmp_path / "r", names=names, evaluation={"verifiers": {"net": judged}})
+    (run / "nearest").mkdir()
+    for path in (run / "nearest" / "000000_1.png", tmp_path / "secret.png"):
+        path.write_bytes(png_bytes(np.zeros((3, 3, 3), np.uint8)))
+    page = Page(write_report(run))
+    for text in ("123 real images", "0.0123, 95 % interval 0.01 to 0.02", "KID", "Fréchet distance in net features",
+                 "withheld: generated: 2 images, at least 6 are needed", "fish/<7>.png", "1.25"):  # fmt: skip
+        assert text in page.text, text
+    assert "FID" not in page.text and "outside" not in page.text and len(page.all("img")) == 3
+
+
 def test_a_run_that_lacks_nearly_everything_has_a_report(tmp_path):
     (tmp_path / "manifest.json").write_text('{"schema": 1}')
     page = Page(write_report(tmp_path))
@@ -211,4 +234,5 @@ def test_small_texts():
     assert short_names(names) == dict(zip(names, ["lite1", "lite2"], strict=True))
     assert short_names(["resnet50"]) == {"resnet50": "resnet50"}
     assert settings({"model": "m", "terms": {}})[1] == ("terms", [("none", "")])
-    assert [gallery_columns(n) for n in (14, 16, 10, 84)] == [7, 4, 5, 7]
+    assert [gallery_columns([str(i) for i in range(n)]) for n in (14, 16, 10, 84)] == [7, 4, 5, 7]
+    assert gallery_columns([str(i % 10) for i in range(35)]) == 10

@@ -1,8 +1,7 @@
 """What the numbers of an evaluation are: accuracy with an interval, and distances between two sets of feature vectors.
 
 Computed once per evaluation on the host in float64, blockwise: in float32 the differences that KID and the Fréchet
-distance are made of drown in rounding. Too few images for a figure is a `ValueError` that says how many it needs, never
-a silent smaller figure.
+distance are made of drown in rounding. Too few images for a figure raise `TooFewImages`, never a silent smaller figure.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,10 @@ OtherFeatures = Float[np.ndarray, "m d"] | Float[Array, "m d"]
 LogitsLike = Float[np.ndarray, "n classes"] | Float[Array, "n classes"]
 LabelsLike = Int[np.ndarray, " n"] | Int[Array, " n"]
 BLOCK = 1024
+
+
+class TooFewImages(ValueError):
+    """A figure needs more images; the message says how many."""
 
 
 class Estimate(NamedTuple):
@@ -90,7 +93,7 @@ def kernel_distance(
     by that factor. Unbiased, hence negative at times. Binkowski et al. (2018); Politis and Romano (1994).
 
     Raises:
-      ValueError: fewer than `subset_size` images in a set.
+      TooFewImages: fewer than `subset_size` images in a set.
     """
     x, y = _features("real", real, subset_size), _features("generated", generated, subset_size)
     value = _mmd(x, y)
@@ -113,7 +116,7 @@ def precision_recall_density_coverage(real: Features, generated: OtherFeatures, 
     Kynkäänniemi et al. (2019); Naeem et al. (2020).
 
     Raises:
-      ValueError: fewer than k + 1 images in a set.
+      TooFewImages: fewer than k + 1 images in a set.
     """
     x, y = _features("real", real, k + 1), _features("generated", generated, k + 1)
     real_radius, generated_radius = _radii(x, k), _radii(y, k)
@@ -137,7 +140,7 @@ def frechet_distance(real: Features, generated: OtherFeatures) -> float:
     Biased upwards for few images, so sets of different sizes do not compare. Dowson and Landau (1982).
 
     Raises:
-      ValueError: not more images than feature dimensions, where a covariance would be singular.
+      TooFewImages: not more images than feature dimensions, where a covariance would be singular.
     """
     needed = np.shape(real)[1] + 1
     x, y = _features("real", real, needed), _features("generated", generated, needed)
@@ -156,7 +159,7 @@ def nearest_neighbors(
     """Indices and Euclidean distances of each query's k nearest references, nearest first.
 
     Raises:
-      ValueError: fewer than k references.
+      TooFewImages: fewer than k references.
     """
     x, y = _features("queries", queries, 1), _features("references", references, k)
     indices, distances = np.empty((len(x), k), np.int64), np.empty((len(x), k))
@@ -172,7 +175,7 @@ def mean_pairwise_distance(features: Features, labels: LabelsLike) -> dict[int, 
     """Diversity: the mean Euclidean distance between two images of a class, for every class with at least two.
 
     Raises:
-      ValueError: no class has two images.
+      TooFewImages: no class has two images.
     """
     x, labels = _features("features", features, 2), np.asarray(labels)
     result = {}
@@ -182,7 +185,7 @@ def mean_pairwise_distance(features: Features, labels: LabelsLike) -> dict[int, 
             pairs = np.sqrt(_squared_distances(members, members))[np.triu_indices(len(members), 1)]
             result[int(label)] = float(pairs.mean())
     if not result:
-        raise ValueError("mean_pairwise_distance: diversity needs at least 2 images of one class")
+        raise TooFewImages("no class has two images, at least 2 of one are needed")
     return result
 
 
@@ -205,7 +208,7 @@ def norm_distances(norm_stats: Sequence[NormStats]) -> Float[np.ndarray, "layers
 def _features(name: str, features: Features, needed: int) -> Float[np.ndarray, "n d"]:
     x = np.asarray(features, np.float64)
     if len(x) < needed:
-        raise ValueError(f"{name}: {len(x)} images, at least {needed} are needed")
+        raise TooFewImages(f"{name}: {len(x)} images, at least {needed} are needed")
     if not np.isfinite(x).all():
         raise ValueError(f"{name}: the features are not finite")
     return x

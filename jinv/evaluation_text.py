@@ -1,0 +1,61 @@
+"""An evaluation in words: the table of the command line, and the rows of figures that table and report share."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_evaluation(evaluation: dict[str, Any], console: Console | None = None) -> None:
+    """The verdicts as a table."""
+    table = Table("verifier", "right", "top-1", "95 % interval", "top-5", title_justify="left")
+    for name, verdict in evaluation["verifiers"].items():
+        low, high = (100 * x for x in verdict["interval"])
+        right = round(verdict["top1"] * verdict["count"])
+        own = "" if verdict.get("independent", True) else " (the inverted network itself)"
+        top1, top5 = (f"{100 * verdict[key]:.1f} %" for key in ("top1", "top5"))
+        table.add_row(name + own, f"{right} of {verdict['count']}", top1, f"{low:.1f} to {high:.1f} %", top5)
+    console = console or Console()
+    console.print(table)
+    for name, verdict in evaluation["verifiers"].items():
+        if "reference" in verdict:
+            _print_reference(name, verdict, console)
+
+
+def _print_reference(name: str, verdict: dict[str, Any], console: Console) -> None:
+    reference = verdict["reference"]
+    table = Table("figure", "value", title=f"beside {reference['count']} real images, in {name} features")
+    for title, text in reference_rows(name, verdict):
+        table.add_row(title, text)
+    console.print(table)
+
+
+def reference_rows(name: str, verdict: dict[str, Any]) -> list[tuple[str, str]]:
+    """A verdict's comparison with real images as (figure, text); a figure is named after the network it is taken in."""
+    reference = verdict["reference"]
+
+    def text(figure: dict[str, Any], show: Callable[[dict[str, Any]], str]) -> str:
+        return f"withheld: {figure['withheld']}" if "withheld" in figure else show(figure)
+
+    def value(figure: dict[str, Any]) -> str:
+        return text(figure, lambda f: f"{f['value']:.4g}")
+
+    kernel = text(
+        reference["kernel_distance"], lambda f: f"{f['value']:.4g}, 95 % interval {f['low']:.4g} to {f['high']:.4g}"
+    )
+    rows = [(f"kernel distance (KID) in {name} features", kernel)]
+    overlap = reference["overlap"]
+    if "withheld" in overlap:
+        rows.append(("precision, recall, density, coverage", text(overlap, str)))
+    else:
+        rows += [(key, f"{overlap[key]:.3f}") for key in ("precision", "recall", "density", "coverage")]
+    rows.append((f"Fréchet distance in {name} features", value(reference["frechet_distance"])))
+    rows.append(("diversity of the run", value(verdict["diversity"])))
+    if "diversity" in reference:
+        rows.append(("diversity of the real images", value(reference["diversity"])))
+    if "top1" in reference:
+        low, high = reference["interval"]
+        recognised = f"{100 * reference['top1']:.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f} %"
+        rows.append((f"real images that {name} recognises", recognised))
+    return rows

@@ -1,0 +1,106 @@
+"""A network's opinion of pictures: logits, the features before its head, and its batch-norm statistics.
+
+Pictures of another size than the network's own are resized to it, bicubic and antialiased; what has another aspect is
+cut at the centre. Every picture is judged by itself, whatever batch it is computed in.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinv.core.types import NormStats
+from jinv.errors import NumericalError
+from jinv.images import fit_image
+from jinv.models.classifier import Classifier
+from jinv.models.features import forward_with_features
+
+BATCH = 16
+
+
+class Judgement(NamedTuple):
+    """Logits (n, classes), features (n, d), and statistics pooled over all n pictures (none where not asked for)."""
+
+    logits: np.ndarray
+    features: np.ndarray
+    norm_stats: tuple[NormStats, ...] = ()
+
+
+def judge(classifier: Classifier, pictures: Iterable[np.ndarray], *, statistics: bool = True) -> Judgement:
+    """Run uint8 pictures (H, W, 3) of any sizes through `classifier` at its own input size.
+
+    Raises:
+      ValueError: no pictures. NumericalError: logits or features that are not finite.
+    """
+
+    @jax.jit
+    def forward(variables: Any, batch: jax.Array) -> Any:
+        # One image at a time under vmap: each has its own statistics, and those of the padding are dropped below.
+        result, features = jax.vmap(lambda image: forward_with_features(classifier, variables, image[None]))(batch)
+        return result.logits[:, 0], features[:, 0], result.norm_stats if statistics else ()
+
+    logits, features, moments = [], [], None
+    for batch, real in _batches(pictures, classifier.input_size):
+        batch_logits, batch_features, stats = forward(classifier.variables, classifier.preprocess(batch))
+        logits.append(np.asarray(batch_logits, np.float64)[:real])
+        features.append(np.asarray(batch_features, np.float32)[:real])
+        if not (np.isfinite(logits[-1]).all() and np.isfinite(features[-1]).all()):
+            raise NumericalError(f"{classifier.architecture}: its logits of these images are not finite")
+        moments = _added(moments, _moments(stats, real))
+    if not logits:
+        raise ValueError("judge: there are no pictures")
+    count = sum(len(part) for part in logits)
+    return Judgement(np.concatenate(logits), np.concatenate(features), _pooled(moments or [], count))
+
+
+def _batches(pictures: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """(batch, number of real pictures in it), all of one size, so that the network is compiled once."""
+    iterator = iter(pictures)
+    length = None
+    while chunk := [fit_image(picture, (size, size)) for picture in islice(iterator, BATCH)]:
+        length = length or len(chunk)
+        yield np.stack(chunk + chunk[:1] * (length - len(chunk))), len(chunk)
+
+
+class _Moments(NamedTuple):
+    """One layer's sums over pictures of per-picture means and mean squares, in float64."""
+
+    mean: np.ndarray
+    square: np.ndarray
+    running_mean: np.ndarray
+    running_var: np.ndarray
+    pixels: int
+
+
+def _moments(stats: tuple[NormStats, ...], real: int) -> list[_Moments]:
+    result = []
+    for layer in stats:
+        # vmap gave every picture a copy of the running statistics and of the count.
+        mean, var, running_mean, running_var, count = (np.asarray(value)[:real] for value in layer)
+        mean, var = mean.astype(np.float64), var.astype(np.float64)
+        sums = mean.sum(axis=0), (var + mean**2).sum(axis=0)
+        result.append(_Moments(*sums, running_mean[0], running_var[0], int(count.sum())))
+    return result
+
+
+def _added(total: list[_Moments] | None, new: list[_Moments]) -> list[_Moments]:
+    if total is None:
+        return new
+    return [
+        a._replace(mean=a.mean + b.mean, square=a.square + b.square, pixels=a.pixels + b.pixels)
+        for a, b in zip(total, new, strict=True)
+    ]
+
+
+def _pooled(moments: list[_Moments], pictures: int) -> tuple[NormStats, ...]:
+    """The statistics that one batch of all pictures would have: they are of equal size and weigh the same."""
+    layers = []
+    for layer in moments:
+        mean = layer.mean / pictures
+        var = np.maximum(layer.square / pictures - mean**2, 0)
+        running = jnp.asarray(layer.running_mean), jnp.asarray(layer.running_var)
+        layers.append(NormStats(jnp.asarray(mean), jnp.asarray(var), *running, layer.pixels))
+    return tuple(layers)

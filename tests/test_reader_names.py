@@ -8,7 +8,7 @@ import dill
 import pytest
 
 from convert.reader import Opaque
-from tests.reader_audit import read_watched, refused
+from tests.reader_audit import read_watched, refused, watched
 from tests.reader_files import (
     PROTO2,
     PROTO4,
@@ -84,8 +84,9 @@ def test_reader_refuses_names_that_run_code(tmp_path, canary, target):
 
 
 def test_payload_is_live(tmp_path, canary):
-    """The payload that the reader refuses does touch the canary in Python's own unpickler."""
-    pickle.loads(PROTO2 + payload("os.system", canary, "GLOBAL")[1] + STOP)
+    """The payload that the reader refuses does touch the canary in Python's own unpickler, and is seen."""
+    with pytest.raises(AssertionError, match="os.system"), watched():
+        pickle.loads(PROTO2 + payload("os.system", canary, "GLOBAL")[1] + STOP)
     assert canary.exists()
 
 

@@ -1,5 +1,6 @@
 """Independent networks judge a run's images, as 8-bit PNG files: what a user has, not what the optimizer saw."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,6 +56,8 @@ def evaluate_run(run_dir: str | Path, verifiers: Sequence[str], reference: str |
         inverted = manifest.get("model", {}).get("sha256")
         verdict["independent"] = inverted is None or verdict["sha256"] != inverted
         evaluation["verifiers"][_unique_name(name, evaluation["verifiers"])] = verdict
+    # An earlier evaluation's neighbours are not this one's.
+    shutil.rmtree(run.path / "nearest", ignore_errors=True)
     if folder is not None:
         _keep_neighbors(run, folder, evaluation)
     run.write_json("evaluation.json", evaluation)

@@ -100,7 +100,7 @@ def value_text(value: Any) -> str:
 
 
 def gallery_columns(names: Sequence[str]) -> int:
-    """How many columns a wide gallery has: one per class where classes are cycled, else what fills the last row best."""
+    """How many columns a wide gallery has: one per class where classes are cycled, else what fills the last row."""
     count, classes = len(names), len(set(names))
     if 5 <= classes <= 12 and classes < count and all(name == names[i % classes] for i, name in enumerate(names)):
         return classes

@@ -163,6 +163,8 @@ def test_a_reference_gives_neighbours_and_withholds_what_takes_more_images(run, 
     np.testing.assert_array_equal(copied, read_image(real / "RED" / "05.png"))
     assert [n["name"] for n in reference["nearest"][1]["neighbors"]][0].startswith("GREEN")
     assert len(list((run / "nearest").iterdir())) == 15
+    evaluate_run(run, ["v"])
+    assert not (run / "nearest").exists()
 
 
 def test_diversity_is_the_distance_within_a_class(run, real):

@@ -95,9 +95,10 @@ def test_kernel_distance_is_unbiased_and_its_interval_covers():
     assert abs(np.mean(same)) < 3 * np.std(same) / 40**0.5 and min(same) < 0
 
 
-def test_overlap_equals_its_definition(monkeypatch):
-    monkeypatch.setattr(metrics, "BLOCK", 4)
-    x, y, k = normal(0, 13, 3), normal(1, 10, 3, shift=0.7), 2
+@pytest.mark.parametrize("seed", range(4))
+def test_overlap_equals_its_definition(monkeypatch, seed):
+    monkeypatch.setattr(metrics, "BLOCK", 16)
+    x, y, k = normal(seed, 60, 3), normal(seed + 9, 45, 3, shift=0.7), 2
     radius = [[sorted(np.linalg.norm(s - p, axis=1))[k] for p in s] for s in (x, y)]
     inside = np.array([[np.linalg.norm(p - q) < radius[0][i] for i, q in enumerate(x)] for p in y])
     reached = np.array([[np.linalg.norm(p - q) < radius[1][j] for j, p in enumerate(y)] for q in x])

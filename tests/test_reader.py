@@ -16,6 +16,7 @@ import torch
 
 from convert.reader import Opaque, TensorRef, read_checkpoint
 from tests.reader_audit import read_watched
+from tests.reader_files import integer, name, sequence, tensor, write_legacy
 from tests.reader_trees import contents, leaves, torch_contents
 
 DTYPES = ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
@@ -144,6 +145,20 @@ def test_reader_optimizers_and_schedules_stay_inert(tmp_path):
         momentum = read["optimizer"]["state"][0]["momentum_buffer"]
         assert isinstance(momentum, TensorRef) and momentum.name == "optimizer / state / 0 / momentum_buffer"
         assert {"dill._dill._create_type", "dill._dill._create_function"} < set(checkpoint.opaque)
+
+
+@pytest.mark.parametrize("container", ["zip", "legacy"])
+def test_reader_a_pickled_module_stays_a_name(tmp_path, container):
+    checkpoint = read_watched(save(torch.nn.Linear(2, 2), tmp_path / "a.pth", container))
+    assert checkpoint.tree == Opaque("torch.nn.modules.linear.Linear")
+
+
+def test_reader_reads_strings_of_python_2(tmp_path):
+    short = lambda word: b"U" + bytes([len(word)]) + word  # noqa: E731
+    parts = [short(b"storage"), name("torch", "FloatStorage"), short(b"0"), short(b"cpu"), integer(6), b"N"]
+    body = b"}" + short(b"w") + tensor(source=sequence(*parts) + b"Q") + b"s" + short(b"latin \xe9") + b"Ns"
+    tree = read_watched(write_legacy(tmp_path / "a.pth", body)).tree
+    assert tree["w"].numpy().tolist() == [[1, 2, 3], [4, 5, 6]] and b"latin \xe9" in tree
 
 
 def test_reader_digest_and_container_are_recorded(tmp_path):

@@ -243,20 +243,27 @@ def test_reader_refuses_lies_in_zip64_records(good, lie):
         refused(good)
 
 
-def test_reader_refuses_zip64_sizes(good):
-    """Z11: a member of 2**63 bytes."""
+@pytest.mark.parametrize(("field", "value"), [(24, 1 << 63), (24, 2), (42, 1 << 63), (42, None), (24, None)])
+def test_reader_zip64_sizes_and_offsets(good, field, value):
+    """Z11: a member of 2**63 bytes, or there; the true numbers in the wide field are read."""
 
     def widen(data):
         start = central(data, "archive/version")
-        extra = struct.pack("<2HQ", 1, 8, 1 << 63)
-        struct.pack_into("<I", data, start + 24, 0xFFFFFFFF)
+        true = struct.unpack_from("<I", data, start + field)[0]
+        assert true != value or field == 24
+        extra = struct.pack("<2HQ", 1, 8, true if value is None else value)
+        struct.pack_into("<I", data, start + field, 0xFFFFFFFF)
         struct.pack_into("<H", data, start + 30, len(extra))
         name_end = start + 46 + len("archive/version")
         data[name_end:name_end] = extra
         size = struct.unpack_from("<I", data, len(data) - 10)[0]
         struct.pack_into("<I", data, len(data) - 10, size + len(extra))
 
-    refused(edit(good, widen), "archive/version")
+    edit(good, widen)
+    if value in (2, None):
+        assert contents(read_watched(good))["w"][2] == FLOATS
+    else:
+        refused(good, "archive/version")
 
 
 def test_reader_refuses_polyglots(good):

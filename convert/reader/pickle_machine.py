@@ -52,7 +52,8 @@ class PickleMachine:
                 if code == b".":
                     break
                 if (method := table.get(code[0])) is None:
-                    raise cursor.refuse(f"pickle opcode 0x{code[0]:02x} is not allowed")
+                    what = _REFUSED.get(code[0], f"0x{code[0]:02x}")
+                    raise cursor.refuse(f"pickle opcode {what} is not allowed")
                 method(self)
             else:
                 raise cursor.refuse(f"more than {limits.MAX_OPS} pickle opcodes")
@@ -246,6 +247,8 @@ def _kind(value: Any) -> str:
     return names.get(type(value), f"a {type(value).__name__}")
 
 
+# Those that a hostile file may well have, by name.
+_REFUSED = {0x69: "INST", 0x6F: "OBJ", 0x92: "NEWOBJ_EX", 0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4", 0x50: "PERSID"}
 _U8, _U16, _U32, _U64 = (struct.Struct(code) for code in ("<B", "<H", "<I", "<Q"))
 _I32, _F64 = struct.Struct("<i"), struct.Struct(">d")
 _M = PickleMachine

@@ -63,11 +63,14 @@ class Source:
         self._fill(memoryview(array), offset)  # type: ignore[arg-type]
         return array
 
-    def chunks(self, offset: int, size: int) -> Iterator[bytes]:
-        """The same in pieces."""
+    def chunks(self, offset: int, size: int) -> Iterator[memoryview]:
+        """The same in pieces, each of which the next one overwrites."""
         self._checked(offset, size)
+        buffer = memoryview(bytearray(min(CHUNK, size)))
         for start in range(offset, offset + size, CHUNK):
-            yield self.read(start, min(CHUNK, offset + size - start))
+            piece = buffer[: self._checked(start, min(CHUNK, offset + size - start))]
+            self._fill(piece, start)
+            yield piece
 
     def sha256(self) -> str:
         """Hex digest of the whole file."""

@@ -107,12 +107,12 @@ def check_total(source: Source, tensors: list[TensorRef]) -> None:
 
 
 def slack_warnings(tensors: list[TensorRef], storages: list[Storage]) -> list[str]:
-    """Names storages of which less than half is used: usually a slice that was saved with all of its storage."""
+    """Names up to five storages of which less than half is used: usually slices saved with all of their storage."""
     used: dict[int, int] = {}
     for tensor in tensors:
         used[id(tensor.storage)] = used.get(id(tensor.storage), 0) + tensor.nbytes
     slack = [s for s in storages if id(s) in used and s.size > 2 * used[id(s)]]
-    return [f"storage {s.key}: {s.size} bytes, of which tensors use {used[id(s)]}" for s in slack]
+    return [f"storage {shorten(s.key)}: {s.size} bytes, of which tensors use {used[id(s)]}" for s in slack[:5]]
 
 
 def shorten(name: str) -> str:

@@ -69,7 +69,8 @@ class DeflatedBlob:
     def pieces(self) -> Iterator[bytes]:
         """The contents, a piece at a time; raises where they are not exactly as long as announced."""
         source, total, engine = self.packed.source, 0, zlib.decompressobj(-15)
-        for chunk in source.chunks(self.packed.offset, self.packed.size):
+        for packed in source.chunks(self.packed.offset, self.packed.size):
+            chunk: bytes | memoryview = packed
             while chunk:
                 try:
                     piece = engine.decompress(chunk, CHUNK)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,11 +11,13 @@ from jax import Array, lax
 
 from jinv.core.types import Forward
 from jinv.errors import NumericalError, UsageError
+from jinv.models.norm import Stats
 
 Clamp = Literal["straight-through"] | bool
 
 
-@dataclass(frozen=True)
+# Compared and hashed by identity: arrays have no truth value, and jit can take a classifier as a static argument.
+@dataclass(frozen=True, eq=False)
 class Classifier:
     """A trained network.
 
@@ -60,7 +62,7 @@ class Classifier:
         if min(image.shape[1:3]) < self.min_size:
             height, width = image.shape[1:3]
             raise UsageError(f"image size {height}x{width}: {self.architecture} needs at least {self.min_size} pixels")
-        logits, norm_stats = self.module.apply(variables, self._clamped(image))
+        logits, norm_stats = cast(tuple[Array, Stats], self.module.apply(variables, self._clamped(image)))
         return Forward(image, logits, labels, norm_stats, student_logits)
 
     def _clamped(self, image: Array) -> Array:

@@ -63,7 +63,8 @@ class InvertedResidual(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Stats]:
-        y, stats = x, ()
+        stats: Stats = ()
+        y = x
         if self.expansion != 1:
             y, expand = BatchNorm(EPSILON, name="bn0")(Conv(x.shape[-1] * self.expansion, 1, name="expand_conv")(x))
             y, stats = ops.relu6(y), (expand,)
@@ -109,7 +110,8 @@ class EfficientNetLite(nn.Module):
         size = self.nominal_size
         x = Conv(32, 3, 2, same_padding(size, 3, 2), name="conv_stem")(image)
         x, stem = BatchNorm(EPSILON, name="bn0")(x)
-        x, stats, size = ops.relu6(x), (stem,), math.ceil(size / 2)
+        stats: Stats = (stem,)
+        x, size = ops.relu6(x), math.ceil(size / 2)
         blocks = [(group, repeat) for group in self.groups for repeat in range(group.repeats)]
         for index, (group, repeat) in enumerate(blocks):
             stride = group.stride if repeat == 0 else 1

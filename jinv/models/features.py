@@ -11,9 +11,7 @@ from jinv.models.classifier import Classifier
 from jinv.models.layers import Dense
 
 
-def forward_with_features(
-    classifier: Classifier, variables: Mapping[str, Any], image: Array
-) -> tuple[Forward, Array]:
+def forward_with_features(classifier: Classifier, variables: Mapping[str, Any], image: Array) -> tuple[Forward, Array]:
     """`classifier.forward`, and (N, features): what its last dense layer is given.
 
     Raises:

@@ -81,7 +81,7 @@ def _depthwise_backward(
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
-def _strided_windows(x: Array, size: tuple[int, int], stride: int) -> dict[tuple[int, int], Array]:
+def _strided_windows(x: Array, size: tuple[int, ...], stride: int) -> dict[tuple[int, int], Array]:
     """For every tap of a window, the (padded) pixels that it sees, one per output position."""
     n, height, width, channels = x.shape
     rows, columns = ((length - k) // stride + 1 for length, k in zip((height, width), size, strict=True))

@@ -8,9 +8,12 @@ from typing import Literal, NamedTuple
 import flax.linen as nn
 
 from jinv.errors import UsageError, nearest
+from jinv.models.densenet import DenseNet
 from jinv.models.efficientnet_lite import EfficientNetLite
+from jinv.models.mobilenet import MobileNetV2
 from jinv.models.resnet import ResNet
 from jinv.models.resnet_cifar import ResNetCifar
+from jinv.models.vgg import VGG
 
 RGB = tuple[float, float, float]
 
@@ -98,6 +101,22 @@ ARCHITECTURES: dict[str, Architecture] = {
         _imagenet("resnet50", partial(ResNet, stage_sizes=(3, 4, 6, 3), bottleneck=True)),
         _imagenet("resnet101", partial(ResNet, stage_sizes=(3, 4, 23, 3), bottleneck=True)),
         _imagenet("resnet152", partial(ResNet, stage_sizes=(3, 8, 36, 3), bottleneck=True)),
+        _imagenet(
+            "resnext50_32x4d", partial(ResNet, stage_sizes=(3, 4, 6, 3), bottleneck=True, groups=32, width_per_group=4)
+        ),
+        _imagenet(
+            "resnext101_32x8d",
+            partial(ResNet, stage_sizes=(3, 4, 23, 3), bottleneck=True, groups=32, width_per_group=8),
+        ),
+        _imagenet("wide_resnet50_2", partial(ResNet, stage_sizes=(3, 4, 6, 3), bottleneck=True, width_per_group=128)),
+        _imagenet("wide_resnet101_2", partial(ResNet, stage_sizes=(3, 4, 23, 3), bottleneck=True, width_per_group=128)),
+        _imagenet("vgg11_bn", partial(VGG, stage_sizes=(1, 1, 2, 2, 2))),
+        _imagenet("vgg13_bn", partial(VGG, stage_sizes=(2, 2, 2, 2, 2))),
+        _imagenet("vgg16_bn", partial(VGG, stage_sizes=(2, 2, 3, 3, 3))),
+        _imagenet("vgg19_bn", partial(VGG, stage_sizes=(2, 2, 4, 4, 4))),
+        _imagenet("mobilenet_v2", MobileNetV2),
+        _imagenet("densenet121", partial(DenseNet, block_sizes=(6, 12, 24, 16))),
+        _imagenet("densenet169", partial(DenseNet, block_sizes=(6, 12, 32, 32))),
         _cifar("resnet20", 3),
         _cifar("resnet32", 5),
         _cifar("resnet44", 7),

@@ -1,0 +1,60 @@
+"""torchvision's MobileNetV2 in torch."""
+
+from torch import Tensor, nn
+
+# expansion, features, repeats, stride
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+def _rounded(features: float) -> int:
+    rounded = max(8, int(features + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * features else rounded
+
+
+def _conv_norm_relu6(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU6())
+
+
+class InvertedResidual(nn.Module):
+    """Expand, depthwise, project."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        width = inputs * expansion
+        layers: list[nn.Module] = [] if expansion == 1 else [_conv_norm_relu6(inputs, width, 1)]
+        layers.append(_conv_norm_relu6(width, width, 3, stride, groups=width))
+        layers += [nn.Conv2d(width, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
+        self.conv = nn.Sequential(*layers)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x) if self.residual else self.conv(x)
+
+
+class MobileNetV2(nn.Module):
+    """(N, 3, H, W) -> logits."""
+
+    def __init__(self, num_classes: int, width_coefficient: float = 1.0) -> None:
+        super().__init__()
+        inputs = _rounded(32 * width_coefficient)
+        layers: list[nn.Module] = [_conv_norm_relu6(3, inputs, 3, 2)]
+        for expansion, features, repeats, stride in STAGES:
+            outputs = _rounded(features * width_coefficient)
+            for repeat in range(repeats):
+                layers.append(InvertedResidual(inputs, outputs, stride if repeat == 0 else 1, expansion))
+                inputs = outputs
+        head = _rounded(1280 * max(1.0, width_coefficient))
+        self.features = nn.Sequential(*layers, _conv_norm_relu6(inputs, head, 1))
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(head, num_classes))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.classifier(self.features(image).mean((2, 3)))

@@ -1,0 +1,35 @@
+"""torchvision's VGG-11/13/16/19 with batch normalization."""
+
+import flax.linen as nn
+from jax import Array
+
+from jinv.models import ops
+from jinv.models.layers import Conv, Dense
+from jinv.models.norm import BatchNorm, Stats
+
+
+class VGG(nn.Module):
+    """(N, H, W, 3) -> (logits, statistics); layers are named after their place in torchvision's Sequentials."""
+
+    num_classes: int
+    stage_sizes: tuple[int, ...]
+    width: int = 64
+    hidden: int = 4096
+
+    @nn.compact
+    def __call__(self, image: Array) -> tuple[Array, Stats]:
+        stats: Stats = ()
+        x, index = image, 0
+        for stage, convolutions in enumerate(self.stage_sizes):
+            features = self.width * min(2**stage, 8)
+            for _ in range(convolutions):
+                x = Conv(features, use_bias=True, name=f"features_{index}")(x)
+                x, conv_stats = BatchNorm(name=f"features_{index + 1}")(x)
+                x, stats, index = nn.relu(x), (*stats, conv_stats), index + 3
+            x, index = ops.max_pool(x, window=2, stride=2), index + 1
+        x = ops.adaptive_average_pool(x, size=7)
+        # torch flattens channels first, and the dense kernel expects that order.
+        x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
+        x = nn.relu(Dense(self.hidden, name="classifier_0")(x))
+        x = nn.relu(Dense(self.hidden, name="classifier_3")(x))
+        return Dense(self.num_classes, name="classifier_6")(x), stats

@@ -1,0 +1,46 @@
+"""Every family at reduced width, two networks in full: equal to torch in both precisions, from rules to gradients."""
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from convert.reference import make_reference
+from convert.rules import detect_architecture
+from jinv.models.registry import ARCHITECTURES
+from tests.parity.torch_oracle import compare, flax_variables, random_image, randomize
+from tests.reduced import REDUCED, register
+
+
+def assert_parity(name: str, size: int | tuple[int, int], *, double: bool) -> None:
+    architecture = ARCHITECTURES[name]
+    reference = randomize(make_reference(name).double() if double else make_reference(name))
+    shapes = {key: tuple(value.shape) for key, value in reference.state_dict().items()}
+    assert detect_architecture(shapes) == name
+    with jax.enable_x64(double):
+        variables = flax_variables(name, reference.state_dict())
+        image = random_image(size).astype(np.float64 if double else np.float32)
+        errors = compare(architecture.make(architecture.num_classes), reference, variables, image)
+    assert len(flatten_dict(variables)) + sum(".num_batches" in key for key in shapes) == len(shapes)
+    print(name, size, errors)
+    assert errors["logits"] < (1e-10 if double else 2e-4), errors
+    assert errors["statistics"] < (1e-10 if double else 2e-4), errors
+    assert errors["gradient" if double else "gradient_99"] < (1e-10 if double else 1e-3), errors
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_reduced_family_equals_torch_in_float64_at_odd_sizes(name, monkeypatch):
+    register(monkeypatch)
+    assert_parity(name, (61, 96), double=True)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "densenet121"])
+def test_full_network_equals_torch(name):
+    assert_parity(name, 64, double=False)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in REDUCED])
+def test_every_network_equals_torch_at_full_size(name, double):
+    assert_parity(name, 96, double=double)

@@ -1,5 +1,6 @@
 """The converted network's side of the comparison: every layer's output, and gradients of every term, in Flax."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -58,6 +59,12 @@ class FlaxNetwork:
             return jax.vjp(outputs, image)[1]((logits, statistics))[0]
 
         self._measure, self._pull_back = jax.jit(measure), jax.jit(pull_back)
+
+    def with_variables(self, variables: Mapping[str, np.ndarray]) -> "FlaxNetwork":
+        """The same compiled network with other weights."""
+        other = copy.copy(self)
+        other._variables = unflatten(variables)
+        return other
 
     def forward(self, image: np.ndarray) -> Measured:
         """Everything that the network computes on `image`, NHWC."""

@@ -5,7 +5,6 @@ from html import escape
 from pathlib import Path
 
 from convert.parity_report import (
-    GRADIENT_FLOAT32,
     GRADIENT_FLOAT64,
     LAYER_FLOAT32,
     LAYER_FLOAT64,
@@ -109,7 +108,7 @@ def _height(error: float) -> float:
 def _layers(layers: list[LayerErrors]) -> str:
     rows = [
         f"<tr><td>{escape(layer.name)}</td><td>{layer.kind}</td>{_cell(layer.float64, LAYER_FLOAT64)}"
-        f"{_cell(layer.float32, LAYER_FLOAT32)}<td{' class=bad' if layer.tensors_differ else ''}>"
+        f"{_cell(layer.float32, layer.float32_limit)}<td{' class=bad' if layer.tensors_differ else ''}>"
         f"{f'{layer.tensors_differ} differ' if layer.tensors_differ else 'exact'}</td>"
         f'<td class="dim">{escape(layer.worst_input)}</td></tr>'
         for layer in layers
@@ -121,7 +120,7 @@ def _layers(layers: list[LayerErrors]) -> str:
 def _gradients(report: ValidationReport) -> str:
     rows = [
         f"<tr><td>{escape(errors.term)}</td>{_cell(errors.float64, GRADIENT_FLOAT64)}"
-        f"{_cell(errors.float32, GRADIENT_FLOAT32)}</tr>"
+        f"{_cell(errors.float32, errors.float32_limit)}</tr>"
         for errors in report.gradients
     ]
     head = "<tr><th>term</th><th>float64</th><th>float32</th></tr>"

@@ -14,6 +14,9 @@ LAYER_FLOAT64 = 1e-10
 LAYER_FLOAT32 = 5e-5
 LOGITS_RTOL, LOGITS_ATOL = 1e-3, 1e-4
 GRADIENT_FLOAT64, GRADIENT_FLOAT32 = 1e-8, 1e-3
+ROUNDING_FACTOR = 4.0
+"""float32 may also differ by this many times PyTorch's own distance between float32 and float64 on the same input: a
+deep network of random weights multiplies rounding until fixed tolerances say nothing. Real networks never get there."""
 MAX_DIFFERENT_TOP1 = 1e-4
 LARGEST = float(np.finfo(np.float64).max)
 """Stands for an error without a number (NaN, or something where the reference is zero), so that JSON can hold it."""
@@ -27,19 +30,24 @@ class LayerErrors:
     kind: str
     float64: float = 0.0
     float32: float = 0.0
+    rounding: float = 0.0  # PyTorch's own, float32 from float64
     tensors_differ: int = 0
     worst_input: str = ""
 
     @property
-    def passed(self) -> bool:
-        return self.float64 <= LAYER_FLOAT64 and self.float32 <= LAYER_FLOAT32 and not self.tensors_differ
+    def float32_limit(self) -> float:
+        return max(LAYER_FLOAT32, ROUNDING_FACTOR * self.rounding)
 
-    def add(self, dtype: str, error: float, input_name: str) -> None:
+    @property
+    def passed(self) -> bool:
+        return self.float64 <= LAYER_FLOAT64 and self.float32 <= self.float32_limit and not self.tensors_differ
+
+    def add(self, dtype: str, error: float, rounding: float, input_name: str) -> None:
         """Keep the worst."""
         if dtype == "float64" and error >= self.float64:
             self.float64, self.worst_input = error, input_name
         elif dtype == "float32":
-            self.float32 = max(self.float32, error)
+            self.float32, self.rounding = max(self.float32, error), max(self.rounding, rounding)
 
 
 @dataclass
@@ -49,10 +57,22 @@ class GradientErrors:
     term: str
     float64: float = 0.0
     float32: float = 0.0
+    rounding: float = 0.0
+
+    @property
+    def float32_limit(self) -> float:
+        return max(GRADIENT_FLOAT32, ROUNDING_FACTOR * self.rounding)
 
     @property
     def passed(self) -> bool:
-        return self.float64 <= GRADIENT_FLOAT64 and self.float32 <= GRADIENT_FLOAT32
+        return self.float64 <= GRADIENT_FLOAT64 and self.float32 <= self.float32_limit
+
+    def add(self, dtype: str, error: float, rounding: float) -> None:
+        """Keep the worst."""
+        if dtype == "float64":
+            self.float64 = max(self.float64, error)
+        else:
+            self.float32, self.rounding = max(self.float32, error), max(self.rounding, rounding)
 
 
 @dataclass
@@ -146,7 +166,13 @@ def to_json(report: ValidationReport) -> dict[str, Any]:
         "layers": [_errors_json(layer) for layer in report.layers],
         "operations": [_errors_json(operation) for operation in report.operations],
         "gradients": [
-            {"term": g.term, "relative_l2_error_float64": g.float64, "relative_l2_error_float32": g.float32}
+            {
+                "term": g.term,
+                "relative_l2_error_float64": g.float64,
+                "relative_l2_error_float32": g.float32,
+                "pytorch_rounding_float32": g.rounding,
+                "passed": g.passed,
+            }
             for g in report.gradients
         ],
         "logits_close": report.logits_close,
@@ -191,6 +217,7 @@ def _errors_json(layer: LayerErrors) -> dict[str, Any]:
         "kind": layer.kind,
         "max_relative_error_float64": layer.float64,
         "max_relative_error_float32": layer.float32,
+        "pytorch_rounding_float32": layer.rounding,
         "tensors_differ": layer.tensors_differ,
         "worst_input": layer.worst_input,
         "passed": layer.passed,

@@ -35,7 +35,7 @@ def print_report(report: ValidationReport, console: Console) -> None:
     )
     for errors in report.gradients:
         gradients.add_row(
-            errors.term, _number(errors.float64, GRADIENT_FLOAT64), _number(errors.float32, GRADIENT_FLOAT32)
+            errors.term, _number(errors.float64, GRADIENT_FLOAT64), _number(errors.float32, errors.float32_limit)
         )
     console.print(gradients)
     if report.agreement:
@@ -67,7 +67,7 @@ def _layer_table(title: str, layers: list[LayerErrors]) -> Table:
     table = Table("layer", *_columns(LAYER_FLOAT64, LAYER_FLOAT32), "tensors", "worst on", title=title, **_LEFT)
     for layer in layers:
         tensors = f"[red]{layer.tensors_differ} differ[/red]" if layer.tensors_differ else "exact"
-        numbers = _number(layer.float64, LAYER_FLOAT64), _number(layer.float32, LAYER_FLOAT32)
+        numbers = _number(layer.float64, LAYER_FLOAT64), _number(layer.float32, layer.float32_limit)
         table.add_row(escape(layer.name), *numbers, tensors, layer.worst_input)
     return table
 

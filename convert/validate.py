@@ -17,6 +17,7 @@ import torch
 from convert.compare import compare_networks, compare_operations, compare_weights, layer_pairs
 from convert.parity_images import compare_classes
 from convert.parity_inputs import first_pictures, make_inputs
+from convert.parity_jax import FlaxNetwork
 from convert.parity_report import ValidationReport
 from convert.reader import Checkpoint, read_checkpoint
 from convert.reference import make_reference
@@ -72,7 +73,8 @@ def validate(
     module, pairs = architecture.make(num_classes), layer_pairs(architecture, num_classes)
     pictures = first_pictures(Path(images) if images else None)
     inputs = make_inputs(architecture.input_size, architecture.min_size, pictures, mean, std, seed)
-    compare_networks(report, module, variables, reference, pairs, inputs, progress)
+    flax = FlaxNetwork(module, variables, [pair.flax_path for pair in pairs])
+    compare_networks(report, flax, reference, pairs, inputs, progress)
     compare_weights(report, pairs, variables, weights)
     compare_operations(report, seed)
     if images:

@@ -7,6 +7,7 @@ import warnings
 import zipfile
 
 import pytest
+import torch
 
 from convert.reader import limits
 from tests.reader_audit import read_watched, refused
@@ -280,3 +281,27 @@ def test_reader_refuses_polyglots(good):
     ):
         good.write_bytes(changed)
         refused(good)
+
+
+def test_reader_refuses_a_data_descriptor_that_disagrees(tmp_path):
+    """Z07, in what torch writes: the numbers behind a member's data."""
+    torch.save({"w": torch.ones(6)}, tmp_path / "a.pth")
+    whole = (tmp_path / "a.pth").read_bytes()
+    assert contents(read_watched(tmp_path / "a.pth"))["w"][0] == (6,)
+    start = whole.index(b"PK\x07\x08")
+    for at in (start, start + 4, start + 8, start + 12):
+        changed = bytearray(whole)
+        changed[at] ^= 1
+        (tmp_path / "a.pth").write_bytes(changed)
+        refused(tmp_path / "a.pth", "a/data.pkl", "data descriptor")
+
+
+def test_reader_refuses_end_records_that_disagree(tmp_path):
+    """Z11, in what torch writes: the old end record beside the zip64 one, which alone is needed."""
+    torch.save({"w": torch.ones(6)}, tmp_path / "a.pth")
+    whole = (tmp_path / "a.pth").read_bytes()
+    for at in (-14, -12, -10, -6):
+        changed = bytearray(whole)
+        changed[at] ^= 1
+        (tmp_path / "a.pth").write_bytes(changed)
+        refused(tmp_path / "a.pth", "several parts" if at == -14 else "end record" if at != -12 else "parts")

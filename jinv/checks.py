@@ -66,7 +66,9 @@ class Checker:
         pair = [value, value] if isinstance(value, int) else value
         good = isinstance(pair, list) and len(pair) == 2
         if not good or any(isinstance(v, bool) or not isinstance(v, int) or not 1 <= v <= MAXIMUM_SIZE for v in pair):
-            self.problem(f"{prefix}{key}: {value!r} must be a number of pixels from 1 to {MAXIMUM_SIZE}, or [height, width]")
+            self.problem(
+                f"{prefix}{key}: {value!r} must be a number of pixels from 1 to {MAXIMUM_SIZE}, or [height, width]"
+            )
             return default
         return pair[0], pair[1]
 
@@ -107,7 +109,9 @@ class Checker:
         value = table.setdefault(key, default)
         if isinstance(value, dict):
             if not isinstance(value.get("schedule"), str):
-                self.problem(f"{prefix}{key}: a schedule is a table with 'schedule', such as {{schedule = \"warmup_cosine\", peak = 0.2}}")
+                self.problem(
+                    f"{prefix}{key}: a schedule is a table with 'schedule', such as {{schedule = \"warmup_cosine\", peak = 0.2}}"
+                )
             return
         if not _finite(value) or value < 0:
             self.problem(f"{prefix}{key}: {value!r} must be a finite number of at least 0, or a schedule's table")

@@ -42,7 +42,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
 
-    command = _command(commands, "synthesize", _synthesize, "carry out an experiment: images of chosen classes from a config")
+    command = _command(
+        commands, "synthesize", _synthesize, "carry out an experiment: images of chosen classes from a config"
+    )
     command.add_argument("config", nargs="?", metavar="CONFIG.toml")
     command.add_argument("--set", nargs="+", action="extend", default=[], metavar="key.path=value", dest="overrides",
                          help="change a config value, such as --set image.count=4 stages.0.steps=50")  # fmt: skip
@@ -50,7 +52,9 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--resume", action="store_true", help="continue an interrupted run in DIR")
     command.add_argument("--replace", action="store_true", help="remove an earlier run in DIR first")
 
-    command = _command(commands, "convert", _convert, "convert a PyTorch checkpoint to Flax, without running anything in it")
+    command = _command(
+        commands, "convert", _convert, "convert a PyTorch checkpoint to Flax, without running anything in it"
+    )
     _lazy_arguments(command, "add_convert_arguments")
     command = _command(commands, "validate", _validate, "prove a conversion against PyTorch, layer by layer")
     _lazy_arguments(command, "add_validate_arguments")
@@ -61,9 +65,13 @@ def make_parser() -> argparse.ArgumentParser:
                          help="networks that took no part in the synthesis (default: those of the run's config)")  # fmt: skip
     command.add_argument("--reference", type=Path, metavar="FOLDER_OR_ZIP", help="real images to compare with")
 
-    command = _command(commands, "report", _report, "write report.html, one self-contained page; several runs side by side")
+    command = _command(
+        commands, "report", _report, "write report.html, one self-contained page; several runs side by side"
+    )
     command.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    command.add_argument("--out", type=Path, default=Path("comparison.html"), help="where several runs' comparison goes")
+    command.add_argument(
+        "--out", type=Path, default=Path("comparison.html"), help="where several runs' comparison goes"
+    )
 
     _command(commands, "models", _models, "list the networks and the weights that are at hand")
     _command(commands, "terms", _terms, "list the terms of the objective, the augmentations and the schedules")
@@ -200,7 +208,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         table = tomllib.loads((arguments.run / "config.toml").read_text(encoding="utf-8"))
         verifiers = table.get("evaluate", {}).get("verifiers", [])
     if not verifiers:
-        raise UsageError("evaluate: the run's config names no verifiers; give some, such as --verifier efficientnet_lite1")
+        raise UsageError(
+            "evaluate: the run's config names no verifiers; give some, such as --verifier efficientnet_lite1"
+        )
     result = evaluate_run(arguments.run, verifiers, arguments.reference)
     finish(run_directory, manifest)
     print_evaluation(result)

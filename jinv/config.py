@@ -128,7 +128,9 @@ def check_config(table: dict[str, Any], *, where: str = "config", folder: Path =
         raw=table,
     )
     if check.problems:
-        shown = "; ".join(check.problems[:10]) + (f"; and {len(check.problems) - 10} more" if len(check.problems) > 10 else "")
+        shown = "; ".join(check.problems[:10]) + (
+            f"; and {len(check.problems) - 10} more" if len(check.problems) > 10 else ""
+        )
         raise UsageError(f"{where}: {shown}")
     return recipe
 
@@ -167,7 +169,11 @@ def _labels(check: Checker, image: dict[str, Any]) -> str | tuple[int | str, ...
         return "random"
     if labels is None:
         check.problem('image.labels: needed: a list of class ids or names, or "random"')
-    elif not isinstance(labels, list) or not labels or any(isinstance(x, bool) or not isinstance(x, int | str) for x in labels):
+    elif (
+        not isinstance(labels, list)
+        or not labels
+        or any(isinstance(x, bool) or not isinstance(x, int | str) for x in labels)
+    ):
         check.problem(f'image.labels: {labels!r} must be a list of class ids or names, or "random"')
     else:
         return tuple(labels)
@@ -204,13 +210,14 @@ def _set(table: dict[str, Any], override: str) -> None:
         last = position == len(keys) - 1
         if isinstance(target, list):
             if not key.isdigit() or int(key) >= len(target):
-                raise UsageError(f"--set {override}: {'.'.join(keys[:position])} has entries 0 to {len(target) - 1}, not {key!r}")
-            key = int(key)  # type: ignore[assignment]
+                raise UsageError(
+                    f"--set {override}: {'.'.join(keys[:position])} has entries 0 to {len(target) - 1}, not {key!r}"
+                )
         elif not isinstance(target, dict):
             raise UsageError(f"--set {override}: {'.'.join(keys[:position])} is a value, not a table")
         if last:
-            target[key] = value
+            target[int(key) if isinstance(target, list) else key] = value
         elif isinstance(target, list):
-            target = target[key]  # type: ignore[index]
+            target = target[int(key)]
         else:
             target = target.setdefault(key, {})

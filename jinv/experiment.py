@@ -7,7 +7,7 @@ import inspect
 import math
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +43,9 @@ def bind_augmentations(recipe: Recipe, size: tuple[int, int]) -> list[Augmentati
     bound = []
     for name, entry in recipe.augment.items():
         if name not in AUGMENTATIONS:
-            raise UsageError(f"augment.{name}: no such augmentation{nearest(name, AUGMENTATIONS)} (known: {', '.join(AUGMENTATIONS)})")
+            raise UsageError(
+                f"augment.{name}: no such augmentation{nearest(name, AUGMENTATIONS)} (known: {', '.join(AUGMENTATIONS)})"
+            )
         hyperparameters = {key: value for key, value in entry.items() if key != "draw"}
         parameters = inspect.signature(AUGMENTATIONS[name]).parameters.values()
         known = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -75,7 +77,9 @@ def bind_schedule(spec: Any, steps: int, where: str) -> float | optax.Schedule:
         return float(spec)
     name = spec["schedule"]
     if name not in SCHEDULES:
-        raise UsageError(f"{where}.schedule: no such schedule {name!r}{nearest(name, SCHEDULES)} (known: {', '.join(SCHEDULES)})")
+        raise UsageError(
+            f"{where}.schedule: no such schedule {name!r}{nearest(name, SCHEDULES)} (known: {', '.join(SCHEDULES)})"
+        )
     hyperparameters = {key: value for key, value in spec.items() if key != "schedule"}
     parameters = inspect.signature(SCHEDULES[name]).parameters.values()
     known = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -88,10 +92,12 @@ def bind_schedule(spec: Any, steps: int, where: str) -> float | optax.Schedule:
     return SCHEDULES[name](steps, **hyperparameters)
 
 
-def _optimizer(spec: dict[str, Any], rate: float | optax.Schedule, batch: int, where: str) -> optax.GradientTransformation:
+def _optimizer(
+    spec: dict[str, Any], rate: float | optax.Schedule, batch: int, where: str
+) -> optax.GradientTransformation:
     name = spec["name"]
-    makers = {
-        key: value
+    makers: dict[str, Callable[..., optax.GradientTransformation]] = {
+        key: cast(Callable[..., optax.GradientTransformation], value)
         for key, value in vars(optax).items()
         if inspect.isfunction(value) and "learning_rate" in inspect.signature(value).parameters
     }
@@ -172,7 +178,12 @@ def load_init(recipe: Recipe, size: tuple[int, int], preprocess: Callable[[Any],
             raise StorageError(f"{recipe.init}: no such file (image.init)") from error
         except (ValueError, OSError, EOFError) as error:
             raise UsageError(f"{recipe.init}: not a plain .npy array (image.init): {error}") from error
-        if array.dtype.kind not in "fiu" or array.ndim != 4 or array.shape[0] not in (1, recipe.count) or array.shape[1:] != (*size, 3):
+        if (
+            array.dtype.kind not in "fiu"
+            or array.ndim != 4
+            or array.shape[0] not in (1, recipe.count)
+            or array.shape[1:] != (*size, 3)
+        ):
             raise UsageError(
                 f"{recipe.init}: {array.dtype} {array.shape}, but image.init must be numbers of shape ({recipe.count} or 1, {size[0]}, {size[1]}, 3)"
             )

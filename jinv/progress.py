@@ -54,4 +54,6 @@ class SynthesisProgress:
         if not self.live and (now - self.last_line >= self.LINE_EVERY_S or finished):
             self.last_line = now
             left = (now - self.started) * (self.total - work) / max(work, 1e-9)
-            self.console.print(f"{where}  {100 * work / self.total:3.0f}%  {left:4.0f} s left  {text}", highlight=False, soft_wrap=True)
+            self.console.print(
+                f"{where}  {100 * work / self.total:3.0f}%  {left:4.0f} s left  {text}", highlight=False, soft_wrap=True
+            )

@@ -42,7 +42,9 @@ class RunDirectory:
             raise StorageError(f"{self.path}: the run directory is a file")
         occupied = exists and any(self.path.iterdir())
         if occupied and not resume:
-            raise RunConflictError(f"{self.path}: run directory already exists; choose another --out, or continue it with --resume")
+            raise RunConflictError(
+                f"{self.path}: run directory already exists; choose another --out, or continue it with --resume"
+            )
         if occupied and self.manifest() is None:
             raise RunConflictError(f"{self.path}: not a run directory (no manifest.json); choose another --out")
         try:
@@ -145,7 +147,9 @@ class RunDirectory:
 
     def digests(self) -> dict[str, str]:
         """sha256 of every output file."""
-        files = sorted(p for p in self.path.rglob("*") if p.is_file() and p.name != "manifest.json" and not p.name.startswith("."))
+        files = sorted(
+            p for p in self.path.rglob("*") if p.is_file() and p.name != "manifest.json" and not p.name.startswith(".")
+        )
         return {str(p.relative_to(self.path)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
@@ -157,16 +161,32 @@ def resolved_table(recipe: Recipe, labels: list[int], size: tuple[int, int]) -> 
 
     image: dict[str, Any] = {"size": list(size), "count": recipe.count, "batch": recipe.batch, "labels": labels}
     image["init"] = recipe.init if recipe.init == "noise" else str(Path(recipe.init).resolve())
-    table: dict[str, Any] = {"model": location(recipe.model), "seed": recipe.seed, "keep": recipe.keep, "clip": recipe.clip}
+    table: dict[str, Any] = {
+        "model": location(recipe.model),
+        "seed": recipe.seed,
+        "keep": recipe.keep,
+        "clip": recipe.clip,
+    }
     if recipe.clip == "fixed":
         table["clip_bounds"] = list(recipe.clip_bounds)
     if recipe.student:
         table["student"] = location(recipe.student)
-    table |= {"log_every": recipe.log_every, "image": image, "stages": [], "augment": recipe.augment, "terms": recipe.terms}
+    table |= {
+        "log_every": recipe.log_every,
+        "image": image,
+        "stages": [],
+        "augment": recipe.augment,
+        "terms": recipe.terms,
+    }
     for stage in recipe.stages:
         table["stages"].append(
-            {"size": list(stage.size), "steps": stage.steps, "learning_rate": stage.learning_rate,
-             "optimizer": stage.optimizer, "upsample": stage.upsample}  # fmt: skip
+            {
+                "size": list(stage.size),
+                "steps": stage.steps,
+                "learning_rate": stage.learning_rate,
+                "optimizer": stage.optimizer,
+                "upsample": stage.upsample,
+            }  # fmt: skip
         )
     evaluate: dict[str, Any] = {"verifiers": [location(v) for v in recipe.verifiers]}
     if recipe.reference:

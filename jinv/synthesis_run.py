@@ -1,14 +1,11 @@
 """Carries a `Recipe` out in a run directory: load, synthesize batch after batch, record, evaluate, report."""
 
-import platform
-import re
 import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-import jinv
 from jinv import experiment
 from jinv.config import Recipe
 from jinv.core import synthesis
 from jinv.errors import Interrupted, NumericalError, RunConflictError, UsageError
-from jinv.images import grid_png, png_bytes
 from jinv.labels import resolve_labels
 from jinv.models.classifier import Classifier
 from jinv.progress import SynthesisProgress
-from jinv.runs import SCHEMA, RunDirectory, resolved_table
+from jinv.run_records import metrics_line, new_manifest, record_images
+from jinv.runs import RunDirectory, resolved_table
 from jinv.weights import load
 
 
@@ -58,13 +54,13 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
             console.print(f"{directory}: already finished")
             return run_directory
     else:
-        manifest = _manifest(recipe, classifier, labels, size)
+        manifest = new_manifest(recipe, classifier, labels, size)
         run_directory.write_config(table)
         run_directory.write_json("manifest.json", manifest)
     started = time.monotonic()
     with _graceful_stop() as stop:
         images = _synthesize_all(recipe, classifier, labels, size, init, run_directory, console, stop)
-    _record(run_directory, classifier, images, labels, manifest["class_names"])
+    record_images(run_directory, classifier, images, labels, manifest["class_names"])
     manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0) + time.monotonic() - started, 1)
     if recipe.verifiers:
         from jinv.evaluate import evaluate_run
@@ -90,17 +86,25 @@ def _check_against_model(recipe: Recipe, classifier: Classifier) -> tuple[list[i
     """What only the model can say: are the labels its classes, are the sizes ones it allows?"""
     labels = resolve_labels(recipe.labels, classifier.class_names, recipe.count, recipe.seed)
     size = recipe.image_size or (classifier.input_size, classifier.input_size)
-    for name, (height, width) in [("image.size", size)] + [(f"stages[{i}].size", s.size) for i, s in enumerate(recipe.stages)]:
+    for name, (height, width) in [("image.size", size)] + [
+        (f"stages[{i}].size", s.size) for i, s in enumerate(recipe.stages)
+    ]:
         if min(height, width) < classifier.min_size:
-            raise UsageError(f"{name}: {[height, width]} is smaller than {classifier.architecture} allows, {classifier.min_size} px")
+            raise UsageError(
+                f"{name}: {[height, width]} is smaller than {classifier.architecture} allows, {classifier.min_size} px"
+            )
         if height > size[0] or width > size[1]:
             raise UsageError(f"{name}: {[height, width]} is larger than image.size {list(size)}")
     if recipe.stages[-1].size != size and recipe.keep == "best":
-        raise UsageError(f"keep: 'best' needs a last stage at image.size {list(size)}, not {list(recipe.stages[-1].size)}")
+        raise UsageError(
+            f"keep: 'best' needs a last stage at image.size {list(size)}, not {list(recipe.stages[-1].size)}"
+        )
     return labels, size
 
 
-def _check_same(run_directory: RunDirectory, manifest: dict[str, Any], table: dict[str, Any], classifier: Classifier) -> None:
+def _check_same(
+    run_directory: RunDirectory, manifest: dict[str, Any], table: dict[str, Any], classifier: Classifier
+) -> None:
     import tomllib
 
     before = tomllib.loads((run_directory.path / "config.toml").read_text(encoding="utf-8"))
@@ -108,7 +112,7 @@ def _check_same(run_directory: RunDirectory, manifest: dict[str, Any], table: di
     if changed:
         detail = "; ".join(f"{key}: {before.get(key)!r} then, {table.get(key)!r} now" for key in changed)
         raise RunConflictError(f"{run_directory.path}: cannot be resumed with another config: {detail}")
-    if manifest["model"]["sha256"] != classifier.source.get("source_sha256"):
+    if manifest["model"]["sha256"] != classifier.source["source"]["sha256"]:
         raise RunConflictError(f"{run_directory.path}: cannot be resumed with other weights than it was started with")
 
 
@@ -187,18 +191,22 @@ def _synthesize_batch(
         checkpoint_every=recipe.checkpoint_every,
         resume=resume,
     )
-    image = None
+    image: Any = None
     for snapshot in snapshots:
         image = snapshot.image
-        line = _line(snapshot, recipe, batch)
+        line = metrics_line(snapshot, recipe, batch)
         lines.append(line)
         if not np.isfinite(line["total"]):
             run_directory.write_lines("metrics.jsonl", lines)
             bad = [name for name, term in line["terms"].items() if not np.isfinite(term["value"])]
-            raise NumericalError(f"step {snapshot.step}: the loss is {line['total']} ({', '.join(bad) or 'total'}); lower the learning rate")
+            raise NumericalError(
+                f"step {snapshot.step}: the loss is {line['total']} ({', '.join(bad) or 'total'}); lower the learning rate"
+            )
         stage = recipe.stages[snapshot.stage]
         pixels = stage.size[0] * stage.size[1]
-        where = f"stage {snapshot.stage + 1}/{len(stages)} ({stage.size[0]} px)  step {snapshot.stage_step}/{stage.steps}"
+        where = (
+            f"stage {snapshot.stage + 1}/{len(stages)} ({stage.size[0]} px)  step {snapshot.stage_step}/{stage.steps}"
+        )
         if recipe.count > recipe.batch:
             where = f"batch {batch + 1}/{-(-recipe.count // recipe.batch)}  {where}"
         images_before = first * sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages)
@@ -211,14 +219,16 @@ def _synthesize_batch(
             run_directory.write_lines("metrics.jsonl", lines)
             run_directory.save_checkpoint(batch, snapshot.stage + done, snapshot.step, leaves, image if done else None)
         if stop():
-            raise Interrupted(f"{run_directory.path}: stopped at step {snapshot.step} of batch {batch}; continue with --resume")
+            raise Interrupted(
+                f"{run_directory.path}: stopped at step {snapshot.step} of batch {batch}; continue with --resume"
+            )
     if image is None:  # no stage has a step left: the result is the start
         start = resume.image if resume and resume.image is not None else init
         image = synthesis.initial_noise(jax.random.key(recipe.seed), ids, size) if start is None else start
-    image = np.asarray(image)
-    if not np.isfinite(image).all():
+    result = np.asarray(image)
+    if not np.isfinite(result).all():
         raise NumericalError(f"batch {batch}: the images are no longer finite; lower the learning rate")
-    return image
+    return result
 
 
 def _bounds(recipe: Recipe, classifier: Classifier) -> synthesis.Bounds | None:
@@ -228,62 +238,6 @@ def _bounds(recipe: Recipe, classifier: Classifier) -> synthesis.Bounds | None:
         return synthesis.clip_bounds(classifier.mean, classifier.std)
     low, high = recipe.clip_bounds
     return jnp.full(3, low), jnp.full(3, high)
-
-
-def _line(snapshot: synthesis.Snapshot, recipe: Recipe, batch: int) -> dict[str, Any]:
-    terms = {name: {"value": float(value), "weighted": float(weighted)} for name, (value, weighted) in snapshot.metrics.terms.items()}
-    return {
-        "batch": batch,
-        "step": snapshot.step,
-        "stage": snapshot.stage,
-        "stage_step": snapshot.stage_step,
-        "size": list(recipe.stages[snapshot.stage].size),
-        "learning_rate": snapshot.learning_rate,
-        "total": float(snapshot.metrics.total),
-        "accuracy": float(snapshot.metrics.accuracy),
-        "terms": terms,
-    }
-
-
-def _record(run_directory: RunDirectory, classifier: Classifier, images: np.ndarray, labels: list[int], names: list[str]) -> None:
-    pixels = np.asarray(classifier.to_uint8(images))
-    for index, name in enumerate(names):
-        run_directory.write_image(f"images/{index:06d}_{_slug(name)}.png", png_bytes(pixels[index]))
-    run_directory.write_array("images.npy", images.astype(np.float32))
-    run_directory.write_image("grid.png", grid_png(pixels))
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "class"
-
-
-def _manifest(recipe: Recipe, classifier: Classifier, labels: list[int], size: tuple[int, int]) -> dict[str, Any]:
-    names = [classifier.class_names[label] for label in labels]
-    return {
-        "schema": SCHEMA,
-        "jinv": jinv.__version__,
-        "model": {
-            "name": recipe.model,
-            "architecture": classifier.architecture,
-            "sha256": classifier.source.get("source_sha256"),
-            "mean": list(classifier.mean),
-            "std": list(classifier.std),
-        },
-        "seed": recipe.seed,
-        "labels": labels,
-        "class_names": names,
-        "image_size": list(size),
-        "stages": [{"size": list(s.size), "steps": s.steps} for s in recipe.stages],
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in ("jax", "jaxlib", "flax", "optax", "numpy")},
-        "device": _device(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "finished": None,
-    }
-
-
-def _device() -> str:
-    device = jax.devices()[0]
-    return f"{device.platform} {device.device_kind} x{jax.device_count()} ({platform.machine()})"
 
 
 @contextmanager

@@ -35,5 +35,5 @@ def tiny_classifier(seed: int = 0, blocks: int = 1) -> Classifier:
         input_size=16,
         min_size=8,
         class_names=CLASSES,
-        source={"source_sha256": f"tiny{seed}"},
+        source={"source": {"sha256": f"tiny{seed}"}},
     )

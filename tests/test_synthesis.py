@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jinv.config import StageRecipe
 from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS, Augmentation, augment_batch
 from jinv.core.objective import TERMS, Term
 from jinv.core.parameterization import average_pool_to, pooled_pixels, resized_pixels
 from jinv.core.schedules import warmup_cosine
 from jinv.experiment import bind_stage
-from jinv.config import StageRecipe
 
 from .networks import tiny_classifier
 
@@ -32,7 +32,13 @@ def last(labels=(1, 2, 3, 4), stages=None, terms=STATISTICS, **kwargs):
     """The last snapshot of a small synthesis."""
     stages = stages or [stage(batch=len(labels))]
     snapshots = synthesis.synthesize(
-        CLASSIFIER.forward, CLASSIFIER.variables, jnp.asarray(labels), terms=terms, stages=stages, image_size=(16, 16), **kwargs
+        CLASSIFIER.forward,
+        CLASSIFIER.variables,
+        jnp.asarray(labels),
+        terms=terms,
+        stages=stages,
+        image_size=(16, 16),
+        **kwargs,
     )
     return list(snapshots)[-1]
 
@@ -42,7 +48,9 @@ def test_same_seed_gives_the_same_bits_and_another_seed_others():
     assert (one == two).all() and not np.allclose(one, other)
 
 
-@pytest.mark.parametrize("augmentations", [[], [ROLL, FLIP], [ROLL._replace(draw="image"), FLIP._replace(draw="image")]])
+@pytest.mark.parametrize(
+    "augmentations", [[], [ROLL, FLIP], [ROLL._replace(draw="image"), FLIP._replace(draw="image")]]
+)
 def test_an_image_does_not_depend_on_its_batch_without_coupling_terms(augmentations):
     terms = [*CROSS_ENTROPY, Term("image_norm", TERMS["image_norm"], 0.01)]
     together = last(terms=terms, augmentations=augmentations).image
@@ -74,7 +82,13 @@ def test_stages_run_one_after_another_at_their_sizes(upsample):
     stages = [stage(steps=4, size=8, upsample=upsample), stage(steps=3, size=16, upsample=upsample)]
     snapshots = list(
         synthesis.synthesize(
-            CLASSIFIER.forward, CLASSIFIER.variables, jnp.array([1, 2]), terms=STATISTICS, stages=stages, image_size=(16, 16), log_every=2
+            CLASSIFIER.forward,
+            CLASSIFIER.variables,
+            jnp.array([1, 2]),
+            terms=STATISTICS,
+            stages=stages,
+            image_size=(16, 16),
+            log_every=2,
         )
     )
     assert [(s.stage, s.step, s.stage_step, s.stage_done) for s in snapshots] == [
@@ -122,12 +136,22 @@ def test_resuming_gives_the_same_bits(at, keep):
     options = dict(stages=stages, augmentations=[ROLL, FLIP], bounds=BOUNDS, keep=keep)
     whole = last(**options).image
     snapshots = synthesis.synthesize(
-        CLASSIFIER.forward, CLASSIFIER.variables, jnp.array([1, 2, 3, 4]), terms=STATISTICS, image_size=(16, 16), checkpoint_every=2, **options
+        CLASSIFIER.forward,
+        CLASSIFIER.variables,
+        jnp.array([1, 2, 3, 4]),
+        terms=STATISTICS,
+        image_size=(16, 16),
+        checkpoint_every=2,
+        **options,
     )
     for snapshot in snapshots:
         if snapshot.step == at:
             leaves = None if snapshot.stage_done else [np.asarray(leaf) for leaf in jax.tree.leaves(snapshot.state)]
-            resume = synthesis.Resume(snapshot.stage + snapshot.stage_done, leaves, np.asarray(snapshot.image) if snapshot.stage_done else None)
+            resume = synthesis.Resume(
+                snapshot.stage + snapshot.stage_done,
+                leaves,
+                np.asarray(snapshot.image) if snapshot.stage_done else None,
+            )
             break
     assert (np.asarray(last(**options, resume=resume).image) == np.asarray(whole)).all()
 
@@ -157,7 +181,11 @@ def test_warmup_cosine_equals_the_published_formula():
     steps, warmup, peak = 50, 10, 0.25
     schedule = warmup_cosine(steps, peak=peak, warmup=warmup)
     for t in range(steps):
-        expected = peak * (t + 1) / warmup if t < warmup else 0.5 * (1 + np.cos(np.pi * (t - warmup) / (steps - warmup))) * peak
+        expected = (
+            peak * (t + 1) / warmup
+            if t < warmup
+            else 0.5 * (1 + np.cos(np.pi * (t - warmup) / (steps - warmup))) * peak
+        )
         np.testing.assert_allclose(schedule(t), expected, rtol=1e-4)
 
 

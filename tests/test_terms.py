@@ -23,7 +23,9 @@ VARIANTS = {
     ],
     "feature_statistics": [
         {"variance": variance, "first_layer_weight": weight, "normalization": normalization}
-        for variance, weight, normalization in itertools.product(("unbiased", "biased"), (1.0, 10.0), ("none", "running"))
+        for variance, weight, normalization in itertools.product(
+            ("unbiased", "biased"), (1.0, 10.0), ("none", "running")
+        )
     ],
 }
 CASES = [(name, kwargs) for name in TERMS for kwargs in VARIANTS.get(name, [{}])]
@@ -109,7 +111,9 @@ def test_total_variation_equals_the_equations(kwargs):
             value = 0.0
             for image in group:
                 for i, j in itertools.product(range(x.shape[1] - 1), range(x.shape[2] - 1)):
-                    value += np.sqrt(np.abs(image[i + 1, j] - image[i, j]) + np.abs(image[i, j + 1] - image[i, j])).sum()
+                    value += np.sqrt(
+                        np.abs(image[i + 1, j] - image[i, j]) + np.abs(image[i, j + 1] - image[i, j])
+                    ).sum()
         expected.append(value)
     np.testing.assert_allclose(TERMS["total_variation"](images("random"), **kwargs), np.mean(expected), rtol=1e-5)
 
@@ -158,7 +162,10 @@ def test_cross_entropy_equals_the_equation():
 
 
 def test_objective_is_the_weighted_sum_with_scheduled_weights():
-    terms = [Term("image_norm", TERMS["image_norm"], 2.0), Term("cross_entropy", TERMS["cross_entropy"], lambda step: 0.5 * step)]
+    terms = [
+        Term("image_norm", TERMS["image_norm"], 2.0),
+        Term("cross_entropy", TERMS["cross_entropy"], lambda step: 0.5 * step),
+    ]
     total, values = evaluate_terms(terms, network(images("random")), 4)
     norm, entropy = values["image_norm"][0], values["cross_entropy"][0]
     np.testing.assert_allclose(total, 2 * norm + 2 * entropy, rtol=1e-6)

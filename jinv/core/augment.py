@@ -1,5 +1,7 @@
 """Random changes of the image before the network sees it, each step anew.
 
+Draws name their dtypes, so that they are the same under JAX's float64 mode.
+
 An augmentation is written for ONE image, `(key, image (H, W, C), *, hyperparameters) -> image`, and vmapped by
 `augment_batch`: with one key for all images (`draw="batch"`, what the thesis and the papers do) or with each image's own.
 """
@@ -29,13 +31,13 @@ class Augmentation(NamedTuple):
 
 def roll(key: Key, image: SingleImage, *, max_shift: int) -> SingleImage:
     """Circular roll of both axes by shifts uniform in [-max_shift, max_shift] pixels. Thesis; Yin et al. (2020)."""
-    shift = jax.random.randint(key, (2,), -max_shift, max_shift + 1)
+    shift = jax.random.randint(key, (2,), -max_shift, max_shift + 1, jnp.int32)
     return jnp.roll(image, shift, axis=(0, 1))
 
 
 def flip(key: Key, image: SingleImage, *, probability: float = 0.5) -> SingleImage:
     """Mirror left and right with the given probability. Thesis; Yin et al. (2020)."""
-    return jnp.where(jax.random.bernoulli(key, probability), image[:, ::-1], image)
+    return jnp.where(jax.random.uniform(key, (), jnp.float32) < probability, image[:, ::-1], image)
 
 
 def _augmentations() -> dict[str, Callable[..., Array]]:

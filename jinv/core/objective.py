@@ -12,6 +12,7 @@ import optax
 from jinv.core import losses, regularizers
 from jinv.core.types import Forward, Scalar
 
+
 def _terms_of(module: ModuleType) -> dict[str, Callable[..., jax.Array]]:
     # The signature is the registration: a public function of fields of Forward that returns a Scalar is a term.
     return {
@@ -63,7 +64,9 @@ def evaluate_terms(
     values = {}
     total = jnp.zeros((), jnp.promote_types(forward.image.dtype, jnp.float32))
     for term in terms:
-        value = term.function(*(getattr(forward, field) for field in term_fields(term.function)), **term.hyperparameters)
+        value = term.function(
+            *(getattr(forward, field) for field in term_fields(term.function)), **term.hyperparameters
+        )
         weight = term.weight(step) if callable(term.weight) else term.weight
         weighted = weight * value
         values[term.name] = (value, weighted)

@@ -4,7 +4,9 @@ A term's positional parameters name fields of `Forward`, its keyword-only parame
 one scalar. Nothing else registers it.
 """
 
-from collections.abc import Sequence
+import functools
+import operator
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import jax
@@ -43,10 +45,10 @@ def total_variation(
         return total / image.shape[0] if reduction == "image" else total
     differences = _differences(image, neighbors)
     if form == "l1":  # a mean over a batch of equal sizes is the mean over images: both reductions agree
-        return sum(jnp.mean(jnp.abs(d)) for d in differences)
+        return _total(jnp.mean(jnp.abs(d)) for d in differences)
     if reduction == "image":
-        return sum(jnp.mean(l2_norm(d, axis=(1, 2, 3))) for d in differences)
-    return sum(l2_norm(d) for d in differences)
+        return _total(jnp.mean(l2_norm(d, axis=(1, 2, 3))) for d in differences)
+    return _total(l2_norm(d) for d in differences)
 
 
 def image_norm(image: Image) -> Scalar:
@@ -105,12 +107,18 @@ def layer_distance(
     # A layer whose running variances are all zero has no scale of its own: its distances count in absolute units.
     mean_scale = jnp.sqrt(jnp.sum(stats.running_var))
     var_scale = l2_norm(stats.running_var)
-    return mean_distance / jnp.where(mean_scale > 0, mean_scale, 1) + var_distance / jnp.where(var_scale > 0, var_scale, 1)
+    return mean_distance / jnp.where(mean_scale > 0, mean_scale, 1) + var_distance / jnp.where(
+        var_scale > 0, var_scale, 1
+    )
 
 
 def l2_norm(x: Float[Array, "..."], axis: tuple[int, ...] | None = None) -> Float[Array, "..."]:
     """Euclidean norm with gradient 0 at 0, as torch's; `jnp.linalg.norm` has NaN there."""
     return _safe_sqrt(jnp.sum(x * x, axis=axis))
+
+
+def _total(values: Iterable[jax.Array]) -> jax.Array:
+    return functools.reduce(operator.add, values)
 
 
 def _safe_sqrt(x: jax.Array) -> jax.Array:

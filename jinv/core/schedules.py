@@ -1,5 +1,7 @@
 """Learning rates and weights over a stage's steps, counted from 0; every schedule is `step -> value`."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import optax
 
@@ -29,5 +31,9 @@ def exponential(steps: int, *, start: float, end: float) -> optax.Schedule:
     return optax.exponential_decay(start, max(steps - 1, 1), end / start)
 
 
-SCHEDULES = {"warmup_cosine": warmup_cosine, "linear": linear, "exponential": exponential}
+SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
+    "warmup_cosine": warmup_cosine,
+    "linear": linear,
+    "exponential": exponential,
+}
 """Every schedule by name; each takes the stage's number of steps and keyword hyperparameters."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -78,8 +79,8 @@ class Resume(NamedTuple):
     """Where an interrupted synthesis goes on: the stage, and its state's leaves, or the image that the stage starts from."""
 
     stage: int
-    leaves: Sequence[Array] | None = None
-    image: Image | None = None
+    leaves: Sequence[Any] | None = None
+    image: Image | Float[np.ndarray, "n h w c"] | None = None
 
 
 def make_step(
@@ -117,16 +118,18 @@ def make_step(
         params = _clip(params, bounds)
         accuracy = jnp.mean(jnp.argmax(logits, axis=1) == labels)
         best_params, best_score = state.best_params, state.best_score
-        if keep == "best":
+        if keep == "best" and best_score is not None:
             # The batch's total with the image's own cross-entropy in place of the batch's mean: what can be said of one
             # image. It belongs to the parameters before the update, so those are kept with it.
             own = cross_entropy_per_image(logits, labels)
             score = total - jnp.mean(own) + own
-            better = score < state.best_score
+            better = score < best_score
             best_params = jax.tree.map(
-                lambda old, new: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), best_params, state.params
+                lambda old, new: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old),
+                best_params,
+                state.params,
             )
-            best_score = jnp.where(better, score, state.best_score)
+            best_score = jnp.where(better, score, best_score)
         new = SynthesisState(params, optimizer_state, state.step + 1, best_params, best_score)
         return new, Metrics(total, values, accuracy)
 
@@ -145,12 +148,12 @@ def step_keys(keys: tuple[Key, Array], step: Array | int) -> tuple[Key, Keys]:
 def initial_noise(run_key: Key, image_ids: Array, size: Size, channels: int = 3) -> Image:
     """Standard normal noise in network units, (N, height, width, channels), each image from its own id alone."""
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(run_key, i), 0))(image_ids)
-    return jax.vmap(lambda key: jax.random.normal(key, (*size, channels)))(keys)
+    return jax.vmap(lambda key: jax.random.normal(key, (*size, channels), jnp.float32))(keys)
 
 
 def clip_bounds(mean: Sequence[float], std: Sequence[float]) -> Bounds:
     """The standardised values of black and white, `(-m/s, (1-m)/s)` per channel. Thesis; Yin et al. (2020)."""
-    m, s = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
+    m, s = jnp.asarray(mean, float), jnp.asarray(std, float)
     return -m / s, (1 - m) / s
 
 
@@ -164,7 +167,7 @@ def synthesize(
     image_size: Size,
     seed: int = 0,
     image_ids: Array | None = None,
-    init: Image | None = None,
+    init: Image | Float[np.ndarray, "n h w c"] | None = None,
     augmentations: Callable[[Stage], Sequence[Augmentation]] | Sequence[Augmentation] = (),
     bounds: Bounds | None = None,
     keep: Literal["last", "best"] = "last",
@@ -192,12 +195,14 @@ def synthesize(
       ValueError: a stage larger than the image, or an init of another shape.
     """
     labels = jnp.asarray(labels, jnp.int32)
-    image_ids = jnp.arange(labels.shape[0], dtype=jnp.uint32) if image_ids is None else jnp.asarray(image_ids, jnp.uint32)
+    image_ids = (
+        jnp.arange(labels.shape[0], dtype=jnp.uint32) if image_ids is None else jnp.asarray(image_ids, jnp.uint32)
+    )
     run_key = jax.random.key(seed)
     resume = resume or Resume(0)
     if resume.image is not None:
         init = resume.image
-    image = initial_noise(run_key, image_ids, image_size) if init is None else jnp.array(init, jnp.float32)
+    image = initial_noise(run_key, image_ids, image_size) if init is None else jnp.array(init)
     if image.shape[:3] != (labels.shape[0], *image_size):
         raise ValueError(f"init: shape {image.shape}, expected {(labels.shape[0], *image_size, 3)}")
     for index, stage in enumerate(stages):
@@ -229,7 +234,9 @@ def synthesize(
                 if done or stage_step % log_every == 0 or (checkpoint_every and total_step % checkpoint_every == 0):
                     params = state.best_params if done and keep == "best" else state.params
                     image = _clip(parameterization.render(params), bounds)
-                    image = jnp.copy(image)  # pixels render to themselves, and the next step donates the state's buffers
+                    image = jnp.copy(
+                        image
+                    )  # pixels render to themselves, and the next step donates the state's buffers
                     rate = stage.learning_rate
                     rate = float(rate(stage_step - 1)) if callable(rate) else float(rate)
                     yield Snapshot(total_step, index, stage_step, image, metrics, rate, done, state)

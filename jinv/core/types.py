@@ -25,7 +25,8 @@ class NormStats(NamedTuple):
     batch_var: Float[Array, " channels"]
     running_mean: Float[Array, " channels"]
     running_var: Float[Array, " channels"]
-    count: int | Int[Array, ""] | Float[Array, ""]
+    # The field hides tuple.count, which nobody needs of a NamedTuple.
+    count: int | Int[Array, ""] | Float[Array, ""]  # type: ignore[assignment]
 
 
 class Forward(NamedTuple):

@@ -1,0 +1,83 @@
+"""What a run leaves in its directory: a line per logged step, the images, and the manifest that says how they came about."""
+
+import platform
+import re
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import numpy as np
+
+import jinv
+from jinv.config import Recipe
+from jinv.core import synthesis
+from jinv.images import grid_png, png_bytes
+from jinv.models.classifier import Classifier
+from jinv.runs import SCHEMA, RunDirectory
+
+
+def metrics_line(snapshot: synthesis.Snapshot, recipe: Recipe, batch: int) -> dict[str, Any]:
+    """A line of `metrics.jsonl`."""
+    terms = {
+        name: {"value": float(value), "weighted": float(weighted)}
+        for name, (value, weighted) in snapshot.metrics.terms.items()
+    }
+    return {
+        "batch": batch,
+        "step": snapshot.step,
+        "stage": snapshot.stage,
+        "stage_step": snapshot.stage_step,
+        "size": list(recipe.stages[snapshot.stage].size),
+        "learning_rate": snapshot.learning_rate,
+        "total": float(snapshot.metrics.total),
+        "accuracy": float(snapshot.metrics.accuracy),
+        "terms": terms,
+    }
+
+
+def record_images(
+    run_directory: RunDirectory, classifier: Classifier, images: np.ndarray, labels: list[int], names: list[str]
+) -> None:
+    """Write `images/*.png`, `images.npy` and `grid.png`."""
+    pixels = np.asarray(classifier.to_uint8(images))
+    for index, name in enumerate(names):
+        run_directory.write_image(f"images/{index:06d}_{_slug(name)}.png", png_bytes(pixels[index]))
+    run_directory.write_array("images.npy", images.astype(np.float32))
+    run_directory.write_image("grid.png", grid_png(pixels))
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "class"
+
+
+def new_manifest(recipe: Recipe, classifier: Classifier, labels: list[int], size: tuple[int, int]) -> dict[str, Any]:
+    """The manifest of a run that starts now."""
+    names = [classifier.class_names[label] for label in labels]
+    return {
+        "schema": SCHEMA,
+        "jinv": jinv.__version__,
+        "model": {
+            "name": recipe.model,
+            "architecture": classifier.architecture,
+            "sha256": classifier.source["source"]["sha256"],
+            "mean": list(classifier.mean),
+            "std": list(classifier.std),
+        },
+        "seed": recipe.seed,
+        "labels": labels,
+        "class_names": names,
+        "image_size": list(size),
+        "stages": [{"size": list(s.size), "steps": s.steps} for s in recipe.stages],
+        "versions": {"python": platform.python_version()}
+        | {p: version(p) for p in ("jax", "jaxlib", "flax", "optax", "numpy")},
+        "device": _device(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": None,
+    }
+
+
+def _device() -> str:
+    device = jax.devices()[0]
+    kind = platform.machine() if device.platform == "cpu" else device.device_kind
+    return f"{device.platform} {kind}" + (f" x {jax.device_count()}" if jax.device_count() > 1 else "")

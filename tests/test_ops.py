@@ -49,15 +49,54 @@ def test_depthwise_conv_equals_the_library_in_value_and_both_gradients(height, w
         np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-12, atol=1e-12)
 
 
-def test_depthwise_conv_takes_the_library_off_the_cpu():
-    x, kernel = jnp.zeros((1, 8, 8, 4), jnp.float32), jnp.zeros((3, 3, 1, 4), jnp.float32)
-    gradient = jax.jit(jax.grad(lambda x: ops.depthwise_conv(x, kernel).sum()))
+@pytest.mark.parametrize(("groups", "features"), [(2, 4), (4, 12), (3, 6), (12, 24), (1, 5)])
+def test_grouped_conv_equals_the_library_in_value_and_both_gradients(groups, features):
+    x, kernel = jnp.asarray(normal(2, 7, 6, 12)), jnp.asarray(normal(3, 3, 12 // groups, features, seed=1))
+    assert_same_conv(x, kernel, groups)
 
-    def text(platform: str) -> str:
-        return gradient.trace(x).lower(lowering_platforms=(platform,)).as_text()
 
-    assert "stablehlo.convolution" not in text("cpu")
-    assert "stablehlo.convolution" in text("cuda")
+def test_wide_groups_are_not_merged_and_narrow_ones_are():
+    assert_same_conv(jnp.asarray(normal(1, 4, 4, 80)), jnp.asarray(normal(3, 3, 40, 6, seed=1)), 2)
+    assert_same_conv(jnp.asarray(normal(1, 4, 4, 64)), jnp.asarray(normal(3, 3, 4, 64, seed=1)), 16)
+
+
+def assert_same_conv(x, kernel, groups):
+    settings = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "feature_group_count": groups}
+
+    def library(x, kernel):
+        return lax.conv_general_dilated(x, kernel, (2, 2), ((1, 0), (2, 1)), **settings)
+
+    @jax.jit
+    def ours(x, kernel, cotangent):
+        value, gradients = jax.vjp(
+            lambda x, k: ops.conv(x, k, stride=2, padding=((1, 0), (2, 1)), groups=groups), x, kernel
+        )
+        return value, gradients(cotangent)
+
+    expected, library_gradients = jax.vjp(library, x, kernel)
+    cotangent = jnp.asarray(normal(*expected.shape, seed=2))
+    value, gradients = ours(x, kernel, cotangent)
+    np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12)
+    for gradient, expected_gradient in zip(gradients, library_gradients(cotangent), strict=True):
+        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("groups", "on_cpu"), [(64, 0), (16, 4)])
+def test_grouped_convs_are_the_librarys_own_off_the_cpu(groups, on_cpu):
+    """64 groups of 64 channels are depthwise: no convolution at all; 16 groups become 2 dense ones each way."""
+    x, kernel = jnp.zeros((1, 8, 8, 64), jnp.float32), jnp.zeros((3, 3, 64 // groups, 64), jnp.float32)
+
+    def forward(x, kernel):
+        return ops.depthwise_conv(x, kernel) if groups == 64 else ops.conv(x, kernel, groups=groups)
+
+    gradient = jax.jit(jax.value_and_grad(lambda x, kernel: jnp.square(forward(x, kernel)).sum()))
+
+    def count(platform: str) -> int:
+        text = gradient.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+        return text.count("stablehlo.convolution")
+
+    assert count("cpu") == on_cpu
+    assert count("cuda") == 2
 
 
 def test_depthwise_conv_vmaps_over_kernels_and_images():

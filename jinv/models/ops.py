@@ -1,7 +1,8 @@
 """The convolutions, poolings and moments that inversion spends its time in: pure functions, NHWC images, HWIO kernels.
 
 What runs on which platform is decided in one place, `_by_platform`, when a program is lowered: a CPU program uses sums
-of shifted products for depthwise convolutions (XLA:CPU's own are 10-100 times slower), every other one the library's.
+of shifted products for depthwise convolutions (XLA:CPU's own are 10-100 times slower) and dense convolutions for grouped
+ones, every other program the library's.
 """
 
 from collections.abc import Callable
@@ -33,9 +34,34 @@ def _by_platform(*args: Array, cpu: Callable[..., Array], default: Callable[...,
 
 def conv(x: Array, kernel: Array, *, stride: int = 1, padding: Padding = NO_PADDING, groups: int = 1) -> Array:
     """2-D convolution (cross-correlation, as torch's) of (N, H, W, C) with (kh, kw, C / groups, features)."""
+    library = partial(_library_conv, stride=stride, padding=padding, groups=groups)
+    if groups == 1:
+        return library(x, kernel)
+    return _by_platform(x, kernel, cpu=partial(_split_conv, stride, padding, groups), default=library)
+
+
+def _library_conv(x: Array, kernel: Array, *, stride: int, padding: Padding, groups: int = 1) -> Array:
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), padding, dimension_numbers=_NHWC, feature_group_count=groups
     )
+
+
+def _split_conv(stride: int, padding: Padding, groups: int, x: Array, kernel: Array) -> Array:
+    """A grouped convolution as dense ones: XLA:CPU's own takes six times longer over ResNeXt-50's.
+
+    Narrow groups are merged to 32 channels under block-diagonal kernels; the zeros cost less than the narrowness.
+    """
+    inputs, features = kernel.shape[2], kernel.shape[3] // groups
+    merged = max(m for m in range(1, groups + 1) if groups % m == 0 and (m == 1 or m * inputs <= 32))
+    same_group = jnp.eye(merged, dtype=kernel.dtype).reshape(1, 1, merged, 1, merged, 1)
+    outputs = []
+    for part in range(groups // merged):
+        chunk = kernel[..., part * merged * features : (part + 1) * merged * features]
+        blocks = chunk.reshape(*chunk.shape[:2], 1, inputs, merged, features) * same_group
+        dense = blocks.reshape(*chunk.shape[:2], merged * inputs, merged * features)
+        channels = x[..., part * merged * inputs : (part + 1) * merged * inputs]
+        outputs.append(_library_conv(channels, dense, stride=stride, padding=padding))
+    return jnp.concatenate(outputs, axis=-1)
 
 
 def depthwise_conv(x: Array, kernel: Array, *, stride: int = 1, padding: Padding = NO_PADDING) -> Array:
@@ -49,7 +75,7 @@ def _depthwise(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:
         x,
         kernel,
         cpu=partial(_shifted_sum, stride, padding),
-        default=partial(conv, stride=stride, padding=padding, groups=x.shape[-1]),
+        default=partial(_library_conv, stride=stride, padding=padding, groups=x.shape[-1]),
     )
 
 
@@ -61,7 +87,7 @@ def _depthwise_backward(
     stride: int, padding: Padding, residuals: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
     x, kernel = residuals
-    library = partial(conv, stride=stride, padding=padding, groups=x.shape[-1])
+    library = partial(_library_conv, stride=stride, padding=padding, groups=x.shape[-1])
     image_gradient = _by_platform(
         cotangent,
         kernel,

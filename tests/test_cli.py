@@ -1,0 +1,197 @@
+"""The command line as a newcomer meets it: real processes where imports matter, `main` in this one elsewhere."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jinv.cli import main
+from jinv.weights import load, save_converted
+
+from .networks import CLASSES
+
+CONFIG = """
+model = "tiny.safetensors"
+[image]
+size = 16
+labels = ["cat", "ship", 1]
+batch = 2
+[[stages]]
+size = 8
+steps = 4
+[[stages]]
+size = 16
+steps = 4
+[augment.roll]
+[augment.flip]
+[terms.cross_entropy]
+[terms.feature_statistics]
+weight = 1e-2
+[evaluate]
+verifiers = ["other.safetensors"]
+"""
+
+
+def save_tiny(path, seed):
+    """A ResNet-20 file: the smallest architecture that can be loaded by name."""
+    import jax
+    from flax.traverse_util import flatten_dict
+
+    from jinv.models.registry import ARCHITECTURES
+
+    architecture = ARCHITECTURES["resnet20"]
+    module = architecture.make(10)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    random = np.random.default_rng(seed)
+    flat = {}
+    for key, leaf in flatten_dict(shapes, sep="/").items():
+        positive = key.endswith(("var", "scale"))
+        flat[key] = random.uniform(0.5, 1.5, leaf.shape) if positive else random.normal(size=leaf.shape) * 0.1
+        flat[key] = flat[key].astype(np.float32)
+    save_converted(
+        path, architecture="resnet20", variables=flat, mean=architecture.mean, std=architecture.std,
+        input_size=32, num_classes=10, class_names=CLASSES, source={"file": "made up", "sha256": str(seed) * 8},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli")
+    save_tiny(path / "tiny.safetensors", 1)
+    save_tiny(path / "other.safetensors", 2)
+    (path / "small.toml").write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(folder):
+    assert main(["synthesize", str(folder / "small.toml"), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def run(arguments, capsys):
+    code = main([str(a) for a in arguments])
+    return code, capsys.readouterr().err
+
+
+def test_help_and_import_load_neither_jax_nor_torch():
+    program = "import sys, jinv, jinv.cli; jinv.cli.make_parser().format_help(); print({'jax', 'torch', 'flax', 'numpy'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
+
+
+def test_a_run_leaves_what_the_design_promises(finished):
+    present = {p.name for p in finished.iterdir()}
+    assert present == {"config.toml", "manifest.json", "metrics.jsonl", "images", "images.npy", "grid.png", "evaluation.json", "report.html"}
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["labels"] == [3, 8, 1] and manifest["finished"]
+    assert set(manifest["outputs"]) >= {"images.npy", "report.html", "images/000000_cat.png"}
+    images = np.load(finished / "images.npy")
+    assert images.shape == (3, 16, 16, 3) and images.dtype == np.float32
+    assert sorted(p.name for p in (finished / "images").iterdir()) == ["000000_cat.png", "000001_ship.png", "000002_automobile.png"]
+    pixels = np.asarray(Image.open(finished / "images" / "000001_ship.png"))
+    assert (load(finished.parent / "tiny.safetensors").to_uint8(images[1:2])[0] == pixels).all()
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["batch"], line["step"]) for line in lines] == [(0, 4), (0, 8), (1, 4), (1, 8)]
+    assert set(lines[0]["terms"]) == {"cross_entropy", "feature_statistics"}
+    verdict = json.loads((finished / "evaluation.json").read_text())["verifiers"]
+    (name,) = verdict
+    assert "other" in name and verdict[name]["count"] == 3 and len(verdict[name]["interval"]) == 2
+
+
+def test_the_same_config_gives_the_same_bits_and_the_resolved_one_too(finished, folder):
+    assert main(["synthesize", str(folder / "small.toml"), "--out", str(folder / "again")]) == 0
+    assert main(["synthesize", str(finished / "config.toml"), "--out", str(folder / "resolved")]) == 0
+    expected = (finished / "images.npy").read_bytes()
+    assert (folder / "again" / "images.npy").read_bytes() == expected
+    assert (folder / "resolved" / "images.npy").read_bytes() == expected
+
+
+def test_an_existing_run_is_a_conflict_and_resuming_a_finished_one_is_done(finished, folder, capsys):
+    before = (finished / "manifest.json").read_bytes()
+    code, error = run(["synthesize", folder / "small.toml", "--out", finished], capsys)
+    assert code == 6 and "--resume" in error and error.count("\n") == 1
+    assert run(["synthesize", folder / "small.toml", "--out", finished, "--resume"], capsys)[0] == 0
+    code, error = run(["synthesize", folder / "small.toml", "--out", finished, "--resume", "--set", "seed=4"], capsys)
+    assert code == 6 and "seed: 0 then, 4 now" in error
+    assert (finished / "manifest.json").read_bytes() == before
+
+
+def test_an_interrupted_run_resumes_to_the_same_bits(finished, folder, monkeypatch):
+    import jinv.synthesis_run as synthesis_run
+
+    config = folder / "checkpointed.toml"
+    config.write_text(CONFIG + "[checkpoint]\nevery_steps = 3\n")
+    save = synthesis_run.RunDirectory.save_checkpoint
+    calls = []
+
+    def dies(self, *arguments):
+        save(self, *arguments)
+        calls.append(arguments)
+        if len(calls) == 3:  # in the second batch
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(synthesis_run.RunDirectory, "save_checkpoint", dies)
+    out = folder / "interrupted"
+    assert main(["synthesize", str(config), "--out", str(out)]) == 130
+    assert not (out / "images.npy").exists() and json.loads((out / "manifest.json").read_text())["finished"] is None
+    monkeypatch.undo()
+    assert main(["synthesize", str(config), "--out", str(out), "--resume"]) == 0
+    assert (out / "images.npy").read_bytes() == (finished / "images.npy").read_bytes()
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    steps = [(line["batch"], line["step"]) for line in lines]
+    assert steps == sorted(set(steps)) and not (out / "checkpoint.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["synthesise"], 2, "did you mean 'synthesize'"),
+        (["synthesize"], 2, "which CONFIG.toml"),
+        (["synthesize", "nowhere.toml"], 5, "nowhere.toml"),
+        (["synthesize", "{small}", "--sett", "a=1"], 2, "--sett"),
+        (["synthesize", "{small}", "--set", "model=efficientnet_lite9"], 2, "did you mean 'efficientnet_lite"),
+        (["synthesize", "{small}", "--set", "model=nothing.safetensors"], 5, "nothing.safetensors"),
+        (["synthesize", "{small}", "--set", 'image.labels=["cta"]'], 2, "did you mean"),
+        (["synthesize", "{small}", "--set", "image.labels=[10]"], 2, "10"),
+        (["synthesize", "{small}", "--set", "image.labels=[-1]"], 2, "-1"),
+        (["synthesize", "{small}", "--set", "image.size=4", "stages.0.size=4", "stages.1.size=4"], 2, "smaller than"),
+        (["synthesize", "{small}", "--set", "image.batch=0"], 2, "image.batch"),
+        (["synthesize", "{small}", "--set", "terms.total_variation.weight=-1"], 2, "-1"),
+        (["synthesize", "{small}", "--set", "image.init=nothing.npy"], 5, "nothing.npy"),
+        (["evaluate", "nowhere"], 5, "nowhere"),
+        (["report", "nowhere"], 5, "nowhere"),
+    ],
+)
+def test_mistakes_get_one_line_their_exit_code_and_leave_nothing(folder, arguments, code, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [a.format(small=folder / "small.toml") for a in arguments]
+    actual, error = run(arguments, capsys)
+    assert actual == code and words in error and error.count("\n") == 1, error
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_an_unwritable_directory_is_found_before_a_model_is_loaded(folder, capsys, monkeypatch):
+    import jinv.synthesis_run
+
+    monkeypatch.setattr(jinv.synthesis_run, "load", lambda *_: pytest.fail("a model was loaded"))
+    (folder / "file").write_text("in the way")
+    for out in (folder / "file", folder / "file" / "run"):
+        code, error = run(["synthesize", folder / "small.toml", "--out", out], capsys)
+        assert code == 5 and "file" in error and error.count("\n") == 1
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(folder, capsys):
+    overrides = ["--set", "stages.0.learning_rate=1e30", "stages.0.optimizer=sgd", "clip=none", "log_every=1"]
+    code, error = run(["synthesize", folder / "small.toml", "--out", folder / "nan", *overrides], capsys)
+    assert code == 7 and "lower the learning rate" in error and not (folder / "nan" / "images.npy").exists()
+
+
+def test_listings_show_every_name(capsys):
+    assert main(["terms"]) == 0 and main(["models"]) == 0
+    text = capsys.readouterr().out
+    for name in ("feature_statistics", "first_layer_weight", "max_shift", "warmup_cosine", "efficientnet_lite0", "resnet50"):
+        assert name in text

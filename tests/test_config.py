@@ -1,0 +1,133 @@
+"""Configs: what is read, what is refused, with which words."""
+
+import pytest
+
+from jinv.config import check_config, read_config
+from jinv.errors import StorageError, UsageError
+from jinv.experiment import bind_augmentations, bind_stage, check_recipe
+
+GOOD = """
+model = "efficientnet_lite0"
+[image]
+size = 64
+labels = [1, "goldfish", 3]
+[[stages]]
+size = 32
+steps = 4
+learning_rate = { schedule = "warmup_cosine", peak = 0.2 }
+[[stages]]
+steps = 2
+optimizer = { name = "sgd", momentum = 0.9 }
+[augment.roll]
+[terms.cross_entropy]
+[terms.total_variation]
+weight = 1e-4
+form = "l1"
+"""
+
+
+def read(tmp_path, text, overrides=()):
+    path = tmp_path / "config.toml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    recipe = read_config(path, overrides)
+    check_recipe(recipe)
+    return recipe
+
+
+def test_a_good_config_is_read_with_its_defaults(tmp_path):
+    recipe = read(tmp_path, GOOD)
+    assert (recipe.count, recipe.batch, recipe.seed, recipe.clip, recipe.keep) == (3, 3, 0, "variable", "last")
+    assert [stage.size for stage in recipe.stages] == [(32, 32), (64, 64)]
+    assert recipe.terms["cross_entropy"]["weight"] == 1.0
+    assert bind_augmentations(recipe, (32, 32))[0].hyperparameters == {"max_shift": 4}
+
+
+def test_crlf_and_a_model_file_relative_to_the_config(tmp_path):
+    text = GOOD.replace("efficientnet_lite0", "nets/mine.safetensors").replace("\n", "\r\n")
+    assert read(tmp_path, text).model == str(tmp_path / "nets/mine.safetensors")
+
+
+def test_overrides_reach_tables_lists_and_new_keys(tmp_path):
+    overrides = ["image.count=7", "stages.1.steps=9", "terms.image_norm.weight=1e-5", "model=efficientnet_lite1"]
+    recipe = read(tmp_path, GOOD, overrides)
+    assert (recipe.count, recipe.stages[1].steps, recipe.model) == (7, 9, "efficientnet_lite1")
+    assert recipe.terms["image_norm"]["weight"] == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("weight = 1e-4", "wieght = 1e-4"), "wieght"),
+        (("[terms.cross_entropy]", "[terms.cross_entrpy]"), "did you mean 'cross_entropy'"),
+        (("[augment.roll]", "[augment.rol]"), "did you mean 'roll'"),
+        (("weight = 1e-4", "weight = -1e-4"), "-0.0001"),
+        (("weight = 1e-4", "weight = nan"), "nan"),
+        (("weight = 1e-4", 'weight = "big"'), "'big'"),
+        (('form = "l1"', 'form = "l3"'), "'norm'"),
+        (("steps = 4", "steps = -4"), "stages[0].steps"),
+        (("steps = 4", "steps = 4.5"), "stages[0].steps"),
+        (("size = 64", "size = 0"), "image.size"),
+        (("size = 64", "size = true"), "image.size"),
+        (("size = 64", "size = 1979-05-27"), "image.size"),
+        (("size = 32", "size = 128"), "larger than image.size"),
+        (("size = 64", "size = 64\nbatch = 0"), "image.batch"),
+        (("size = 64", "size = 64\ncount = 0"), "image.count"),
+        (("size = 64", "siez = 64"), "did you mean 'image.size'"),
+        (('"goldfish"', "1.5"), "image.labels"),
+        (("peak = 0.2", "peek = 0.2"), "did you mean 'peak'"),
+        (("warmup_cosine", "warmup_cosin"), "did you mean 'warmup_cosine'"),
+        (("momentum = 0.9", "momentum = 1.9"), "momentum"),
+        (('"sgd"', '"sdg"'), "did you mean 'sgd'"),
+        (("momentum", "momentun"), "did you mean 'momentum'"),
+        (("[augment.roll]", "[augment.roll]\nmax_shift = 16"), "less than half"),
+        (("[augment.roll]", '[augment.roll]\ndraw = "pixel"'), "'batch', 'image'"),
+        (('model = "', 'clip = "fxied"\nmodel = "'), "clip"),
+        (('model = "', 'seed = -1\nmodel = "'), "seed"),
+        (('model = "', 'seed = 1.5\nmodel = "'), "seed"),
+        (('model = "', 'modle = "'), "did you mean 'model'"),
+        (("[terms.cross_entropy]\n[terms.total_variation]\nweight = 1e-4\nform = \"l1\"", ""), "[terms]"),
+        (("[image]", "[image"), "not valid TOML"),
+        (("[image]", "[image]\nsize = 1"), "not valid TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_line(tmp_path, change, words):
+    assert change[0] in GOOD
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, GOOD.replace(*change, 1))
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_all_problems_are_told_at_once(tmp_path):
+    with pytest.raises(UsageError, match=r"image.batch.*stages\[0\].steps"):
+        read(tmp_path, GOOD.replace("steps = 4", "steps = -4").replace("size = 64", "size = 64\nbatch = 0"))
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"\xef\xbb\xbf" + GOOD.encode(), b"# " + b"x" * 2_000_000])
+def test_bytes_that_are_no_config_are_refused(tmp_path, data):
+    with pytest.raises(UsageError, match="config.toml"):
+        read(tmp_path, data)
+
+
+def test_a_missing_file_is_an_io_error(tmp_path):
+    with pytest.raises(StorageError, match="nowhere.toml"):
+        read_config(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize("override", ["image.count", "=4", "image..count=4", "stages.7.steps=1", "model.name=x"])
+def test_overrides_that_cannot_be_applied_are_refused(tmp_path, override):
+    with pytest.raises(UsageError, match="--set"):
+        read(tmp_path, GOOD, [override])
+
+
+def test_adam_eps_is_per_image():
+    table = {"model": "m", "image": {"labels": [1]}, "stages": [{"size": 8, "steps": 1}], "terms": {"cross_entropy": {}}}
+    recipe = check_config(table)
+    import jax.numpy as jnp
+
+    gradient = jnp.full((1,), 1e-8)
+    moves = []
+    for batch in (1, 4):
+        optimizer = bind_stage(recipe.stages[0], 0, batch).optimizer
+        update, _ = optimizer.update(gradient / batch, optimizer.init(gradient))
+        moves.append(float(update[0]))
+    assert moves[0] == pytest.approx(moves[1], rel=1e-5) and abs(moves[0]) < 0.03

@@ -92,6 +92,9 @@ def test_reader_refuses_frames_that_do_not_fit(tmp_path):
     refused(framed(1 << 63, text("a")), "frame")
     refused(framed(40, text("a")), "frame")
     refused(framed(16, b"\x95" + struct.pack("<Q", 7) + text("a")), "frame within a frame")
+    # The rest of a legacy file is there to be framed: the pickle itself must fill its frame.
+    body = b"\x95" + struct.pack("<Q", 12) + text("a")
+    refused(write_legacy(tmp_path / "a.pth", body, {}), "ends within its frame")
 
 
 def test_reader_refuses_expansion(tmp_path):
@@ -131,6 +134,14 @@ def test_reader_refuses_deep_nesting(tmp_path, body):
 def test_reader_refuses_lengths_before_allocating(tmp_path, body):
     """P19."""
     refused(write_zip(tmp_path / "a.pth", body, {}, protocol=PROTO4), "limit")
+
+
+def test_reader_bounds_all_strings_together(tmp_path, monkeypatch):
+    """P19."""
+    monkeypatch.setattr(limits, "MAX_TOTAL_STRING_BYTES", 100)
+    strings = [text(letter * 50) for letter in "abc"]
+    assert len(read_watched(write_zip(tmp_path / "a.pth", sequence(*strings[:2]), {})).tree) == 2
+    refused(write_zip(tmp_path / "a.pth", sequence(*strings), {}), "more than 100 bytes of strings")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from convert.family import Family, Shapes
-from jinv.errors import ModelMismatchError, nearest
+from jinv.errors import ModelMismatchError, UsageError, nearest
 from jinv.models.registry import ARCHITECTURES, Architecture, get_architecture
 
 COUNTER = ".num_batches_tracked"
@@ -66,12 +66,14 @@ def map_state_dict(
 ) -> dict[str, Target]:
     """Torch name -> target for every tensor that the network takes.
 
-    Missing, doubled and misshapen tensors are a `ModelMismatchError` that lists them all at once, the first ten by
-    name; so are extra ones unless `ignore_extra`. `num_batches_tracked` is optional and never part of the result.
+    Missing, doubled and misshapen tensors are a `ModelMismatchError` that counts them all and names the first ten; so
+    are extra ones unless `ignore_extra`. `num_batches_tracked` is optional and never part of the result.
     """
     known = get_architecture(architecture)
     family = family_of(known)
-    expected = expected_targets(known, num_classes or known.num_classes)
+    if num_classes is not None and num_classes < 1:
+        raise UsageError(f"num_classes {num_classes}: at least 1")
+    expected = expected_targets(known, known.num_classes if num_classes is None else num_classes)
     targets: dict[str, Target] = {}
     first_spelling: dict[str, str] = {}
     problems, head_problems = [], 0
@@ -107,13 +109,16 @@ def detect_architecture(shapes: Shapes) -> str:
         if all(key in shapes for key in keys):
             raise ModelMismatchError(f"this is {title}, which jinv does not have; nearest: {near}")
     found = {name: family for name, family in _families().items() if family.matches(shapes)}
+    described = {
+        name: family.describe({family.published_name(key): shape for key, shape in shapes.items()})
+        for name, family in found.items()
+    }
     candidates = {}
     for name, architecture in ARCHITECTURES.items():
         if architecture.family in found:
-            family = found[architecture.family]
-            described = family.describe({family.published_name(key): shape for key, shape in shapes.items()})
             module = architecture.make(architecture.num_classes)
-            candidates[name] = {key: value for key, value in described.items() if getattr(module, key) != value}
+            attributes = described[architecture.family].items()
+            candidates[name] = {key: value for key, value in attributes if getattr(module, key) != value}
     exact = [name for name, differences in candidates.items() if not differences]
     if len(exact) == 1:
         return exact[0]
@@ -149,6 +154,6 @@ def _families() -> dict[str, Family]:
 
 
 def _first(problems: Iterable[str]) -> str:
-    problems = list(problems)
+    problems = [problem if len(problem) <= 300 else f"{problem[:300]}..." for problem in problems]
     more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
     return f"{len(problems)} problem{'s' * (len(problems) != 1)}: {'; '.join(problems[:LISTED])}{more}"

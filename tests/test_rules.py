@@ -3,7 +3,7 @@
 import pytest
 
 from convert.rules import TRANSPOSES, Target, detect_architecture, expected_targets, family_of, map_state_dict
-from jinv.errors import ModelMismatchError
+from jinv.errors import ModelMismatchError, UsageError
 from jinv.models.registry import ARCHITECTURES, Architecture
 from tests.reduced import REDUCED, register
 
@@ -96,6 +96,16 @@ def test_another_number_of_classes_is_named_and_taken():
     assert map_state_dict("small_resnet", shapes, num_classes=3).keys() == shapes.keys()
     del shapes["bn1.bias"]
     assert "--num-classes" not in refusal(map_state_dict, "small_resnet", shapes)
+
+
+def test_number_of_classes_is_at_least_one():
+    with pytest.raises(UsageError, match="num_classes 0"):
+        map_state_dict("small_resnet", {}, num_classes=0)
+
+
+def test_a_very_long_name_does_not_flood_the_message():
+    message = refusal(map_state_dict, "small_resnet", shapes_of("small_resnet") | {"x" * 100_000: (1,)})
+    assert len(message) < 500
 
 
 def older_densenet(name: str) -> str:

@@ -85,6 +85,15 @@ def _lite(name: str, width: float, depth: float, size: int) -> Architecture:
     return _imagenet(name, make, size, LITE_MEAN, LITE_STD)
 
 
+def _resnet(
+    name: str, stage_sizes: tuple[int, ...], bottleneck: bool = True, groups: int = 1, width_per_group: int = 64
+) -> Architecture:
+    make = partial(
+        ResNet, stage_sizes=stage_sizes, bottleneck=bottleneck, groups=groups, width_per_group=width_per_group
+    )
+    return _imagenet(name, make)
+
+
 def _cifar(name: str, blocks_per_stage: int) -> Architecture:
     make = partial(ResNetCifar, blocks_per_stage=blocks_per_stage)
     return Architecture(name, make, 32, 8, IMAGENET_MEAN, IMAGENET_STD, num_classes=10, class_names="cifar10")
@@ -96,20 +105,16 @@ ARCHITECTURES: dict[str, Architecture] = {
         _lite("efficientnet_lite0", 1.0, 1.0, 224),
         _lite("efficientnet_lite1", 1.0, 1.1, 240),
         _lite("efficientnet_lite2", 1.1, 1.1, 260),
-        _imagenet("resnet18", partial(ResNet, stage_sizes=(2, 2, 2, 2), bottleneck=False)),
-        _imagenet("resnet34", partial(ResNet, stage_sizes=(3, 4, 6, 3), bottleneck=False)),
-        _imagenet("resnet50", partial(ResNet, stage_sizes=(3, 4, 6, 3), bottleneck=True)),
-        _imagenet("resnet101", partial(ResNet, stage_sizes=(3, 4, 23, 3), bottleneck=True)),
-        _imagenet("resnet152", partial(ResNet, stage_sizes=(3, 8, 36, 3), bottleneck=True)),
-        _imagenet(
-            "resnext50_32x4d", partial(ResNet, stage_sizes=(3, 4, 6, 3), bottleneck=True, groups=32, width_per_group=4)
-        ),
-        _imagenet(
-            "resnext101_32x8d",
-            partial(ResNet, stage_sizes=(3, 4, 23, 3), bottleneck=True, groups=32, width_per_group=8),
-        ),
-        _imagenet("wide_resnet50_2", partial(ResNet, stage_sizes=(3, 4, 6, 3), bottleneck=True, width_per_group=128)),
-        _imagenet("wide_resnet101_2", partial(ResNet, stage_sizes=(3, 4, 23, 3), bottleneck=True, width_per_group=128)),
+        _resnet("resnet18", (2, 2, 2, 2), bottleneck=False),
+        _resnet("resnet34", (3, 4, 6, 3), bottleneck=False),
+        _resnet("resnet50", (3, 4, 6, 3)),
+        _resnet("resnet101", (3, 4, 23, 3)),
+        _resnet("resnet152", (3, 8, 36, 3)),
+        _resnet("resnext50_32x4d", (3, 4, 6, 3), groups=32, width_per_group=4),
+        _resnet("resnext101_32x8d", (3, 4, 23, 3), groups=32, width_per_group=8),
+        _resnet("wide_resnet50_2", (3, 4, 6, 3), width_per_group=128),
+        _resnet("wide_resnet50_4", (3, 4, 6, 3), width_per_group=256),
+        _resnet("wide_resnet101_2", (3, 4, 23, 3), width_per_group=128),
         _imagenet("vgg11_bn", partial(VGG, stage_sizes=(1, 1, 2, 2, 2))),
         _imagenet("vgg13_bn", partial(VGG, stage_sizes=(2, 2, 2, 2, 2))),
         _imagenet("vgg16_bn", partial(VGG, stage_sizes=(2, 2, 3, 3, 3))),

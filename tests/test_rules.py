@@ -1,5 +1,7 @@
 """Every tensor of a file has one place, every place one tensor, and everything that is wrong is said at once."""
 
+from functools import cache
+
 import pytest
 
 from convert.rules import TRANSPOSES, Target, detect_architecture, expected_targets, family_of, map_state_dict
@@ -15,10 +17,15 @@ def _reduced_architectures(monkeypatch):
     register(monkeypatch)
 
 
-def shapes_of(name: str, num_classes: int | None = None) -> dict[str, tuple[int, ...]]:
+@cache
+def published(name: str, num_classes: int | None) -> dict[str, tuple[int, ...]]:
     architecture = ARCHITECTURES[name]
     expected = expected_targets(architecture, num_classes or architecture.num_classes)
     return {torch_name: shape for torch_name, (_, shape) in expected.items()}
+
+
+def shapes_of(name: str, num_classes: int | None = None) -> dict[str, tuple[int, ...]]:
+    return dict(published(name, num_classes))
 
 
 def refusal(function, *args, **kwargs) -> str:

@@ -141,10 +141,11 @@ class Subclass(torch.Tensor):
         lambda: torch.ones(2, 2).to_sparse_csr(),
         lambda: torch.ones(2, dtype=torch.complex64),
         lambda: torch.ones(2, dtype=torch.complex64).conj(),
+        lambda: torch._neg_view(torch.ones(2)),
         lambda: torch.empty(2, device="meta"),
         lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
     ],
-    ids=["quantised", "sparse", "csr", "complex", "conjugate", "meta", "nested"],
+    ids=["quantised", "sparse", "csr", "complex", "conjugate", "negative", "meta", "nested"],
 )
 @pytest.mark.filterwarnings("ignore")  # torch deprecates quantisation, and calls csr and nested tensors prototypes
 def test_reader_refuses_other_kinds_of_tensors(tmp_path, make):

@@ -1,0 +1,123 @@
+"""The step as `jinv synthesize` takes it: `make_step`, jitted, buffers donated."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks import problem
+from benchmarks.problem import Problem
+from convert.rules import map_state_dict
+from jinv.core.augment import AUGMENTATIONS, Augmentation
+from jinv.core.objective import TERMS, Term
+from jinv.core.parameterization import pooled_pixels
+from jinv.core.synthesis import Stage, SynthesisState, make_step
+from jinv.models.classifier import Classifier
+from jinv.models.registry import get_architecture
+from jinv.weights import unflatten
+
+
+def augmentations(size: int) -> list[Augmentation]:
+    """Roll and flip, one draw for the batch, as the thesis and the papers have them."""
+    return [
+        Augmentation("roll", AUGMENTATIONS["roll"], {"max_shift": size // 8}),
+        Augmentation("flip", AUGMENTATIONS["flip"], {}),
+    ]
+
+
+def run_keys(batch: int) -> tuple[jax.Array, jax.Array]:
+    """(run key, image ids)."""
+    return jax.random.key(problem.SEED), jnp.arange(batch, dtype=jnp.uint32)
+
+
+def build(case: Problem, weights: dict[str, np.ndarray]) -> tuple[Classifier, dict[str, Any]]:
+    """The classifier, and its variables as a run prepares them."""
+    architecture = get_architecture(case.model)
+    targets = map_state_dict(case.model, {key: value.shape for key, value in weights.items()})
+    arrays = {target.path: jnp.asarray(weights[key].transpose(target.transpose)) for key, target in targets.items()}
+    classifier = Classifier(
+        architecture=case.model,
+        module=architecture.make(architecture.num_classes),
+        variables=unflatten(arrays),
+        mean=architecture.mean,
+        std=architecture.std,
+        input_size=architecture.input_size,
+        min_size=architecture.min_size,
+        class_names=(),
+    )
+    return classifier, classifier.variables
+
+
+class Implementation:
+    """jinv, on JAX's default device."""
+
+    def __init__(self, case: Problem, path: Path) -> None:
+        arrays, weights = problem.read(path)
+        jax.config.update("jax_default_matmul_precision", "tensorfloat32" if case.precision == "tf32" else "highest")
+        classifier, variables = build(case, weights)
+        if case.precision == "bf16":
+            variables = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables)
+
+        def forward(variables: Any, image: jax.Array, labels: jax.Array) -> Any:
+            seen = image.astype(jnp.bfloat16) if case.precision == "bf16" else image
+            return classifier.forward(variables, seen, labels)._replace(image=image)
+
+        optimizer = optax.adam(problem.LEARNING_RATE, *problem.BETAS, problem.EPSILON)
+        size = (case.size, case.size)
+        terms = [
+            Term("cross_entropy", TERMS["cross_entropy"], problem.CROSS_ENTROPY),
+            Term("total_variation", TERMS["total_variation"], problem.TOTAL_VARIATION),
+            Term("feature_statistics", TERMS["feature_statistics"], problem.FEATURE_STATISTICS),
+        ]
+        step = make_step(
+            forward,
+            terms,
+            Stage(size, 1, optimizer),
+            pooled_pixels(size, size),
+            augmentations=augmentations(case.size),
+            bounds=(jnp.asarray(arrays["lower"]), jnp.asarray(arrays["upper"])),
+        )
+        self._start = arrays["image"]
+        self._optimizer = optimizer
+        self._arguments = (variables, jnp.asarray(arrays["labels"]), run_keys(case.batch), jnp.int32(0))
+        self._state = self._first_state()
+        self._step = jax.jit(step, donate_argnums=0).lower(self._state, *self._arguments).compile()
+
+    def _first_state(self) -> SynthesisState:
+        image = jnp.array(self._start)
+        return SynthesisState(image, self._optimizer.init(image), jnp.zeros((), jnp.int32))
+
+    def first_steps(self, steps: int) -> tuple[list[float], np.ndarray]:
+        """(losses of the first steps, the first one's gradient NHWC), read back from Adam's first moment."""
+        state, losses, gradient = self._first_state(), [], np.zeros(0)
+        for index in range(steps):
+            state, metrics = self._step(state, *self._arguments)
+            losses.append(float(metrics.total))
+            if index == 0:
+                gradient = np.asarray(state.optimizer_state[0].mu) / (1 - problem.BETAS[0])
+        return losses, gradient
+
+    def run(self, steps: int) -> None:
+        """That many steps; returns when they are done."""
+        for _ in range(steps):
+            self._state, metrics = self._step(self._state, *self._arguments)
+        metrics.total.block_until_ready()
+
+    def matmul(self, size: int) -> Any:
+        """A function that multiplies two square matrices once, in the case's precision."""
+        dtype = jnp.bfloat16 if self._arguments[0]["params"]["fc"]["kernel"].dtype == jnp.bfloat16 else jnp.float32
+        a = jnp.ones((size, size), dtype)
+        multiply = jax.jit(jnp.dot)
+        return lambda: multiply(a, a).block_until_ready()
+
+    def describe(self) -> dict[str, Any]:
+        """What the compiler says of the step; repeatable, unlike a time."""
+        memory, cost = self._step.memory_analysis(), self._step.cost_analysis() or {}
+        return {
+            "device": str(jax.devices()[0].device_kind),
+            "compiled_flops": cost.get("flops"),
+            "buffer_bytes": memory.temp_size_in_bytes + memory.argument_size_in_bytes if memory else None,
+        }

@@ -1,0 +1,46 @@
+"""What a result ran on."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+def describe() -> dict[str, Any]:
+    """Processor, cores, memory, instruction sets, versions, load; nothing that names the machine or its owner."""
+    facts = _processor()
+    flags = set(str(facts.pop("flags", "")).split())
+    packages = {}
+    for name in ("jax", "jaxlib", "torch", "flax", "numpy"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "absent"
+    return {
+        **facts,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "vector": [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve") if name in flags],
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": packages,
+    }
+
+
+def load() -> float:
+    """Running processes, averaged over the last minute."""
+    return round(os.getloadavg()[0], 2)
+
+
+def _processor() -> dict[str, Any]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        return {"processor": platform.processor() or platform.machine()}
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return {
+        "processor": fields.get("model name", platform.machine()),
+        "family_model_stepping": "/".join(fields.get(key, "?") for key in ("cpu family", "model", "stepping")),
+        "flags": fields.get("flags", fields.get("Features", "")),
+    }

@@ -54,7 +54,7 @@ def print_report(report: ValidationReport, console: Console) -> None:
     if not report.logits_close:
         console.print("wrong: logits differ by more than rtol 1e-3, atol 1e-4 in float32", style="red")
     if report.first_wrong_layer:
-        console.print(f"first wrong layer in network order: {report.first_wrong_layer}", style="red")
+        console.print(f"first wrong layer in network order: {escape(report.first_wrong_layer)}", style="red")
     digests = "[green]match[/green]" if report.digests_match else "[red]DO NOT MATCH[/red]"
     numbers = "[green]equal[/green]" if report.numerically_equal else "[red]NOT EQUAL[/red]"
     console.print(f"digests {digests}, numerically {numbers}, {report.seconds:.0f} s")

@@ -59,13 +59,13 @@ def validate(
     reference, definition = make_original(architecture.name, num_classes)
     reference = load_weights(reference, weights)
     report = ValidationReport(
-        str(converted),
-        str(checkpoint),
-        architecture.name,
-        definition,
-        read_by,
-        found.problems,
-        list(_notes(found, source)),
+        converted=str(converted),
+        checkpoint=str(checkpoint),
+        architecture=architecture.name,
+        reference=definition,
+        read_by=read_by,
+        digest_problems=found.problems,
+        notes=list(_notes(found, source)),
     )
     report.problems += _foreign_tensors(found, architecture, num_classes)
     mean, std = _preprocessing(found, state, architecture, report)

@@ -117,14 +117,14 @@ def test_average_pooling_to_sizes_that_divide_and_that_do_not():
 
 def test_best_keeps_each_images_lowest_score_of_the_last_stage():
     # A learning rate that blows the image up after a few good steps: the last iterate is worse than the best.
-    wild = stage(steps=12, rate={"schedule": "exponential", "start": 0.02, "end": 20.0}, optimizer="sgd")
+    wild = stage(steps=12, rate={"schedule": "exponential", "start": 0.02, "end": 20.0})
     stages = [stage(steps=20, size=8, rate=0.1), wild]
-    best, final = last(stages=stages, keep="best"), last(stages=stages)
-    losses = [float(CLASSIFIER_LOSS(s.image)) for s in (best, final)]
+    best, final = (last(stages=stages, terms=CROSS_ENTROPY, keep=keep) for keep in ("best", "last"))
+    losses = [float(loss_of(s.image)) for s in (best, final)]
     assert losses[0] < losses[1]
 
 
-def CLASSIFIER_LOSS(image):
+def loss_of(image):
     result = CLASSIFIER.forward(CLASSIFIER.variables, image, jnp.array([1, 2, 3, 4]))
     return TERMS["cross_entropy"](result.logits, result.labels)
 

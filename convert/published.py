@@ -42,16 +42,20 @@ ROBUST_EPSILONS = {
     "l2": ("0", "0.01", "0.03", "0.05", "0.1", "0.25", "0.5", "1", "3", "5"),
     "linf": ("0.5", "1.0", "2.0", "4.0", "8.0"),
 }
-ROBUST_TRANSFER_FILES = {
-    f"{name}_{norm}_eps{epsilon}": f"{name}_{norm}_eps{epsilon}.ckpt"
-    for name in ("resnet18", "resnet50", "wide_resnet50_2")
-    for norm, epsilons in ROBUST_EPSILONS.items()
-    for epsilon in epsilons
-} | {
-    f"{name}_l2_eps{epsilon}": f"{name}_l2_eps{epsilon}.ckpt"
-    for name in ("mobilenet", "resnext50_32x4d", "vgg16_bn")
-    for epsilon in ("0", "3")
-}
+ROBUST_TRANSFER_FILES = (
+    {
+        f"{name}_{norm}_eps{epsilon}": f"{name}_{norm}_eps{epsilon}.ckpt"
+        for name in ("resnet18", "resnet50", "wide_resnet50_2")
+        for norm, epsilons in ROBUST_EPSILONS.items()
+        for epsilon in epsilons
+    }
+    | {f"wide_resnet50_4_l2_eps{epsilon}": f"wide_resnet50_4_l2_eps{epsilon}.ckpt" for epsilon in ROBUST_EPSILONS["l2"]}
+    | {
+        f"{name}_l2_eps{epsilon}": f"{name}_l2_eps{epsilon}.ckpt"
+        for name in ("mobilenet", "resnext50_32x4d", "vgg16_bn")
+        for epsilon in ("0", "3")
+    }
+)
 # Engstrom et al. (2019), the robustness package; Dropbox's folder is part of the address.
 ROBUSTNESS_FILES = {
     "imagenet_l2_3_0": "knf4uimlqsi1yz8/imagenet_l2_3_0.pt",

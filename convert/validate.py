@@ -22,7 +22,7 @@ from convert.parity_report import ValidationReport
 from convert.reader import Checkpoint, read_checkpoint
 from convert.reference import make_reference
 from convert.reference.measure import load_weights, to_torch
-from convert.rules import detect_architecture, expected_targets, family_of, map_state_dict
+from convert.rules import COUNTER, detect_architecture, expected_targets, family_of, map_state_dict
 from convert.state_dict import StateDict, select_state_dict
 from jinv.converted import ConvertedFile, open_converted
 from jinv.errors import ModelMismatchError
@@ -67,7 +67,9 @@ def validate(
         digest_problems=found.problems,
         notes=list(_notes(found, source)),
     )
-    report.problems += _foreign_tensors(found, architecture, num_classes)
+    report.problems += _foreign_tensors(found, architecture, num_classes) + _left_out(
+        found, state, architecture, weights
+    )
     mean, std = _preprocessing(found, state, architecture, report)
     variables = _variables(found, architecture, num_classes)
     module, pairs = architecture.make(num_classes), layer_pairs(architecture, num_classes)
@@ -165,6 +167,17 @@ def _foreign_tensors(found: ConvertedFile, architecture: Architecture, num_class
         if name in found.arrays and found.arrays[name].shape != shape:
             problems.append(f"tensor {name} has shape {found.arrays[name].shape}, not {shape}")
     return problems
+
+
+def _left_out(
+    found: ConvertedFile, state: StateDict, architecture: Architecture, weights: Mapping[str, np.ndarray]
+) -> list[str]:
+    """A deeper network holds a shallower one: tensors may be left out only where the conversion says so."""
+    family = family_of(architecture)
+    extra = [n for n in state.tensors if family.published_name(n) not in weights and not n.endswith(COUNTER)]
+    if not extra or any("ignored" in note for note in found.metadata["notes"] or ()):
+        return []
+    return [f"{len(extra)} tensors of the checkpoint were left out, such as {extra[0]!r}"]
 
 
 def _variables(found: ConvertedFile, architecture: Architecture, num_classes: int) -> dict[str, np.ndarray]:

@@ -142,8 +142,10 @@ def test_another_checkpoint_is_noticed(pair, tmp_path):
     other = save(random_reference("resnet20", seed=1).state_dict(), tmp_path / "other.pth")
     report = validate(pair[0], other)
     assert report.digests_match and not report.numerically_equal and "not byte for byte" in report.notes[0]
+    deeper = validate(pair[0], save(random_reference("resnet32").state_dict(), tmp_path / "deeper.pth"))
+    assert "60 tensors of the checkpoint were left out" in " ".join(deeper.problems)
     with pytest.raises(ModelMismatchError):
-        validate(pair[0], save(random_reference("resnet32").state_dict(), tmp_path / "deeper.pth"))
+        validate(pair[0], save(random_reference("resnet18").state_dict(), tmp_path / "other.pth"))
 
 
 def test_top1_agreement_counts_images_and_classes(pair, tmp_path):
@@ -213,7 +215,7 @@ def test_a_report_of_the_worst_kind_can_still_be_printed_and_shown():
     console = Console(record=True, width=100, file=io.StringIO())
     print_report(report, console)
     text = console.export_text()
-    assert "not a number" in text and text.count("layer[red]") == 2
+    assert "not a number" in text and text.count("layer[red]") == 3
     assert "<script>" not in page(report) and json.dumps(to_json(report), allow_nan=False)
 
 

@@ -64,7 +64,10 @@ _LEFT: dict[str, Any] = {"title_justify": "left"}
 
 
 def _layer_table(title: str, layers: list[LayerErrors]) -> Table:
-    table = Table("layer", *_columns(LAYER_FLOAT64, LAYER_FLOAT32), "tensors", "worst on", title=title, **_LEFT)
+    table = Table(title=title, **_LEFT)
+    for header in ("layer", *_columns(LAYER_FLOAT64, LAYER_FLOAT32), "tensors"):
+        table.add_column(header, no_wrap=True)
+    table.add_column("worst on", overflow="fold")
     for layer in layers:
         tensors = f"[red]{layer.tensors_differ} differ[/red]" if layer.tensors_differ else "exact"
         numbers = _number(layer.float64, LAYER_FLOAT64), _number(layer.float32, layer.float32_limit)
@@ -73,7 +76,7 @@ def _layer_table(title: str, layers: list[LayerErrors]) -> Table:
 
 
 def _columns(float64: float, float32: float) -> tuple[str, str]:
-    return f"float64 ≤ {float64:g}", f"float32 ≤ {float32:g}"
+    return f"f64 ≤ {float64:g}", f"f32 ≤ {float32:g}"
 
 
 def _number(error: float, limit: float) -> str:

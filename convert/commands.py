@@ -4,12 +4,16 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from convert.pipeline import ConversionReport
 
-CLAMPS = {"true": True, "false": False, "straight-through": "straight-through"}
+CLAMPS: dict[str, Literal["straight-through"] | bool] = {
+    "true": True,
+    "false": False,
+    "straight-through": "straight-through",
+}
 
 
 def add_convert_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from convert.parity_inputs import Inputs
-from convert.parity_jax import FlaxNetwork, on_cpu, term_cotangents
+from convert.parity_jax import FlaxNetwork, looks_at_image_alone, on_cpu, term_cotangents
 from convert.parity_report import (
     LOGITS_ATOL,
     LOGITS_RTOL,
@@ -97,7 +97,9 @@ def compare_networks(
                 for term, gradient in _gradients(flax, expected, ours, image).items():
                     theirs.gradients[term] = gradient[1]
                     error, own = l2_error(*gradient), l2_error(exact.gradients[term], gradient[1])
-                    gradients.setdefault(term, GradientErrors(term)).add(dtype, error, own)
+                    gradients.setdefault(term, GradientErrors(term, image_alone=looks_at_image_alone(term))).add(
+                        dtype, error, own
+                    )
     unseen = [name for name in layers if name not in order]
     if unseen:
         report.problems.append(f"{len(unseen)} layers were never called, such as {unseen[0]}")

@@ -41,7 +41,7 @@ def make_inputs(
     base = input_size if input_size <= 2 * min_size or input_size <= 64 else 2 * min_size
     odd, pair = (base + 11, base - 3), (base + 1, base + 6)
     if real:
-        pictures = np.stack([fit_image(picture, pair) for picture in (real * 2)[:2]]) / 255
+        pictures = np.stack([fit_image(picture, pair) for picture in [*real, *real][:2]]) / 255
         photographs = (pictures - np.reshape(mean, (1, 1, 1, 3))) / np.reshape(std, (1, 1, 1, 3))
     else:
         photographs = np.stack([natural_noise(random, pair) for _ in range(2)])

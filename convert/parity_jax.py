@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -69,7 +69,8 @@ class FlaxNetwork:
     def forward(self, image: np.ndarray) -> Measured:
         """Everything that the network computes on `image`, NHWC."""
         with on_cpu(image.dtype):
-            logits, stats, captured = jax.device_get(self._measure(self._variables, image))
+            measured = self._measure(self._variables, image)
+        logits, stats, captured = cast(Any, jax.device_get(measured))
         return Measured(logits, dict(_leaves(captured, ())), [(s.batch_mean, s.batch_var) for s in stats])
 
     def gradient(self, image: np.ndarray, cotangents: Cotangents) -> np.ndarray:
@@ -93,6 +94,11 @@ def term_cotangents(
         return {name: Cotangents(*values) for name, values in jax.device_get(derivatives).items()}
 
 
+def looks_at_image_alone(term: str) -> bool:
+    """Whether a term's gradient never passes through the network."""
+    return set(term_fields(TERMS[term])) <= {"image", "labels"}
+
+
 @jax.jit
 def _derivatives(
     image: jax.Array, logits: jax.Array, statistics: Any, running: Any, labels: jax.Array, student: jax.Array
@@ -102,7 +108,7 @@ def _derivatives(
 
     def value(function: Callable[..., jax.Array], image: jax.Array, logits: jax.Array, statistics: Any) -> jax.Array:
         stats = tuple(
-            NormStats(*batch, *(jnp.asarray(values, image.dtype) for values in kept), count)
+            NormStats(batch[0], batch[1], jnp.asarray(kept[0], image.dtype), jnp.asarray(kept[1], image.dtype), count)
             for batch, kept in zip(statistics, running, strict=True)
         )
         forward = Forward(image, logits, labels, stats, student)

@@ -118,9 +118,15 @@ def _layers(layers: list[LayerErrors]) -> str:
 
 
 def _gradients(report: ValidationReport) -> str:
+    alone = '<td class="dim">image alone</td>' * 2
     rows = [
-        f"<tr><td>{escape(errors.term)}</td>{_cell(errors.float64, GRADIENT_FLOAT64)}"
-        f"{_cell(errors.float32, errors.float32_limit)}</tr>"
+        f"<tr><td>{escape(errors.term)}</td>"
+        + (
+            alone
+            if errors.image_alone
+            else _cell(errors.float64, GRADIENT_FLOAT64) + _cell(errors.float32, errors.float32_limit)
+        )
+        + "</tr>"
         for errors in report.gradients
     ]
     head = "<tr><th>term</th><th>float64</th><th>float32</th></tr>"

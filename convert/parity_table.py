@@ -34,9 +34,9 @@ def print_report(report: ValidationReport, console: Console) -> None:
         "term", *_columns(GRADIENT_FLOAT64, GRADIENT_FLOAT32), title="Image gradients (relative L2)", **_LEFT
     )
     for errors in report.gradients:
-        gradients.add_row(
-            errors.term, _number(errors.float64, GRADIENT_FLOAT64), _number(errors.float32, errors.float32_limit)
-        )
+        # A term of the image alone never meets the network: there is nothing that a conversion could get wrong.
+        numbers = _number(errors.float64, GRADIENT_FLOAT64), _number(errors.float32, errors.float32_limit)
+        gradients.add_row(errors.term, *(("image alone", "image alone") if errors.image_alone else numbers))
     console.print(gradients)
     if report.agreement:
         found = report.agreement
@@ -55,9 +55,9 @@ def print_report(report: ValidationReport, console: Console) -> None:
         console.print("wrong: logits differ by more than rtol 1e-3, atol 1e-4 in float32", style="red")
     if report.first_wrong_layer:
         console.print(f"first wrong layer in network order: {escape(report.first_wrong_layer)}", style="red")
-    digests = "[green]match[/green]" if report.digests_match else "[red]DO NOT MATCH[/red]"
-    numbers = "[green]equal[/green]" if report.numerically_equal else "[red]NOT EQUAL[/red]"
-    console.print(f"digests {digests}, numerically {numbers}, {report.seconds:.0f} s")
+    matching = "[green]match[/green]" if report.digests_match else "[red]DO NOT MATCH[/red]"
+    equal = "[green]equal[/green]" if report.numerically_equal else "[red]NOT EQUAL[/red]"
+    console.print(f"digests {matching}, numerically {equal}, {report.seconds:.0f} s")
 
 
 _LEFT: dict[str, Any] = {"title_justify": "left"}
@@ -70,8 +70,8 @@ def _layer_table(title: str, layers: list[LayerErrors]) -> Table:
     table.add_column("worst on", overflow="fold")
     for layer in layers:
         tensors = f"[red]{layer.tensors_differ} differ[/red]" if layer.tensors_differ else "exact"
-        numbers = _number(layer.float64, LAYER_FLOAT64), _number(layer.float32, layer.float32_limit)
-        table.add_row(escape(layer.name), *numbers, tensors, layer.worst_input)
+        cells = _number(layer.float64, LAYER_FLOAT64), _number(layer.float32, layer.float32_limit), tensors
+        table.add_row(escape(layer.name), *cells, layer.worst_input)
     return table
 
 

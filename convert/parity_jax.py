@@ -53,7 +53,7 @@ class FlaxNetwork:
 
         def pull_back(variables: Any, image: jax.Array, logits: jax.Array, statistics: Any) -> jax.Array:
             def outputs(image: jax.Array) -> Any:
-                logits, stats = module.apply(variables, image)
+                logits, stats = cast(Any, module.apply(variables, image))
                 return logits, [(s.batch_mean, s.batch_var) for s in stats]
 
             return jax.vjp(outputs, image)[1]((logits, statistics))[0]

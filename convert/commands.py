@@ -26,12 +26,17 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--std", **rgb, help="of the preprocessing, in units where white is 1")
     parser.add_argument("--num-classes", type=int, metavar="N", help="of a network with another last layer")
     parser.add_argument("--select", metavar="KEY", help="which weights, where the file holds several (ema, raw, a key)")
-    parser.add_argument(
-        "--clamp", choices=CLAMPS, default="false", help="clip pixels to [0, 1] as the robustness package"
-    )
+    clamp = "clip pixels to [0, 1] as the robustness package does: true, false (default) or straight-through"
+    parser.add_argument("--clamp", type=_clamp, default=False, metavar="HOW", help=clamp)
     parser.add_argument("--ignore-extra", action="store_true", help="leave out tensors that the network does not have")
     parser.add_argument("--allow-float8", action="store_true", help="take 8-bit weights as they are")
     parser.add_argument("--no-crc", action="store_true", help="read a zip file whose checksums are wrong or left out")
+
+
+def _clamp(text: str) -> Literal["straight-through"] | bool:
+    if text not in CLAMPS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(CLAMPS)}")
+    return CLAMPS[text]
 
 
 def run_convert(args: argparse.Namespace) -> int:
@@ -52,7 +57,7 @@ def run_convert(args: argparse.Namespace) -> int:
         ignore_extra=args.ignore_extra,
         check_crc=not args.no_crc,
         select=args.select,
-        clamp=CLAMPS[args.clamp],
+        clamp=args.clamp,
         allow_float8=args.allow_float8,
     )
     print_conversion(report, checkpoint, console)

@@ -1,5 +1,8 @@
 """Every family from checkpoint file to logits, in both containers: reduced in `make test`, full in `make test-full`."""
 
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -43,6 +46,23 @@ def test_reduced_families_convert_from_both_containers(name, tmp_path, monkeypat
 @pytest.mark.parametrize("name", ["resnet50", "densenet121"])
 def test_full_networks_convert_from_both_containers(name, tmp_path):
     assert_converts(name, tmp_path, (64, 47))
+
+
+MEASURE = """
+import resource, sys
+from convert.pipeline import convert_checkpoint
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+convert_checkpoint(sys.argv[1], sys.argv[2])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("container", ["zip", "legacy"])
+def test_converting_resnet50_needs_little_memory(tmp_path, container):
+    path = save(random_reference("resnet50").state_dict(), tmp_path / "in.pth", container)
+    command = [sys.executable, "-c", MEASURE, str(path), str(tmp_path / "out.safetensors")]
+    kilobytes = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert kilobytes * 1024 < min(500e6, 2 * path.stat().st_size + (256 << 20))
 
 
 FULL = [name for name in ARCHITECTURES if name not in REDUCED]

@@ -330,12 +330,40 @@ def test_the_command_line_converts_and_returns_the_exit_codes(tmp_path, out, cap
     assert jinv.load(str(out)).std == (0.2, 0.2, 0.2)
     assert main(["convert", str(tmp_path / "none.pth"), str(out)]) == 5
     assert main(["convert", "resnet5O", str(out)]) == 2
+    assert main(["convert", str(path), str(out), "--clamp", "maybe"]) == 2
     save(without("linear.bias"), path)
     assert main(["convert", str(path), str(out)]) == 4
     path.write_bytes(b"not a checkpoint")
     assert main(["convert", str(path), str(out)]) == 3
     errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 4 and "did you mean 'resnet50'" in errors[1]
+    assert len(errors) == 5 and "did you mean 'resnet50'" in errors[1]
+
+
+class Payload:
+    """Unpickled the usual way, it writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("container", ["zip", "legacy"])
+def test_a_file_that_runs_a_command_is_refused_and_nothing_runs(tmp_path, out, container):
+    path = save({"state_dict": state(), "callback": Payload(tmp_path / "canary")}, tmp_path / "in.pth", container)
+    with pytest.raises(UnsafeInputError, match="system"):
+        convert_checkpoint(path, out)
+    assert os.listdir(tmp_path) == ["in.pth"]
+
+
+def test_a_damaged_converted_file_is_not_loaded(convert, out):
+    convert(state())
+    data = bytearray(out.read_bytes())
+    data[-1] ^= 1
+    out.write_bytes(data)
+    with pytest.raises(UnsafeInputError, match="sha256"):
+        jinv.load(out)
 
 
 def test_the_argument_parser_imports_neither_jax_nor_torch():

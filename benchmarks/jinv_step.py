@@ -16,6 +16,7 @@ from jinv.core.objective import TERMS, Term
 from jinv.core.parameterization import pooled_pixels
 from jinv.core.synthesis import Stage, SynthesisState, make_step
 from jinv.models.classifier import Classifier
+from jinv.models.layers import prepare
 from jinv.models.registry import get_architecture
 from jinv.weights import unflatten
 
@@ -48,7 +49,7 @@ def build(case: Problem, weights: dict[str, np.ndarray]) -> tuple[Classifier, di
         min_size=architecture.min_size,
         class_names=(),
     )
-    return classifier, classifier.variables
+    return classifier, prepare(classifier.module, classifier.variables, classifier.min_size)
 
 
 class Implementation:

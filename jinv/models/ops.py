@@ -1,18 +1,21 @@
 """The convolutions, poolings and moments that inversion spends its time in: pure functions, NHWC images, HWIO kernels.
 
 What runs on which platform is decided in one place, `_by_platform`, when a program is lowered: a CPU program uses sums
-of shifted products for depthwise convolutions (XLA:CPU's own are 10-100 times slower) and dense convolutions for grouped
-ones, every other program the library's.
+of shifted products for depthwise convolutions (XLA:CPU's own are 10-100 times slower), dense convolutions for grouped
+ones, matrix products for 1x1 ones, Winograd's algorithm for 3x3 ones whose kernels are frozen, and variances in one pass
+where rounding allows; every other program the library's.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+
+from jinv.models import winograd
 
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """((top, bottom), (left, right)), in pixels; never "SAME", whose pads depend on the image's size."""
@@ -27,23 +30,136 @@ def symmetric(pad: int) -> Padding:
     return ((pad, pad), (pad, pad))
 
 
-def _by_platform(*args: Array, cpu: Callable[..., Array], default: Callable[..., Array]) -> Array:
+def _by_platform(*args: Array, cpu: Callable[..., Any], default: Callable[..., Any]) -> Any:
     """The one place where a formulation is chosen: at lowering, so that a check on a GPU machine's CPU is fast too."""
     return lax.platform_dependent(*args, cpu=cpu, default=default)
 
 
-def conv(x: Array, kernel: Array, *, stride: int = 1, padding: Padding = NO_PADDING, groups: int = 1) -> Array:
-    """2-D convolution (cross-correlation, as torch's) of (N, H, W, C) with (kh, kw, C / groups, features)."""
+def conv(
+    x: Array,
+    kernel: Array,
+    *,
+    stride: int = 1,
+    padding: Padding = NO_PADDING,
+    groups: int = 1,
+    derived: Array | None = None,
+) -> Array:
+    """2-D convolution (cross-correlation, as torch's) of (N, H, W, C) with (kh, kw, C / groups, features).
+
+    Args:
+      derived: `derive` of this kernel, where the caller has it. It is a constant: the kernel's gradient goes through
+        `kernel`.
+    """
     library = partial(_library_conv, stride=stride, padding=padding, groups=groups)
-    if groups == 1:
-        return library(x, kernel)
-    return _by_platform(x, kernel, cpu=partial(_split_conv, stride, padding, groups), default=library)
+    if groups > 1:
+        return _by_platform(x, kernel, cpu=partial(_split_conv, stride, padding, groups), default=library)
+    if derived is not None and x.dtype == derived.dtype:
+        return _frozen_conv(padding, x, kernel, derived)
+    if kernel.shape[:2] == (1, 1) and padding == NO_PADDING:
+        return _by_platform(x, kernel, cpu=partial(_pointwise_conv, stride), default=library)
+    if stride > 1 and x.shape[-1] <= 4:
+        return _stem_conv(stride, padding, x, kernel)
+    return library(x, kernel)
+
+
+def derive(kernel: Array, *, stride: int, padding: Padding, groups: int) -> Array | None:
+    """What `conv` can use instead of computing it from the frozen kernel every step; None where nothing is gained."""
+    narrowest = min(kernel.shape[2:])
+    suits = kernel.shape[:2] == (3, 3) and stride == groups == 1 and max(map(max, padding)) <= 2 and narrowest >= 32
+    # float32 alone: bfloat16 is too coarse for the sums, and float64 is asked for where exactness counts, not speed.
+    return winograd.transform_kernel(kernel) if suits and kernel.dtype == jnp.float32 else None
 
 
 def _library_conv(x: Array, kernel: Array, *, stride: int, padding: Padding, groups: int = 1) -> Array:
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), padding, dimension_numbers=_NHWC, feature_group_count=groups
     )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _frozen_conv(padding: Padding, x: Array, kernel: Array, derived: Array) -> Array:
+    library = partial(_library_conv, stride=1, padding=padding)
+    return _by_platform(
+        x,
+        kernel,
+        derived,
+        cpu=lambda x, _, u: winograd.conv(x, u, padding=padding),
+        default=lambda x, k, _: library(x, k),
+    )
+
+
+def _frozen_conv_forward(padding: Padding, x: Array, kernel: Array, derived: Array) -> tuple[Array, tuple[Array, ...]]:
+    return _frozen_conv(padding, x, kernel, derived), (x, kernel, derived)
+
+
+def _frozen_conv_backward(padding: Padding, residuals: tuple[Array, ...], cotangent: Array) -> tuple[Array, ...]:
+    x, kernel, derived = residuals
+    to_image, to_kernel = _library_transposes(x, kernel, stride=1, padding=padding)
+    image_gradient = _by_platform(
+        cotangent, kernel, derived,
+        cpu=lambda g, _, u: winograd.conv_transposed(g, u, padding=padding),
+        default=lambda g, k, _: to_image(g, k),
+    )  # fmt: skip
+    return image_gradient, to_kernel(cotangent, x), jnp.zeros_like(derived)
+
+
+_frozen_conv.defvjp(_frozen_conv_forward, _frozen_conv_backward)
+
+
+def _library_transposes(x: Array, kernel: Array, **settings: Any) -> tuple[Callable[..., Array], Callable[..., Array]]:
+    """((cotangent, kernel) -> image's gradient, (cotangent, x) -> kernel's gradient) of the library's convolution."""
+    library = partial(_library_conv, **settings)
+    return (
+        lambda g, k: jax.linear_transpose(lambda x: library(x, k), x)(g)[0],
+        lambda g, x: jax.linear_transpose(lambda k: library(x, k), kernel)(g)[0],
+    )
+
+
+def _pointwise_conv(stride: int, x: Array, kernel: Array) -> Array:
+    """A 1x1 convolution as a matrix product, whose own transpose needs no transposed copy of the kernel."""
+    x = x[:, ::stride, ::stride]
+    return jnp.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0]).reshape(*x.shape[:3], -1)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _stem_conv(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:
+    return _library_conv(x, kernel, stride=stride, padding=padding)
+
+
+def _stem_conv_forward(stride: int, padding: Padding, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _stem_conv(stride, padding, x, kernel), (x, kernel)
+
+
+def _stem_conv_backward(
+    stride: int, padding: Padding, residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    x, kernel = residuals
+    to_image, to_kernel = _library_transposes(x, kernel, stride=stride, padding=padding)
+    dense = partial(_dense_transposed, stride, padding, x.shape)
+    return _by_platform(cotangent, kernel, cpu=dense, default=to_image), to_kernel(cotangent, x)
+
+
+_stem_conv.defvjp(_stem_conv_forward, _stem_conv_backward)
+
+
+def _dense_transposed(stride: int, padding: Padding, x_shape: tuple[int, ...], g: Array, kernel: Array) -> Array:
+    """A strided convolution's gradient of a thin image as a stride-1 one: each residue's pixels are channels of it.
+
+    Five times faster than XLA:CPU's convolution of the stride's zeros, for ResNet's stem.
+    """
+    n, height, width, channels = x_shape
+    taps_h, taps_w = (-(-size // stride) for size in kernel.shape[:2])
+    missing_h, missing_w = taps_h * stride - kernel.shape[0], taps_w * stride - kernel.shape[1]
+    kernel = jnp.pad(kernel, ((0, missing_h), (0, missing_w), (0, 0), (0, 0)))
+    kernel = jnp.flip(kernel.reshape(taps_h, stride, taps_w, stride, channels, -1), (0, 2))
+    kernel = kernel.transpose(0, 2, 5, 1, 3, 4).reshape(taps_h, taps_w, -1, stride * stride * channels)
+    rows = -(-(height + sum(padding[0])) // stride)
+    columns = -(-(width + sum(padding[1])) // stride)
+    pads = ((taps_h - 1, rows - g.shape[1]), (taps_w - 1, columns - g.shape[2]))
+    residues = _library_conv(g, kernel, stride=1, padding=pads).reshape(n, rows, columns, stride, stride, channels)
+    padded = residues.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows * stride, columns * stride, channels)
+    (top, _), (left, _) = padding
+    return padded[:, top : top + height, left : left + width]
 
 
 def _split_conv(stride: int, padding: Padding, groups: int, x: Array, kernel: Array) -> Array:
@@ -87,19 +203,19 @@ def _depthwise_backward(
     stride: int, padding: Padding, residuals: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
     x, kernel = residuals
-    library = partial(_library_conv, stride=stride, padding=padding, groups=x.shape[-1])
+    to_image, to_kernel = _library_transposes(x, kernel, stride=stride, padding=padding, groups=x.shape[-1])
     image_gradient = _by_platform(
         cotangent,
         kernel,
         cpu=partial(_shifted_sum_transposed, stride, padding, x.shape),
-        default=lambda g, k: jax.linear_transpose(lambda x: library(x, k), x)(g)[0],
+        default=to_image,
     )
     # Unused where the network is frozen, and then removed by the compiler together with the saved x.
     kernel_gradient = _by_platform(
         cotangent,
         x,
         cpu=partial(_shifted_products, stride, padding, kernel.shape),
-        default=lambda g, x: jax.linear_transpose(lambda k: library(x, k), kernel)(g)[0],
+        default=to_kernel,
     )
     return image_gradient, kernel_gradient
 
@@ -223,9 +339,21 @@ def relu6(x: Array) -> Array:
 @jax.custom_vjp
 def moments(x: Array) -> tuple[Array, Array]:
     """Mean and biased variance E[(x - m)^2] of each channel over (N, H, W), at least float32."""
-    x = x.astype(at_least_float32(x))
+    return _by_platform(x.astype(at_least_float32(x)), cpu=_quick_moments, default=_exact_moments)
+
+
+def _exact_moments(x: Array) -> tuple[Array, Array]:
     mean = x.mean((0, 1, 2))
     return mean, jnp.square(x - mean.reshape(1, 1, 1, -1)).mean((0, 1, 2))
+
+
+def _quick_moments(x: Array) -> tuple[Array, Array]:
+    """The variance as E[x^2] - m^2, for which XLA:CPU need not write x - m down, unless that would lose digits."""
+    mean = x.mean((0, 1, 2))
+    variance = jnp.square(x).mean((0, 1, 2)) - jnp.square(mean)
+    # The difference is off by a few roundings of m^2: here at most 1e-5 of the largest variance. False for a NaN.
+    sound = jnp.max(jnp.square(mean)) < 64 * jnp.max(variance)
+    return mean, lax.cond(sound, lambda x: jnp.maximum(variance, 0), lambda x: _exact_moments(x)[1], x)
 
 
 def _moments_forward(x: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:

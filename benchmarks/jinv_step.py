@@ -15,8 +15,8 @@ from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term
 from jinv.core.parameterization import pooled_pixels
 from jinv.core.synthesis import Stage, SynthesisState, make_step
+from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
-from jinv.models.layers import prepare
 from jinv.models.registry import get_architecture
 from jinv.weights import unflatten
 
@@ -34,12 +34,12 @@ def run_keys(batch: int) -> tuple[jax.Array, jax.Array]:
     return jax.random.key(problem.SEED), jnp.arange(batch, dtype=jnp.uint32)
 
 
-def build(case: Problem, weights: dict[str, np.ndarray]) -> tuple[Classifier, dict[str, Any]]:
-    """The classifier, and its variables as a run prepares them."""
+def build(case: Problem, weights: dict[str, np.ndarray]) -> Classifier:
+    """The classifier, prepared as a run prepares it."""
     architecture = get_architecture(case.model)
     targets = map_state_dict(case.model, {key: value.shape for key, value in weights.items()})
     arrays = {target.path: jnp.asarray(weights[key].transpose(target.transpose)) for key, target in targets.items()}
-    classifier = Classifier(
+    return Classifier(
         architecture=case.model,
         module=architecture.make(architecture.num_classes),
         variables=unflatten(arrays),
@@ -48,17 +48,18 @@ def build(case: Problem, weights: dict[str, np.ndarray]) -> tuple[Classifier, di
         input_size=architecture.input_size,
         min_size=architecture.min_size,
         class_names=(),
-    )
-    return classifier, prepare(classifier.module, classifier.variables, classifier.min_size)
+    ).prepared()
 
 
 class Implementation:
     """jinv, on JAX's default device."""
 
     def __init__(self, case: Problem, path: Path) -> None:
+        keep_freed_memory()
         arrays, weights = problem.read(path)
         jax.config.update("jax_default_matmul_precision", "tensorfloat32" if case.precision == "tf32" else "highest")
-        classifier, variables = build(case, weights)
+        classifier = build(case, weights)
+        variables = classifier.variables
         if case.precision == "bf16":
             variables = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables)
 

@@ -19,6 +19,7 @@ from jinv.config import Recipe
 from jinv.core import synthesis
 from jinv.errors import Interrupted, NumericalError, RunConflictError, UsageError
 from jinv.labels import resolve_labels
+from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.progress import SynthesisProgress
 from jinv.run_records import metrics_line, new_manifest, record_images
@@ -33,6 +34,7 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
       JinvError: anything a user can mend; the exit codes of the command line are the classes of `jinv.errors`.
     """
     console = console or Console(stderr=True)
+    keep_freed_memory()
     run_directory = RunDirectory(directory)
     experiment.check_recipe(recipe)
     resuming = run_directory.prepare(resume=resume)
@@ -59,7 +61,7 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
         run_directory.write_json("manifest.json", manifest)
     started = time.monotonic()
     with _graceful_stop() as stop:
-        images = _synthesize_all(recipe, classifier, labels, size, init, run_directory, console, stop)
+        images = _synthesize_all(recipe, classifier.prepared(), labels, size, init, run_directory, console, stop)
     record_images(run_directory, classifier, images, labels, manifest["class_names"])
     manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0) + time.monotonic() - started, 1)
     if recipe.verifiers:

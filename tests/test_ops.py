@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jinv.models import ops
+from jinv.models import ops, winograd
+from jinv.models.layers import prepare
+from jinv.models.resnet import ResNet
 
 GEOMETRIES = [
     # height, width, kernel size, stride, padding
@@ -182,3 +184,89 @@ def test_relu6_has_no_gradient_at_its_corners_and_keeps_nan():
     np.testing.assert_array_equal(ops.relu6(x), [0, 0, 3, 6, 6])
     np.testing.assert_array_equal(jax.vmap(jax.grad(ops.relu6))(x), [0, 0, 1, 0, 0])
     assert jnp.isnan(ops.relu6(jnp.nan * x)).all()
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "padding"),
+    [(6, 8, ((1, 1), (1, 1))), (7, 5, ((1, 1), (1, 1))), (4, 7, ((0, 2), (1, 0))), (3, 3, ((0, 0), (2, 2)))],
+)
+def test_winograd_equals_the_library_in_value_and_both_gradients(height, width, padding):
+    x, kernel = jnp.asarray(normal(2, height, width, 5)), jnp.asarray(normal(3, 3, 5, 7, seed=1))
+    derived = winograd.transform_kernel(kernel)
+
+    @jax.jit
+    def ours(x, kernel, cotangent):
+        value, gradients = jax.vjp(lambda x, k: ops.conv(x, k, padding=padding, derived=derived), x, kernel)
+        return value, gradients(cotangent)
+
+    def library(x, kernel):
+        return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    assert_same(ours, library, x, kernel)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size", "stride", "padding", "channels"),
+    [
+        (12, 15, 7, 2, ((3, 3), (3, 3)), 3),
+        (11, 8, 3, 2, ((0, 1), (0, 1)), 3),
+        (9, 9, 5, 3, ((2, 1), (0, 2)), 1),
+        (6, 9, 1, 1, ((0, 0), (0, 0)), 6),
+        (7, 6, 1, 2, ((0, 0), (0, 0)), 6),
+    ],
+)
+def test_stems_and_pointwise_convs_equal_the_library(height, width, size, stride, padding, channels):
+    x, kernel = jnp.asarray(normal(2, height, width, channels)), jnp.asarray(normal(size, size, channels, 5, seed=1))
+
+    @jax.jit
+    def ours(x, kernel, cotangent):
+        value, gradients = jax.vjp(lambda x, k: ops.conv(x, k, stride=stride, padding=padding), x, kernel)
+        return value, gradients(cotangent)
+
+    def library(x, kernel):
+        return lax.conv_general_dilated(x, kernel, (stride,) * 2, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    assert_same(ours, library, x, kernel)
+
+
+def assert_same(ours, library, x, kernel):
+    expected, gradients = jax.vjp(library, x, kernel)
+    cotangent = jnp.asarray(normal(*expected.shape, seed=2))
+    value, our_gradients = ours(x, kernel, cotangent)
+    np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12)
+    for gradient, expected_gradient in zip(our_gradients, gradients(cotangent), strict=True):
+        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-12, atol=1e-12)
+
+
+def test_moments_are_exact_whether_or_not_one_pass_would_do():
+    for offset in (0, 3, 1e4):
+        x = jnp.asarray(normal(4, 16, 16, 3) + offset, jnp.float32)
+        mean, variance = jax.jit(ops.moments)(x)
+        exact = np.asarray(x, np.float64)
+        np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(variance, exact.var((0, 1, 2)), rtol=3e-5)
+    assert (ops.moments(jnp.full((1, 2, 2, 3), 0.1))[1] >= 0).all()
+    assert jnp.isnan(ops.moments(jnp.full((1, 2, 2, 3), jnp.nan))[1]).all()
+
+
+def test_a_prepared_network_computes_the_same_without_convolving_again():
+    """A bottleneck network has 3x3 kernels with stride 1 and 2, narrow and wide: only those that gain are derived."""
+    module = ResNet(num_classes=7, stage_sizes=(1, 1), bottleneck=True, width=32)
+    image = jnp.asarray(normal(2, 32, 40, 3), jnp.float32)
+    plain = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), module.init(jax.random.key(0), image))
+    assert set(plain) == {"params", "batch_stats"}
+    prepared = prepare(module, plain, 32)
+    assert set(prepared["derived"]) == {"layer1_0"}
+    assert set(prepared["derived"]["layer1_0"]) == {"conv2"}
+
+    def gradient(variables, image):
+        return jax.grad(lambda image: jnp.square(module.apply(variables, image)[0]).sum())(image)
+
+    expected = jax.jit(gradient)(plain, image)
+    text = jax.jit(gradient).lower(prepared, image).as_text()
+    fewer = jax.jit(gradient).lower(plain, image).as_text().count("stablehlo.convolution") - text.count(
+        "stablehlo.convolution"
+    )
+    assert fewer == 2
+    difference = np.abs(jax.jit(gradient)(prepared, image) - expected).max() / np.abs(expected).max()
+    assert 0 < difference < 1e-4

@@ -1,7 +1,7 @@
 """Classifier: an architecture, its variables and its preprocessing, as one value with a pure forward."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import flax.linen as nn
@@ -11,6 +11,7 @@ from jax import Array, lax
 
 from jinv.core.types import Forward
 from jinv.errors import NumericalError, UsageError
+from jinv.models.layers import prepare
 from jinv.models.norm import Stats
 
 Clamp = Literal["straight-through"] | bool
@@ -42,6 +43,10 @@ class Classifier:
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
             raise UsageError(f"preprocess takes uint8 (N, H, W, 3), not {pixels.dtype} {pixels.shape}")
         return (jnp.asarray(pixels, jnp.float32) / 255 - self._channels(self.mean)) / self._channels(self.std)
+
+    def prepared(self) -> "Classifier":
+        """The same classifier with what long runs gain from, see `layers.prepare`; not for saving."""
+        return replace(self, variables=prepare(self.module, self.variables, self.min_size))
 
     def to_uint8(self, image: np.ndarray | Array) -> np.ndarray:
         """Network units to uint8 pixels, clipped and rounded; inverts `preprocess` exactly."""

@@ -61,7 +61,7 @@ def prepare(module: nn.Module, variables: Mapping[str, Any], size: int) -> dict[
     @jax.jit
     def derive(variables: Mapping[str, Any]) -> Any:
         # The activations are never computed: nothing that is returned depends on them.
-        return module.apply(variables, jnp.zeros((1, size, size, 3)), mutable="derived")[1]
+        return module.apply(variables, jnp.zeros((1, size, size, 3), jnp.float32), mutable="derived")[1]
 
     return {**variables, **derive(variables)}
 

@@ -5,9 +5,13 @@ its ends exchanged, serves the image's gradient. The two transforms left per ste
 about 1e-6 of the largest output. Lavin and Gray (2015), "Fast Algorithms for Convolutional Neural Networks".
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+
+from jinv.models.formulations import Padding
 
 _KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 
@@ -18,18 +22,19 @@ def transform_kernel(kernel: Array) -> Array:
     return jnp.einsum("ia,abcf,jb->ijcf", matrix, kernel, matrix, precision=lax.Precision.HIGHEST)
 
 
-def conv(x: Array, transformed: Array, *, padding: tuple[tuple[int, int], tuple[int, int]]) -> Array:
+def conv(x: Array, transformed: Array, *, padding: Padding) -> Array:
     """`ops.conv` of (N, H, W, C) with stride 1 and the kernel whose transform is given."""
     return _tiled(x, padding, lambda i, j, tile: jnp.dot(tile, transformed[i, j]), transformed.shape[3])
 
 
-def conv_transposed(g: Array, transformed: Array, *, padding: tuple[tuple[int, int], tuple[int, int]]) -> Array:
+def conv_transposed(g: Array, transformed: Array, *, padding: Padding) -> Array:
     """The image's gradient of `conv` for the cotangent (N, H, W, F).
 
     The convolution with the flipped kernel: flipping exchanges the transform's ends and leaves its middle rows.
     """
     ends = (3, 1, 2, 0)
-    flipped_padding = tuple((2 - before, 2 - after) for before, after in padding)
+    (top, bottom), (left, right) = padding
+    flipped_padding = ((2 - top, 2 - bottom), (2 - left, 2 - right))
 
     def product(i: int, j: int, tile: Array) -> Array:
         return lax.dot_general(tile, transformed[ends[i], ends[j]], (((1,), (1,)), ((), ())))
@@ -37,7 +42,8 @@ def conv_transposed(g: Array, transformed: Array, *, padding: tuple[tuple[int, i
     return _tiled(g, flipped_padding, product, transformed.shape[2])
 
 
-def _tiled(x, padding, product, features: int) -> Array:  # type: ignore[no-untyped-def]
+def _tiled(x: Array, padding: Padding, product: Callable[[int, int, Array], Array], features: int) -> Array:
+    """Both transforms around `product(i, j, tile)`, which turns the tiles' (i, j) pixels (tiles, C) into (tiles, F)."""
     n, _, _, channels = x.shape
     height, width = (length + sum(pads) - 2 for length, pads in zip(x.shape[1:3], padding, strict=True))
     rows, columns = -(-height // 2), -(-width // 2)
@@ -51,7 +57,8 @@ def _tiled(x, padding, product, features: int) -> Array:  # type: ignore[no-unty
     by_column = [_into_tiles([pixel(i, j) for i in range(4)]) for j in range(4)]
     tiles = [_into_tiles([column[i] for column in by_column]) for i in range(4)]
     # Unfused: XLA:CPU would otherwise compute the additions again for several of the products.
-    products = [[lax.optimization_barrier(product(i, j, lax.optimization_barrier(tiles[i][j]))) for j in range(4)] for i in range(4)]  # fmt: skip
+    fence = lax.optimization_barrier
+    products = [[fence(product(i, j, fence(tiles[i][j]))) for j in range(4)] for i in range(4)]
     halves = [_out_of_tiles([products[i][j] for i in range(4)]) for j in range(4)]
     pixels = [_out_of_tiles([half[a] for half in halves]) for a in range(2)]
     y = jnp.stack([jnp.stack([p.reshape(n, rows, columns, features) for p in line], axis=3) for line in pixels], axis=2)

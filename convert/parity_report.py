@@ -15,8 +15,8 @@ LAYER_FLOAT32 = 5e-5
 LOGITS_RTOL, LOGITS_ATOL = 1e-3, 1e-4
 GRADIENT_FLOAT64, GRADIENT_FLOAT32 = 1e-8, 1e-3
 ROUNDING_FACTOR = 4.0
-"""float32 may also differ by this many times PyTorch's own distance between float32 and float64 on the same input: a
-deep network of random weights multiplies rounding until fixed tolerances say nothing. Real networks never get there."""
+"""float32 may also differ by this many times what rounding does to PyTorch itself on the same input. Layers of real
+networks stay below the fixed tolerance; their gradients need not (one ReLU that flips), nor do random networks."""
 MAX_DIFFERENT_TOP1 = 1e-4
 LARGEST = float(np.finfo(np.float64).max)
 """Stands for an error without a number (NaN, or something where the reference is zero), so that JSON can hold it."""
@@ -55,10 +55,10 @@ class GradientErrors:
     """Relative L2 errors of one term's gradient with respect to the image, the worst over random and real inputs."""
 
     term: str
+    image_alone: bool = False  # the term looks at nothing that the network computes
     float64: float = 0.0
     float32: float = 0.0
     rounding: float = 0.0
-    image_alone: bool = False  # the term looks at nothing that the network computes
 
     @property
     def float32_limit(self) -> float:

@@ -1,5 +1,6 @@
 # make demo   a virtual environment, jinv in it, and the main job: images out of a real ImageNet classifier
 # make test   a virtual environment, every check and test
+# make bench  seconds per step beside PyTorch, into benchmarks/results/; about an hour, on a quiet machine
 # PYTHON chooses the interpreter (3.11 or newer), VENV where the environment goes.
 
 PYTHON ?= python3
@@ -19,6 +20,9 @@ test: $(VENV)/.test lint
 
 test-full: $(VENV)/.test lint
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks.sweep
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

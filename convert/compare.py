@@ -114,6 +114,30 @@ def compare_networks(
     report.inputs = [batch.name for batch in inputs]
 
 
+def compare_prepared(
+    report: ValidationReport,
+    flax: FlaxNetwork,
+    reference: Any,
+    pairs: Sequence[Pair],
+    batch: Inputs,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> None:
+    """One more entry: the worst layer of the network as synthesis runs it, with what it derives from its kernels."""
+    progress(f"{batch.name}, float32, as synthesis runs it")
+    image = batch.image.astype(np.float32)
+    exact_image = image.astype(np.float64)
+    names = [pair.torch_name for pair in pairs]
+    exact = TorchNetwork(copy.deepcopy(reference).double(), exact_image, names, differentiate=False)
+    expected, measured = TorchNetwork(reference, image, names, differentiate=False), flax.forward(image)
+    worst = LayerErrors("worst layer, as synthesis runs it", "network")
+    for pair in pairs:
+        if pair.torch_name in expected.layers and pair.flax_path in measured.layers:
+            theirs = expected.layers[pair.torch_name]
+            rounding = relative_error(exact.layers[pair.torch_name], theirs)
+            worst.add("float32", relative_error(measured.layers[pair.flax_path], theirs), rounding, batch.name)
+    report.operations.append(worst)
+
+
 def compare_weights(
     report: ValidationReport,
     pairs: Sequence[Pair],

@@ -13,6 +13,7 @@ import numpy as np
 
 from jinv.core.objective import TERMS, term_fields
 from jinv.core.types import Forward, NormStats
+from jinv.models.layers import prepare
 from jinv.weights import unflatten
 
 Statistics = Sequence[tuple[np.ndarray, np.ndarray]]
@@ -39,7 +40,7 @@ class FlaxNetwork:
     """A Flax module with flat variables, run on the CPU in the dtype of its input, float64 included."""
 
     def __init__(self, module: nn.Module, variables: Mapping[str, np.ndarray], layers: Sequence[str]) -> None:
-        self._variables = unflatten(variables)
+        self._module, self._variables = module, unflatten(variables)
         paths = {tuple(layer.split("/")) for layer in layers}
 
         def wanted(called: nn.Module, method: str) -> bool:
@@ -64,6 +65,13 @@ class FlaxNetwork:
         """The same compiled network with other weights."""
         other = copy.copy(self)
         other._variables = unflatten(variables)
+        return other
+
+    def prepared(self, size: int) -> "FlaxNetwork":
+        """The same network as long runs on a CPU compute it, for images of at least `size` pixels; float32 only."""
+        other = copy.copy(self)
+        with on_cpu(np.dtype(np.float32)):
+            other._variables = prepare(self._module, self._variables, size)
         return other
 
     def forward(self, image: np.ndarray) -> Measured:

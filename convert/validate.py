@@ -14,7 +14,7 @@ import flax.linen as nn
 import numpy as np
 import torch
 
-from convert.compare import compare_networks, compare_operations, compare_weights, layer_pairs
+from convert.compare import compare_networks, compare_operations, compare_prepared, compare_weights, layer_pairs
 from convert.parity_images import compare_classes
 from convert.parity_inputs import first_pictures, make_inputs
 from convert.parity_jax import FlaxNetwork
@@ -77,6 +77,7 @@ def validate(
     inputs = make_inputs(architecture.input_size, architecture.min_size, pictures, mean, std, seed)
     flax = FlaxNetwork(module, variables, [pair.flax_path for pair in pairs])
     compare_networks(report, flax, reference, pairs, inputs, progress)
+    compare_prepared(report, flax.prepared(architecture.min_size), reference, pairs, inputs[-1], progress)
     compare_weights(report, pairs, variables, weights)
     compare_operations(report, seed)
     if images:

@@ -17,6 +17,7 @@ from jinv.config import Recipe, StageRecipe
 from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term, term_fields, term_hyperparameters
+from jinv.core.optimizers import adam
 from jinv.core.parameterization import pooled_pixels, resized_pixels
 from jinv.core.schedules import SCHEDULES
 from jinv.errors import StorageError, UsageError, nearest
@@ -118,7 +119,9 @@ def _optimizer(
         # its eps does not. Scaling eps alike makes an image's path independent of the batch it is in.
         hyperparameters["eps"] = hyperparameters.get("eps", known["eps"].default) / batch
     try:
-        optimizer = makers[name](learning_rate=rate, **hyperparameters)
+        # Ours is the same algorithm with exact bias corrections; optax's variants (nesterov, mu_dtype ...) stay optax's.
+        plain_adam = name == "adam" and {*hyperparameters} <= {"b1", "b2", "eps"}
+        optimizer = (adam if plain_adam else makers[name])(learning_rate=rate, **hyperparameters)
         optimizer.init(jnp.zeros((1,)))
     except Exception as error:  # optax checks some arguments itself, in its own words
         raise UsageError(f"{where}: optax.{name} refuses {hyperparameters}: {error}") from error

@@ -16,7 +16,7 @@ import optax
 from jinv.config import Recipe, StageRecipe
 from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS, Augmentation
-from jinv.core.objective import TERMS, Term, term_fields, term_hyperparameters
+from jinv.core.objective import TERMS, Term, hyperparameters_of, term_fields
 from jinv.core.optimizers import adam
 from jinv.core.parameterization import pooled_pixels, resized_pixels
 from jinv.core.schedules import SCHEDULES
@@ -32,7 +32,7 @@ def bind_terms(recipe: Recipe, steps: int) -> list[Term]:
         if "student_logits" in term_fields(TERMS[name]) and recipe.student is None:
             raise UsageError(f"terms.{name}: compares with a student network; set student = NAME_OR_FILE")
         hyperparameters = {key: value for key, value in entry.items() if key != "weight"}
-        known = {key: p for key, p in term_hyperparameters(TERMS[name]).items()}
+        known = hyperparameters_of(TERMS[name])
         _check_hyperparameters(f"terms.{name}", hyperparameters, known, extra=("weight",))
         weight = bind_schedule(entry["weight"], steps, f"terms.{name}.weight")
         bound.append(Term(name, TERMS[name], weight, hyperparameters))
@@ -48,8 +48,7 @@ def bind_augmentations(recipe: Recipe, size: tuple[int, int]) -> list[Augmentati
                 f"augment.{name}: no such augmentation{nearest(name, AUGMENTATIONS)} (known: {', '.join(AUGMENTATIONS)})"
             )
         hyperparameters = {key: value for key, value in entry.items() if key != "draw"}
-        parameters = inspect.signature(AUGMENTATIONS[name]).parameters.values()
-        known = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+        known = hyperparameters_of(AUGMENTATIONS[name])
         if name == "roll":
             hyperparameters.setdefault("max_shift", min(size) // 8)
         _check_hyperparameters(f"augment.{name}", hyperparameters, known, extra=("draw",))
@@ -82,8 +81,7 @@ def bind_schedule(spec: Any, steps: int, where: str) -> float | optax.Schedule:
             f"{where}.schedule: no such schedule {name!r}{nearest(name, SCHEDULES)} (known: {', '.join(SCHEDULES)})"
         )
     hyperparameters = {key: value for key, value in spec.items() if key != "schedule"}
-    parameters = inspect.signature(SCHEDULES[name]).parameters.values()
-    known = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+    known = hyperparameters_of(SCHEDULES[name])
     _check_hyperparameters(where, hyperparameters, known, extra=("schedule",))
     missing = [key for key, p in known.items() if p.default is p.empty and key not in hyperparameters]
     if missing:

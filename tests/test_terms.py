@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinv.core.objective import TERMS, Term, evaluate_terms, term_fields, term_hyperparameters
+from jinv.core.objective import TERMS, Term, evaluate_terms, hyperparameters_of, term_fields
 from jinv.core.types import Forward, NormStats
 
 # Whether a term couples the images of a batch, so that one image's gradient depends on the others.
@@ -62,7 +62,7 @@ def test_every_term_is_found_and_known_here():
 @pytest.mark.parametrize("name", TERMS)
 def test_term_signature_is_its_registration(name):
     assert set(term_fields(TERMS[name])) <= set(Forward._fields)
-    for parameter in term_hyperparameters(TERMS[name]).values():
+    for parameter in hyperparameters_of(TERMS[name]).values():
         assert parameter.default is not inspect.Parameter.empty, "a config may leave every hyperparameter out"
     assert len(inspect.getdoc(TERMS[name]).splitlines()) >= 3
 

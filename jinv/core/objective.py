@@ -48,8 +48,8 @@ def term_fields(function: Callable[..., jax.Array]) -> tuple[str, ...]:
     return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
 
 
-def term_hyperparameters(function: Callable[..., jax.Array]) -> dict[str, inspect.Parameter]:
-    """A term's hyperparameters: its keyword-only parameters."""
+def hyperparameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The hyperparameters of a term, an augmentation or a schedule: its keyword-only parameters."""
     return {p.name: p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
 

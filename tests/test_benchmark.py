@@ -70,7 +70,8 @@ def test_a_sweep_goes_on_where_it_stopped_and_writes_table_and_plot(tmp_path, mo
 
     measured = []
 
-    def measure(case, **_):
+    def measure(case, names, **_):
+        assert names == step.IMPLEMENTATIONS
         measured.append(case)
         return {
             "model": case.model, "batch": case.batch, "size": case.size, "precision": case.precision,

@@ -65,6 +65,15 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
       StorageError: no such file. UsageError: not TOML, or anything wrong in it, all problems in one line.
     """
     path = Path(path)
+    table = read_table(path)
+    for override in overrides:
+        key, value = parse_override(override)
+        set_value(table, key, value, where=f"--set {override}")
+    return check_config(table, where=str(path), folder=path.parent)
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """A config file as it is written, unchecked; raises as `read_config`."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -72,14 +81,11 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     if len(data) > MAXIMUM_BYTES:
         raise UsageError(f"{path}: {len(data)} bytes is more than a config's limit of {MAXIMUM_BYTES}")
     try:
-        table = tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 at byte {error.start}") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from error
-    for override in overrides:
-        _set(table, override)
-    return check_config(table, where=str(path), folder=path.parent)
 
 
 def check_config(table: dict[str, Any], *, where: str = "config", folder: Path = Path(".")) -> Recipe:
@@ -195,26 +201,28 @@ def _init(value: str, folder: Path) -> str:
     return value if value == "noise" else str(folder / value)
 
 
-def _set(table: dict[str, Any], override: str) -> None:
-    """Apply `key.path=value`; the value is read as TOML, or as a string where it is not TOML."""
+def parse_override(override: str, flag: str = "--set", example: str = "image.count=4") -> tuple[str, Any]:
+    """(key.path, value) of `key.path=value`; the value is read as TOML, or as a string where it is not TOML."""
     path, separator, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not separator or not all(keys):
-        raise UsageError(f"--set {override}: expected key.path=value, for example --set image.count=4")
+    if not separator or not all(path.strip().split(".")):
+        raise UsageError(f"{flag} {override}: expected key.path=value, for example {flag} {example}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        return path.strip(), tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text.strip()
+        return path.strip(), text.strip()
+
+
+def set_value(table: dict[str, Any], path: str, value: Any, *, where: str) -> None:
+    """Set `key.path` of a config's table, in place; the message of an impossible path begins with `where`."""
+    keys = path.split(".")
     target: Any = table
     for position, key in enumerate(keys):
         last = position == len(keys) - 1
         if isinstance(target, list):
             if not key.isdigit() or int(key) >= len(target):
-                raise UsageError(
-                    f"--set {override}: {'.'.join(keys[:position])} has entries 0 to {len(target) - 1}, not {key!r}"
-                )
+                raise UsageError(f"{where}: {'.'.join(keys[:position])} has entries 0 to {len(target) - 1}, not {key!r}")
         elif not isinstance(target, dict):
-            raise UsageError(f"--set {override}: {'.'.join(keys[:position])} is a value, not a table")
+            raise UsageError(f"{where}: {'.'.join(keys[:position])} is a value, not a table")
         if last:
             target[int(key) if isinstance(target, list) else key] = value
         elif isinstance(target, list):

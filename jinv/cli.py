@@ -53,13 +53,18 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--replace", action="store_true", help="remove an earlier run in DIR first")
 
     command = _command(
-        commands, "sweep", _sweep, "one experiment in many settings, side by side in one program, and what compares them"
+        commands,
+        "sweep",
+        _sweep,
+        "one experiment in many settings, side by side in one program, and what compares them",
     )
     command.add_argument("config", nargs="?", metavar="CONFIG.toml")
     command.add_argument("--vary", nargs="+", action="extend", default=[], metavar="key.path=[value,...]",
                          help="every combination of these values; numbers of terms, augmentations, learning rates, "
                          "schedules, betas, and seeds and labels run in one program, anything else in one of its own")  # fmt: skip
-    command.add_argument("--zip", action="store_true", help="pair the values instead: the first of each, the second ...")
+    command.add_argument(
+        "--zip", action="store_true", help="pair the values instead: the first of each, the second ..."
+    )
     command.add_argument("--set", nargs="+", action="extend", default=[], metavar="key.path=value", dest="overrides",
                          help="change a config value in every setting")  # fmt: skip
     command.add_argument("--at-once", type=int, metavar="K",
@@ -186,9 +191,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
         raise UsageError("sweep: which CONFIG.toml? For example: jinv sweep configs/demo.toml --vary seed=[0,1,2]")
     if arguments.at_once is not None and arguments.at_once < 1:
         raise UsageError(f"--at-once: {arguments.at_once} must be a whole number of at least 1")
-    variations = read_variations(
-        arguments.config, arguments.vary, overrides=arguments.overrides, zipped=arguments.zip
-    )
+    variations = read_variations(arguments.config, arguments.vary, overrides=arguments.overrides, zipped=arguments.zip)
     out = arguments.out or Path("runs") / f"{Path(arguments.config).stem}_sweep"
     _prepare_jax()
     from jinv.sweep_run import run_sweep

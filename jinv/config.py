@@ -49,10 +49,11 @@ class Recipe:
     verifiers: tuple[str, ...] = ()
     reference: str | None = None
     checkpoint_every: int | None = None
+    devices: int | Literal["all"] | None = None
     raw: dict[str, Any] = field(default_factory=dict)
 
 
-TOP = ("model", "student", "seed", "keep", "clip", "clip_bounds", "log_every",
+TOP = ("model", "student", "seed", "keep", "clip", "clip_bounds", "log_every", "devices",
        "image", "stages", "augment", "terms", "evaluate", "checkpoint")  # fmt: skip
 IMAGE = ("size", "count", "batch", "labels", "init")
 STAGE = ("size", "steps", "learning_rate", "optimizer", "upsample")
@@ -131,6 +132,7 @@ def check_config(table: dict[str, Any], *, where: str = "config", folder: Path =
         verifiers=tuple(_path_or_name(v, folder) for v in check.texts(evaluate, "verifiers", "evaluate.")),
         reference=_relative(check.text(evaluate, "reference", "evaluate."), folder),
         checkpoint_every=check.integer(checkpoint, "every_steps", "checkpoint.", default=None, low=1),
+        devices=_devices(check, table),
         raw=table,
     )
     if check.problems:
@@ -139,6 +141,15 @@ def check_config(table: dict[str, Any], *, where: str = "config", folder: Path =
         )
         raise UsageError(f"{where}: {shown}")
     return recipe
+
+
+def _devices(check: Checker, table: dict[str, Any]) -> Any:
+    if table.get("devices") == "all":
+        return "all"
+    if isinstance(table.get("devices"), str):
+        check.problem(f"devices: {table['devices']!r} must be a whole number of at least 1 or 'all'")
+        return None
+    return check.integer(table, "devices", "", default=None, low=1)
 
 
 def _stages(check: Checker, table: dict[str, Any], image_size: Size | None) -> tuple[StageRecipe, ...]:
@@ -220,7 +231,9 @@ def set_value(table: dict[str, Any], path: str, value: Any, *, where: str) -> No
         last = position == len(keys) - 1
         if isinstance(target, list):
             if not key.isdigit() or int(key) >= len(target):
-                raise UsageError(f"{where}: {'.'.join(keys[:position])} has entries 0 to {len(target) - 1}, not {key!r}")
+                raise UsageError(
+                    f"{where}: {'.'.join(keys[:position])} has entries 0 to {len(target) - 1}, not {key!r}"
+                )
         elif not isinstance(target, dict):
             raise UsageError(f"{where}: {'.'.join(keys[:position])} is a value, not a table")
         if last:

@@ -55,9 +55,7 @@ def bind_augmentations(recipe: Recipe, size: tuple[int, int]) -> list[Augmentati
             hyperparameters.setdefault("max_shift", min(size) // 8)
         _check_hyperparameters(f"augment.{name}", hyperparameters, known, extra=("draw",))
         if name == "roll" and not _traced(shift := hyperparameters["max_shift"]) and 2 * shift >= min(size) > 1:
-            raise UsageError(
-                f"augment.roll.max_shift: {shift} must be less than half of the stage's size {min(size)}"
-            )
+            raise UsageError(f"augment.roll.max_shift: {shift} must be less than half of the stage's size {min(size)}")
         probability = hyperparameters.get("probability", 0)
         if not _traced(probability) and probability > 1:
             raise UsageError(f"augment.{name}.probability: {probability} must be between 0 and 1")

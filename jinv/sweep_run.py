@@ -78,7 +78,11 @@ def run_sweep(
     work = sum(_work(run.variation.recipe) * run.variation.recipe.count for run in runs)
     with SynthesisProgress(console, work) as progress:
         for number, (members, slices) in enumerate(parts):
-            where = f"part {number + 1} of {len(parts)}, {len(members)} settings" if len(parts) > 1 else f"{len(runs)} settings"
+            where = (
+                f"part {number + 1} of {len(parts)}, {len(members)} settings"
+                if len(parts) > 1
+                else f"{len(runs)} settings"
+            )
             _synthesize_part(members, slices, progress, where)
     for run in runs:
         if run.diverged_at is None:

@@ -17,6 +17,7 @@ from rich.console import Console
 from jinv import experiment
 from jinv.config import Recipe
 from jinv.core import synthesis
+from jinv.devices import check_devices, sharding
 from jinv.errors import Interrupted, NumericalError, RunConflictError, UsageError
 from jinv.labels import resolve_labels
 from jinv.memory import keep_freed_memory
@@ -37,6 +38,7 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
     keep_freed_memory()
     run_directory = RunDirectory(directory)
     experiment.check_recipe(recipe)
+    check_devices(recipe)
     resuming = run_directory.prepare(resume=resume)
     try:
         classifier = load(recipe.model)
@@ -147,7 +149,9 @@ def _synthesize_all(
     lines = [line for line in run_directory.read_lines("metrics.jsonl") if _kept(line, checkpoint, run_directory)]
     results = []
     with SynthesisProgress(console, work_per_image * recipe.count) as progress:
-        progress.note(f"compiling {classifier.architecture} on {jax.default_backend()}")
+        spread = sharding(recipe, recipe.batch)
+        devices = f"{len(spread.device_set)} devices, " if spread else ""
+        progress.note(f"compiling {classifier.architecture} on {devices}{jax.default_backend()}")
         for batch, first in enumerate(starts):
             finished = run_directory.finished_batch(batch)
             if finished is None:
@@ -205,6 +209,7 @@ def _synthesize_batch(
         log_every=recipe.log_every,
         checkpoint_every=recipe.checkpoint_every,
         resume=resume,
+        sharding=sharding(recipe, len(labels)),
     )
     image: Any = None
     for snapshot in snapshots:

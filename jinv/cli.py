@@ -53,6 +53,25 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--replace", action="store_true", help="remove an earlier run in DIR first")
 
     command = _command(
+        commands,
+        "sweep",
+        _sweep,
+        "one experiment in many settings, side by side in one program, and what compares them",
+    )
+    command.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    command.add_argument("--vary", nargs="+", action="extend", default=[], metavar="key.path=[value,...]",
+                         help="every combination of these values; numbers of terms, augmentations, learning rates, "
+                         "schedules, betas, and seeds and labels run in one program, anything else in one of its own")  # fmt: skip
+    command.add_argument(
+        "--zip", action="store_true", help="pair the values instead: the first of each, the second ..."
+    )
+    command.add_argument("--set", nargs="+", action="extend", default=[], metavar="key.path=value", dest="overrides",
+                         help="change a config value in every setting")  # fmt: skip
+    command.add_argument("--at-once", type=int, metavar="K",
+                         help="at most K settings at a time; each takes the memory of a run (default: all)")  # fmt: skip
+    command.add_argument("--out", type=Path, metavar="DIR", help="its directory (default: runs/<config name>_sweep)")
+
+    command = _command(
         commands, "convert", _convert, "convert a PyTorch checkpoint to Flax, without running anything in it"
     )
     _lazy_arguments(command, "add_convert_arguments")
@@ -159,6 +178,29 @@ def _synthesize(arguments: argparse.Namespace) -> int:
     console = Console(stderr=True)
     run_directory = run(recipe, out, resume=arguments.resume, console=console)
     print_result(run_directory.path)
+    return 0
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from jinv.variations import read_variations
+
+    for words in (arguments.vary, arguments.overrides):
+        if arguments.config is None and words and "=" not in words[-1]:
+            arguments.config = words.pop()
+    if arguments.config is None:
+        raise UsageError("sweep: which CONFIG.toml? For example: jinv sweep configs/demo.toml --vary seed=[0,1,2]")
+    if arguments.at_once is not None and arguments.at_once < 1:
+        raise UsageError(f"--at-once: {arguments.at_once} must be a whole number of at least 1")
+    variations = read_variations(arguments.config, arguments.vary, overrides=arguments.overrides, zipped=arguments.zip)
+    out = arguments.out or Path("runs") / f"{Path(arguments.config).stem}_sweep"
+    _prepare_jax()
+    from jinv.sweep_run import run_sweep
+    from jinv.sweep_summary import print_summary
+
+    print_summary(run_sweep(variations, out, at_once=arguments.at_once))
+    print(f"settings   {out / 'sweep.json'}")
+    if (out / "comparison.html").exists():
+        print(f"comparison {out / 'comparison.html'}")
     return 0
 
 

@@ -49,10 +49,11 @@ class Recipe:
     verifiers: tuple[str, ...] = ()
     reference: str | None = None
     checkpoint_every: int | None = None
+    devices: int | Literal["all"] | None = None
     raw: dict[str, Any] = field(default_factory=dict)
 
 
-TOP = ("model", "student", "seed", "keep", "clip", "clip_bounds", "log_every",
+TOP = ("model", "student", "seed", "keep", "clip", "clip_bounds", "log_every", "devices",
        "image", "stages", "augment", "terms", "evaluate", "checkpoint")  # fmt: skip
 IMAGE = ("size", "count", "batch", "labels", "init")
 STAGE = ("size", "steps", "learning_rate", "optimizer", "upsample")
@@ -65,6 +66,15 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
       StorageError: no such file. UsageError: not TOML, or anything wrong in it, all problems in one line.
     """
     path = Path(path)
+    table = read_table(path)
+    for override in overrides:
+        key, value = parse_override(override)
+        set_value(table, key, value, where=f"--set {override}")
+    return check_config(table, where=str(path), folder=path.parent)
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """A config file as it is written, unchecked; raises as `read_config`."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -72,14 +82,11 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     if len(data) > MAXIMUM_BYTES:
         raise UsageError(f"{path}: {len(data)} bytes is more than a config's limit of {MAXIMUM_BYTES}")
     try:
-        table = tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 at byte {error.start}") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from error
-    for override in overrides:
-        _set(table, override)
-    return check_config(table, where=str(path), folder=path.parent)
 
 
 def check_config(table: dict[str, Any], *, where: str = "config", folder: Path = Path(".")) -> Recipe:
@@ -125,6 +132,7 @@ def check_config(table: dict[str, Any], *, where: str = "config", folder: Path =
         verifiers=tuple(_path_or_name(v, folder) for v in check.texts(evaluate, "verifiers", "evaluate.")),
         reference=_relative(check.text(evaluate, "reference", "evaluate."), folder),
         checkpoint_every=check.integer(checkpoint, "every_steps", "checkpoint.", default=None, low=1),
+        devices=_devices(check, table),
         raw=table,
     )
     if check.problems:
@@ -133,6 +141,15 @@ def check_config(table: dict[str, Any], *, where: str = "config", folder: Path =
         )
         raise UsageError(f"{where}: {shown}")
     return recipe
+
+
+def _devices(check: Checker, table: dict[str, Any]) -> Any:
+    if table.get("devices") == "all":
+        return "all"
+    if isinstance(table.get("devices"), str):
+        check.problem(f"devices: {table['devices']!r} must be a whole number of at least 1 or 'all'")
+        return None
+    return check.integer(table, "devices", "", default=None, low=1)
 
 
 def _stages(check: Checker, table: dict[str, Any], image_size: Size | None) -> tuple[StageRecipe, ...]:
@@ -195,26 +212,30 @@ def _init(value: str, folder: Path) -> str:
     return value if value == "noise" else str(folder / value)
 
 
-def _set(table: dict[str, Any], override: str) -> None:
-    """Apply `key.path=value`; the value is read as TOML, or as a string where it is not TOML."""
+def parse_override(override: str, flag: str = "--set", example: str = "image.count=4") -> tuple[str, Any]:
+    """(key.path, value) of `key.path=value`; the value is read as TOML, or as a string where it is not TOML."""
     path, separator, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not separator or not all(keys):
-        raise UsageError(f"--set {override}: expected key.path=value, for example --set image.count=4")
+    if not separator or not all(path.strip().split(".")):
+        raise UsageError(f"{flag} {override}: expected key.path=value, for example {flag} {example}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        return path.strip(), tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text.strip()
+        return path.strip(), text.strip()
+
+
+def set_value(table: dict[str, Any], path: str, value: Any, *, where: str) -> None:
+    """Set `key.path` of a config's table, in place; the message of an impossible path begins with `where`."""
+    keys = path.split(".")
     target: Any = table
     for position, key in enumerate(keys):
         last = position == len(keys) - 1
         if isinstance(target, list):
             if not key.isdigit() or int(key) >= len(target):
                 raise UsageError(
-                    f"--set {override}: {'.'.join(keys[:position])} has entries 0 to {len(target) - 1}, not {key!r}"
+                    f"{where}: {'.'.join(keys[:position])} has entries 0 to {len(target) - 1}, not {key!r}"
                 )
         elif not isinstance(target, dict):
-            raise UsageError(f"--set {override}: {'.'.join(keys[:position])} is a value, not a table")
+            raise UsageError(f"{where}: {'.'.join(keys[:position])} is a value, not a table")
         if last:
             target[int(key) if isinstance(target, list) else key] = value
         elif isinstance(target, list):

@@ -1,6 +1,7 @@
 """Binds a checked `Recipe` to the core: names become functions, tables become optimizers, schedules and stages.
 
-Everything here that can be wrong is a `UsageError` naming the key; nothing here loads a model.
+Everything here that can be wrong is a `UsageError` naming the key; nothing here loads a model. A sweep binds recipes
+whose numbers are arrays, inside the program: those were checked when they were plain numbers, and pass here.
 """
 
 import inspect
@@ -9,6 +10,7 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -52,12 +54,11 @@ def bind_augmentations(recipe: Recipe, size: tuple[int, int]) -> list[Augmentati
         if name == "roll":
             hyperparameters.setdefault("max_shift", min(size) // 8)
         _check_hyperparameters(f"augment.{name}", hyperparameters, known, extra=("draw",))
-        if name == "roll" and 2 * hyperparameters["max_shift"] >= min(size) > 1:
-            raise UsageError(
-                f"augment.roll.max_shift: {hyperparameters['max_shift']} must be less than half of the stage's size {min(size)}"
-            )
-        if "probability" in hyperparameters and hyperparameters["probability"] > 1:
-            raise UsageError(f"augment.{name}.probability: {hyperparameters['probability']} must be between 0 and 1")
+        if name == "roll" and not _traced(shift := hyperparameters["max_shift"]) and 2 * shift >= min(size) > 1:
+            raise UsageError(f"augment.roll.max_shift: {shift} must be less than half of the stage's size {min(size)}")
+        probability = hyperparameters.get("probability", 0)
+        if not _traced(probability) and probability > 1:
+            raise UsageError(f"augment.{name}.probability: {probability} must be between 0 and 1")
         bound.append(Augmentation(name, AUGMENTATIONS[name], hyperparameters, entry.get("draw", "batch")))
     return bound
 
@@ -71,10 +72,10 @@ def bind_stage(stage: StageRecipe, index: int, batch: int) -> synthesis.Stage:
     return synthesis.Stage(stage.size, stage.steps, optimizer, rate, way)
 
 
-def bind_schedule(spec: Any, steps: int, where: str) -> float | optax.Schedule:
+def bind_schedule(spec: Any, steps: int, where: str) -> float | jax.Array | optax.Schedule:
     """A number stays one; a table names one of `SCHEDULES` and gives its hyperparameters."""
     if not isinstance(spec, dict):
-        return float(spec)
+        return spec if _traced(spec) else float(spec)
     name = spec["schedule"]
     if name not in SCHEDULES:
         raise UsageError(
@@ -86,13 +87,13 @@ def bind_schedule(spec: Any, steps: int, where: str) -> float | optax.Schedule:
     missing = [key for key, p in known.items() if p.default is p.empty and key not in hyperparameters]
     if missing:
         raise UsageError(f"{where}.{missing[0]}: needed by the schedule {name!r}")
-    if name == "exponential" and min(hyperparameters["start"], hyperparameters["end"]) <= 0:
+    if name == "exponential" and any(not _traced(hyperparameters[k]) and hyperparameters[k] <= 0 for k in known):
         raise UsageError(f"{where}: an exponential schedule needs start and end above 0")
     return SCHEDULES[name](steps, **hyperparameters)
 
 
 def _optimizer(
-    spec: dict[str, Any], rate: float | optax.Schedule, batch: int, where: str
+    spec: dict[str, Any], rate: float | jax.Array | optax.Schedule, batch: int, where: str
 ) -> optax.GradientTransformation:
     name = spec["name"]
     makers: dict[str, Callable[..., optax.GradientTransformation]] = {
@@ -108,11 +109,13 @@ def _optimizer(
     if unknown:
         raise UsageError(f"{where}: unknown key '{unknown[0]}'{nearest(unknown[0], known)} (known: {', '.join(known)})")
     for key, value in hyperparameters.items():
+        if _traced(value):
+            continue
         if isinstance(value, float | int) and not isinstance(value, bool) and not math.isfinite(value):
             raise UsageError(f"{where}.{key}: {value} must be finite")
         if key in ("b1", "b2", "momentum", "decay") and not (isinstance(value, float | int) and 0 <= value < 1):
             raise UsageError(f"{where}.{key}: {value!r} must be from 0 up to, but not including, 1")
-    if "eps" in known and isinstance(hyperparameters.get("eps", known["eps"].default), float):
+    if "eps" in known and isinstance(hyperparameters.get("eps", known["eps"].default), float | jax.Array):
         # The losses are means over the batch, so each image's gradient carries 1/batch, which Adam's ratio cancels but
         # its eps does not. Scaling eps alike makes an image's path independent of the batch it is in.
         hyperparameters["eps"] = hyperparameters.get("eps", known["eps"].default) / batch
@@ -133,6 +136,8 @@ def _check_hyperparameters(
         if key not in known:
             valid = (*known, *extra)
             raise UsageError(f"unknown key '{where}.{key}'{nearest(key, valid)} (known: {', '.join(valid)})")
+        if _traced(value):
+            continue
         annotation = known[key].annotation
         choices = typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else None
         if choices is not None:
@@ -148,6 +153,11 @@ def _check_hyperparameters(
             isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0
         ):
             raise UsageError(f"{where}.{key}: {value!r} must be a finite number of at least 0")
+
+
+def _traced(value: Any) -> bool:
+    """Is it a sweep's number, inside the program?"""
+    return isinstance(value, jax.Array)
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -169,6 +169,8 @@ def resolved_table(recipe: Recipe, labels: list[int], size: tuple[int, int]) -> 
     }
     if recipe.clip == "fixed":
         table["clip_bounds"] = list(recipe.clip_bounds)
+    if recipe.devices:
+        table["devices"] = recipe.devices
     if recipe.student:
         table["student"] = location(recipe.student)
     table |= {

@@ -17,6 +17,7 @@ from rich.console import Console
 from jinv import experiment
 from jinv.config import Recipe
 from jinv.core import synthesis
+from jinv.devices import check_devices, sharding
 from jinv.errors import Interrupted, NumericalError, RunConflictError, UsageError
 from jinv.labels import resolve_labels
 from jinv.memory import keep_freed_memory
@@ -37,10 +38,11 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
     keep_freed_memory()
     run_directory = RunDirectory(directory)
     experiment.check_recipe(recipe)
+    check_devices(recipe)
     resuming = run_directory.prepare(resume=resume)
     try:
         classifier = load(recipe.model)
-        labels, size = _check_against_model(recipe, classifier)
+        labels, size = check_against_model(recipe, classifier)
         # Verifiers and the start image are looked at now: their mistakes should not cost a synthesis first.
         for verifier in recipe.verifiers:
             load(verifier)
@@ -62,15 +64,28 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
     started = time.monotonic()
     with _graceful_stop() as stop:
         images = _synthesize_all(recipe, classifier.prepared(), labels, size, init, run_directory, console, stop)
-    record_images(run_directory, classifier, images, labels, manifest["class_names"])
     manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0) + time.monotonic() - started, 1)
+    if recipe.verifiers:
+        console.print("evaluating with " + ", ".join(recipe.verifiers), highlight=False)
+    complete(run_directory, recipe, classifier, images, labels, manifest)
+    return run_directory
+
+
+def complete(
+    run_directory: RunDirectory,
+    recipe: Recipe,
+    classifier: Classifier,
+    images: np.ndarray,
+    labels: list[int],
+    manifest: dict[str, Any],
+) -> None:
+    """What is left to do once the images are there: record them, let verifiers judge them, report, seal."""
+    record_images(run_directory, classifier, images, labels, manifest["class_names"])
     if recipe.verifiers:
         from jinv.evaluate import evaluate_run
 
-        console.print("evaluating with " + ", ".join(recipe.verifiers), highlight=False)
-        evaluate_run(directory, list(recipe.verifiers), recipe.reference)
+        evaluate_run(run_directory.path, list(recipe.verifiers), recipe.reference)
     finish(run_directory, manifest)
-    return run_directory
 
 
 def finish(run_directory: RunDirectory, manifest: dict[str, Any]) -> None:
@@ -84,7 +99,7 @@ def finish(run_directory: RunDirectory, manifest: dict[str, Any]) -> None:
     run_directory.write_json("manifest.json", manifest | {"outputs": run_directory.digests()})
 
 
-def _check_against_model(recipe: Recipe, classifier: Classifier) -> tuple[list[int], tuple[int, int]]:
+def check_against_model(recipe: Recipe, classifier: Classifier) -> tuple[list[int], tuple[int, int]]:
     """What only the model can say: are the labels its classes, are the sizes ones it allows?"""
     labels = resolve_labels(recipe.labels, classifier.class_names, recipe.count, recipe.seed)
     size = recipe.image_size or (classifier.input_size, classifier.input_size)
@@ -134,7 +149,9 @@ def _synthesize_all(
     lines = [line for line in run_directory.read_lines("metrics.jsonl") if _kept(line, checkpoint, run_directory)]
     results = []
     with SynthesisProgress(console, work_per_image * recipe.count) as progress:
-        progress.note(f"compiling {classifier.architecture} on {jax.default_backend()}")
+        spread = sharding(recipe, recipe.batch)
+        devices = f"{len(spread.device_set)} devices, " if spread else ""
+        progress.note(f"compiling {classifier.architecture} on {devices}{jax.default_backend()}")
         for batch, first in enumerate(starts):
             finished = run_directory.finished_batch(batch)
             if finished is None:
@@ -175,7 +192,7 @@ def _synthesize_batch(
     stages = [experiment.bind_stage(stage, i, len(labels)) for i, stage in enumerate(recipe.stages)]
     resume = synthesis.Resume(checkpoint[1], checkpoint[3], checkpoint[4]) if checkpoint else None
     work_before = [sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages[:i]) for i in range(len(stages))]
-    bounds = _bounds(recipe, classifier)
+    bounds = pixel_bounds(recipe, classifier)
     snapshots = synthesis.synthesize(
         classifier.forward,
         classifier.variables,
@@ -192,6 +209,7 @@ def _synthesize_batch(
         log_every=recipe.log_every,
         checkpoint_every=recipe.checkpoint_every,
         resume=resume,
+        sharding=sharding(recipe, len(labels)),
     )
     image: Any = None
     for snapshot in snapshots:
@@ -233,7 +251,8 @@ def _synthesize_batch(
     return result
 
 
-def _bounds(recipe: Recipe, classifier: Classifier) -> synthesis.Bounds | None:
+def pixel_bounds(recipe: Recipe, classifier: Classifier) -> synthesis.Bounds | None:
+    """What `clip` asks for, in network units."""
     if recipe.clip == "none":
         return None
     if recipe.clip == "variable":

@@ -5,6 +5,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
+
+from .test_cli import save_tiny
+
 PROGRAM = """
 import json
 import jax, jax.numpy as jnp, numpy as np, optax
@@ -56,3 +60,71 @@ def test_a_sharded_batch_equals_one_device_and_stays_sharded():
     assert not result["replicated"]
     assert abs(result["loss"]) < 1e-5
     assert result["image"] < 1e-4
+
+
+CONFIG = """
+model = "tiny.safetensors"
+keep = "best"
+[image]
+size = 16
+labels = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+batch = 8
+[[stages]]
+size = 8
+steps = 2
+upsample = "resize"
+[[stages]]
+size = 16
+steps = 4
+[augment.roll]
+[augment.flip]
+[terms.cross_entropy]
+[terms.feature_statistics]
+weight = 1e-2
+[checkpoint]
+every_steps = 3
+"""
+
+# The run dies at its second checkpoint's first step after, in the second stage, and says how its images lay.
+DIES = """
+import sys, jax, jinv.synthesis_run as run
+from jinv.cli import main
+save, calls = run.RunDirectory.save_checkpoint, []
+def dies(self, batch, stage, step, leaves, image):
+    save(self, batch, stage, step, leaves, image)
+    print(batch, step, max(len(leaf.sharding.device_set) for leaf in leaves or [image]))
+    if batch == 0 and step == 3:
+        raise KeyboardInterrupt
+run.RunDirectory.save_checkpoint = dies
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_run_over_eight_devices_equals_one_and_resumes(tmp_path):
+    save_tiny(tmp_path / "tiny.safetensors", 1)
+    (tmp_path / "small.toml").write_text(CONFIG)
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+
+    def jinv(program, *arguments):
+        command = [sys.executable, *program, "synthesize", str(tmp_path / "small.toml"), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+    cli = ("-m", "jinv.cli")
+    many = ("--out", str(tmp_path / "many"), "--set", "devices='all'")
+    died = jinv(("-c", DIES), *many)
+    assert died.returncode == 130 and "0 3 8" in died.stdout, died.stdout + died.stderr
+    checkpoint = np.load(tmp_path / "many" / "checkpoint.npz")
+    assert checkpoint["position"].tolist() == [0, 1, 3] and checkpoint["leaf_0000"].shape == (8, 16, 16, 3)
+    resumed = jinv(("-c", DIES.replace("batch == 0", "False")), *many, "--resume")
+    # The last batch's four images lie on four of the devices.
+    assert resumed.returncode == 0 and "0 6 8" in resumed.stdout and "1 6 4" in resumed.stdout, resumed.stdout + resumed.stderr
+    one = jinv(cli, "--out", str(tmp_path / "one"))
+    assert one.returncode == 0 and "devices" not in one.stderr, one.stderr
+    images, expected = (np.load(tmp_path / name / "images.npy") for name in ("many", "one"))
+    assert images.shape == (12, 16, 16, 3)
+    np.testing.assert_allclose(images, expected, atol=1e-3)
+    refused = jinv(cli, "--out", str(tmp_path / "none"), "--set", "devices=3")
+    assert refused.returncode == 2 and "devices: 3 can't share a batch of 8" in refused.stderr
+    assert refused.stderr.count("\n") == 1 and not (tmp_path / "none").exists()
+    absent = jinv(cli, "--out", str(tmp_path / "none"), "--set", "devices=9")
+    assert absent.returncode == 2 and "devices: 9, but JAX sees 8" in absent.stderr

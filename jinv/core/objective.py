@@ -38,7 +38,7 @@ class Term(NamedTuple):
 
     name: str
     function: Callable[..., jax.Array]
-    weight: float | optax.Schedule = 1.0
+    weight: float | jax.Array | optax.Schedule = 1.0
     hyperparameters: Mapping[str, Any] = {}  # noqa: RUF012  (never written)
 
 

@@ -8,15 +8,23 @@ import optax
 
 
 def adam(
-    learning_rate: float | optax.Schedule, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+    learning_rate: jax.typing.ArrayLike | optax.Schedule,
+    b1: jax.typing.ArrayLike = 0.9,
+    b2: jax.typing.ArrayLike = 0.999,
+    eps: jax.typing.ArrayLike = 1e-8,
 ) -> optax.GradientTransformation:
     """Kingma & Ba (2014), algorithm 1, as `optax.adam`, whose `1 - b2**t` in float32 is off by 1e-5 in the first steps.
 
     PyTorch computes the corrections in double precision; here `1 - b**t = -expm1(t log b)` keeps every digit. On the
     thesis' loop that alone brings thirty float32 steps about as near to PyTorch's as PyTorch's own rounding allows.
+
+    Every number may be traced, as in a sweep. A float32 `b2` is then Adam with that `b2` to the last digit, `1 - b2`
+    being exact; it is itself off by 1e-8 where a Python float is not.
     """
 
-    def correction(decay: float, count: jax.Array) -> jax.Array | float:
+    def correction(decay: jax.typing.ArrayLike, count: jax.Array) -> jax.Array | float:
+        if isinstance(decay, jax.Array):  # at 0 the logarithm is -inf and the correction 1, as it should be
+            return -jnp.expm1(count * jnp.log(decay))
         return -jnp.expm1(count * math.log(decay)) if decay > 0 else 1.0
 
     def init(params: optax.Params) -> optax.ScaleByAdamState:

@@ -1,4 +1,7 @@
-"""Learning rates and weights over a stage's steps, counted from 0; every schedule is `step -> value`."""
+"""Learning rates and weights over a stage's steps, counted from 0; every schedule is `step -> value`.
+
+Hyperparameters may be traced, as a sweep's are; `steps` never is.
+"""
 
 from collections.abc import Callable
 
@@ -14,9 +17,9 @@ def warmup_cosine(steps: int, *, peak: float, warmup: int = 0, end: float = 0.0)
     """
 
     def schedule(step):
-        progress = jnp.clip((step - warmup) / max(steps - warmup, 1), 0.0, 1.0)
+        progress = jnp.clip((step - warmup) / jnp.maximum(steps - warmup, 1), 0.0, 1.0)
         decayed = end + (peak - end) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
-        return jnp.where(step < warmup, peak * (step + 1) / max(warmup, 1), decayed)
+        return jnp.where(step < warmup, peak * (step + 1) / jnp.maximum(warmup, 1), decayed)
 
     return schedule
 
@@ -28,7 +31,7 @@ def linear(steps: int, *, start: float, end: float) -> optax.Schedule:
 
 def exponential(steps: int, *, start: float, end: float) -> optax.Schedule:
     """A constant factor per step, from `start` at step 0 to `end` at the last step; both positive."""
-    return optax.exponential_decay(start, max(steps - 1, 1), end / start)
+    return lambda step: start * (end / start) ** (step / max(steps - 1, 1))
 
 
 SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {

@@ -14,9 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float
 
 from jinv.core.augment import Augmentation, augment_batch
+from jinv.core.devices import place, replicate
 from jinv.core.losses import cross_entropy_per_image
 from jinv.core.objective import Term, evaluate_terms
 from jinv.core.parameterization import Parameterization, Size, pooled_pixels
@@ -36,7 +38,7 @@ class Stage(NamedTuple):
     size: Size
     steps: int
     optimizer: optax.GradientTransformation
-    learning_rate: float | optax.Schedule = 0.05
+    learning_rate: float | Array | optax.Schedule = 0.05
     parameterization: Callable[[Size, Size], Parameterization] = pooled_pixels
 
 
@@ -62,7 +64,7 @@ class Snapshot(NamedTuple):
     """The synthesis at one moment. `step` counts finished steps over all stages, `stage_step` within the stage.
 
     `image` is full-size, standardised NHWC, after the update; `metrics` are those of the last step, before it. `state`
-    is the live state, valid until the generator is advanced (its buffers are donated to the next step).
+    is the live state, valid until the generator is advanced (its buffers are donated to the next step); a sweep keeps none.
     """
 
     step: int
@@ -72,7 +74,7 @@ class Snapshot(NamedTuple):
     metrics: Metrics
     learning_rate: float
     stage_done: bool
-    state: SynthesisState
+    state: SynthesisState | None = None
 
 
 class Resume(NamedTuple):
@@ -115,7 +117,7 @@ def make_step(
         )
         updates, optimizer_state = stage.optimizer.update(gradient, state.optimizer_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        params = _clip(params, bounds)
+        params = clip_image(params, bounds)
         accuracy = jnp.mean(jnp.argmax(logits, axis=1) == labels)
         best_params, best_score = state.best_params, state.best_score
         if keep == "best" and best_score is not None:
@@ -174,6 +176,7 @@ def synthesize(
     log_every: int = 10,
     checkpoint_every: int | None = None,
     resume: Resume | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Iterator[Snapshot]:
     """Synthesize one batch of images; a generator of `Snapshot`s that does no I/O.
 
@@ -190,6 +193,8 @@ def synthesize(
       bounds: per-channel (lower, upper) that the full-size variable is clipped to after every update.
       keep: "best" returns, per image, the parameters with the lowest score within the *stage*: an image of an earlier,
         smaller stage is never kept, its losses are of another resolution.
+      sharding: how the images lie on several devices (`devices.batch_sharding`), which must divide N. Statistics stay
+        those of the whole batch, results equal one device's to float32 rounding.
 
     Raises:
       ValueError: a stage larger than the image, or an init of another shape.
@@ -208,6 +213,8 @@ def synthesize(
     for index, stage in enumerate(stages):
         if stage.size[0] > image_size[0] or stage.size[1] > image_size[1]:
             raise ValueError(f"stages[{index}].size: {stage.size} is larger than the image {image_size}")
+    variables = replicate(variables, sharding)
+    labels, image_ids, image = place((labels, image_ids, image), sharding, len(labels))
     first_step = 0
     for index, stage in enumerate(stages):
         if index >= resume.stage and stage.steps:
@@ -218,9 +225,10 @@ def synthesize(
                 make_step(forward, objective, stage, parameterization, augmentations=chosen, bounds=bounds, keep=keep),
                 donate_argnums=0,
             )
-            state = _start(parameterization.init(image), stage, keep, labels.shape)
+            state = start_state(parameterization.init(image), stage, keep, labels.shape)
             if index == resume.stage and resume.leaves is not None:
                 state = jax.tree.unflatten(jax.tree.structure(state), [jnp.asarray(leaf) for leaf in resume.leaves])
+            state = place(state, sharding, len(labels))
             arguments = (variables, labels, (run_key, image_ids), jnp.asarray(first_step, jnp.int32))
             previous = None
             for stage_step in range(int(state.step) + 1, stage.steps + 1):
@@ -233,7 +241,7 @@ def synthesize(
                 total_step = first_step + stage_step
                 if done or stage_step % log_every == 0 or (checkpoint_every and total_step % checkpoint_every == 0):
                     params = state.best_params if done and keep == "best" else state.params
-                    image = _clip(parameterization.render(params), bounds)
+                    image = clip_image(parameterization.render(params), bounds)
                     image = jnp.copy(
                         image
                     )  # pixels render to themselves, and the next step donates the state's buffers
@@ -243,7 +251,8 @@ def synthesize(
         first_step += stage.steps
 
 
-def _start(params: Any, stage: Stage, keep: str, count: tuple[int, ...]) -> SynthesisState:
+def start_state(params: Any, stage: Stage, keep: str, count: tuple[int, ...]) -> SynthesisState:
+    """The state before a stage's first step; `count` is the shape of the labels, (N,)."""
     state = SynthesisState(params, stage.optimizer.init(params), jnp.zeros((), jnp.int32))
     if keep == "best":
         worst = jnp.full(count, jnp.inf, jnp.float32)
@@ -251,7 +260,8 @@ def _start(params: Any, stage: Stage, keep: str, count: tuple[int, ...]) -> Synt
     return state
 
 
-def _clip(image: Image, bounds: Bounds | None) -> Image:
+def clip_image(image: Image, bounds: Bounds | None) -> Image:
+    """The image within per-channel bounds; None leaves it."""
     if bounds is None:
         return image
     lower, upper = (bound[None, None, None, :] for bound in bounds)

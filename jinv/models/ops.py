@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.custom_batching import custom_vmap
 
 from jinv.models import formulations as ways
 from jinv.models import winograd
@@ -229,6 +230,10 @@ def relu6(x: Array) -> Array:
     return jnp.where(x <= 0, 0, jnp.where(x >= 6, 6, x)).astype(x.dtype)
 
 
+_PIXELS = (-4, -3, -2)
+"""The axes of statistics, N, H and W, whatever vmap put before them."""
+
+
 @jax.custom_vjp
 def moments(x: Array) -> tuple[Array, Array]:
     """Mean and biased variance E[(x - m)^2] of each channel over (N, H, W), at least float32."""
@@ -236,17 +241,24 @@ def moments(x: Array) -> tuple[Array, Array]:
 
 
 def _exact_moments(x: Array) -> tuple[Array, Array]:
-    mean = x.mean((0, 1, 2))
-    return mean, jnp.square(x - mean.reshape(1, 1, 1, -1)).mean((0, 1, 2))
+    mean = x.mean(_PIXELS)
+    return mean, jnp.square(x - mean[..., None, None, None, :]).mean(_PIXELS)
 
 
+@custom_vmap
 def _quick_moments(x: Array) -> tuple[Array, Array]:
     """The variance as E[x^2] - m^2, for which XLA:CPU need not write x - m down, unless that would lose digits."""
-    mean = x.mean((0, 1, 2))
-    variance = jnp.square(x).mean((0, 1, 2)) - jnp.square(mean)
+    mean = x.mean(_PIXELS)
+    variance = jnp.square(x).mean(_PIXELS) - jnp.square(mean)
     # The difference is off by a few roundings of m^2: here at most 1e-5 of the largest variance. False for a NaN.
-    sound = jnp.max(jnp.square(mean)) < 64 * jnp.max(variance)
+    sound = jnp.all(jnp.max(jnp.square(mean), axis=-1) < 64 * jnp.max(variance, axis=-1))
     return mean, lax.cond(sound, lambda x: jnp.maximum(variance, 0), lambda x: _exact_moments(x)[1], x)
+
+
+@_quick_moments.def_vmap
+def _quick_moments_of_many(axis_size: int, in_batched: list[bool], x: Array) -> tuple[Any, Any]:
+    # One decision for all: vmap would make of each its own, and then both variances are computed and one dropped.
+    return _quick_moments(x), (True, True)
 
 
 def _moments_forward(x: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:

@@ -1,0 +1,147 @@
+"""K small runs side by side in one program, as `jinv sweep` takes them, against the same runs one after another.
+
+    python -m benchmarks.vmapped [--runs 8] [--batch 10] [--steps 50] [--json FILE]
+
+Real ResNet-20 shape at 32 px; the runs differ in seed, learning rate, total variation's weight and Adam's b2. Every run
+compiles its own program, none from a cache. Steps are timed after the first ten, compilation is what the start takes
+beyond ten steps; both ways must end at the same losses before their times are reported.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import jinv_step, machine, problem
+from jinv.core.augment import AUGMENTATIONS, Augmentation
+from jinv.core.objective import TERMS, Term
+from jinv.core.optimizers import adam
+from jinv.core.sweep import Bound, synthesize_sweep
+from jinv.core.synthesis import Stage, clip_bounds, synthesize
+from jinv.memory import keep_freed_memory
+
+WARM_UP = 10
+
+
+class Experiment:
+    """K settings of one synthesis problem."""
+
+    def __init__(self, runs: int, batch: int, steps: int) -> None:
+        case = problem.Problem("resnet20", batch, 32)
+        with tempfile.TemporaryDirectory() as folder:
+            self.facts = case.write(Path(folder) / "problem.npz")
+            self.classifier = jinv_step.build(case, problem.read(Path(folder) / "problem.npz")[1])
+        self.bounds = clip_bounds(self.classifier.mean, self.classifier.std)
+        self.steps, self.seeds = steps, list(range(runs))
+        self.labels = np.tile(np.arange(batch, dtype=np.int32) % 10, (runs, 1))
+        self.settings = {
+            "learning_rate": [0.02 + 0.01 * k for k in range(runs)],
+            "total_variation": [1e-4 * 2.0**k for k in range(runs)],
+            "b2": [0.999 - 0.01 * k for k in range(runs)],
+        }
+
+    def bind(self, _: int, setting: Any) -> Any:
+        rate = setting["learning_rate"]
+        weights = (
+            ("cross_entropy", 1.0),
+            ("total_variation", setting["total_variation"]),
+            ("feature_statistics", 1e-2),
+        )
+        return Bound(
+            Stage((32, 32), WARM_UP + self.steps, adam(rate, 0.9, setting["b2"]), rate),
+            [Term(name, TERMS[name], weight) for name, weight in weights],
+            [
+                Augmentation("roll", AUGMENTATIONS["roll"], {"max_shift": 4}),
+                Augmentation("flip", AUGMENTATIONS["flip"], {}),
+            ],
+        )
+
+    def separate(self, run: int) -> Iterator[Any]:
+        bound = self.bind(0, {name: values[run] for name, values in self.settings.items()})
+        return synthesize(
+            self.classifier.forward, self.classifier.variables, self.labels[run], terms=bound.terms, stages=[bound.stage], image_size=(32, 32),
+            seed=self.seeds[run], augmentations=bound.augmentations, bounds=self.bounds, log_every=WARM_UP,
+        )  # fmt: skip
+
+    def vmapped(self) -> Iterator[Any]:
+        settings = {name: jnp.asarray(values, jnp.float32) for name, values in self.settings.items()}
+        return synthesize_sweep(
+            self.classifier.forward, self.classifier.variables, self.labels, bind=self.bind, num_stages=1, settings=settings, seeds=self.seeds,
+            image_size=(32, 32), bounds=self.bounds, log_every=WARM_UP,
+        )  # fmt: skip
+
+
+def take(snapshots: Iterator[Any], steps: int) -> tuple[float, float, np.ndarray]:
+    """(seconds of compilation, seconds of `steps` steps, final totals)."""
+    times, last = [time.perf_counter()], None
+    for last in snapshots:
+        last.metrics.total.block_until_ready()
+        times.append(time.perf_counter())
+    assert last is not None
+    stepping = times[-1] - times[1]
+    return max(times[1] - times[0] - stepping * WARM_UP / steps, 0.0), stepping, np.asarray(last.metrics.total)
+
+
+def measure(runs: int, batch: int, steps: int, rounds: int) -> dict[str, Any]:
+    """Both ways, interleaved round by round; medians over the rounds."""
+    keep_freed_memory()
+    experiment = Experiment(runs, batch, steps)
+    rows: dict[str, list[tuple[float, float]]] = {"separate": [], "vmapped": []}
+    totals: dict[str, np.ndarray] = {}
+    load = machine.load()
+    for _ in range(rounds):
+        alone = [take(experiment.separate(run), steps) for run in range(runs)]
+        rows["separate"].append((sum(a[0] for a in alone), sum(a[1] for a in alone)))
+        totals["separate"] = np.array([a[2] for a in alone])
+        compilation, stepping, totals["vmapped"] = take(experiment.vmapped(), steps)
+        rows["vmapped"].append((compilation, stepping))
+    difference = float(np.max(np.abs(totals["vmapped"] / totals["separate"] - 1)))
+    if not difference < 1e-2:
+        raise SystemExit(f"the two ways end at losses {difference:.1%} apart: not the same runs")
+    ways = {
+        way: {
+            "compilation_seconds": statistics.median(c for c, _ in taken),
+            "steps_seconds": statistics.median(s for _, s in taken),
+            "all_seconds": statistics.median(c + s for c, s in taken),
+            "rounds": [{"compilation": c, "steps": s} for c, s in taken],
+        }
+        for way, taken in rows.items()
+    }
+    return {
+        "runs": runs, "steps": steps, **experiment.facts, "ways": ways, "largest_relative_loss_difference": difference,
+        "speedup_steps": ways["separate"]["steps_seconds"] / ways["vmapped"]["steps_seconds"],
+        "speedup_with_compilation": ways["separate"]["all_seconds"] / ways["vmapped"]["all_seconds"],
+        "load": load, "machine": machine.describe(),
+    }  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.vmapped", description=(__doc__ or "").split("\n")[0])
+    for name, default in (("runs", 8), ("batch", 10), ("steps", 50), ("rounds", 3)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args(arguments)
+    result = measure(options.runs, options.batch, options.steps, options.rounds)
+    print(
+        f"{options.runs} runs of {options.steps} steps, batch {options.batch}, 32 px; seconds, medians of {options.rounds} rounds"
+    )
+    print(f"{'':10} {'compilation':>12} {'steps':>8} {'together':>9}")
+    for way, row in result["ways"].items():
+        print(f"{way:10} {row['compilation_seconds']:12.2f} {row['steps_seconds']:8.2f} {row['all_seconds']:9.2f}")
+    print(
+        f"vmapped is {result['speedup_steps']:.2f}x as fast in steps, {result['speedup_with_compilation']:.2f}x with compilation"
+    )
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

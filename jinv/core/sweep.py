@@ -1,0 +1,173 @@
+"""Whole runs side by side: K settings of the seed and of any numbers of an experiment, vmapped into one program.
+
+Each setting's step is `make_step`'s own, bound inside the program to that setting's numbers, so that a run beside others
+takes the path it would take alone, to float32 rounding: same noise, same draws, statistics of its own batch only.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jinv.core.augment import Augmentation
+from jinv.core.objective import Term
+from jinv.core.parameterization import Size
+from jinv.core.synthesis import (
+    Bounds,
+    ForwardFunction,
+    Metrics,
+    Snapshot,
+    Stage,
+    SynthesisState,
+    clip_image,
+    initial_noise,
+    make_step,
+    start_state,
+)
+
+Setting = Any
+"""The numbers in which settings differ: a pytree of scalars, or of (K,) arrays for all settings at once."""
+
+
+class Bound(NamedTuple):
+    """What one setting makes of one stage. Numbers in it may be traced; sizes, steps and names are plain."""
+
+    stage: Stage
+    terms: Sequence[Term]
+    augmentations: Sequence[Augmentation] = ()
+
+
+class SweepSnapshot(NamedTuple):
+    """All settings' syntheses at one moment: a `Snapshot`'s fields with a leading axis K; `state` is not kept."""
+
+    step: int
+    stage: int
+    stage_step: int
+    images: Float[Array, "k n h w c"]
+    metrics: Metrics
+    learning_rates: Float[np.ndarray, " k"]
+    stage_done: bool
+
+
+def make_sweep_step(
+    forward: ForwardFunction,
+    bind: Callable[[Setting], Bound],
+    image_size: Size,
+    *,
+    bounds: Bounds | None = None,
+    keep: Literal["last", "best"] = "last",
+) -> Callable[..., tuple[SynthesisState, Metrics]]:
+    """K settings' steps as one pure function, `(states, settings, run_keys, labels, variables, image_ids, first_step)`.
+
+    The first four have a leading axis K (labels are (K, N)); variables and the N image ids are shared by all.
+    """
+
+    def step(
+        state: SynthesisState, setting: Setting, run_key: Array, labels: Array, variables: Any, ids: Array, first: Array
+    ) -> tuple[SynthesisState, Metrics]:
+        stage, terms, augmentations = bind(setting)
+        parameterization = stage.parameterization(image_size, stage.size)
+        one = make_step(forward, terms, stage, parameterization, augmentations=augmentations, bounds=bounds, keep=keep)
+        return one(state, variables, labels, (run_key, ids), first)
+
+    return jax.vmap(step, in_axes=(0, 0, 0, 0, None, None, None))
+
+
+def synthesize_sweep(
+    forward: ForwardFunction,
+    variables: Any,
+    labels: Int[Array, "k n"],
+    *,
+    bind: Callable[[int, Setting], Bound],
+    num_stages: int,
+    settings: Setting,
+    seeds: Sequence[int],
+    image_size: Size,
+    image_ids: Array | None = None,
+    init: Float[np.ndarray, "n h w c"] | None = None,
+    bounds: Bounds | None = None,
+    keep: Literal["last", "best"] = "last",
+    log_every: int = 10,
+) -> Iterator[SweepSnapshot]:
+    """Synthesize K batches of N images at once; a generator of `SweepSnapshot`s that does no I/O.
+
+    Every `log_every` steps and at the end of each stage it yields, as `synthesize` does. It takes the memory of a batch
+    of K * N images.
+
+    Args:
+      forward: `(variables, image, labels) -> Forward`, as `Classifier.forward`.
+      labels: (K, N) class ids.
+      bind: `(index of the stage, one setting) -> Bound`; called with traced numbers inside the program and with plain
+        ones outside, where sizes and steps are read: they must not depend on the setting.
+      settings: a pytree of (K,) arrays; a setting is one slice of each.
+      seeds: K seeds, from which noise and draws derive.
+      image_ids: (N,) ids, default 0..N-1, the same for every setting.
+      init: the start images of every setting, instead of noise.
+
+    Raises:
+      ValueError: labels, seeds and settings for different numbers of runs, or an init of another shape.
+    """
+    labels = jnp.asarray(labels, jnp.int32)
+    runs, count = labels.shape
+    lengths = {len(seeds), *(leaf.shape[0] for leaf in jax.tree.leaves(settings))}
+    if lengths != {runs}:
+        raise ValueError(f"synthesize_sweep: labels for {runs} runs, but seeds and settings for {sorted(lengths)}")
+    ids = jnp.arange(count, dtype=jnp.uint32) if image_ids is None else jnp.asarray(image_ids, jnp.uint32)
+    # Made one by one: a seed is then read exactly as `synthesize` reads it.
+    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    if init is None:
+        images = jax.vmap(lambda key: initial_noise(key, ids, image_size))(keys)
+    elif init.shape[:3] == (count, *image_size):
+        images = jnp.broadcast_to(jnp.asarray(init), (runs, *init.shape))
+    else:
+        raise ValueError(f"init: shape {init.shape}, expected {(count, *image_size, 3)}")
+    plain = [jax.tree.map(lambda leaf, k=k: leaf[k], settings) for k in range(runs)]
+    first_step = 0
+    for index in range(num_stages):
+        stages = [bind(index, setting).stage for setting in plain]
+        size, steps, way = stages[0].size, stages[0].steps, stages[0].parameterization(image_size, stages[0].size)
+        if any((stage.size, stage.steps) != (size, steps) for stage in stages):
+            raise ValueError(f"synthesize_sweep: stage {index} has other sizes or steps in other settings")
+        if not steps:
+            continue
+        step = jax.jit(
+            make_sweep_step(forward, lambda setting, index=index: bind(index, setting), image_size, bounds=bounds, keep=keep),
+            donate_argnums=0,
+        )  # fmt: skip
+        start = jax.vmap(
+            lambda image, setting, index=index, way=way: start_state(
+                way.init(image), bind(index, setting).stage, keep, (count,)
+            )
+        )
+        # Copied: an unvaried start may share its buffer with the images, and the step donates it.
+        states = jax.tree.map(jnp.copy, start(images, settings))
+        shared = (settings, keys, labels, variables, ids, jnp.asarray(first_step, jnp.int32))
+        render = jax.jit(jax.vmap(lambda params, way=way: clip_image(way.render(params), bounds)))
+        previous = None
+        for stage_step in range(1, steps + 1):
+            states, metrics = step(states, *shared)
+            if previous is not None:  # at most one step ahead of the device, as in `synthesize`
+                previous.total.block_until_ready()
+            previous = metrics
+            done = stage_step == steps
+            if done or stage_step % log_every == 0:
+                images = render(states.best_params if done and keep == "best" else states.params)
+                rates = np.array([_rate(stage, stage_step - 1) for stage in stages])
+                yield SweepSnapshot(first_step + stage_step, index, stage_step, images, metrics, rates, done)
+        first_step += steps
+
+
+def snapshot_of(snapshot: SweepSnapshot, run: int) -> Snapshot:
+    """One setting's share of a snapshot, without a state; arrays that lie on the host are sliced there."""
+    metrics = jax.tree.map(lambda leaf: leaf[run], snapshot.metrics)
+    rate = float(snapshot.learning_rates[run])
+    at = (snapshot.step, snapshot.stage, snapshot.stage_step)
+    return Snapshot(*at, snapshot.images[run], metrics, rate, snapshot.stage_done)
+
+
+def _rate(stage: Stage, step: int) -> float:
+    rate = stage.learning_rate
+    return float(rate(step)) if callable(rate) else float(rate)

@@ -1,0 +1,224 @@
+"""Carries a sweep out: group by group in one program each, a run directory per setting, and what compares them."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from jinv import experiment
+from jinv.config import Recipe
+from jinv.core import synthesis
+from jinv.core.sweep import Bound, snapshot_of, synthesize_sweep
+from jinv.errors import NumericalError, RunConflictError
+from jinv.memory import keep_freed_memory
+from jinv.models.classifier import Classifier
+from jinv.progress import SynthesisProgress
+from jinv.run_records import metrics_line, new_manifest
+from jinv.runs import RunDirectory, resolved_table
+from jinv.sweep_summary import summarize
+from jinv.synthesis_run import check_against_model, complete, pixel_bounds
+from jinv.variations import Place, Variation, groups, replace_numbers, varied_numbers
+from jinv.weights import load
+
+
+@dataclass
+class SettingRun:
+    """One setting with what it needs and what becomes of it; `diverged_at` is the first step whose loss is not finite."""
+
+    variation: Variation
+    directory: RunDirectory
+    classifier: Classifier
+    labels: list[int]
+    size: tuple[int, int]
+    init: np.ndarray | None
+    manifest: dict[str, Any]
+    lines: list[dict[str, Any]]
+    images: list[np.ndarray]
+    diverged_at: int | None = None
+
+
+def run_sweep(
+    variations: Sequence[Variation], directory: Path, *, at_once: int | None = None, console: Console | None = None
+) -> dict[str, Any]:
+    """Carry every variation out in `directory`; returns what `sweep.json` holds, the best setting first.
+
+    Args:
+      at_once: at most so many settings in one program at a time, where all would need too much memory.
+
+    Raises:
+      JinvError: anything a user can mend. NumericalError: every setting diverged; where only some do they are marked.
+    """
+    console = console or Console(stderr=True)
+    keep_freed_memory()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise RunConflictError(f"{directory}: already exists; choose another --out (a sweep is not resumed)")
+    for variation in variations:
+        experiment.check_recipe(variation.recipe)
+    sweep_directory = RunDirectory(directory)
+    sweep_directory.prepare(resume=False)
+    try:
+        runs = _prepare(variations, directory)
+    except BaseException:
+        sweep_directory.discard()
+        raise
+    started = time.monotonic()
+    parts = []
+    for group in groups(variations):
+        numbers = varied_numbers(group)
+        for start in range(0, len(group), at_once or len(group)):
+            members = group[start : start + (at_once or len(group))]
+            slices = {place: values[start : start + len(members)] for place, values in numbers.items()}
+            parts.append(([runs[v.index] for v in members], slices))
+    work = sum(_work(run.variation.recipe) * run.variation.recipe.count for run in runs)
+    with SynthesisProgress(console, work) as progress:
+        for number, (members, slices) in enumerate(parts):
+            where = (
+                f"part {number + 1} of {len(parts)}, {len(members)} settings"
+                if len(parts) > 1
+                else f"{len(runs)} settings"
+            )
+            _synthesize_part(members, slices, progress, where)
+    for run in runs:
+        if run.diverged_at is None:
+            images = np.concatenate(run.images)
+            complete(run.directory, run.variation.recipe, run.classifier, images, run.labels, run.manifest)
+            console.print(f"{run.directory.path.name}: recorded", highlight=False)
+    summary = summarize(runs, [[run.variation.name for run in members] for members, _ in parts])
+    summary["wall_seconds"] = round(time.monotonic() - started, 1)
+    sweep_directory.write_json("sweep.json", summary)
+    finished = [run.directory.path for run in runs if run.diverged_at is None]
+    if len(finished) > 1:
+        from jinv.report import write_comparison
+
+        write_comparison(finished, directory / "comparison.html")
+    if not finished:
+        raise NumericalError(f"{directory}: the loss of every setting stopped being finite; lower the learning rates")
+    return summary
+
+
+def _prepare(variations: Sequence[Variation], directory: Path) -> list[SettingRun]:
+    """Load what every setting needs, each network once, so that mistakes show before any synthesis."""
+    names = dict.fromkeys(name for v in variations for name in (v.recipe.model, *v.recipe.verifiers))
+    networks = {name: load(name) for name in names}
+    checked = []
+    for variation in variations:
+        classifier = networks[variation.recipe.model]
+        labels, size = check_against_model(variation.recipe, classifier)
+        checked.append((labels, size, experiment.load_init(variation.recipe, size, classifier.preprocess)))
+    prepared = {name: networks[name].prepared() for name in {v.recipe.model for v in variations}}
+    runs = []
+    for variation, (labels, size, init) in zip(variations, checked, strict=True):
+        classifier = prepared[variation.recipe.model]
+        manifest = new_manifest(variation.recipe, classifier, labels, size)
+        manifest["sweep"] = {"name": variation.name, "changes": variation.changes}
+        place = RunDirectory(directory / variation.name)
+        runs.append(SettingRun(variation, place, classifier, labels, size, init, manifest, [], []))
+    return runs
+
+
+def _work(recipe: Recipe) -> int:
+    """Steps times pixels of one image."""
+    return sum(stage.steps * stage.size[0] * stage.size[1] for stage in recipe.stages)
+
+
+def _synthesize_part(
+    runs: list[SettingRun], numbers: dict[Place, list[float | int]], progress: SynthesisProgress, where: str
+) -> None:
+    """Some settings of one group, batch after batch, side by side."""
+    for run in runs:
+        run.directory.prepare(resume=False)
+        run.directory.write_config(resolved_table(run.variation.recipe, run.labels, run.size))
+        run.directory.write_json("manifest.json", run.manifest)
+    recipe, started = runs[0].variation.recipe, time.monotonic()
+    progress.note(f"compiling {runs[0].classifier.architecture} for {where} on {jax.default_backend()}")
+    done_before = progress.done
+    for first in range(0, recipe.count, recipe.batch):
+        chosen = slice(first, min(first + recipe.batch, recipe.count))
+        _synthesize_batch(runs, numbers, first // recipe.batch, chosen, progress, where, done_before)
+    for run in runs:
+        run.directory.write_lines("metrics.jsonl", run.lines)
+        # A program's time is shared by its settings; the sum over the runs is what the sweep took.
+        run.manifest["wall_seconds"] = round((time.monotonic() - started) / len(runs), 1)
+
+
+def _synthesize_batch(
+    runs: list[SettingRun],
+    numbers: dict[Place, list[float | int]],
+    batch: int,
+    chosen: slice,
+    progress: SynthesisProgress,
+    where: str,
+    done_before: float,
+) -> None:
+    recipe, classifier = runs[0].variation.recipe, runs[0].classifier
+    count = chosen.stop - chosen.start
+
+    def bind(index: int, setting: dict[str, Any]) -> Bound:
+        mine = replace_numbers(recipe, lambda place, value: setting.get(_key(place), value))
+        stage = experiment.bind_stage(mine.stages[index], index, count)
+        terms = experiment.bind_terms(mine, stage.steps)
+        return Bound(stage, terms, experiment.bind_augmentations(mine, stage.size))
+
+    images: Any = None
+    work_before = [_work_until(recipe, index) for index in range(len(recipe.stages))]
+    for snapshot in synthesize_sweep(
+        classifier.forward,
+        classifier.variables,
+        jnp.asarray([run.labels[chosen] for run in runs], jnp.int32),
+        bind=bind,
+        num_stages=len(recipe.stages),
+        settings={_key(place): _column(values) for place, values in numbers.items()},
+        seeds=[run.variation.recipe.seed for run in runs],
+        image_size=runs[0].size,
+        image_ids=jnp.arange(chosen.start, chosen.stop, dtype=jnp.uint32),
+        init=None if runs[0].init is None else runs[0].init[chosen],
+        bounds=pixel_bounds(recipe, classifier),
+        keep=recipe.keep,
+        log_every=recipe.log_every,
+    ):
+        images = snapshot.images
+        on_host = snapshot._replace(metrics=jax.device_get(snapshot.metrics))
+        totals = []
+        for position, run in enumerate(runs):
+            line = metrics_line(snapshot_of(on_host, position), run.variation.recipe, batch)
+            run.lines.append(line)
+            totals.append(line["total"])
+            if run.diverged_at is None and not np.isfinite(line["total"]):
+                run.diverged_at = snapshot.step
+        stage = recipe.stages[snapshot.stage]
+        done = work_before[snapshot.stage] + snapshot.stage_step * stage.size[0] * stage.size[1]
+        text = f"{where}  stage {snapshot.stage + 1}/{len(recipe.stages)} ({stage.size[0]} px)  step {snapshot.stage_step}/{stage.steps}"
+        if recipe.count > recipe.batch:
+            text = f"batch {batch + 1}/{-(-recipe.count // recipe.batch)}  {text}"
+        work = done_before + len(runs) * (chosen.start * _work(recipe) + count * done)
+        progress.update(text, work, {"lowest total": min(totals), "highest": max(totals)})
+    if images is None:  # no stage has a step: the result is the start
+        keys = [jax.random.key(run.variation.recipe.seed) for run in runs]
+        ids = jnp.arange(chosen.start, chosen.stop, dtype=jnp.uint32)
+        images = [
+            synthesis.initial_noise(key, ids, run.size) if run.init is None else run.init[chosen]
+            for key, run in zip(keys, runs, strict=True)
+        ]
+    for run, result in zip(runs, np.asarray(images), strict=True):
+        run.images.append(result)
+        if run.diverged_at is None and not np.isfinite(result).all():
+            run.diverged_at = run.lines[-1]["step"] if run.lines else 0
+
+
+def _work_until(recipe: Recipe, index: int) -> int:
+    return sum(stage.steps * stage.size[0] * stage.size[1] for stage in recipe.stages[:index])
+
+
+def _key(place: Place) -> str:
+    return ".".join(map(str, place))
+
+
+def _column(values: list[float | int]) -> jax.Array:
+    whole = all(isinstance(value, int) for value in values)
+    return jnp.asarray(values, jnp.int32 if whole else jnp.float32)

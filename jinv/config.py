@@ -49,12 +49,15 @@ class Recipe:
     verifiers: tuple[str, ...] = ()
     reference: str | None = None
     checkpoint_every: int | None = None
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    remat: bool = False
+    chunk: int | None = None
     raw: dict[str, Any] = field(default_factory=dict)
 
 
-TOP = ("model", "student", "seed", "keep", "clip", "clip_bounds", "log_every",
+TOP = ("model", "student", "seed", "keep", "clip", "clip_bounds", "log_every", "precision", "remat",
        "image", "stages", "augment", "terms", "evaluate", "checkpoint")  # fmt: skip
-IMAGE = ("size", "count", "batch", "labels", "init")
+IMAGE = ("size", "count", "batch", "chunk", "labels", "init")
 STAGE = ("size", "steps", "learning_rate", "optimizer", "upsample")
 
 
@@ -125,6 +128,9 @@ def check_config(table: dict[str, Any], *, where: str = "config", folder: Path =
         verifiers=tuple(_path_or_name(v, folder) for v in check.texts(evaluate, "verifiers", "evaluate.")),
         reference=_relative(check.text(evaluate, "reference", "evaluate."), folder),
         checkpoint_every=check.integer(checkpoint, "every_steps", "checkpoint.", default=None, low=1),
+        precision=check.choice(table, "precision", "", ("float32", "tf32", "bf16"), "float32"),
+        remat=check.boolean(table, "remat", "", default=False),
+        chunk=check.integer(image, "chunk", "image.", default=None, low=1),
         raw=table,
     )
     if check.problems:

@@ -17,6 +17,7 @@ from jinv.core.parameterization import pooled_pixels
 from jinv.core.synthesis import Stage, SynthesisState, make_step
 from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
+from jinv.models.precision import matmul_precision, with_precision
 from jinv.models.registry import get_architecture
 from jinv.weights import unflatten
 
@@ -39,7 +40,7 @@ def build(case: Problem, weights: dict[str, np.ndarray]) -> Classifier:
     architecture = get_architecture(case.model)
     targets = map_state_dict(case.model, {key: value.shape for key, value in weights.items()})
     arrays = {target.path: jnp.asarray(weights[key].transpose(target.transpose)) for key, target in targets.items()}
-    return Classifier(
+    classifier = Classifier(
         architecture=case.model,
         module=architecture.make(architecture.num_classes),
         variables=unflatten(arrays),
@@ -48,7 +49,8 @@ def build(case: Problem, weights: dict[str, np.ndarray]) -> Classifier:
         input_size=architecture.input_size,
         min_size=architecture.min_size,
         class_names=(),
-    ).prepared()
+    )
+    return with_precision(classifier, case.precision).prepared()
 
 
 class Implementation:
@@ -57,16 +59,7 @@ class Implementation:
     def __init__(self, case: Problem, path: Path) -> None:
         keep_freed_memory()
         arrays, weights = problem.read(path)
-        jax.config.update("jax_default_matmul_precision", "tensorfloat32" if case.precision == "tf32" else "highest")
         classifier = build(case, weights)
-        variables = classifier.variables
-        if case.precision == "bf16":
-            variables = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables)
-
-        def forward(variables: Any, image: jax.Array, labels: jax.Array) -> Any:
-            seen = image.astype(jnp.bfloat16) if case.precision == "bf16" else image
-            return classifier.forward(variables, seen, labels)._replace(image=image)
-
         optimizer = optax.adam(problem.LEARNING_RATE, *problem.BETAS, problem.EPSILON)
         size = (case.size, case.size)
         terms = [
@@ -75,7 +68,7 @@ class Implementation:
             Term("feature_statistics", TERMS["feature_statistics"], problem.FEATURE_STATISTICS),
         ]
         step = make_step(
-            forward,
+            classifier.forward,
             terms,
             Stage(size, 1, optimizer),
             pooled_pixels(size, size),
@@ -84,9 +77,11 @@ class Implementation:
         )
         self._start = arrays["image"]
         self._optimizer = optimizer
-        self._arguments = (variables, jnp.asarray(arrays["labels"]), run_keys(case.batch), jnp.int32(0))
+        self._precision = case.precision
+        self._arguments = (classifier.variables, jnp.asarray(arrays["labels"]), run_keys(case.batch), jnp.int32(0))
         self._state = self._first_state()
-        self._step = jax.jit(step, donate_argnums=0).lower(self._state, *self._arguments).compile()
+        with matmul_precision(self._precision):
+            self._step = jax.jit(step, donate_argnums=0).lower(self._state, *self._arguments).compile()
 
     def _first_state(self) -> SynthesisState:
         image = jnp.array(self._start)
@@ -110,9 +105,9 @@ class Implementation:
 
     def matmul(self, size: int) -> Any:
         """A function that multiplies two square matrices once, in the case's precision."""
-        dtype = jnp.bfloat16 if self._arguments[0]["params"]["fc"]["kernel"].dtype == jnp.bfloat16 else jnp.float32
-        a = jnp.ones((size, size), dtype)
-        multiply = jax.jit(jnp.dot)
+        a = jnp.ones((size, size), jnp.bfloat16 if self._precision == "bf16" else jnp.float32)
+        with matmul_precision(self._precision):
+            multiply = jax.jit(jnp.dot).lower(a, a).compile()
         return lambda: multiply(a, a).block_until_ready()
 
     def describe(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jinv.models.precision import Precision
 from jinv.models.registry import get_architecture
 
 CROSS_ENTROPY, TOTAL_VARIATION, FEATURE_STATISTICS = 1.0, 1e-4, 1e-2
@@ -26,7 +27,7 @@ class Problem:
     model: str
     batch: int
     size: int
-    precision: str = "float32"
+    precision: Precision = "float32"
 
     def write(self, path: Path) -> dict[str, Any]:
         """Everything that an implementation needs, as .npz; returns the facts that a result reports."""

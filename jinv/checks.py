@@ -79,6 +79,13 @@ class Checker:
             return default
         return value
 
+    def boolean(self, table: dict[str, Any], key: str, prefix: str, *, default: bool) -> bool:
+        value = table.get(key, default)
+        if not isinstance(value, bool):
+            self.problem(f"{prefix}{key}: {value!r} must be true or false")
+            return default
+        return value
+
     def text(self, table: dict[str, Any], key: str, prefix: str, *, required: bool = False) -> Any:
         value = table.get(key)
         if value is None:

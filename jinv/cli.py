@@ -50,6 +50,8 @@ def make_parser() -> argparse.ArgumentParser:
                          help="change a config value, such as --set image.count=4 stages.0.steps=50")  # fmt: skip
     command.add_argument("--out", type=Path, metavar="DIR", help="the run directory (default: runs/<config name>)")
     command.add_argument("--resume", action="store_true", help="continue an interrupted run in DIR")
+    command.add_argument("--memory", nargs="?", const="", metavar="BUDGET",
+                         help="run nothing: print the memory needed and the largest batch in BUDGET (such as 8GB)")  # fmt: skip
     command.add_argument("--replace", action="store_true", help="remove an earlier run in DIR first")
 
     command = _command(
@@ -163,11 +165,18 @@ def _synthesize(arguments: argparse.Namespace) -> int:
     overrides = list(arguments.overrides)
     if arguments.config is None and overrides and "=" not in overrides[-1]:
         arguments.config = overrides.pop()  # `--set a=b CONFIG.toml`: argparse gave --set one word too many
+    if arguments.config is None and (arguments.memory or "").endswith(".toml"):
+        arguments.config, arguments.memory = arguments.memory, ""  # and here --memory took it
     if arguments.config is None:
         raise UsageError("synthesize: which CONFIG.toml? For example: jinv synthesize configs/demo.toml")
     recipe = read_config(arguments.config, overrides)
     out = arguments.out or Path("runs") / Path(arguments.config).stem
     _prepare_jax()
+    if arguments.memory is not None:
+        from jinv.memory_plan import parse_bytes, print_plan
+
+        print_plan(recipe, parse_bytes(arguments.memory) if arguments.memory else None)
+        return 0
     from rich.console import Console
 
     from jinv.runs import RunDirectory

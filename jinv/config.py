@@ -50,12 +50,15 @@ class Recipe:
     reference: str | None = None
     checkpoint_every: int | None = None
     devices: int | Literal["all"] | None = None
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    remat: bool = False
+    chunk: int | None = None
     raw: dict[str, Any] = field(default_factory=dict)
 
 
-TOP = ("model", "student", "seed", "keep", "clip", "clip_bounds", "log_every", "devices",
+TOP = ("model", "student", "seed", "keep", "clip", "clip_bounds", "log_every", "devices", "precision", "remat",
        "image", "stages", "augment", "terms", "evaluate", "checkpoint")  # fmt: skip
-IMAGE = ("size", "count", "batch", "labels", "init")
+IMAGE = ("size", "count", "batch", "chunk", "labels", "init")
 STAGE = ("size", "steps", "learning_rate", "optimizer", "upsample")
 
 
@@ -133,6 +136,9 @@ def check_config(table: dict[str, Any], *, where: str = "config", folder: Path =
         reference=_relative(check.text(evaluate, "reference", "evaluate."), folder),
         checkpoint_every=check.integer(checkpoint, "every_steps", "checkpoint.", default=None, low=1),
         devices=_devices(check, table),
+        precision=check.choice(table, "precision", "", ("float32", "tf32", "bf16"), "float32"),
+        remat=check.boolean(table, "remat", "", default=False),
+        chunk=check.integer(image, "chunk", "image.", default=None, low=1),
         raw=table,
     )
     if check.problems:

@@ -18,11 +18,14 @@ import optax
 from jinv.config import Recipe, StageRecipe
 from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS, Augmentation
+from jinv.core.chunked import chunked
 from jinv.core.objective import TERMS, Term, hyperparameters_of, term_fields
 from jinv.core.optimizers import adam
 from jinv.core.parameterization import pooled_pixels, resized_pixels
 from jinv.core.schedules import SCHEDULES
 from jinv.errors import StorageError, UsageError, nearest
+from jinv.models.classifier import Classifier
+from jinv.models.precision import check_precision, with_precision
 
 
 def bind_terms(recipe: Recipe, steps: int) -> list[Term]:
@@ -160,12 +163,24 @@ def _traced(value: Any) -> bool:
     return isinstance(value, jax.Array)
 
 
+def bind_classifier(recipe: Recipe, classifier: Classifier) -> Classifier:
+    """The network as the run computes it: its precision, what long runs gain from, and rematerialisation."""
+    bound = with_precision(classifier, recipe.precision).prepared()
+    return bound.rematerialised() if recipe.remat else bound
+
+
+def bind_forward(recipe: Recipe, classifier: Classifier) -> synthesis.ForwardFunction:
+    """The bound classifier's forward, in chunks where the recipe says so."""
+    return chunked(classifier.forward, recipe.chunk) if recipe.chunk else classifier.forward
+
+
 def check_recipe(recipe: Recipe) -> None:
     """Bind everything once, so that what is wrong is said before a model is loaded.
 
     Raises:
-      UsageError: an unknown or ill-typed term, augmentation, schedule or optimizer.
+      UsageError: an unknown or ill-typed term, augmentation, schedule or optimizer; a precision that is not there.
     """
+    check_precision(recipe.precision)
     for index, stage in enumerate(recipe.stages):
         bind_terms(recipe, stage.steps)
         bind_augmentations(recipe, stage.size)

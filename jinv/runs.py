@@ -173,6 +173,13 @@ def resolved_table(recipe: Recipe, labels: list[int], size: tuple[int, int]) -> 
         table["devices"] = recipe.devices
     if recipe.student:
         table["student"] = location(recipe.student)
+    # Only where they are set: a run from before these keys existed can still be resumed.
+    if recipe.precision != "float32":
+        table["precision"] = recipe.precision
+    if recipe.remat:
+        table["remat"] = True
+    if recipe.chunk:
+        image["chunk"] = recipe.chunk
     table |= {
         "log_every": recipe.log_every,
         "image": image,

@@ -18,6 +18,7 @@ from jinv.core.sweep import Bound, snapshot_of, synthesize_sweep
 from jinv.errors import NumericalError, RunConflictError
 from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
+from jinv.models.precision import matmul_precision
 from jinv.progress import SynthesisProgress
 from jinv.run_records import metrics_line, new_manifest
 from jinv.runs import RunDirectory, resolved_table
@@ -111,10 +112,14 @@ def _prepare(variations: Sequence[Variation], directory: Path) -> list[SettingRu
         classifier = networks[variation.recipe.model]
         labels, size = check_against_model(variation.recipe, classifier)
         checked.append((labels, size, experiment.load_init(variation.recipe, size, classifier.preprocess)))
-    prepared = {name: networks[name].prepared() for name in {v.recipe.model for v in variations}}
+    bound: dict[Any, Classifier] = {}
     runs = []
     for variation, (labels, size, init) in zip(variations, checked, strict=True):
-        classifier = prepared[variation.recipe.model]
+        recipe = variation.recipe
+        kind = recipe.model, recipe.precision, recipe.remat
+        if kind not in bound:
+            bound[kind] = experiment.bind_classifier(recipe, networks[recipe.model])
+        classifier = bound[kind]
         manifest = new_manifest(variation.recipe, classifier, labels, size)
         manifest["sweep"] = {"name": variation.name, "changes": variation.changes}
         place = RunDirectory(directory / variation.name)
@@ -140,7 +145,8 @@ def _synthesize_part(
     done_before = progress.done
     for first in range(0, recipe.count, recipe.batch):
         chosen = slice(first, min(first + recipe.batch, recipe.count))
-        _synthesize_batch(runs, numbers, first // recipe.batch, chosen, progress, where, done_before)
+        with matmul_precision(recipe.precision):
+            _synthesize_batch(runs, numbers, first // recipe.batch, chosen, progress, where, done_before)
     for run in runs:
         run.directory.write_lines("metrics.jsonl", run.lines)
         # A program's time is shared by its settings; the sum over the runs is what the sweep took.
@@ -168,7 +174,7 @@ def _synthesize_batch(
     images: Any = None
     work_before = [_work_until(recipe, index) for index in range(len(recipe.stages))]
     for snapshot in synthesize_sweep(
-        classifier.forward,
+        experiment.bind_forward(recipe, classifier),
         classifier.variables,
         jnp.asarray([run.labels[chosen] for run in runs], jnp.int32),
         bind=bind,

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from jinv.devices import check_devices, sharding
 from jinv.errors import Interrupted, NumericalError, RunConflictError, UsageError
 from jinv.labels import resolve_labels
 from jinv.memory import keep_freed_memory
+from jinv.memory_plan import check_fits
 from jinv.models.classifier import Classifier
+from jinv.models.precision import matmul_precision
 from jinv.progress import SynthesisProgress
 from jinv.run_records import metrics_line, new_manifest, record_images
 from jinv.runs import RunDirectory, resolved_table
@@ -46,6 +49,7 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
         # Verifiers and the start image are looked at now: their mistakes should not cost a synthesis first.
         for verifier in recipe.verifiers:
             load(verifier)
+        check_fits(recipe, experiment.bind_classifier(replace(recipe, remat=False), classifier))
         init = experiment.load_init(recipe, size, classifier.preprocess)
     except BaseException:
         run_directory.discard()
@@ -61,9 +65,12 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
         manifest = new_manifest(recipe, classifier, labels, size)
         run_directory.write_config(table)
         run_directory.write_json("manifest.json", manifest)
+    if recipe.remat and jax.default_backend() == "cpu":
+        console.print("remat: XLA saves no memory with it on a CPU, only time is spent; image.chunk does", highlight=False)
     started = time.monotonic()
-    with _graceful_stop() as stop:
-        images = _synthesize_all(recipe, classifier.prepared(), labels, size, init, run_directory, console, stop)
+    bound = experiment.bind_classifier(recipe, classifier)
+    with _graceful_stop() as stop, matmul_precision(recipe.precision):
+        images = _synthesize_all(recipe, bound, labels, size, init, run_directory, console, stop)
     manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0) + time.monotonic() - started, 1)
     if recipe.verifiers:
         console.print("evaluating with " + ", ".join(recipe.verifiers), highlight=False)
@@ -194,7 +201,7 @@ def _synthesize_batch(
     work_before = [sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages[:i]) for i in range(len(stages))]
     bounds = pixel_bounds(recipe, classifier)
     snapshots = synthesis.synthesize(
-        classifier.forward,
+        experiment.bind_forward(recipe, classifier),
         classifier.variables,
         jnp.asarray(labels),
         terms=lambda stage: experiment.bind_terms(recipe, stage.steps),
@@ -252,7 +259,7 @@ def _synthesize_batch(
 
 
 def pixel_bounds(recipe: Recipe, classifier: Classifier) -> synthesis.Bounds | None:
-    """What `clip` asks for, in network units."""
+    """What the variable is clipped to after every update, in network units."""
     if recipe.clip == "none":
         return None
     if recipe.clip == "variable":

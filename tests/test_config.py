@@ -5,6 +5,7 @@ import pytest
 from jinv.config import check_config, read_config
 from jinv.errors import StorageError, UsageError
 from jinv.experiment import bind_augmentations, bind_stage, check_recipe
+from jinv.runs import resolved_table
 
 GOOD = """
 model = "efficientnet_lite0"
@@ -42,6 +43,15 @@ def test_a_good_config_is_read_with_its_defaults(tmp_path):
     assert bind_augmentations(recipe, (32, 32))[0].hyperparameters == {"max_shift": 4}
 
 
+def test_memory_and_precision_are_recorded_only_where_they_are_set(tmp_path):
+    plain = resolved_table(read(tmp_path, GOOD), [1, 2, 3], (64, 64))
+    assert not {"precision", "remat"} & {*plain} and "chunk" not in plain["image"]
+    recipe = read(tmp_path, GOOD, ["precision=bf16", "remat=true", "image.chunk=2"])
+    assert (recipe.precision, recipe.remat, recipe.chunk) == ("bf16", True, 2)
+    table = resolved_table(recipe, [1, 2, 3], (64, 64))
+    assert (table["precision"], table["remat"], table["image"]["chunk"]) == ("bf16", True, 2)
+
+
 def test_crlf_and_a_model_file_relative_to_the_config(tmp_path):
     text = GOOD.replace("efficientnet_lite0", "nets/mine.safetensors").replace("\n", "\r\n")
     assert read(tmp_path, text).model == str(tmp_path / "nets/mine.safetensors")
@@ -58,6 +68,9 @@ def test_overrides_reach_tables_lists_and_new_keys(tmp_path):
     ("change", "words"),
     [
         (("weight = 1e-4", "wieght = 1e-4"), "wieght"),
+        (("model =", "remat = 1\nmodel ="), "remat: 1 must be true or false"),
+        (("model =", "precision = 'fp16'\nmodel ="), "precision: 'fp16' must be one of 'float32', 'tf32', 'bf16'"),
+        (("size = 64", "size = 64\nchunk = 0"), "image.chunk: 0 must be a whole number of at least 1"),
         (("[terms.cross_entropy]", "[terms.cross_entrpy]"), "did you mean 'cross_entropy'"),
         (("[augment.roll]", "[augment.rol]"), "did you mean 'roll'"),
         (("weight = 1e-4", "weight = -1e-4"), "-0.0001"),

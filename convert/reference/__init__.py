@@ -25,7 +25,7 @@ def make_reference(name: str, num_classes: int | None = None) -> "nn.Module":
 def reference_for(module: flax_nn.Module) -> "nn.Module":
     """The torch module with the same configuration as a Flax one: same class name, same fields (widths included)."""
     family = import_module(f"convert.reference.{type(module).__module__.rpartition('.')[2]}")
-    config = {
-        field.name: getattr(module, field.name) for field in fields(module) if field.name not in ("parent", "name")
-    }
+    # `remat` is how a gradient is computed, not what the network is.
+    others = ("parent", "name", "remat")
+    config = {field.name: getattr(module, field.name) for field in fields(module) if field.name not in others}
     return getattr(family, type(module).__name__)(**config).eval()

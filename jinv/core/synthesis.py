@@ -22,6 +22,7 @@ from jinv.core.devices import place, replicate
 from jinv.core.losses import cross_entropy_per_image
 from jinv.core.objective import Term, evaluate_terms
 from jinv.core.parameterization import Parameterization, Size, pooled_pixels
+from jinv.core.stepping import scan_by_default, take_steps
 from jinv.core.types import Forward, Image, Key, Keys, Labels
 
 ForwardFunction = Callable[[Any, Image, Labels], Forward]
@@ -177,6 +178,7 @@ def synthesize(
     checkpoint_every: int | None = None,
     resume: Resume | None = None,
     sharding: NamedSharding | None = None,
+    scan: bool | None = None,
 ) -> Iterator[Snapshot]:
     """Synthesize one batch of images; a generator of `Snapshot`s that does no I/O.
 
@@ -195,6 +197,7 @@ def synthesize(
         smaller stage is never kept, its losses are of another resolution.
       sharding: how the images lie on several devices (`devices.batch_sharding`), which must divide N. Statistics stay
         those of the whole batch, results equal one device's to float32 rounding.
+      scan: whether `log_every` steps go into one program (`lax.scan`); None decides by the platform.
 
     Raises:
       ValueError: a stage larger than the image, or an init of another shape.
@@ -221,33 +224,30 @@ def synthesize(
             parameterization = stage.parameterization(image_size, stage.size)
             chosen = augmentations(stage) if callable(augmentations) else augmentations
             objective = terms(stage) if callable(terms) else terms
-            step = jax.jit(
-                make_step(forward, objective, stage, parameterization, augmentations=chosen, bounds=bounds, keep=keep),
-                donate_argnums=0,
+            step = make_step(
+                forward, objective, stage, parameterization, augmentations=chosen, bounds=bounds, keep=keep
             )
-            state = start_state(parameterization.init(image), stage, keep, labels.shape)
+            start = start_state(parameterization.init(image), stage, keep, labels.shape)
             if index == resume.stage and resume.leaves is not None:
-                state = jax.tree.unflatten(jax.tree.structure(state), [jnp.asarray(leaf) for leaf in resume.leaves])
-            state = place(state, sharding, len(labels))
+                start = jax.tree.unflatten(jax.tree.structure(start), [jnp.asarray(leaf) for leaf in resume.leaves])
+            start = place(start, sharding, len(labels))
             arguments = (variables, labels, (run_key, image_ids), jnp.asarray(first_step, jnp.int32))
-            previous = None
-            for stage_step in range(int(state.step) + 1, stage.steps + 1):
-                state, metrics = step(state, *arguments)
-                # Stay at most one step ahead of the device: deeper queues win nothing and delay Ctrl-C.
-                if previous is not None:
-                    previous.total.block_until_ready()
-                previous = metrics
+            stops = [
+                stop
+                for stop in range(int(start.step) + 1, stage.steps + 1)
+                if stop == stage.steps
+                or stop % log_every == 0
+                or (checkpoint_every and (first_step + stop) % checkpoint_every == 0)
+            ]
+            length = log_every if (scan_by_default() if scan is None else scan) else None
+            for stage_step, state, metrics in take_steps(step, start, arguments, stops, scan_length=length):
                 done = stage_step == stage.steps
-                total_step = first_step + stage_step
-                if done or stage_step % log_every == 0 or (checkpoint_every and total_step % checkpoint_every == 0):
-                    params = state.best_params if done and keep == "best" else state.params
-                    image = clip_image(parameterization.render(params), bounds)
-                    image = jnp.copy(
-                        image
-                    )  # pixels render to themselves, and the next step donates the state's buffers
-                    rate = stage.learning_rate
-                    rate = float(rate(stage_step - 1)) if callable(rate) else float(rate)
-                    yield Snapshot(total_step, index, stage_step, image, metrics, rate, done, state)
+                params = state.best_params if done and keep == "best" else state.params
+                image = clip_image(parameterization.render(params), bounds)
+                image = jnp.copy(image)  # pixels render to themselves, and the next step donates the state's buffers
+                rate = stage.learning_rate
+                rate = float(rate(stage_step - 1)) if callable(rate) else float(rate)
+                yield Snapshot(first_step + stage_step, index, stage_step, image, metrics, rate, done, state)
         first_step += stage.steps
 
 

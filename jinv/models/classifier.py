@@ -13,6 +13,7 @@ from jinv.core.types import Forward
 from jinv.errors import NumericalError, UsageError
 from jinv.models.layers import prepare
 from jinv.models.norm import Stats
+from jinv.models.ops import at_least_float32
 
 Clamp = Literal["straight-through"] | bool
 
@@ -24,7 +25,8 @@ class Classifier:
 
     Images are float32 NHWC in the network's standardised units, `(pixel - mean) / std` with pixels in [0, 1].
     `clamp` is what the robustness package does to pixels outside [0, 1] before the network sees them: True clips (zero
-    gradient outside), "straight-through" clips and lets the gradient pass, False leaves them.
+    gradient outside), "straight-through" clips and lets the gradient pass, False leaves them. `compute_dtype` is the
+    activations', None for the image's own; see `precision.with_precision`.
     """
 
     architecture: str
@@ -37,6 +39,7 @@ class Classifier:
     class_names: tuple[str, ...] = field(repr=False)
     source: Mapping[str, Any] = field(default_factory=dict, repr=False)
     clamp: Clamp = False
+    compute_dtype: Any = None
 
     def preprocess(self, pixels: np.ndarray | Array) -> Array:
         """uint8 (N, H, W, 3) to float32 in network units; standardises only, never resizes."""
@@ -46,7 +49,19 @@ class Classifier:
 
     def prepared(self) -> "Classifier":
         """The same classifier with what long runs gain from, see `layers.prepare`; not for saving."""
+        if self.compute_dtype is not None:  # what is prepared is for float32 kernels alone
+            return self
         return replace(self, variables=prepare(self.module, self.variables, self.min_size))
+
+    def rematerialised(self) -> "Classifier":
+        """The same classifier, whose gradient computes every block a second time instead of keeping what is inside.
+
+        Raises:
+          UsageError: a network that is not built of blocks (VGG).
+        """
+        if not hasattr(self.module, "remat"):
+            raise UsageError(f"remat: {self.architecture} has no blocks to compute again; image.chunk saves memory too")
+        return replace(self, module=self.module.clone(remat=True))
 
     def to_uint8(self, image: np.ndarray | Array) -> np.ndarray:
         """Network units to uint8 pixels, clipped and rounded; inverts `preprocess` exactly."""
@@ -67,8 +82,11 @@ class Classifier:
         if min(image.shape[1:3]) < self.min_size:
             height, width = image.shape[1:3]
             raise UsageError(f"image size {height}x{width}: {self.architecture} needs at least {self.min_size} pixels")
-        logits, norm_stats = cast(tuple[Array, Stats], self.module.apply(variables, self._clamped(image)))
-        return Forward(image, logits, labels, norm_stats, student_logits)
+        seen = self._clamped(image)
+        if self.compute_dtype is not None:
+            seen = seen.astype(self.compute_dtype)
+        logits, norm_stats = cast(tuple[Array, Stats], self.module.apply(variables, seen))
+        return Forward(image, logits.astype(at_least_float32(logits)), labels, norm_stats, student_logits)
 
     def _clamped(self, image: Array) -> Array:
         if self.clamp is False:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jinv.models import ops
-from jinv.models.layers import Conv, Dense
+from jinv.models.layers import Conv, Dense, recomputed
 from jinv.models.norm import BatchNorm, Stats
 
 
@@ -26,12 +26,14 @@ class DenseBlock(nn.Module):
 
     num_layers: int
     growth_rate: int
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Stats]:
         stats: Stats = ()
+        layer = recomputed(DenseLayer, self.remat)
         for index in range(1, self.num_layers + 1):
-            y, layer_stats = DenseLayer(self.growth_rate, name=f"denselayer{index}")(x)
+            y, layer_stats = layer(self.growth_rate, name=f"denselayer{index}")(x)
             x, stats = jnp.concatenate([x, y], axis=-1), stats + layer_stats
         return x, stats
 
@@ -51,6 +53,7 @@ class Features(nn.Module):
     block_sizes: tuple[int, ...]
     growth_rate: int
     width: int
+    remat: bool = False
 
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Stats]:
@@ -58,7 +61,7 @@ class Features(nn.Module):
         x = ops.max_pool(nn.relu(x), window=3, stride=2, padding=ops.symmetric(1))
         stats: Stats = (stem,)
         for index, num_layers in enumerate(self.block_sizes, 1):
-            x, block_stats = DenseBlock(num_layers, self.growth_rate, name=f"denseblock{index}")(x)
+            x, block_stats = DenseBlock(num_layers, self.growth_rate, self.remat, name=f"denseblock{index}")(x)
             stats += block_stats
             if index < len(self.block_sizes):
                 x, transition_stats = Transition(name=f"transition{index}")(x)
@@ -74,8 +77,9 @@ class DenseNet(nn.Module):
     block_sizes: tuple[int, ...]
     growth_rate: int = 32
     width: int = 64
+    remat: bool = False
 
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Stats]:
-        x, stats = Features(self.block_sizes, self.growth_rate, self.width, name="features")(image)
+        x, stats = Features(self.block_sizes, self.growth_rate, self.width, self.remat, name="features")(image)
         return Dense(self.num_classes, name="classifier")(ops.global_average_pool(x)), stats

@@ -11,7 +11,7 @@ import flax.linen as nn
 from jax import Array
 
 from jinv.models import ops
-from jinv.models.layers import Conv, Dense
+from jinv.models.layers import Conv, Dense, recomputed
 from jinv.models.norm import BatchNorm, Stats
 
 EPSILON = 1e-3
@@ -84,6 +84,7 @@ class EfficientNetLite(nn.Module):
     width_coefficient: float
     depth_coefficient: float
     nominal_size: int
+    remat: bool = False
 
     @property
     def groups(self) -> tuple[BlockGroup, ...]:
@@ -115,7 +116,7 @@ class EfficientNetLite(nn.Module):
         blocks = [(group, repeat) for group in self.groups for repeat in range(group.repeats)]
         for index, (group, repeat) in enumerate(blocks):
             stride = group.stride if repeat == 0 else 1
-            x, block_stats = InvertedResidual(
+            x, block_stats = recomputed(InvertedResidual, self.remat)(
                 features=group.features,
                 kernel_size=group.kernel_size,
                 stride=stride,

@@ -49,6 +49,11 @@ class Conv(nn.Module):
         return None
 
 
+def recomputed(block: Any, remat: bool) -> Any:
+    """The block's class; with `remat` its backward pass starts from the block's input and computes the inside again."""
+    return nn.remat(block) if remat else block
+
+
 def prepare(module: nn.Module, variables: Mapping[str, Any], size: int) -> dict[str, Any]:
     """The variables with what long runs on the CPU gain from: same results to rounding, up to twice the memory.
 

@@ -5,7 +5,7 @@ from jax import Array
 
 from jinv.models import ops
 from jinv.models.efficientnet_lite import scale_features
-from jinv.models.layers import Conv, Dense
+from jinv.models.layers import Conv, Dense, recomputed
 from jinv.models.norm import BatchNorm, Stats
 
 # expansion, features, repeats, stride
@@ -50,6 +50,7 @@ class MobileNetV2(nn.Module):
 
     num_classes: int
     width_coefficient: float = 1.0
+    remat: bool = False
 
     @property
     def stem_features(self) -> int:
@@ -66,12 +67,13 @@ class MobileNetV2(nn.Module):
         x = Conv(self.stem_features, 3, 2, name="features_0_0")(image)
         x, stem = BatchNorm(name="features_0_1")(x)
         stats: Stats = (stem,)
+        block = recomputed(InvertedResidual, self.remat)
         x, index = ops.relu6(x), 1
         for expansion, features, repeats, first_stride in BLOCK_GROUPS:
             for repeat in range(repeats):
                 features_scaled = scale_features(features, self.width_coefficient)
                 stride = first_stride if repeat == 0 else 1
-                x, block_stats = InvertedResidual(features_scaled, stride, expansion, name=f"features_{index}")(x)
+                x, block_stats = block(features_scaled, stride, expansion, name=f"features_{index}")(x)
                 stats, index = stats + block_stats, index + 1
         x = Conv(scale_features(1280, max(1.0, self.width_coefficient)), 1, name=f"features_{index}_0")(x)
         x, head = BatchNorm(name=f"features_{index}_1")(x)

@@ -4,7 +4,7 @@ import flax.linen as nn
 from jax import Array
 
 from jinv.models import ops
-from jinv.models.layers import Conv, Dense
+from jinv.models.layers import Conv, Dense, recomputed
 from jinv.models.norm import BatchNorm, Stats
 
 
@@ -62,13 +62,14 @@ class ResNet(nn.Module):
     groups: int = 1
     width_per_group: int = 64
     width: int = 64
+    remat: bool = False
 
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Stats]:
         x, stem = BatchNorm(name="bn1")(Conv(self.width, 7, 2, name="conv1")(image))
         x = ops.max_pool(nn.relu(x), window=3, stride=2, padding=ops.symmetric(1))
         stats: Stats = (stem,)
-        block = Bottleneck if self.bottleneck else BasicBlock
+        block = recomputed(Bottleneck if self.bottleneck else BasicBlock, self.remat)
         for stage, blocks in enumerate(self.stage_sizes):
             for index in range(blocks):
                 x, block_stats = block(

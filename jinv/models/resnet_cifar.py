@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jinv.models import ops
-from jinv.models.layers import Conv, Dense
+from jinv.models.layers import Conv, Dense, recomputed
 from jinv.models.norm import BatchNorm, Stats
 
 
@@ -32,16 +32,18 @@ class ResNetCifar(nn.Module):
     num_classes: int
     blocks_per_stage: int
     width: int = 16
+    remat: bool = False
 
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Stats]:
         x, stem = BatchNorm(name="bn1")(Conv(self.width, name="conv1")(image))
         x = nn.relu(x)
         stats: Stats = (stem,)
+        block_class = recomputed(BasicBlock, self.remat)
         for stage in range(3):
             for index in range(self.blocks_per_stage):
                 stride = 2 if stage > 0 and index == 0 else 1
-                block = BasicBlock(self.width * 2**stage, stride, name=f"layer{stage + 1}_{index}")
+                block = block_class(self.width * 2**stage, stride, name=f"layer{stage + 1}_{index}")
                 x, block_stats = block(x)
                 stats += block_stats
         return Dense(self.num_classes, name="linear")(ops.global_average_pool(x)), stats

@@ -1,0 +1,191 @@
+"""How much memory a run needs, said before it is started: `jinv synthesize CONFIG --memory`, and the refusal of a run
+that evidently cannot fit.
+
+Bytes of a program's buffers are the compiler's own (`memory_analysis`), of the step at the largest stage. What the
+process itself holds (Python, JAX, the weights) is measured where host memory is the device's, on a CPU.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jinv import experiment
+from jinv.config import Recipe
+from jinv.core import synthesis
+from jinv.core.objective import TERMS, term_fields
+from jinv.errors import MemoryLimitError, UsageError
+from jinv.models.classifier import Classifier
+from jinv.models.precision import matmul_precision
+
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
+Size = tuple[int, int]
+
+
+class Plan(NamedTuple):
+    """One way to carry the recipe out: bytes of the step's buffers at its batch, and of every further image."""
+
+    name: str
+    buffers: int
+    per_image: float
+    largest_batch: int
+
+
+def parse_bytes(text: str) -> int:
+    """ "8GB" (10**9 each), "8GiB" (2**30 each), or plain bytes.
+
+    Raises:
+      UsageError: anything else.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", text.strip())
+    if match is None or match[2].upper() not in UNITS or not float(match[1]):
+        raise UsageError(f"--memory {text}: not an amount of memory such as 8GB or 7.5GiB")
+    return int(float(match[1]) * UNITS[match[2].upper()])
+
+
+def available_bytes() -> int:
+    """The default device's memory; on a CPU the machine's, or what its control group allows."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        if "bytes_limit" in stats:
+            return int(stats["bytes_limit"])
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no control group, or "max"
+        return total
+
+
+def resident_bytes() -> int:
+    """What this process holds in memory now; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def weight_bytes(classifier: Classifier) -> int:
+    """Bytes of the variables, with what `prepared` added."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(classifier.variables))
+
+
+def step_bytes(recipe: Recipe, classifier: Classifier, image_size: Size, batch: int) -> int:
+    """Bytes of the buffers of one step at the largest stage, without the variables. Compiles it; runs nothing."""
+    from jinv.synthesis_run import pixel_bounds
+
+    index, stage_recipe = max(enumerate(recipe.stages), key=lambda pair: pair[1].size[0] * pair[1].size[1])
+    stage = experiment.bind_stage(stage_recipe, index, batch)
+    parameterization = stage.parameterization(image_size, stage.size)
+
+    def start(image: jax.Array) -> synthesis.SynthesisState:
+        params = parameterization.init(image)
+        best = (params, jnp.zeros(batch, jnp.float32)) if recipe.keep == "best" else (None, None)
+        return synthesis.SynthesisState(params, stage.optimizer.init(params), jnp.zeros((), jnp.int32), *best)
+
+    step = synthesis.make_step(
+        experiment.bind_forward(recipe, classifier),
+        experiment.bind_terms(recipe, stage.steps),
+        stage,
+        parameterization,
+        augmentations=experiment.bind_augmentations(recipe, stage.size),
+        bounds=pixel_bounds(recipe, classifier),
+        keep=recipe.keep,
+    )
+    state = jax.eval_shape(start, jax.ShapeDtypeStruct((batch, *image_size, 3), jnp.float32))
+    labels, ids = (jax.ShapeDtypeStruct((batch,), dtype) for dtype in (jnp.int32, jnp.uint32))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    variables = jax.eval_shape(lambda: classifier.variables)
+    first_step = jax.ShapeDtypeStruct((), jnp.int32)
+    with matmul_precision(recipe.precision):
+        lowered = jax.jit(step, donate_argnums=0).lower(state, variables, labels, (key, ids), first_step)
+    memory = lowered.compile().memory_analysis()
+    if memory is None:
+        raise UsageError(f"--memory: the compiler for {jax.default_backend()} does not say what it needs")
+    whole = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return whole - memory.alias_size_in_bytes - weight_bytes(classifier)
+
+
+def plans(recipe: Recipe, classifier: Classifier, image_size: Size, budget: int) -> Iterator[Plan]:
+    """The recipe as given, then with chunks, with rematerialisation and with both, as far as it has them not yet."""
+    bound = experiment.bind_classifier(replace(recipe, remat=False), classifier)
+    held = resident_bytes() if jax.default_backend() == "cpu" else weight_bytes(bound)
+    chunk = recipe.chunk or min(8, recipe.batch // 2)
+    can_remat = hasattr(bound.module, "remat")
+    ways = [(recipe.chunk, recipe.remat), (chunk, False), (None, can_remat), (chunk, can_remat)]
+    for number, (ways_chunk, remat) in enumerate(dict.fromkeys((c or None, r) for c, r in ways)):
+        network = bound.rematerialised() if remat else bound
+        one_way = replace(recipe, chunk=ways_chunk, remat=remat)
+        buffers, twice = (step_bytes(one_way, network, image_size, n * recipe.batch) for n in (1, 2))
+        per_image = (twice - buffers) / recipe.batch
+        # What is not per image may be negative where the compiler reuses buffers better in the larger program.
+        fixed = max(buffers - per_image * recipe.batch, 0)
+        largest = max(int((budget - held - fixed) / max(per_image, 1)), 0)
+        settings = [f"image.chunk = {ways_chunk}"] if ways_chunk else []
+        name = ", ".join(settings + ["remat = true"] * remat) or "neither"
+        yield Plan(f"{name} (as given)" if number == 0 else name, buffers, per_image, largest)
+
+
+def print_plan(recipe: Recipe, budget: int | None = None) -> None:
+    """What `--memory` prints: a line per way, as they are compiled."""
+    from jinv.synthesis_run import check_against_model
+    from jinv.weights import load
+
+    experiment.check_recipe(recipe)
+    classifier = load(recipe.model)
+    _, image_size = check_against_model(recipe, classifier)
+    budget = budget or available_bytes()
+    height, width = max((stage.size for stage in recipe.stages), key=lambda size: size[0] * size[1])
+    device = jax.devices()[0]
+    where = "CPU" if device.platform == "cpu" else device.device_kind
+    print(f"{classifier.architecture}, {recipe.batch} images of {height}x{width} px, {recipe.precision}, on {where}")
+    weights = weight_bytes(experiment.bind_classifier(recipe, classifier))
+    process = f", process with weights {_amount(resident_bytes())}" if device.platform == "cpu" else ""
+    print(f"weights {_amount(weights)}{process}, budget {_amount(budget)}")
+    print(f"{'':34} {'buffers':>10} {'per image':>10} {'largest batch':>14}")
+    for plan in plans(recipe, classifier, image_size, budget):
+        columns = f"{_amount(plan.buffers):>10} {_amount(plan.per_image):>10} {plan.largest_batch:>14}"
+        print(f"{plan.name:34} {columns}", flush=True)
+
+
+def check_fits(recipe: Recipe, classifier: Classifier) -> None:
+    """Refuse what cannot fit, by a lower bound: the backward pass of batch statistics needs every norm's input.
+
+    Only on a CPU, where the system would end the process without a word; other devices say themselves that they are
+    full. Only for objectives with statistics: without them a compiler may keep less. `classifier` is the bound one.
+
+    Raises:
+      MemoryLimitError: the bound is above the machine's memory.
+    """
+    fields = {field for name in recipe.terms for field in term_fields(TERMS[name])}
+    if jax.default_backend() != "cpu" or "norm_stats" not in fields or recipe.remat:
+        return
+    height, width = max((stage.size for stage in recipe.stages), key=lambda size: size[0] * size[1])
+    images = min(recipe.chunk or recipe.batch, recipe.batch)
+    values: list[int] = []
+
+    def shapes(variables: Any, image: jax.Array) -> None:
+        stats = classifier.forward(variables, image).norm_stats
+        values.extend(int(layer.count) * layer.batch_mean.shape[0] for layer in stats)
+
+    jax.eval_shape(shapes, classifier.variables, jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32))
+    per_image = sum(values) * (2 if recipe.precision == "bf16" else 4)
+    needed, available = weight_bytes(classifier) + images * per_image, available_bytes()
+    if needed > available:
+        fitting = max(int((available - weight_bytes(classifier)) / per_image / 2), 1)
+        raise MemoryLimitError(
+            f"image.{'chunk' if recipe.chunk else 'batch'}: {images} images of {height}x{width} px at once need more than "
+            f"{_amount(needed)}, this machine has {_amount(available)}; try image.chunk = {fitting}, or see --memory"
+        )
+
+
+def _amount(number: float) -> str:
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if number >= unit:
+            return f"{number / unit:.1f} {name}"
+    return f"{number / 1e3:.1f} kB"

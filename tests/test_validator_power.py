@@ -9,7 +9,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from convert.compare import compare_networks, compare_operations, compare_weights, layer_pairs
 from convert.parity_inputs import Inputs
@@ -36,7 +35,6 @@ class Subject:
     def __init__(self, architecture):
         self.architecture = architecture
         self.module = architecture.make(CLASSES)
-        torch.manual_seed(0)
         self.reference = randomize(reference_for(self.module)).requires_grad_(False)
         self.pairs = layer_pairs(architecture, CLASSES)
         self.weights = {name: tensor.numpy() for name, tensor in self.reference.state_dict().items()}

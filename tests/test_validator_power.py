@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from convert.compare import compare_networks, compare_operations, compare_weights, layer_pairs
-from convert.parity_inputs import Inputs
+from convert.parity_inputs import LARGE, Inputs
 from convert.parity_jax import FlaxNetwork
 from convert.parity_report import LAYER_FLOAT64, ValidationReport
 from convert.reference import reference_for
@@ -25,8 +25,9 @@ from tests.conversion_bugs import BUGS, CONV, HEAD, SCALE, VAR
 
 CLASSES = 64  # as many as features: a transposed last kernel keeps its shape
 RANDOM = np.random.default_rng(0)
-FORWARD = [Inputs("random", RANDOM.normal(size=(2, 12, 16, 3)))]
-BACKWARD = [Inputs("random", FORWARD[0].image, differentiate=True)]
+IMAGE = RANDOM.normal(size=(2, 12, 16, 3))
+FORWARD = [Inputs("random and large", IMAGE * np.reshape([1, LARGE], (2, 1, 1, 1)))]
+BACKWARD = [Inputs("random", IMAGE, differentiate=True)]
 
 
 class Subject:

@@ -25,12 +25,16 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mean", **rgb, help="of the preprocessing, in units where white is 1")
     parser.add_argument("--std", **rgb, help="of the preprocessing, in units where white is 1")
     parser.add_argument("--num-classes", type=int, metavar="N", help="of a network with another last layer")
+    labels = "class names in the order of the outputs, a line each, or JSON; compared with the usual order"
+    parser.add_argument("--labels", type=Path, metavar="FILE", help=labels)
     parser.add_argument("--select", metavar="KEY", help="which weights, where the file holds several (ema, raw, a key)")
     clamp = "clip pixels to [0, 1] as the robustness package does: true, false (default) or straight-through"
     parser.add_argument("--clamp", type=_clamp, default=False, metavar="HOW", help=clamp)
     parser.add_argument("--ignore-extra", action="store_true", help="leave out tensors that the network does not have")
     parser.add_argument("--allow-float8", action="store_true", help="take 8-bit weights as they are")
     parser.add_argument("--no-crc", action="store_true", help="read a zip file whose checksums are wrong or left out")
+    unverified = "take a file that is called as a published one is and has another sha256"
+    parser.add_argument("--unverified", action="store_true", help=unverified)
 
 
 def _clamp(text: str) -> Literal["straight-through"] | bool:
@@ -46,7 +50,7 @@ def run_convert(args: argparse.Namespace) -> int:
     from convert.pipeline import convert_checkpoint
 
     console = Console(highlight=False)
-    checkpoint, architecture = _find_checkpoint(args.checkpoint, console)
+    checkpoint, architecture = _find_checkpoint(args.checkpoint, console, args.unverified)
     report = convert_checkpoint(
         checkpoint,
         args.out,
@@ -59,6 +63,8 @@ def run_convert(args: argparse.Namespace) -> int:
         select=args.select,
         clamp=args.clamp,
         allow_float8=args.allow_float8,
+        labels=args.labels,
+        unverified=args.unverified,
     )
     print_conversion(report, checkpoint, console)
     return 0
@@ -138,7 +144,7 @@ def print_conversion(report: "ConversionReport", checkpoint: Path, console: Any)
     console.print(table)
 
 
-def _find_checkpoint(name: str, console: Any) -> tuple[Path, str | None]:
+def _find_checkpoint(name: str, console: Any, unverified: bool = False) -> tuple[Path, str | None]:
     """(file, architecture if the name says so): a path, an embedded name, or a published file, fetched if need be."""
     from convert.download import download
     from convert.published import find_published, published_names
@@ -150,12 +156,12 @@ def _find_checkpoint(name: str, console: Any) -> tuple[Path, str | None]:
     if path.exists() or path.is_symlink():
         return path, None
     if name in EMBEDDED:
-        return embedded_checkpoint(name), name
+        return embedded_checkpoint(name, unverified=unverified), name
     if name not in published_names() and (path.suffix or path.parent != Path(".")):
         raise StorageError(f"{name}: no such file")
     published = find_published(name)
     with _bytes(console, published.file_name) as progress:
-        path = download(published, progress=progress)
+        path = download(published, unverified=unverified, progress=progress)
     if not published.sha256:
         console.print("no digest of this file was ever published; its sha256 is recorded, not proven", style="yellow")
     return path, None

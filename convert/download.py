@@ -6,6 +6,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,17 +21,24 @@ Progress = Callable[[int, int | None], None]
 
 
 def download(
-    published: Published, *, progress: Progress | None = None, timeout: float = 30.0, attempts: int = 3
+    published: Published,
+    *,
+    unverified: bool = False,
+    progress: Progress | None = None,
+    timeout: float = 30.0,
+    attempts: int = 3,
 ) -> Path:
     """The path of the published file in the cache, fetched where it is not there yet.
 
-    A file without a published digest gets a .sha256 beside it, which later calls compare with. `timeout` is in
-    seconds without a byte; `progress` gets (bytes so far, bytes in all or None).
+    A file without a published digest, or taken `unverified`, gets a .sha256 beside it, which later calls compare with.
+    `timeout` is in seconds without a byte; `progress` gets (bytes so far, bytes in all or None).
 
     Raises:
       UnsafeInputError: the digest is not the published (or recorded) one.
       StorageError: not found, no connection, or the connection broke or stalled `attempts` times.
     """
+    if unverified:
+        published = replace(published, sha256="")
     path = make_cache_directory() / published.file_name
     record = path.with_name(path.name + ".sha256")
     expected = published.sha256 or (record.read_text().split()[0] if record.is_file() else "")
@@ -64,7 +72,9 @@ def fetch(
             os.fsync(file.fileno())
             if not (digest := file_sha256(part)).startswith(sha256):
                 part.unlink()
-                raise UnsafeInputError(f"{url}: sha256 {digest} does not begin with {sha256}; the file was not kept")
+                raise UnsafeInputError(
+                    f"{url}: sha256 {digest} does not begin with {sha256}; the file was not kept (see --unverified)"
+                )
             os.replace(part, path)
         sync_directory(path.parent)
     except OSError as error:

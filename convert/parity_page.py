@@ -1,35 +1,32 @@
-"""A validation report as one self-contained page: the verdict, a plot of every layer's error, and the tables."""
+"""A validation report as one self-contained page: the verdict, what was checked, a plot of every layer's error, tables."""
 
 import math
 from html import escape
 from pathlib import Path
 
-from convert.parity_report import (
-    GRADIENT_FLOAT64,
-    LAYER_FLOAT32,
-    LAYER_FLOAT64,
-    LayerErrors,
-    ValidationReport,
-)
+from convert.parity_report import LAYER_FLOAT32, LAYER_FLOAT64, Errors, LayerErrors, ValidationReport
+from convert.parity_summary import Check, number, summarize
 from jinv.atomic import write_text
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 1040, 320, 56, 28, 12
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 1040, 340, 56, 64, 12
 LOWEST, HIGHEST = -18, 2  # powers of ten on the error axis; what is smaller or exact lies on its floor
+WORST = 12
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --dim: #6b7280; --line: #d5d9de; --paper: #fff;
-  --double: #2563a8; --single: #c2701c; --bad: #c02626; --good: #1d7f46; }
+  --double: #2563a8; --single: #c2701c; --bad: #c02626; --good: #1d7f46; --excused: #a06a00; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --dim: #9aa3ad; --line: #3a4047; --paper: #16191c;
-  --double: #6aa9e9; --single: #e6a052; --bad: #f07070; --good: #5cc48a; } }
+  --double: #6aa9e9; --single: #e6a052; --bad: #f07070; --good: #5cc48a; --excused: #e0b050; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1080px;
-  margin: 2rem auto; padding: 0 1rem; }
+  margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }
 h1 { font-size: 1.5rem; margin: 0 0 .25rem } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
 p { margin: .25rem 0 } .dim { color: var(--dim) } .bad { color: var(--bad); font-weight: 600 }
-.good { color: var(--good); font-weight: 600 }
+.good { color: var(--good); font-weight: 600 } .excused { color: var(--excused); font-weight: 600 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100% }
 th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--line); white-space: nowrap }
 th { font-weight: 600; color: var(--dim) } td.number { font-family: ui-monospace, monospace }
-svg { width: 100%; height: auto; display: block } svg text { font: 11px system-ui, sans-serif; fill: var(--dim) }
-.scroll { overflow-x: auto }
+svg { width: 100%; min-width: 640px; height: auto; display: block }
+svg text { font: 11px system-ui, sans-serif; fill: var(--dim) }
+.scroll { overflow-x: auto } summary { cursor: pointer; color: var(--dim); margin: .5rem 0 }
 """
 
 
@@ -41,18 +38,17 @@ def write_html(report: ValidationReport, path: Path) -> None:
 def page(report: ValidationReport) -> str:
     """The page as text."""
     verdict = '<span class="good">equal</span>' if report.passed else '<span class="bad">not equal</span>'
-    digests = "match" if report.digests_match else '<span class="bad">do not match</span>'
     facts = [
         f"{report.architecture}, against {escape(report.reference)}; checkpoint read by {escape(report.read_by)}",
-        f"Digests {digests}. Inputs: {escape('; '.join(report.inputs))}. {report.seconds:.0f} s.",
-        *(f'<span class="dim">{escape(note)}</span>' for note in report.notes),
         *(f'<span class="bad">{escape(problem)}</span>' for problem in [*report.digest_problems, *report.problems]),
+        *(f'<span class="excused">Excused by rounding:</span> {escape(excuse)}' for excuse in report.excuses),
+        *(f'<span class="dim">{escape(note)}</span>' for note in report.notes),
     ]
     if report.first_wrong_layer:
-        facts.append(f'<span class="bad">First wrong layer: {escape(report.first_wrong_layer)}</span>')
-    if report.agreement:
-        found = report.agreement
-        facts.append(f"Real images: {found.different} of {found.count:,} top-1 classes differ.")
+        facts.insert(1, f'<span class="bad">First wrong layer: {escape(report.first_wrong_layer)}</span>')
+    worst = report.worst_layers
+    rest = worst[WORST:]
+    more = f"<details><summary>the other {len(rest)}</summary>{_layers(rest)}</details>" if rest else ""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{escape(Path(report.converted).name)}: conversion {"equal" if report.passed else "not equal"}</title>
@@ -60,16 +56,39 @@ def page(report: ValidationReport) -> str:
 <h1>{escape(Path(report.converted).name)}: {verdict}</h1>
 <p class="dim">beside {escape(Path(report.checkpoint).name)}</p>
 {"".join(f"<p>{fact}</p>" for fact in facts)}
+<h2>What was checked</h2>
+{_checks(summarize(report))}
+<p class="dim">{_inputs(report)}</p>
 <h2>Largest relative error of every layer, in network order</h2>
-{_plot(report.layers)}
+<div class="scroll">{_plot(report.layers)}</div>
 <h2>Image gradients, relative L2 error</h2>
 {_gradients(report)}
 <h2>Layers, worst first</h2>
-{_layers(report.worst_layers)}
+{_layers(worst[:WORST])}{more}
 <h2>Operations without parameters</h2>
 {_layers(report.operations)}
 </body></html>
 """
+
+
+def _inputs(report: ValidationReport) -> str:
+    text = f"Inputs: {escape('; '.join(report.inputs))}. {report.seconds:.0f} s."
+    if report.agreement and report.agreement.correct:
+        theirs, ours = report.agreement.correct
+        text += f" Of {report.agreement.count:,} real images PyTorch is right on {theirs:,}, jinv on {ours:,}."
+    return text
+
+
+def _checks(checks: list[Check]) -> str:
+    rows = []
+    for check in checks:
+        word, mark = (
+            ("wrong", "bad") if not check.passed else ("excused", "excused") if check.excused else ("ok", "good")
+        )
+        cells = f'<td class="number">{escape(check.found)}</td><td class="number dim">{escape(check.allowed)}</td>'
+        rows.append(f'<tr><td>{escape(check.what)}</td>{cells}<td class="{mark}">{word}</td></tr>')
+    head = "<tr><th>what</th><th>worst found</th><th>allowed</th><th></th></tr>"
+    return f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>'
 
 
 def _plot(layers: list[LayerErrors]) -> str:
@@ -80,13 +99,14 @@ def _plot(layers: list[LayerErrors]) -> str:
         y = _height(10.0**power)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--line)"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">1e{power}</text>')
+    parts += _stages(layers, step)
     for limit, color in ((LAYER_FLOAT64, "--double"), (LAYER_FLOAT32, "--single")):
         y = _height(limit)
         parts.append(
             f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="var({color})" stroke-dasharray="5 4"/>'
         )
-    for number, layer in enumerate(layers):
-        x = LEFT + (number + 0.5) * step
+    for position, layer in enumerate(layers):
+        x = LEFT + (position + 0.5) * step
         for error, color, name in ((layer.float64, "--double", "float64"), (layer.float32, "--single", "float32")):
             fill = f"var({color})" if layer.passed else "var(--bad)"
             parts.append(
@@ -100,6 +120,24 @@ def _plot(layers: list[LayerErrors]) -> str:
     return "".join(parts)
 
 
+def _stages(layers: list[LayerErrors], step: float) -> list[str]:
+    """The first part of the layers' names under the axis, as far as there is room."""
+    parts, last, free = [], "", 0.0
+    for position, layer in enumerate(layers):
+        stage, _, rest = layer.name.partition(".")
+        if stage == "features" and not rest[:1].isdigit():  # DenseNet's blocks are all inside
+            stage = rest.split(".")[0]
+        x = LEFT + position * step
+        if stage != last and x >= free:
+            parts.append(
+                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM + 6}" stroke="var(--line)"/>'
+            )
+            parts.append(f'<text x="{x + 2:.1f}" y="{HEIGHT - BOTTOM + 18}">{escape(stage)}</text>')
+            free = x + 8 * len(stage) + 8
+        last = stage
+    return parts
+
+
 def _height(error: float) -> float:
     power = min(max(math.log10(error), LOWEST), HIGHEST) if error > 0 else LOWEST
     return TOP + (HIGHEST - power) / (HIGHEST - LOWEST) * (HEIGHT - TOP - BOTTOM)
@@ -107,8 +145,8 @@ def _height(error: float) -> float:
 
 def _layers(layers: list[LayerErrors]) -> str:
     rows = [
-        f"<tr><td>{escape(layer.name)}</td><td>{layer.kind}</td>{_cell(layer.float64, LAYER_FLOAT64)}"
-        f"{_cell(layer.float32, layer.float32_limit)}<td{' class=bad' if layer.tensors_differ else ''}>"
+        f"<tr><td>{escape(layer.name)}</td><td>{layer.kind}</td>{_cells(layer)}"
+        f"<td{' class=bad' if layer.tensors_differ else ''}>"
         f"{f'{layer.tensors_differ} differ' if layer.tensors_differ else 'exact'}</td>"
         f'<td class="dim">{escape(layer.worst_input)}</td></tr>'
         for layer in layers
@@ -120,18 +158,17 @@ def _layers(layers: list[LayerErrors]) -> str:
 def _gradients(report: ValidationReport) -> str:
     alone = '<td class="dim">image alone</td>' * 2
     rows = [
-        f"<tr><td>{escape(errors.term)}</td>"
-        + (
-            alone
-            if errors.image_alone
-            else _cell(errors.float64, GRADIENT_FLOAT64) + _cell(errors.float32, errors.float32_limit)
-        )
-        + "</tr>"
+        f"<tr><td>{escape(errors.name)}</td>{alone if errors.image_alone else _cells(errors)}</tr>"
         for errors in report.gradients
     ]
     head = "<tr><th>term</th><th>float64</th><th>float32</th></tr>"
     return f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>'
 
 
-def _cell(error: float, limit: float) -> str:
-    return f'<td class="number{" bad" if error > limit else ""}">{error:.1e}</td>'
+def _cells(errors: Errors) -> str:
+    excused = "excused" if errors.excuse and not errors.unexcused else "bad"
+    return _cell(errors.float64, errors.limits[0], "bad") + _cell(errors.float32, errors.limits[1], excused)
+
+
+def _cell(error: float, limit: float, beyond: str) -> str:
+    return f'<td class="number{f" {beyond}" if error > limit else ""}">{number(error)}</td>'

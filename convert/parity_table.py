@@ -12,6 +12,7 @@ from convert.parity_report import (
     LARGEST,
     LAYER_FLOAT32,
     LAYER_FLOAT64,
+    Errors,
     LayerErrors,
     ValidationReport,
 )
@@ -35,8 +36,8 @@ def print_report(report: ValidationReport, console: Console) -> None:
     )
     for errors in report.gradients:
         # A term of the image alone never meets the network: there is nothing that a conversion could get wrong.
-        numbers = _number(errors.float64, GRADIENT_FLOAT64), _number(errors.float32, errors.float32_limit)
-        gradients.add_row(errors.term, *(("image alone", "image alone") if errors.image_alone else numbers))
+        numbers = _numbers(errors)
+        gradients.add_row(errors.name, *(("image alone", "image alone") if errors.image_alone else numbers))
     console.print(gradients)
     if report.agreement:
         found = report.agreement
@@ -49,6 +50,8 @@ def print_report(report: ValidationReport, console: Console) -> None:
         )
     for note in report.notes:
         console.print(f"note: {escape(note)}", style="yellow")
+    for excuse in report.excuses:
+        console.print(f"excused by rounding: {escape(excuse)}", style="yellow")
     for problem in [*report.digest_problems, *report.problems]:
         console.print(f"wrong: {escape(problem)}", style="red")
     if not report.logits_close:
@@ -70,8 +73,7 @@ def _layer_table(title: str, layers: list[LayerErrors]) -> Table:
     table.add_column("worst on", overflow="fold")
     for layer in layers:
         tensors = f"[red]{layer.tensors_differ} differ[/red]" if layer.tensors_differ else "exact"
-        cells = _number(layer.float64, LAYER_FLOAT64), _number(layer.float32, layer.float32_limit), tensors
-        table.add_row(escape(layer.name), *cells, layer.worst_input)
+        table.add_row(escape(layer.name), *_numbers(layer), tensors, escape(layer.worst_input))
     return table
 
 
@@ -79,6 +81,12 @@ def _columns(float64: float, float32: float) -> tuple[str, str]:
     return f"f64 ≤ {float64:g}", f"f32 ≤ {float32:g}"
 
 
-def _number(error: float, limit: float) -> str:
+def _numbers(errors: Errors) -> tuple[str, str]:
+    """Wrong ones red, excused ones yellow."""
+    excused = "yellow" if errors.excuse and not errors.unexcused else "red"
+    return _number(errors.float64, errors.limits[0], "red"), _number(errors.float32, errors.limits[1], excused)
+
+
+def _number(error: float, limit: float, color: str) -> str:
     text = "not a number" if error >= LARGEST else f"{error:.1e}"
-    return text if error <= limit else f"[red]{text}[/red]"
+    return text if error <= limit else f"[{color}]{text}[/{color}]"

@@ -9,13 +9,14 @@ from typing import Literal
 
 import numpy as np
 
+from convert.published import promised_sha256
 from convert.reader import Checkpoint, read_checkpoint
 from convert.rules import COUNTER, detect_architecture, map_state_dict
 from convert.state_dict import StateDict, select_state_dict
 from convert.tensor_checks import read_weights
 from jinv.converted import save_converted
-from jinv.errors import ModelMismatchError, StorageError, UsageError
-from jinv.labels import class_names
+from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError
+from jinv.labels import class_names, read_label_file, usual_ids
 from jinv.models.registry import Architecture, get_architecture
 
 Clamp = Literal["straight-through"] | bool
@@ -55,15 +56,19 @@ def convert_checkpoint(
     select: str | None = None,
     clamp: Clamp = False,
     allow_float8: bool = False,
+    labels: str | Path | None = None,
+    unverified: bool = False,
 ) -> ConversionReport:
     """Convert a checkpoint; `out_path` appears whole or not at all, and may be the checkpoint itself.
 
     `mean` and `std` are in units where white is 1; `select` answers which of several sets of weights;
-    `clamp` is the robustness package's clipping of pixels to [0, 1], which checkpoints do not record.
+    `clamp` is the robustness package's clipping of pixels to [0, 1], which checkpoints do not record; `labels` is a file
+    of class names in the order of the outputs, which they do not record either. `unverified` takes a file that is
+    called as a published one is and has another sha256.
 
     Raises:
-      UsageError: arguments that contradict each other.
-      UnsafeInputError: an unsafe or malformed file.
+      UsageError: arguments that contradict each other, labels that are not one for every output.
+      UnsafeInputError: an unsafe or malformed file, or not the published one that its name says.
       ModelMismatchError: the tensors are not those of one known network.
       StorageError: a missing file, an output that cannot be written.
     """
@@ -72,7 +77,9 @@ def convert_checkpoint(
     if num_classes is not None and num_classes < 1:
         raise UsageError(f"--num-classes {num_classes}: at least 1")
     out_path = _writable(Path(out_path))
+    names = read_label_file(labels) if labels is not None else None
     checkpoint = read_checkpoint(checkpoint_path, check_crc=check_crc)
+    suspicions = _check_digest(checkpoint, unverified)
     state = select_state_dict(checkpoint, select)
     try:
         shapes = {name: ref.shape for name, ref in state.tensors.items()}
@@ -89,10 +96,12 @@ def convert_checkpoint(
     (mean, std), preprocessing = _normalizer(checkpoint, state, known, given)
     notes = [*state.notes, *findings.notes]
     ignored = [name for name in shapes if name not in targets and not name.endswith(COUNTER)]
-    warnings = [*checkpoint.warnings, *findings.warnings, *_doubts(state, clamp)]
+    warnings = [*suspicions, *checkpoint.warnings, *findings.warnings, *_doubts(state, clamp)]
     if ignored:
         warnings.append(f"ignored {len(ignored)} tensors that the network does not have, such as {ignored[0]!r}")
     classes = num_classes or known.num_classes
+    names, about_names = _class_names(known, classes, names, labels)
+    warnings += about_names
     save_converted(
         out_path,
         architecture=known.name,
@@ -100,7 +109,7 @@ def convert_checkpoint(
         mean=mean,
         std=std,
         input_size=known.input_size,
-        class_names=class_names(known.class_names) if known.class_names and classes == known.num_classes else None,
+        class_names=names,
         num_classes=classes,
         clamp=clamp,
         source=_source(checkpoint, state),
@@ -161,6 +170,42 @@ def _doubts(state: StateDict, clamp: Clamp) -> list[str]:
             "the robustness package clips pixels to [0, 1] before this network; converted without (see --clamp)"
         )
     return doubts
+
+
+def _check_digest(checkpoint: Checkpoint, unverified: bool) -> list[str]:
+    """A file that is called as a published one is must be that one, or be asked for in spite of it."""
+    name = os.path.basename(checkpoint.path)
+    promised = promised_sha256(name)
+    if checkpoint.sha256.startswith(promised):
+        return []
+    found = f"its sha256 {checkpoint.sha256} does not begin with {promised}, as that of the published {name} does"
+    if not unverified:
+        raise UnsafeInputError(f"{checkpoint.path}: {found}; rename it, or convert it with --unverified")
+    return [found]
+
+
+def _class_names(
+    architecture: Architecture, classes: int, given: tuple[str, ...] | None, labels: str | Path | None
+) -> tuple[tuple[str, ...] | None, list[str]]:
+    """The outputs' names, and what is doubtful: a checkpoint says nothing of the order of its classes."""
+    kind = architecture.class_names
+    if given is None:
+        return (class_names(kind) if kind and classes == architecture.num_classes else None), []
+    if len(given) != classes:
+        raise UsageError(f"{labels}: {len(given)} names, but the network has {classes} outputs")
+    if kind is None or classes != architecture.num_classes:
+        return given, []
+    usual, ids = class_names(kind), usual_ids(given, kind)
+    if ids == list(range(classes)):
+        return usual, []
+    moved = [i for i, found in enumerate(ids) if found not in (i, None)]
+    warnings = []
+    if unknown := [name for name, found in zip(given, ids, strict=True) if found is None]:
+        warnings.append(f"{len(unknown)} of {classes} names in {labels} are not {kind}'s, such as {unknown[0]!r}")
+    if moved:
+        place = f"output {moved[0]} is {given[moved[0]]!r}, usually {usual[moved[0]]!r}"
+        warnings.append(f"{len(moved)} classes are not in {kind}'s usual order ({place}); that of {labels} is kept")
+    return given, warnings
 
 
 def _source(checkpoint: Checkpoint, state: StateDict) -> Mapping[str, object]:

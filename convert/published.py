@@ -2,8 +2,10 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from jinv.errors import UsageError, nearest
+from jinv.models.registry import EMBEDDED
 
 TORCHVISION = "https://download.pytorch.org/models/"
 ROBUST_TRANSFER = "https://huggingface.co/madrylab/robust-imagenet-models/resolve/main/"
@@ -96,6 +98,13 @@ def find_published(name: str) -> Published:
     if mirror := os.environ.get("JINV_MIRROR"):
         url = f"{mirror.rstrip('/')}/{file_name}"
     return Published(name, file_name, url, sha256)
+
+
+def promised_sha256(file_name: str) -> str:
+    """The digest (or its first digits) of the public file that is called so; "" where there is none, or none known."""
+    embedded = {PurePath(checkpoint.file).name: checkpoint.sha256 for checkpoint in EMBEDDED.values()}
+    published = {file.file_name: file.sha256 for file in map(find_published, published_names())}
+    return (embedded | published).get(file_name, "")
 
 
 def published_names() -> list[str]:

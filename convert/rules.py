@@ -3,7 +3,8 @@
 Needs only names and shapes, so that a mismatch is known before any weight is read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib import import_module
 from typing import NamedTuple
 
@@ -20,6 +21,15 @@ LISTED = 10
 # torch's layout to Flax's, by the rank of a kernel: OIHW -> HWIO (depthwise and grouped alike), (out, in) -> (in, out).
 TRANSPOSES = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 
+# Numbers of classes of well-known last layers: what ImageNet's usual 1000 names must not be given to.
+HEADS = {
+    1001: "ImageNet behind a background class, as TensorFlow numbers it",
+    10450: "ImageNet-21k-P",
+    11221: "ImageNet-21k-P",
+    11821: "ImageNet-12k",
+    21841: "ImageNet-22k",
+    21843: "ImageNet-21k",
+}
 # Networks that share key names with ours and are something else: what they are, keys that only they have, what is near.
 FOREIGN = (
     (
@@ -49,8 +59,12 @@ def family_of(architecture: Architecture) -> Family:
     return import_module(f"convert.{architecture.family}").FAMILY
 
 
-def expected_targets(architecture: Architecture, num_classes: int) -> dict[str, tuple[Target, tuple[int, ...]]]:
-    """Published torch name -> (target, torch shape) of every leaf of the Flax module; nothing is computed."""
+@lru_cache(maxsize=64)
+def expected_targets(architecture: Architecture, num_classes: int) -> Mapping[str, tuple[Target, tuple[int, ...]]]:
+    """Published torch name -> (target, torch shape) of every leaf of the Flax module; nothing is computed.
+
+    Tracing a deep network takes a second, and a validation asks four times: kept, and not to be changed.
+    """
     module, size, family = architecture.make(num_classes), architecture.min_size, family_of(architecture)
     variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
     expected = {}
@@ -98,9 +112,14 @@ def map_state_dict(
         hint = ""
         if head_problems == len(problems):
             classes = shapes.get(f"{family.head}.weight", (0,))[:1]
-            hint = f" (another number of classes: --num-classes {classes[0]})" if classes else ""
+            hint = _other_classes(classes[0]) if classes else ""
         raise ModelMismatchError(f"not a {architecture}: {_first(problems)}{hint}")
     return targets
+
+
+def _other_classes(number: int) -> str:
+    what = f"{HEADS[number]}, which are numbered in an order of their own; " if number in HEADS else ""
+    return f" (another number of classes: {what}--num-classes {number}, and --labels FILE names them)"
 
 
 def detect_architecture(shapes: Shapes) -> str:

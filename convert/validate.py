@@ -6,7 +6,8 @@ by `torch.load(weights_only=True)` where that can read it, so that nothing of th
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from convert.compare import compare_networks, compare_operations, compare_prepar
 from convert.parity_images import compare_classes
 from convert.parity_inputs import first_pictures, make_inputs
 from convert.parity_jax import FlaxNetwork
-from convert.parity_report import ValidationReport
+from convert.parity_report import Agreement, ValidationReport
+from convert.published import promised_sha256
 from convert.reader import Checkpoint, read_checkpoint
 from convert.reference import make_reference
 from convert.reference.measure import load_weights
@@ -81,12 +83,13 @@ def validate(
     compare_weights(report, pairs, variables, weights)
     compare_operations(report, seed)
     if images:
-        report.agreement = compare_classes(
-            _classifier(found, architecture, module, variables, mean, std),
-            Path(images),
-            lambda pixels: _original_logits(reference, pixels, state.normalizer or (mean, std)),
-            progress,
-        )
+        classifier = _classifier(found, architecture, module, variables, mean, std)
+        normalizer = state.normalizer or (mean, std)
+        with _one_thread_each():
+            report.agreement = compare_classes(
+                classifier, Path(images), lambda pixels: _original_logits(reference, pixels, normalizer), progress
+            )
+        report.notes += _doubts_of_order(report.agreement, num_classes)
     report.seconds = time.monotonic() - start
     return report
 
@@ -155,9 +158,31 @@ def _architecture(found: ConvertedFile, state: StateDict) -> tuple[Architecture,
 
 
 def _notes(found: ConvertedFile, source: Checkpoint) -> Sequence[str]:
-    if (found.metadata["source"] or {}).get("sha256") == source.sha256:
-        return ()
-    return ("the checkpoint is not byte for byte the file that was converted; its values are compared",)
+    notes = []
+    if (found.metadata["source"] or {}).get("sha256") != source.sha256:
+        notes.append("the checkpoint is not byte for byte the file that was converted; its values are compared")
+    if not source.sha256.startswith(promised := promised_sha256(Path(source.path).name)):
+        notes.append(f"the checkpoint is not the published {Path(source.path).name}, whose sha256 begins {promised}")
+    return notes
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """torch on one core of each of the threads that call it, which together use all."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _doubts_of_order(agreement: Agreement, num_classes: int) -> list[str]:
+    """Two networks can agree on every image and on the wrong names: the order of classes is nowhere in a checkpoint."""
+    if agreement.correct is None or agreement.count < 100 or agreement.correct[0] > 2 * agreement.count / num_classes:
+        return []
+    right = f"PyTorch's network is right on {agreement.correct[0]:,} of {agreement.count:,} images, no more than chance"
+    return [f"{right}: are its classes in the order of the class names? See `jinv convert --labels`"]
 
 
 def _foreign_tensors(found: ConvertedFile, architecture: Architecture, num_classes: int) -> list[str]:

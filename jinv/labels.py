@@ -1,13 +1,15 @@
 """Class names and labels: ids, names and synonyms become the class ids that a network's outputs are numbered by."""
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from importlib import resources
+from pathlib import Path
 from typing import Literal
 
-from jinv.errors import UsageError, nearest
+from jinv.errors import StorageError, UsageError, nearest
 
 Kind = Literal["imagenet", "cifar10"]
 COUNTS: dict[str, int] = {"imagenet": 1000, "cifar10": 10}
@@ -45,6 +47,55 @@ def find_class(name: str, class_names: Sequence[str]) -> int | None:
     """The id of the one class called `name` (any synonym or synset, any case), None where there is none or several."""
     found = _index(tuple(class_names)).get(_normal(name), [])
     return found[0] if len(found) == 1 else None
+
+
+def read_label_file(path: str | Path) -> tuple[str, ...]:
+    """A network's class names in the order of its outputs, from a file: of several names of a class, the first.
+
+    Text has a class per line ("tench", "tench, Tinca tinca" or "n01440764 tench"; `#` begins a comment line); JSON is a
+    list of names, or a table from output number to a name or a list of them, as Keras' `imagenet_class_index.json`.
+
+    Raises:
+      UsageError: not UTF-8, an empty name, numbers with a gap, JSON of another form. StorageError: unreadable.
+    """
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: labels are UTF-8 text; byte {error.start} is not") from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+    names = _names_in_json(text, path) if text.lstrip()[:1] in ("[", "{") else _names_in_lines(text)
+    if not names or not all(names):
+        where = f"name {names.index('')} is empty" if names else "no names in it"
+        raise UsageError(f"{path}: {where}; a label file has a name for every output of the network")
+    return tuple(names)
+
+
+def usual_ids(names: Sequence[str], kind: Kind) -> list[int | None]:
+    """For every name the id that its class usually has (a name of two classes: its own place, if it is one of them)."""
+    index = _index(class_names(kind))
+    found = [index.get(_normal(name), []) for name in names]
+    return [i if i in ids else ids[0] if len(ids) == 1 else None for i, ids in enumerate(found)]
+
+
+def _names_in_lines(text: str) -> list[str]:
+    lines = [line.strip() for line in text.rstrip().splitlines() if not line.startswith("#")]
+    return [re.sub(r"^n\d{8}[\s,:]+", "", line).partition(", ")[0] for line in lines]
+
+
+def _names_in_json(text: str, path: str | Path) -> list[str]:
+    wrong = UsageError(f"{path}: labels as JSON are a list of names, or a table from output number to name")
+    try:
+        found = json.loads(text)
+        if isinstance(found, dict):
+            found = [found[str(i)] for i in range(len(found))]
+    except (ValueError, KeyError, RecursionError):
+        raise wrong from None
+    # Keras writes ["n01440764", "tench"].
+    rows = [row if isinstance(row, list) else [row] for row in found]
+    if not all(row and all(isinstance(name, str) for name in row) for row in rows):
+        raise wrong
+    return [next((name for name in row if not re.fullmatch(r"n\d{8}", name)), row[0]).strip() for row in rows]
 
 
 def _resolve(label: object, index: dict[str, list[int]], class_names: Sequence[str]) -> int:

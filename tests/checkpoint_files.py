@@ -5,29 +5,36 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from convert.reference import make_reference
 from jinv.converted import read_converted
 
 
-def random_reference(name: str, num_classes: int | None = None, seed: int = 0) -> torch.nn.Module:
+def random_reference(name: str, num_classes: int | None = None, seed: int = 0) -> nn.Module:
     """A torch network with weights that keep activations near one, and statistics that no default resembles."""
-    torch.manual_seed(seed)
-    return randomize(make_reference(name, num_classes))
+    return randomize(make_reference(name, num_classes), seed)
 
 
-def randomize(network: torch.nn.Module) -> torch.nn.Module:
-    """Draws every parameter and statistic of `network` from torch's global generator."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-            torch.nn.init.normal_(module.weight, std=(2 / module.weight[0].numel()) ** 0.5)
-            if module.bias is not None:
-                torch.nn.init.normal_(module.bias, std=0.1)
-        elif isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.normal_(module.bias, std=0.2)
-            torch.nn.init.normal_(module.running_mean, std=0.2)
-            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+def randomize(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Random weights and running statistics that keep activations near one and that no default resembles."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(like, low, high):
+        return torch.empty_like(like).uniform_(low, high, generator=generator)
+
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                fan_in = layer.weight[0].numel()
+                layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * (2 / fan_in) ** 0.5)
+                if layer.bias is not None:
+                    layer.bias.copy_(uniform(layer.bias, -0.5, 0.5))
+            elif isinstance(layer, nn.BatchNorm2d):
+                layer.weight.copy_(uniform(layer.weight, 0.5, 1.0))
+                layer.bias.copy_(uniform(layer.bias, -0.3, 0.3))
+                layer.running_mean.copy_(uniform(layer.running_mean, -0.5, 0.5))
+                layer.running_var.copy_(uniform(layer.running_var, 0.5, 2.0))
     return network.eval()
 
 
@@ -55,7 +62,7 @@ def prefixed(prefix: str) -> dict[str, torch.Tensor]:
     return {prefix + name: tensor for name, tensor in state().items()}
 
 
-def assert_is_network(path: Path, network: torch.nn.Module = NETWORK) -> None:
+def assert_is_network(path: Path, network: nn.Module = NETWORK) -> None:
     """The converted file at `path` holds exactly the tensors of a CIFAR ResNet, each once and nothing else."""
     arrays, _ = read_converted(path)
     for name, tensor in network.state_dict().items():

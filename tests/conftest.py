@@ -1,5 +1,6 @@
 """Strict settings for every test: rank promotion raises, warnings are errors (pyproject), types are checked."""
 
+import os
 from pathlib import Path
 
 import jax
@@ -16,3 +17,36 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real checkpoints and images are not here ({SHARED_DATA})")
     return SHARED_DATA
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Where a converted file goes."""
+    return tmp_path / "out.safetensors"
+
+
+@pytest.fixture
+def convert(tmp_path, out):
+    """Saves a tree as a training script would, to in.pth, and converts it to `out`."""
+    from convert.pipeline import convert_checkpoint
+    from tests.checkpoint_files import save
+
+    def convert(tree, container="zip", **options):
+        return convert_checkpoint(save(tree, tmp_path / "in.pth", container), out, **options)
+
+    return convert
+
+
+@pytest.fixture
+def refused(tmp_path, convert):
+    """What is said of a tree that is refused with exit code 4; nothing is written."""
+    from jinv.errors import ModelMismatchError
+
+    def refused(tree, **options):
+        with pytest.raises(ModelMismatchError) as caught:
+            convert(tree, **options)
+        assert os.listdir(tmp_path) == ["in.pth"]
+        assert str(tmp_path / "in.pth") in str(caught.value) and "\n" not in str(caught.value)
+        return str(caught.value)
+
+    return refused

@@ -9,36 +9,12 @@ import torch
 
 import jinv
 from convert.pipeline import convert_checkpoint
+from convert.published import promised_sha256
+from convert.rules import map_state_dict
 from jinv.converted import read_converted
-from jinv.errors import ModelMismatchError
+from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
+from jinv.labels import class_names
 from tests.checkpoint_files import assert_is_network, prefixed, random_reference, save, state, without
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out.safetensors"
-
-
-@pytest.fixture
-def convert(tmp_path, out):
-    def convert(tree, container="zip", **options):
-        return convert_checkpoint(save(tree, tmp_path / "in.pth", container), out, **options)
-
-    return convert
-
-
-@pytest.fixture
-def refused(tmp_path, out, convert):
-    """What is said of a tree that is refused with exit code 4; nothing is written."""
-
-    def refused(tree, **options):
-        with pytest.raises(ModelMismatchError) as caught:
-            convert(tree, **options)
-        assert os.listdir(tmp_path) == ["in.pth"]
-        assert str(tmp_path / "in.pth") in str(caught.value) and "\n" not in str(caught.value)
-        return str(caught.value)
-
-    return refused
 
 
 def changed(name, change):
@@ -125,6 +101,81 @@ def test_m13_raw_and_averaged_weights_need_a_choice(refused, convert, out):
 def test_m14_networks_without_batch_norm_are_refused(refused):
     tree = {"conv1.weight": torch.ones(4, 3, 3, 3), "fc.weight": torch.ones(10, 4), "fc.bias": torch.ones(10)}
     assert "no BatchNorm statistics" in refused(tree)
+
+
+def test_m15_a_file_that_is_not_the_published_one_of_its_name_needs_a_flag(tmp_path, out):
+    path = save(state(), tmp_path / "resnet50-0676ba61.pth")
+    with pytest.raises(UnsafeInputError, match="does not begin with 0676ba61.*--unverified") as caught:
+        convert_checkpoint(path, out)
+    assert caught.value.exit_code == 3 and os.listdir(tmp_path) == [path.name]
+    report = convert_checkpoint(path, out, unverified=True)
+    assert "0676ba61" in report.warnings[0] and report.source_sha256 in report.warnings[0]
+    assert any("0676ba61" in note for note in read_converted(out)[1]["notes"])
+    assert_is_network(out)
+    assert any("not the published resnet50-0676ba61.pth" in note for note in validate_notes(out, path))
+
+
+def test_m15_promised_digests_are_those_of_published_and_embedded_files(shared_data):
+    assert promised_sha256("resnet50-0676ba61.pth") == "0676ba61"
+    assert len(promised_sha256("efficientnet-lite0-57934424.pth")) == 64
+    assert len(promised_sha256("resnet50_linf_eps4.0.ckpt")) == 64
+    assert promised_sha256("resnet50_l2_eps3.ckpt") == promised_sha256("model-20240115.pth") == ""
+
+
+def validate_notes(out, path):
+    from convert.reader import read_checkpoint
+    from convert.validate import _notes
+    from jinv.converted import open_converted
+
+    return _notes(open_converted(out), read_checkpoint(path))
+
+
+CIFAR = class_names("cifar10")
+
+
+def label_file(tmp_path, names):
+    path = tmp_path / "labels.txt"
+    path.write_text("\n".join(names) + "\n", encoding="utf-8")
+    return path
+
+
+def test_m17_the_usual_order_is_taken_by_any_synonym(convert, out, tmp_path):
+    names = ["plane", "car", *CIFAR[2:]]
+    assert convert(state(), labels=label_file(tmp_path, names)).warnings == ()
+    assert jinv.load(out).class_names == CIFAR
+
+
+def test_m17_another_order_is_kept_and_warned_about(convert, out, tmp_path):
+    names = [*CIFAR[1:], CIFAR[0]]
+    (warning,) = convert(state(), labels=label_file(tmp_path, names)).warnings
+    assert "10 classes are not in cifar10's usual order" in warning and "output 0 is 'automobile'" in warning
+    assert jinv.load(out).class_names == tuple(names)
+
+
+def test_m17_names_of_other_classes_are_kept_and_warned_about(convert, out, tmp_path):
+    (warning,) = convert(state(), labels=label_file(tmp_path, [*CIFAR[:9], "lorry with trailer"])).warnings
+    assert "1 of 10 names" in warning and "lorry with trailer" in warning
+    assert jinv.load(out).class_names[9] == "lorry with trailer"
+
+
+def test_m17_another_number_of_labels_is_refused(convert, tmp_path, out):
+    with pytest.raises(UsageError, match="9 names, but the network has 10 outputs"):
+        convert(state(), labels=label_file(tmp_path, CIFAR[:9]))
+    assert not out.exists()
+
+
+def test_m17_labels_name_another_last_layer(convert, out, tmp_path):
+    network = random_reference("resnet20", 3)
+    convert(network.state_dict(), num_classes=3, labels=label_file(tmp_path, "abc"))
+    assert jinv.load(out).class_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(("number", "known"), [(21841, "ImageNet-22k"), (1001, "TensorFlow"), (11821, "ImageNet-12k")])
+def test_m17_heads_of_other_imagenets_are_named(number, known):
+    shapes = {name: tuple(tensor.shape) for name, tensor in state().items()}
+    shapes |= {"linear.weight": (number, 64), "linear.bias": (number,)}
+    with pytest.raises(ModelMismatchError, match=f"{known}.*--num-classes {number}.*--labels"):
+        map_state_dict("resnet20", shapes)
 
 
 def test_m16_fused_or_untrained_norms_are_warned_about(convert):

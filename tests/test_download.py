@@ -128,6 +128,15 @@ def test_a_wrong_digest_is_refused_and_not_kept(server, tmp_path):
     assert cached(tmp_path) == []
 
 
+def test_a_wrong_digest_is_taken_when_asked_for_and_not_passed_on(server, tmp_path):
+    server.behaviour = "wrong"
+    path = download(file(server), unverified=True)
+    assert path.read_bytes() == bytes(len(BODY))
+    assert download(file(server), unverified=True) == path and len(server.requests) == 1
+    server.behaviour = "right"
+    assert download(file(server)).read_bytes() == BODY
+
+
 @pytest.mark.parametrize(("status", "requests"), [("404", 1), ("503", 3)])
 def test_an_http_error_names_the_address_and_retries_only_the_servers_faults(server, status, requests):
     server.behaviour = status

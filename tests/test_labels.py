@@ -1,9 +1,11 @@
 """Labels: ids, names and draws become class ids, and whatever is unclear is refused."""
 
+import json
+
 import pytest
 
-from jinv.errors import UsageError
-from jinv.labels import COUNTS, class_names, resolve_labels
+from jinv.errors import StorageError, UsageError
+from jinv.labels import COUNTS, class_names, read_label_file, resolve_labels, usual_ids
 
 IMAGENET = class_names("imagenet")
 CIFAR = class_names("cifar10")
@@ -70,3 +72,54 @@ def test_random_draws_every_class_once_and_is_a_prefix_of_longer_draws():
 
 def test_random_draws_are_the_same_on_every_machine():
     assert resolve_labels("random", IMAGENET, 5, seed=0) == [211, 50, 313, 74, 339]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# comment\ntench\ngold fish\n",
+        "\ufefftench, Tinca tinca\r\ngold fish, Carassius auratus\r\n",
+        "n01440764 tench\nn01443537: gold fish\n\n",
+        '["tench", "gold fish"]',
+        '{"1": ["n01443537", "gold fish"], "0": ["n01440764", "tench"]}',
+    ],
+)
+def test_label_files_are_lines_or_json(tmp_path, text):
+    path = tmp_path / "labels"
+    path.write_bytes(text.encode())
+    assert read_label_file(path) == ("tench", "gold fish")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "no names"),
+        (b"tench\n\ngoldfish\n", "name 1 is empty"),
+        ("épagneul".encode("latin-1"), "byte 0 is not"),
+        (b'{"0": "tench", "2": "shark"}', "table from output number"),
+        (b'{"tench": 0}', "table from output number"),
+        (b"[1, 2]", "list of names"),
+        (b'["tench"', "list of names"),
+        (b"[[]]", "list of names"),
+    ],
+)
+def test_label_files_of_another_form_are_refused(tmp_path, data, words):
+    path = tmp_path / "labels"
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match=words) as error:
+        read_label_file(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_missing_label_file_is_a_storage_error(tmp_path):
+    with pytest.raises(StorageError):
+        read_label_file(tmp_path / "none")
+
+
+def test_usual_ids_place_names_of_two_classes_by_where_they_stand(shared_data):
+    assert usual_ids(IMAGENET, "imagenet") == list(range(1000))
+    assert usual_ids(["goldfish", "crane", "no such class"], "imagenet") == [1, None, None]
+    # The same classes from a file that was not written for jinv.
+    classes = json.loads((shared_data / "imagenet_classes.json").read_text(encoding="utf-8"))
+    found = usual_ids([entry["names"][0] for entry in sorted(classes, key=lambda entry: entry["index"])], "imagenet")
+    assert found == list(range(1000))

@@ -10,24 +10,10 @@ import torch
 
 import jinv
 from convert.commands import add_convert_arguments, run_convert
-from convert.pipeline import convert_checkpoint
 from jinv.cli import main
 from jinv.converted import read_converted
 from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError
 from tests.checkpoint_files import NETWORK, assert_is_network, save, state, without
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out.safetensors"
-
-
-@pytest.fixture
-def convert(tmp_path, out):
-    def convert(tree, container="zip", **options):
-        return convert_checkpoint(save(tree, tmp_path / "in.pth", container), out, **options)
-
-    return convert
 
 
 def test_a_converted_file_loads_as_a_classifier(convert, out):

@@ -13,33 +13,6 @@ from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, Usag
 from tests.checkpoint_files import assert_is_network, prefixed, save, state, without
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out.safetensors"
-
-
-@pytest.fixture
-def convert(tmp_path, out):
-    def convert(tree, container="zip", **options):
-        return convert_checkpoint(save(tree, tmp_path / "in.pth", container), out, **options)
-
-    return convert
-
-
-@pytest.fixture
-def refused(tmp_path, out, convert):
-    """What is said of a tree that is refused with exit code 4; nothing is written."""
-
-    def refused(tree, **options):
-        with pytest.raises(ModelMismatchError) as caught:
-            convert(tree, **options)
-        assert os.listdir(tmp_path) == ["in.pth"]
-        assert str(tmp_path / "in.pth") in str(caught.value) and "\n" not in str(caught.value)
-        return str(caught.value)
-
-    return refused
-
-
 @pytest.mark.parametrize("container", ["zip", "legacy"])
 @pytest.mark.parametrize(
     "wrap",

@@ -15,11 +15,12 @@ from convert.commands import run_validate
 from convert.parity_inputs import make_inputs, natural_noise
 from convert.parity_jax import FlaxNetwork
 from convert.parity_page import page
-from convert.parity_report import LARGEST, LayerErrors, ValidationReport, relative_error, to_json
+from convert.parity_report import LARGEST, Agreement, LayerErrors, ValidationReport, relative_error, to_json
+from convert.parity_summary import summarize
 from convert.parity_table import print_report
 from convert.pipeline import convert_checkpoint
 from convert.reference import make_reference
-from convert.validate import make_original, validate
+from convert.validate import _doubts_of_order, make_original, validate
 from jinv.cli import main
 from jinv.converted import read_converted, save_converted
 from jinv.errors import ModelMismatchError, UsageError
@@ -78,7 +79,7 @@ def test_a_right_conversion_passes_with_every_layer_and_term_reported(pair):
     names = [layer.name for layer in report.layers]
     assert names[:3] == ["conv1", "bn1", "layer1.0.conv1"] and names[-2:] == ["linear", "logits"] and len(names) == 40
     assert {"cross_entropy", "feature_statistics", "total_variation", "image_norm"} <= {
-        g.term for g in report.gradients
+        g.name for g in report.gradients
     }
     assert 0 < max(layer.float64 for layer in report.layers) < 1e-13
     assert 1e-9 < max(layer.float32 for layer in report.layers) < 1e-5
@@ -179,6 +180,55 @@ def test_the_command_line_writes_json_and_a_page_and_returns_4_for_a_wrong_file(
     assert "NOT EQUAL" in capsys.readouterr().out and "not equal" in (tmp_path / "v.html").read_text()
 
 
+def test_what_only_rounding_excuses_is_said_everywhere(pair, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(LayerErrors, "limits", (1e-10, 1e-9))
+    out = ["--json", str(tmp_path / "v.json"), "--html", str(tmp_path / "v.html")]
+    assert main(["validate", *map(str, pair), *out]) == 0
+    written = json.loads((tmp_path / "v.json").read_text())
+    assert len(written["excuses"]) > 30 and written["numerically_equal"]
+    assert written["excuses"][0].startswith("conv1: float32 differs by")
+    assert "more than 1e-09; PyTorch's float32 differs from its own float64 by" in written["excuses"][0]
+    assert "excused by rounding: conv1" in capsys.readouterr().out
+    assert "Excused by rounding:</span> conv1" in (tmp_path / "v.html").read_text()
+    report = validate(*pair)
+    assert any(check.excused for check in summarize(report)) and all(check.passed for check in summarize(report))
+
+
+def test_a_right_conversion_needs_no_excuse(pair):
+    assert validate(*pair).excuses == []
+
+
+@pytest.mark.parametrize(
+    ("error", "rounding", "passed", "excused"),
+    [(1e-5, None, True, False), (1e-4, 3e-5, True, True), (1e-4, 2e-5, False, False), (LARGEST, 1.0, False, False)],
+)
+def test_errors_above_the_limit_pass_up_to_four_times_pytorchs_own(error, rounding, passed, excused):
+    layer = LayerErrors("layer")
+    # Rounding is asked only where it is needed: None cannot be called.
+    layer.add("float32", error, "x", None if rounding is None else lambda: rounding)
+    assert layer.passed is passed and bool(layer.excuse) is excused
+    layer.add("float32", 1e-3, "y", lambda: 1e-6)  # what excuses one input excuses no other
+    assert not layer.passed
+
+
+def test_logits_beyond_the_limits_need_an_excuse():
+    def judged(actual, expected, exact):
+        report = ValidationReport("", "", "", "", "", ())
+        report.add_logits(*(np.array([values]) for values in (actual, expected, exact)), "x")
+        return report.logits_close, bool(report.logits_excuse)
+
+    assert judged([1.0, 0.0], [1.0009, 0.00009], [1.0, 0.0]) == (True, False)
+    assert judged([900.0, 0.0], [900.0, 0.0003], [900.0, 0.0002]) == (True, True)
+    assert judged([900.0, 0.0], [900.0, 0.0003], [900.0, 0.0003]) == (False, False)
+    assert judged([np.nan, 0.0], [900.0, 0.0], [900.0, 0.0]) == (False, False)
+
+
+def test_classes_that_are_right_no_more_often_than_by_chance_are_doubted():
+    assert _doubts_of_order(Agreement(10_000, 0, 0.0, (8103, 8103)), 10) == []
+    assert _doubts_of_order(Agreement(10, 0, 0.0, (0, 0)), 10) == []
+    assert "--labels" in _doubts_of_order(Agreement(10_000, 0, 0.0, (12, 12)), 1000)[0]
+
+
 def test_without_torch_the_command_says_what_to_install(monkeypatch, pair):
     monkeypatch.delitem(sys.modules, "convert.validate")
     for name in [name for name in sys.modules if name.split(".")[0] == "torch"]:
@@ -210,7 +260,7 @@ def test_relative_errors_are_per_image_and_never_infinite():
 
 
 def test_a_report_of_the_worst_kind_can_still_be_printed_and_shown():
-    layer = LayerErrors("layer[red]", "layer", LARGEST, LARGEST, tensors_differ=2, worst_input="<b>")
+    layer = LayerErrors("layer[red]", LARGEST, LARGEST, tensors_differ=2, worst_input="<b>")
     report = ValidationReport("out", "in", "resnet20", "x", "y", ("digest",), ["<script>"], [layer], [layer])
     console = Console(record=True, width=100, file=io.StringIO())
     print_report(report, console)

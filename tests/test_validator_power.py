@@ -9,10 +9,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from convert.compare import compare_networks, compare_operations, compare_weights, layer_pairs
-from convert.parity_inputs import Inputs
+from convert.parity_inputs import LARGE, Inputs
 from convert.parity_jax import FlaxNetwork
 from convert.parity_report import LAYER_FLOAT64, ValidationReport
 from convert.reference import reference_for
@@ -26,8 +25,9 @@ from tests.conversion_bugs import BUGS, CONV, HEAD, SCALE, VAR
 
 CLASSES = 64  # as many as features: a transposed last kernel keeps its shape
 RANDOM = np.random.default_rng(0)
-FORWARD = [Inputs("random", RANDOM.normal(size=(2, 12, 16, 3)))]
-BACKWARD = [Inputs("random", FORWARD[0].image, differentiate=True)]
+IMAGE = RANDOM.normal(size=(2, 12, 16, 3))
+FORWARD = [Inputs("random and large", IMAGE * np.reshape([1, LARGE], (2, 1, 1, 1)))]
+BACKWARD = [Inputs("random", IMAGE, differentiate=True)]
 
 
 class Subject:
@@ -36,7 +36,6 @@ class Subject:
     def __init__(self, architecture):
         self.architecture = architecture
         self.module = architecture.make(CLASSES)
-        torch.manual_seed(0)
         self.reference = randomize(reference_for(self.module)).requires_grad_(False)
         self.pairs = layer_pairs(architecture, CLASSES)
         self.weights = {name: tensor.numpy() for name, tensor in self.reference.state_dict().items()}

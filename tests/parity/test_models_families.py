@@ -8,7 +8,8 @@ from flax.traverse_util import flatten_dict
 from convert.reference import make_reference
 from convert.rules import detect_architecture
 from jinv.models.registry import ARCHITECTURES
-from tests.parity.torch_oracle import compare, flax_variables, random_image, randomize
+from tests.checkpoint_files import randomize
+from tests.parity.torch_oracle import compare, flax_variables, random_image
 from tests.reduced import REDUCED, register
 
 

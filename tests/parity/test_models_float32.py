@@ -5,7 +5,8 @@ import torch
 
 from convert.reference import make_reference
 from jinv.models.registry import ARCHITECTURES
-from tests.parity.torch_oracle import compare, embedded_state_dict, flax_variables, random_image, randomize
+from tests.checkpoint_files import randomize
+from tests.parity.torch_oracle import compare, embedded_state_dict, flax_variables, random_image
 
 
 def assert_parity(name: str, reference: torch.nn.Module, size: int) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from convert.reference import make_reference
 from jinv.models.registry import ARCHITECTURES
-from tests.parity.torch_oracle import compare, embedded_state_dict, flax_variables, random_image, randomize
+from tests.checkpoint_files import randomize
+from tests.parity.torch_oracle import compare, embedded_state_dict, flax_variables, random_image
 
 
 @pytest.mark.parametrize(

@@ -27,28 +27,6 @@ def relative_error(value, reference) -> float:
     return float(np.abs(np.asarray(value) - reference).max() / max(np.abs(reference).max(), 1e-30))
 
 
-def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Random weights and random running statistics that keep activations of order one, and nothing at its default."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def uniform(like, low, high):
-        return torch.empty_like(like).uniform_(low, high, generator=generator)
-
-    with torch.no_grad():
-        for layer in module.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                fan_in = layer.weight[0].numel()
-                layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * (2 / fan_in) ** 0.5)
-                if layer.bias is not None:
-                    layer.bias.copy_(uniform(layer.bias, -0.5, 0.5))
-            elif isinstance(layer, nn.BatchNorm2d):
-                layer.weight.copy_(uniform(layer.weight, 0.5, 1.0))
-                layer.bias.copy_(uniform(layer.bias, -0.3, 0.3))
-                layer.running_mean.copy_(uniform(layer.running_mean, -0.5, 0.5))
-                layer.running_var.copy_(uniform(layer.running_var, 0.5, 2.0))
-    return module.eval()
-
-
 def embedded_state_dict(name: str) -> dict[str, torch.Tensor]:
     """An installed weight wheel's tensors, read by torch."""
     embedded = ARCHITECTURES[name].embedded

@@ -72,6 +72,13 @@ class Checker:
             return default
         return pair[0], pair[1]
 
+    def boolean(self, table: dict[str, Any], key: str, default: bool) -> bool:
+        value = table.get(key, default)
+        if not isinstance(value, bool):
+            self.problem(f"{key}: {value!r} must be true or false")
+            return default
+        return value
+
     def choice(self, table: dict[str, Any], key: str, prefix: str, choices: Sequence[str], default: Any) -> Any:
         value = table.get(key, default)
         if value not in choices:

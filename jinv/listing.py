@@ -31,9 +31,10 @@ def print_models(console: Console | None = None) -> None:
 
 
 def print_terms(console: Console | None = None) -> None:
-    """Every term, augmentation and schedule with its hyperparameters and defaults."""
+    """Every term, augmentation, parameterization and schedule with its hyperparameters and defaults."""
     from jinv.core.augment import AUGMENTATIONS
     from jinv.core.objective import TERMS, term_fields
+    from jinv.core.parameterization import PARAMETERIZATIONS
     from jinv.core.schedules import SCHEDULES
 
     console = console or Console()
@@ -46,10 +47,16 @@ def print_terms(console: Console | None = None) -> None:
         table.add_row(name, _hyperparameters(function) + '\ndraw = "batch" | "image"', _summary(function))
     console.print(table)
     table = Table(
+        "parameterization", "hyperparameters", "what is optimised", title="Parameterizations", title_justify="left"
+    )
+    for name, make in PARAMETERIZATIONS.items():
+        table.add_row(name, _hyperparameters(make), _summary(make))
+    console.print(table)
+    table = Table(
         "schedule",
         "hyperparameters",
         "what it does",
-        title="Schedules of weights and learning rates",
+        title="Schedules of weights, learning rates and other numbers",
         title_justify="left",
     )
     for name, schedule in SCHEDULES.items():

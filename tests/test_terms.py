@@ -13,6 +13,7 @@ from jinv.core.types import Forward, NormStats
 
 # Whether a term couples the images of a batch, so that one image's gradient depends on the others.
 COUPLES = {
+    "class_logit": False,
     "competition": False,
     "cross_entropy": False,
     "feature_statistics": True,
@@ -214,6 +215,12 @@ def test_layer_activation_is_minus_the_mean_square_of_the_layers_input():
     np.testing.assert_allclose(TERMS["layer_activation"](stats, layer=1), -(x**2).mean(), rtol=1e-5)
     with pytest.raises(ValueError, match="layers are 0 to 1"):
         TERMS["layer_activation"](stats, layer=2)
+
+
+def test_class_logit_is_minus_the_mean_of_the_chosen_logits():
+    logits = np.random.default_rng(1).normal(size=(4, 7))
+    actual = TERMS["class_logit"](jnp.asarray(logits, jnp.float32), jnp.array([0, 6, 3, 3]))
+    np.testing.assert_allclose(actual, -(logits[0, 0] + logits[1, 6] + logits[2, 3] + logits[3, 3]) / 4, rtol=1e-6)
 
 
 def test_objective_is_the_weighted_sum_with_scheduled_weights():

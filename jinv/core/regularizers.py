@@ -98,7 +98,9 @@ def layer_activation(norm_stats: Sequence[NormStats], *, layer: int = 0) -> Scal
     DeepDream (Mordvintsev et al. 2015), taken before a convolution's normalisation instead of behind its ReLU.
     """
     if layer >= len(norm_stats):
-        raise ValueError(f"layer_activation: layer {layer}, but the network's batch-norm layers are 0 to {len(norm_stats) - 1}")
+        raise ValueError(
+            f"layer_activation: layer {layer}, but the network's batch-norm layers are 0 to {len(norm_stats) - 1}"
+        )
     stats = norm_stats[layer]
     return -jnp.mean(stats.batch_var + stats.batch_mean**2)
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array, lax
 
 from jinv.core.types import Forward
-from jinv.errors import NumericalError, UsageError
+from jinv.errors import ModelMismatchError, NumericalError, UsageError
 from jinv.models.layers import prepare
 from jinv.models.norm import Stats
 
@@ -24,7 +24,8 @@ class Classifier:
 
     Images are float32 NHWC in the network's standardised units, `(pixel - mean) / std` with pixels in [0, 1].
     `clamp` is what the robustness package does to pixels outside [0, 1] before the network sees them: True clips (zero
-    gradient outside), "straight-through" clips and lets the gradient pass, False leaves them.
+    gradient outside), "straight-through" clips and lets the gradient pass, False leaves them. `student` is a second
+    network that is shown the same images, see `with_student`.
     """
 
     architecture: str
@@ -37,6 +38,7 @@ class Classifier:
     class_names: tuple[str, ...] = field(repr=False)
     source: Mapping[str, Any] = field(default_factory=dict, repr=False)
     clamp: Clamp = False
+    student: "Classifier | None" = None
 
     def preprocess(self, pixels: np.ndarray | Array) -> Array:
         """uint8 (N, H, W, 3) to float32 in network units; standardises only, never resizes."""
@@ -46,7 +48,27 @@ class Classifier:
 
     def prepared(self) -> "Classifier":
         """The same classifier with what long runs gain from, see `layers.prepare`; not for saving."""
-        return replace(self, variables=prepare(self.module, self.variables, self.min_size))
+        prepared = replace(self, variables=prepare(self.module, self.variables, self.min_size))
+        return prepared if self.student is None else prepared.with_student(self.student.prepared())
+
+    def with_student(self, student: "Classifier") -> "Classifier":
+        """The same classifier, whose `forward` also gives `student_logits`: what `student` says of the same image.
+
+        The image is restated in the student's own units. Its variables are carried in `variables["student"]`.
+
+        Raises:
+          ModelMismatchError: the two networks' class names differ.
+        """
+        if student.class_names != self.class_names:
+            pairs = zip(self.class_names, student.class_names, strict=False)
+            differing = [f"{i} is {a!r} and {b!r}" for i, (a, b) in enumerate(pairs) if a != b]
+            counts = f"{len(self.class_names)} and {len(student.class_names)} classes"
+            raise ModelMismatchError(
+                f"student: {student.architecture}'s classes are not those of {self.architecture}: "
+                + (f"class {differing[0]}" if differing else counts)
+            )
+        variables = {**self.variables, "student": student.variables}
+        return replace(self, variables=variables, student=student, min_size=max(self.min_size, student.min_size))
 
     def to_uint8(self, image: np.ndarray | Array) -> np.ndarray:
         """Network units to uint8 pixels, clipped and rounded; inverts `preprocess` exactly."""
@@ -67,8 +89,20 @@ class Classifier:
         if min(image.shape[1:3]) < self.min_size:
             height, width = image.shape[1:3]
             raise UsageError(f"image size {height}x{width}: {self.architecture} needs at least {self.min_size} pixels")
+        if self.student is not None:
+            variables = dict(variables)
+            student_logits = self.student.forward(variables.pop("student"), self._for_student(image)).logits
         logits, norm_stats = cast(tuple[Array, Stats], self.module.apply(variables, self._clamped(image)))
         return Forward(image, logits, labels, norm_stats, student_logits)
+
+    def _for_student(self, image: Array) -> Array:
+        assert self.student is not None
+        if (self.mean, self.std) == (self.student.mean, self.student.std):
+            return image
+        own, other = (
+            (self._channels(c.mean, image.dtype), self._channels(c.std, image.dtype)) for c in (self, self.student)
+        )
+        return (image * own[1] + (own[0] - other[0])) / other[1]
 
     def _clamped(self, image: Array) -> Array:
         if self.clamp is False:

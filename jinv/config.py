@@ -18,7 +18,11 @@ MAXIMUM_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class StageRecipe:
-    """One `[[stages]]` table. `learning_rate` is a number or a schedule's table; `optimizer` a name or a table."""
+    """One `[[stages]]` table. `learning_rate` is a number or a schedule's table; `optimizer` a name or a table.
+
+    `start` says what the stage makes of the image before it (`core.starts.next_start`). `parameterization`, a name or a
+    table, may also stand at the top of the config, for every stage; its `spectrum` is a folder or zip of images.
+    """
 
     size: Size
     steps: int
@@ -31,7 +35,12 @@ class StageRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked experiment. `None` for `image_size` is the model's own size."""
+    """A checked experiment. `None` for `image_size` is the model's own size.
+
+    `init` is "noise", "class_gaussian" (with `init_reference`, a folder or zip with a folder per class, whose images are
+    pooled by `init_pool`), `package:NAME/FILE`, or the path of a `.npy` or image file. `copies` views of each image are
+    taken per step. `log_gradients` adds each term's gradient norm to the logged steps.
+    """
 
     model: str
     labels: str | tuple[int | str, ...]

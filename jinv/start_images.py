@@ -62,23 +62,27 @@ def package_file(name: str) -> Path:
     return path
 
 
-def measured_spectrum(path: str) -> Callable[[Size], np.ndarray]:
-    """`size -> mean magnitude` of the spectra of the images in a folder or zip, read once per size.
+def measured_spectrum(path: str) -> Callable[[Size, bool], np.ndarray]:
+    """`(size, decorrelate) -> mean magnitude` of the spectra of a folder's or zip's images, read once for each.
 
     The images keep their aspect and fill the size. In units where white is 1; `maco` uses proportions alone.
 
     Raises:
-      StorageError, UnsafeInputError, UsageError: as `open_image_folder` and its `read`.
+      StorageError, UnsafeInputError, UsageError: as `open_image_folder` and its `read`; images of one colour alone.
     """
     folder = open_image_folder(path)
 
     @functools.lru_cache(maxsize=4)
-    def measured(size: Size) -> np.ndarray:
+    def measured(size: Size, decorrelate: bool) -> np.ndarray:
         names = _spread(folder.names)
-        magnitude = jax.jit(mean_magnitude)
+        magnitude = jax.jit(functools.partial(mean_magnitude, decorrelate=decorrelate))
         total: Any = 0.0
         for _, image in folder.read(names):
             total = total + np.asarray(magnitude(fit_image(image, size)[None].astype(np.float32) / 255), np.float64)
+        if not np.delete(total.reshape(-1, 3), 0, axis=0).max() > 1e-3:
+            raise UsageError(
+                f"{path}: its images are of one colour each and have no spectrum (parameterization.spectrum)"
+            )
         return total / len(names)
 
     return measured

@@ -11,7 +11,7 @@ from PIL import Image
 from jinv.cli import main
 from jinv.weights import load, save_converted
 
-from .networks import CLASSES
+from .networks import CLASSES, tiny_classifier
 
 CONFIG = """
 model = "tiny.safetensors"
@@ -111,7 +111,11 @@ def test_the_same_config_gives_the_same_bits_and_the_resolved_one_too(finished, 
     assert (folder / "resolved" / "images.npy").read_bytes() == expected
 
 
-def test_a_student_gradient_norms_and_class_gaussian_starts(folder):
+def test_a_student_gradient_norms_and_class_gaussian_starts(folder, monkeypatch):
+    import jinv.synthesis_run
+
+    seeds = {str(folder / "tiny.safetensors"): 1, str(folder / "other.safetensors"): 2}
+    monkeypatch.setattr(jinv.synthesis_run, "load", lambda name: tiny_classifier(seeds[name], blocks=0))
     for name in ("cat", "ship"):
         (folder / "real" / name).mkdir(parents=True)
         for i in range(2):
@@ -126,8 +130,9 @@ def test_a_student_gradient_norms_and_class_gaussian_starts(folder):
     (line,) = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert set(line["gradient_norms"]) == {"cross_entropy", "feature_statistics", "competition", "total"}
     assert all(norm > 0 for norm in line["gradient_norms"].values())
-    assert json.loads((out / "manifest.json").read_text())["student_sha256"] == "2" * 8
+    assert json.loads((out / "manifest.json").read_text())["student_sha256"] == "tiny2"
     assert "Gradient norms" in (out / "report.html").read_text()
+    # The config as carried out is the same experiment.
     again = folder / "recipe again"
     assert main(["synthesize", str(out / "config.toml"), "--out", str(again)]) == 0
     assert (again / "images.npy").read_bytes() == (out / "images.npy").read_bytes()
@@ -222,5 +227,6 @@ def test_a_loss_that_is_not_finite_stops_the_run(folder, capsys):
 def test_listings_show_every_name(capsys):
     assert main(["terms"]) == 0 and main(["models"]) == 0
     text = capsys.readouterr().out
+    assert "[min_factor," in text  # not taken for markup
     for name in ("feature_statistics", "first_layer_weight", "max_shift", "warmup_cosine", "resized_crop", "maco", "efficientnet_lite0", "resnet50"):
         assert name in text

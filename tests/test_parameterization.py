@@ -134,7 +134,7 @@ def test_maco_with_a_measured_spectrum():
     measured = np.asarray(mean_magnitude(images, decorrelate=False))
     expected = np.abs(np.fft.rfft2(np.asarray(images, np.float64), axes=(1, 2))).mean(0)
     np.testing.assert_allclose(measured, expected, rtol=1e-4, atol=1e-3)
-    parameterization = maco((12, 10), decorrelate=False, spectrum=lambda size: measured)
+    parameterization = maco((12, 10), decorrelate=False, spectrum=lambda size, decorrelate: measured)
     rendered = np.asarray(parameterization.render(parameterization.init(noise(2))), np.float64)
     ratio = np.abs(np.fft.rfft2(rendered, axes=(1, 2)))[:, :, 1:5] / expected[None, :, 1:5]
     np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)

@@ -19,6 +19,7 @@ from .networks import tiny_classifier
 CLASSIFIER = tiny_classifier(blocks=0)
 BOUNDS = synthesis.clip_bounds(CLASSIFIER.mean, CLASSIFIER.std)
 CROSS_ENTROPY = [Term("cross_entropy", TERMS["cross_entropy"])]
+NOISE = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
 ROLL = Augmentation("roll", AUGMENTATIONS["roll"], {"max_shift": 2})
 
 
@@ -109,8 +110,10 @@ def test_copies_without_draws_change_nothing_and_with_draws_average_over_views()
 
 @pytest.mark.parametrize("name", ["fourier", "maco"])
 def test_other_parameterizations_stay_within_the_bounds_and_bring_the_loss_down(name):
-    optimised = stage(steps=40, rate=0.1, parameterization=name)
-    first, *_, last = snapshots([optimised], bounds=BOUNDS, log_every=1)
+    optimised = stage(steps=30, rate=0.1, parameterization=name)
+    # With a block behind the stem: the stem's pooled features alone hardly know where an edge is, and MACO moves edges.
+    deeper = tiny_classifier(1)
+    first, *_, last = snapshots([optimised], bounds=BOUNDS, log_every=1, classifier=deeper, init=NOISE)
     assert (last.image >= BOUNDS[0][None, None, None]).all() and (last.image <= BOUNDS[1][None, None, None]).all()
     assert last.metrics.total < 0.9 * first.metrics.total
 
@@ -118,15 +121,15 @@ def test_other_parameterizations_stay_within_the_bounds_and_bring_the_loss_down(
 def test_fouriers_own_start_is_for_noise_alone():
     still = {"rate": 0.0, "steps": 1, "parameterization": {"name": "fourier", "sd": 0.0}}
     assert np.abs(np.asarray(snapshots([stage(**still)])[-1].image)).max() == 0
-    init = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
-    np.testing.assert_allclose(snapshots([stage(**still)], init=init)[-1].image, init, atol=1e-4)
+    np.testing.assert_allclose(snapshots([stage(**still)], init=NOISE)[-1].image, NOISE, atol=1e-4)
     # A later stage goes on from the image, whatever the parameterization.
     both = [stage(steps=2), stage(**still)]
     np.testing.assert_allclose(snapshots(both)[-1].image, snapshots(both[:1])[-1].image, atol=1e-4)
 
 
-@pytest.mark.parametrize("start", ["image", "clean", "detail", "zoom"])
-@pytest.mark.parametrize("parameterization", ["pixels", {"name": "fourier", "decay": 1.0}])
+@pytest.mark.parametrize(
+    ("start", "parameterization"), [("clean", "pixels"), ("detail", "fourier"), ("zoom", "pixels")]
+)
 def test_resuming_at_and_within_a_stage_gives_the_same_bits(start, parameterization):
     descent = {"optimizer": {"name": "normalized_gradient", "radius": 2.0}, "parameterization": parameterization}
     stages = [stage(steps=2, size=8, **descent), stage(steps=3, start=start, **descent)]
@@ -146,8 +149,7 @@ def test_resuming_at_and_within_a_stage_gives_the_same_bits(start, parameterizat
 
 
 def test_normalized_gradient_keeps_the_image_within_its_ball():
-    init = np.zeros((2, 16, 16, 3), np.float32)
     descent = stage(steps=12, rate=0.5, optimizer={"name": "normalized_gradient", "radius": 1.5})
-    moved = np.asarray(snapshots([descent], init=init)[-1].image, np.float64)
+    moved = np.asarray(snapshots([descent], init=NOISE)[-1].image, np.float64) - NOISE
     lengths = np.sqrt((moved**2).sum((1, 2, 3)))
     assert (lengths <= 1.5 + 1e-4).all() and (lengths > 1.0).all()

@@ -8,7 +8,8 @@ import pytest
 from jinv.core.parameterization import average_pool_to, resize
 from jinv.core.starts import class_gaussian, next_start
 from jinv.errors import StorageError, UsageError
-from jinv.start_images import package_file
+from jinv.images import png_bytes
+from jinv.start_images import measured_spectrum, package_file
 
 IMAGE, FIRST, NOISE = (jnp.asarray(np.random.default_rng(s).normal(size=(2, 16, 16, 3)), jnp.float32) for s in range(3))
 
@@ -69,3 +70,19 @@ def test_a_file_inside_an_installed_package():
     ]:
         with pytest.raises(error, match="image.init"):
             package_file(name)
+
+
+def test_a_spectrum_is_measured_on_images_and_not_on_plain_ones(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, size=(3, 12, 10, 3)).astype(np.uint8)
+    for i, image in enumerate(pixels):
+        (tmp_path / f"{i}.png").write_bytes(png_bytes(image))
+    expected = np.abs(np.fft.rfft2(pixels / 255, axes=(1, 2))).mean(0)
+    measured = measured_spectrum(str(tmp_path))
+    np.testing.assert_allclose(measured((12, 10), False), expected, rtol=1e-3, atol=1e-3)
+    assert measured((12, 10), True).shape == (12, 6, 3) and not np.allclose(
+        measured((12, 10), True), expected, rtol=0.1
+    )
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "0.png").write_bytes(png_bytes(np.full((12, 10, 3), 77, np.uint8)))
+    with pytest.raises(UsageError, match="one colour"):
+        measured_spectrum(str(tmp_path / "plain"))((12, 10), True)

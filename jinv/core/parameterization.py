@@ -77,7 +77,7 @@ def maco(
     *,
     decay: float = 1.0,
     decorrelate: bool = True,
-    spectrum: Callable[[Size], np.ndarray] | None = None,
+    spectrum: Callable[[Size, bool], np.ndarray] | None = None,
 ) -> Parameterization:
     """The phase of the spectrum alone; its magnitude stays `1 / f^decay`, or what was measured on images.
 
@@ -85,14 +85,14 @@ def maco(
     channels. A start image (or noise) gives its phase. Fel et al. (2023).
 
     Args:
-      spectrum: `size -> (height, width // 2 + 1, C)` magnitudes, such as `mean_magnitude` of images.
+      spectrum: `(size, decorrelate) -> (height, width // 2 + 1, C)` magnitudes, such as `mean_magnitude` of images.
     """
     height, width = size
     if spectrum is None:
         frequencies = np.maximum(_frequencies(size), 1 / max(size))
         magnitude = np.repeat((1 / frequencies**decay)[..., None], 3, axis=2)
     else:
-        magnitude = np.array(spectrum(size), np.float64)
+        magnitude = np.array(spectrum(size, decorrelate), np.float64)
     magnitude[0, 0] = 0  # no brightness of its own: the sigmoid's middle
     # Parseval: a column of the half spectrum other than the first (and an even width's last) stands for two.
     twice = np.full(magnitude.shape[1], 2.0)

@@ -40,7 +40,12 @@ def print_terms(console: Console | None = None) -> None:
 
     console = console or Console()
     # In a narrow terminal the explanations wrap; names are shown whole.
-    columns = (Column("\\[terms.NAME]", no_wrap=True), "looks at", Column("hyperparameters", min_width=20), "what it is")
+    columns = (
+        Column("\\[terms.NAME]", no_wrap=True),
+        "looks at",
+        Column("hyperparameters", min_width=20),
+        "what it is",
+    )
     table = Table(*columns, title="Terms", title_justify="left")
     for name, function in TERMS.items():
         table.add_row(name, ",\n".join(term_fields(function)), _hyperparameters(function), _summary(function))

@@ -91,19 +91,55 @@ def shifted_sum_transposed(stride: int, padding: Padding, x_shape: tuple[int, ..
 
     Each residue r is one sum of unit-stride shifts; scattering tap by tap instead writes the image k * k times.
     """
+    return _gathered(stride, padding, x_shape, kernel.shape[:2], (g,), lambda i, j, g: g * _tap(kernel, i, j))
+
+
+def largest(stride: int, padding: Padding, size: int, x: Array) -> tuple[Array, Array]:
+    """(largest pixel of every window padded with -inf, which of the window's pixels it is: the first of equals)."""
+    windows = iter(strided_windows(pad(x, padding, -jnp.inf), (size, size), stride).values())
+    best = next(windows)
+    which = jnp.zeros(best.shape, jnp.int8)
+    for index, candidate in enumerate(windows, start=1):
+        # `candidate != candidate` keeps a NaN visible.
+        better = (candidate > best) | (candidate != candidate)
+        best, which = jnp.where(better, candidate, best), jnp.where(better, jnp.int8(index), which)
+    return best, which
+
+
+def largest_transposed(
+    stride: int, padding: Padding, size: int, x_shape: tuple[int, ...], g: Array, which: Array
+) -> Array:
+    """The image's gradient of `largest`: each pixel gathers from the windows whose largest it is."""
+
+    def share(i: int, j: int, g: Array, which: Array) -> Array:
+        return jnp.where(which == size * i + j, g, jnp.zeros((), g.dtype))
+
+    return _gathered(stride, padding, x_shape, (size, size), (g, which), share)
+
+
+def _gathered(
+    stride: int,
+    padding: Padding,
+    x_shape: tuple[int, ...],
+    size: tuple[int, ...],
+    outputs: tuple[Array, ...],
+    share: Callable[..., Array],
+) -> Array:
+    """The transpose of a sum over windows: pixel `stride * q + r` adds `share(r + stride * t, *outputs[q - t])` over t."""
     n, height, width, channels = x_shape
-    kh, kw = kernel.shape[:2]
     rows = -(-(height + sum(padding[0])) // stride)
     columns = -(-(width + sum(padding[1])) // stride)
-    reach_h, reach_w = (kh - 1) // stride, (kw - 1) // stride
-    g = pad(g, ((reach_h, rows - g.shape[1]), (reach_w, columns - g.shape[2])))
+    reach_h, reach_w = (size[0] - 1) // stride, (size[1] - 1) // stride
+    # Windows outside the image do not exist: nothing is gathered from where their first output, a gradient, is zero.
+    outputs = tuple(pad(o, ((reach_h, rows - o.shape[1]), (reach_w, columns - o.shape[2]))) for o in outputs)
 
     def residue(r: int, s: int) -> Array:
-        total = jnp.zeros((n, rows, columns, channels), g.dtype)
-        for i in range(r, kh, stride):
-            for j in range(s, kw, stride):
+        total = jnp.zeros((n, rows, columns, channels), outputs[0].dtype)
+        # From the last tap to the first: in the order of the outputs, as a scatter would add them.
+        for i in reversed(range(r, size[0], stride)):
+            for j in reversed(range(s, size[1], stride)):
                 top, left = reach_h - i // stride, reach_w - j // stride
-                total += g[:, top : top + rows, left : left + columns] * _tap(kernel, i, j)
+                total += share(i, j, *(o[:, top : top + rows, left : left + columns] for o in outputs))
         return total
 
     if stride == 1:
@@ -133,7 +169,7 @@ def strided_windows(x: Array, size: tuple[int, ...], stride: int) -> dict[tuple[
 
 def pad(x: Array, padding: Padding, value: float = 0.0) -> Array:
     """Images padded with a constant."""
-    return jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=value)
+    return jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=jnp.asarray(value, x.dtype))
 
 
 def _tap(kernel: Array, i: int, j: int) -> Array:

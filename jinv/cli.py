@@ -95,7 +95,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
 
     _command(commands, "models", _models, "list the networks and the weights that are at hand")
-    _command(commands, "terms", _terms, "list the terms of the objective, the augmentations and the schedules")
+    _command(
+        commands, "terms", _terms, "list the terms of the objective, augmentations, parameterizations and schedules"
+    )
     return parser
 
 

@@ -18,18 +18,29 @@ MAXIMUM_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class StageRecipe:
-    """One `[[stages]]` table. `learning_rate` is a number or a schedule's table; `optimizer` a name or a table."""
+    """One `[[stages]]` table. `learning_rate` is a number or a schedule's table; `optimizer` a name or a table.
+
+    `start` says what the stage makes of the image before it (`core.starts.next_start`). `parameterization`, a name or a
+    table, may also stand at the top of the config, for every stage; its `spectrum` is a folder or zip of images.
+    """
 
     size: Size
     steps: int
     learning_rate: float | dict[str, Any] = 0.05
     optimizer: str | dict[str, Any] = "adam"
     upsample: Literal["pool", "resize"] = "pool"
+    start: Literal["image", "clean", "detail", "zoom"] = "image"
+    parameterization: str | dict[str, Any] = "pixels"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked experiment. `None` for `image_size` is the model's own size."""
+    """A checked experiment. `None` for `image_size` is the model's own size.
+
+    `init` is "noise", "class_gaussian" (with `init_reference`, a folder or zip with a folder per class, whose images are
+    pooled by `init_pool`), `package:NAME/FILE`, or the path of a `.npy` or image file. `copies` views of each image are
+    taken per step. `log_gradients` adds each term's gradient norm to the logged steps.
+    """
 
     model: str
     labels: str | tuple[int | str, ...]
@@ -40,6 +51,10 @@ class Recipe:
     terms: dict[str, dict[str, Any]]
     augment: dict[str, dict[str, Any]] = field(default_factory=dict)
     init: str = "noise"
+    init_reference: str | None = None
+    init_pool: int = 4
+    copies: int = 1
+    log_gradients: bool = False
     student: str | None = None
     seed: int = 0
     keep: Literal["last", "best"] = "last"
@@ -56,10 +71,10 @@ class Recipe:
     raw: dict[str, Any] = field(default_factory=dict)
 
 
-TOP = ("model", "student", "seed", "keep", "clip", "clip_bounds", "log_every", "devices", "precision", "remat",
-       "image", "stages", "augment", "terms", "evaluate", "checkpoint")  # fmt: skip
-IMAGE = ("size", "count", "batch", "chunk", "labels", "init")
-STAGE = ("size", "steps", "learning_rate", "optimizer", "upsample")
+TOP = ("model", "student", "seed", "keep", "clip", "clip_bounds", "log_every", "log_gradients", "copies", "devices",
+       "precision", "remat", "parameterization", "image", "stages", "augment", "terms", "evaluate", "checkpoint")  # fmt: skip
+IMAGE = ("size", "count", "batch", "chunk", "labels", "init", "init_reference", "init_pool")
+STAGE = ("size", "steps", "learning_rate", "optimizer", "upsample", "start", "parameterization")
 
 
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -129,7 +144,11 @@ def check_config(table: dict[str, Any], *, where: str = "config", folder: Path =
         count=count,
         batch=min(batch or 1, count or 1),
         init=_init(check.text(image, "init", "image.") or "noise", folder),
-        stages=_stages(check, table, image_size),
+        init_reference=_relative(check.text(image, "init_reference", "image."), folder),
+        init_pool=check.integer(image, "init_pool", "image.", default=4, low=1),
+        copies=check.integer(table, "copies", "", default=1, low=1, high=1024),
+        log_gradients=check.boolean(table, "log_gradients", "", default=False),
+        stages=_stages(check, table, image_size, folder),
         terms=terms,
         augment=augment,
         verifiers=tuple(_path_or_name(v, folder) for v in check.texts(evaluate, "verifiers", "evaluate.")),
@@ -141,6 +160,8 @@ def check_config(table: dict[str, Any], *, where: str = "config", folder: Path =
         chunk=check.integer(image, "chunk", "image.", default=None, low=1),
         raw=table,
     )
+    if (recipe.init == "class_gaussian") != (recipe.init_reference is not None):
+        check.problem('image.init: "class_gaussian" and image.init_reference = FOLDER_OR_ZIP go together')
     if check.problems:
         shown = "; ".join(check.problems[:10]) + (
             f"; and {len(check.problems) - 10} more" if len(check.problems) > 10 else ""
@@ -158,7 +179,8 @@ def _devices(check: Checker, table: dict[str, Any]) -> Any:
     return check.integer(table, "devices", "", default=None, low=1)
 
 
-def _stages(check: Checker, table: dict[str, Any], image_size: Size | None) -> tuple[StageRecipe, ...]:
+def _stages(check: Checker, table: dict[str, Any], image_size: Size | None, folder: Path) -> tuple[StageRecipe, ...]:
+    common = _parameterization(check, table, "", "pixels", folder)
     stages = table.get("stages")
     if not isinstance(stages, list) or not stages or not all(isinstance(s, dict) for s in stages):
         check.problem("stages: at least one [[stages]] table is needed")
@@ -174,6 +196,9 @@ def _stages(check: Checker, table: dict[str, Any], image_size: Size | None) -> t
         if image_size and (size[0] > image_size[0] or size[1] > image_size[1]):
             check.problem(f"{prefix}size: {list(size)} is larger than image.size {list(image_size)}")
         check.number_or_schedule(stage, "learning_rate", prefix, default=0.05)
+        start = check.choice(stage, "start", prefix, ("image", "clean", "detail", "zoom"), "image")
+        if index == 0 and start != "image":
+            check.problem(f"{prefix}start: {start!r} needs an earlier stage; the first one starts from image.init")
         result.append(
             StageRecipe(
                 size=size,
@@ -181,9 +206,18 @@ def _stages(check: Checker, table: dict[str, Any], image_size: Size | None) -> t
                 learning_rate=stage.get("learning_rate", 0.05),
                 optimizer=check.name_or_table(stage, "optimizer", prefix, "adam"),
                 upsample=check.choice(stage, "upsample", prefix, ("pool", "resize"), "pool"),
+                start=start,
+                parameterization=_parameterization(check, stage, prefix, common, folder),
             )
         )
     return tuple(result)
+
+
+def _parameterization(check: Checker, table: dict[str, Any], prefix: str, default: Any, folder: Path) -> Any:
+    spec = check.name_or_table(table, "parameterization", prefix, default)
+    if isinstance(spec, dict) and isinstance(spec.get("spectrum"), str):
+        return spec | {"spectrum": str(folder / spec["spectrum"])}
+    return spec
 
 
 def _labels(check: Checker, image: dict[str, Any]) -> str | tuple[int | str, ...]:
@@ -215,7 +249,8 @@ def _relative(value: str | None, folder: Path) -> str | None:
 
 
 def _init(value: str, folder: Path) -> str:
-    return value if value == "noise" else str(folder / value)
+    """ "noise", "class_gaussian" and `package:NAME/FILE` (a file inside an installed package) are no paths."""
+    return value if value in ("noise", "class_gaussian") or value.startswith("package:") else str(folder / value)
 
 
 def parse_override(override: str, flag: str = "--set", example: str = "image.count=4") -> tuple[str, Any]:

@@ -4,6 +4,7 @@ Everything here that can be wrong is a `UsageError` naming the key; nothing here
 whose numbers are arrays, inside the program: those were checked when they were plain numbers, and pass here.
 """
 
+import functools
 import inspect
 import math
 import typing
@@ -12,7 +13,6 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from jinv.config import Recipe, StageRecipe
@@ -20,10 +20,11 @@ from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.chunked import chunked
 from jinv.core.objective import TERMS, Term, hyperparameters_of, term_fields
-from jinv.core.optimizers import adam
-from jinv.core.parameterization import pooled_pixels, resized_pixels
+from jinv.core.optimizers import adam, normalized_gradient
+from jinv.core.parameterization import PARAMETERIZATIONS, staged
 from jinv.core.schedules import SCHEDULES
-from jinv.errors import StorageError, UsageError, nearest
+from jinv.core.types import Number
+from jinv.errors import UsageError, nearest
 from jinv.models.classifier import Classifier
 from jinv.models.precision import check_precision, with_precision
 
@@ -38,14 +39,14 @@ def bind_terms(recipe: Recipe, steps: int) -> list[Term]:
             raise UsageError(f"terms.{name}: compares with a student network; set student = NAME_OR_FILE")
         hyperparameters = {key: value for key, value in entry.items() if key != "weight"}
         known = hyperparameters_of(TERMS[name])
-        _check_hyperparameters(f"terms.{name}", hyperparameters, known, extra=("weight",))
+        hyperparameters = _bind_hyperparameters(f"terms.{name}", hyperparameters, known, steps, extra=("weight",))
         weight = bind_schedule(entry["weight"], steps, f"terms.{name}.weight")
         bound.append(Term(name, TERMS[name], weight, hyperparameters))
     return bound
 
 
-def bind_augmentations(recipe: Recipe, size: tuple[int, int]) -> list[Augmentation]:
-    """The augmentations for a stage at which the network sees `size`."""
+def bind_augmentations(recipe: Recipe, size: tuple[int, int], steps: int = 1) -> list[Augmentation]:
+    """The augmentations for a stage of `steps` steps at which the network sees `size`."""
     bound = []
     for name, entry in recipe.augment.items():
         if name not in AUGMENTATIONS:
@@ -55,24 +56,76 @@ def bind_augmentations(recipe: Recipe, size: tuple[int, int]) -> list[Augmentati
         hyperparameters = {key: value for key, value in entry.items() if key != "draw"}
         known = hyperparameters_of(AUGMENTATIONS[name])
         if name == "roll":
-            hyperparameters.setdefault("max_shift", min(size) // 8)
-        _check_hyperparameters(f"augment.{name}", hyperparameters, known, extra=("draw",))
-        if name == "roll" and not _traced(shift := hyperparameters["max_shift"]) and 2 * shift >= min(size) > 1:
-            raise UsageError(f"augment.roll.max_shift: {shift} must be less than half of the stage's size {min(size)}")
-        probability = hyperparameters.get("probability", 0)
-        if not _traced(probability) and probability > 1:
-            raise UsageError(f"augment.{name}.probability: {probability} must be between 0 and 1")
+            shift = hyperparameters.setdefault("max_shift", min(size) // 8)
+            if _traced(shift) and jnp.issubdtype(shift.dtype, jnp.floating):
+                hyperparameters["max_shift"] = jnp.round(shift * min(size)).astype(jnp.int32)
+            elif isinstance(shift, float) and 0 < shift < 1:  # a share of the stage's size
+                hyperparameters["max_shift"] = round(shift * min(size))
+        hyperparameters = _bind_hyperparameters(f"augment.{name}", hyperparameters, known, steps, extra=("draw",))
+        _check_augmentation(name, hyperparameters, known, size)
         bound.append(Augmentation(name, AUGMENTATIONS[name], hyperparameters, entry.get("draw", "batch")))
     return bound
 
 
-def bind_stage(stage: StageRecipe, index: int, batch: int) -> synthesis.Stage:
-    """The core's stage, with its optimizer built for batches of `batch` images."""
+def _check_augmentation(
+    name: str, given: dict[str, Any], known: dict[str, inspect.Parameter], size: tuple[int, int]
+) -> None:
+    values = {key: given.get(key, parameter.default) for key, parameter in known.items()}
+    limit = min(size) if values.get("one_sided") else min(size) / 2
+    if name == "roll" and not _traced(values["max_shift"]) and values["max_shift"] >= limit and min(size) > 1:
+        share = "" if values["one_sided"] else "half of "
+        raise UsageError(
+            f"augment.roll.max_shift: {values['max_shift']} must be less than {share}the stage's size {min(size)}"
+        )
+    numbers = {key: value for key, value in values.items() if isinstance(value, float)}
+    for key in ("probability", "min_scale", "max_scale"):
+        if numbers.get(key, 0) > 1:
+            raise UsageError(f"augment.{name}.{key}: {numbers[key]} must be between 0 and 1")
+    for key in ("min_scale", "min_factor"):
+        if numbers.get(key, 1) == 0:
+            raise UsageError(f"augment.{name}.{key}: 0 must be above 0")
+    if numbers.get("max_ratio", 1) < 1:
+        raise UsageError(f"augment.{name}.max_ratio: {numbers['max_ratio']} must be at least 1")
+    for key in ("scale", "factor"):
+        low, high = numbers.get(f"min_{key}", 0.0), numbers.get(f"max_{key}", math.inf)
+        if low > high:
+            raise UsageError(f"augment.{name}.min_{key}: {low} is more than max_{key}, {high}")
+
+
+def bind_stage(
+    stage: StageRecipe, index: int, batch: int, *, spectra: Callable[[str], Callable[..., Any]] | None = None
+) -> synthesis.Stage:
+    """The core's stage, with its optimizer built for batches of `batch` images.
+
+    Args:
+      spectra: reads what a parameterization's `spectrum = FOLDER_OR_ZIP` names; without it that is left out.
+    """
     rate = bind_schedule(stage.learning_rate, stage.steps, f"stages[{index}].learning_rate")
     spec = stage.optimizer if isinstance(stage.optimizer, dict) else {"name": stage.optimizer}
     optimizer = _optimizer(spec, rate, batch, f"stages[{index}].optimizer")
-    way = pooled_pixels if stage.upsample == "pool" else resized_pixels
-    return synthesis.Stage(stage.size, stage.steps, optimizer, rate, way)
+    make = _parameterization(stage.parameterization, f"stages[{index}].parameterization", spectra)
+    way = functools.partial(staged, make, stage.upsample)
+    return synthesis.Stage(stage.size, stage.steps, optimizer, rate, way, stage.start)
+
+
+def _parameterization(
+    spec: str | dict[str, Any], where: str, spectra: Callable[[str], Callable[..., Any]] | None
+) -> Callable[..., Any]:
+    hyperparameters: dict[str, Any] = dict(spec) if isinstance(spec, dict) else {"name": spec}
+    name = hyperparameters.pop("name")
+    if name not in PARAMETERIZATIONS:
+        known_names = ", ".join(PARAMETERIZATIONS)
+        raise UsageError(
+            f"{where}: no such parameterization {name!r}{nearest(name, PARAMETERIZATIONS)} (known: {known_names})"
+        )
+    known = hyperparameters_of(PARAMETERIZATIONS[name])
+    hyperparameters = _bind_hyperparameters(where, hyperparameters, known, 1, extra=("name",))
+    spectrum = hyperparameters.pop("spectrum", None)
+    if spectrum is not None and not isinstance(spectrum, str):
+        raise UsageError(f"{where}.spectrum: {spectrum!r} must be the path of a folder or zip of images")
+    if spectrum is not None and spectra is not None:
+        hyperparameters["spectrum"] = spectra(spectrum)
+    return functools.partial(PARAMETERIZATIONS[name], **hyperparameters)
 
 
 def bind_schedule(spec: Any, steps: int, where: str) -> float | jax.Array | optax.Schedule:
@@ -86,10 +139,13 @@ def bind_schedule(spec: Any, steps: int, where: str) -> float | jax.Array | opta
         )
     hyperparameters = {key: value for key, value in spec.items() if key != "schedule"}
     known = hyperparameters_of(SCHEDULES[name])
-    _check_hyperparameters(where, hyperparameters, known, extra=("schedule",))
+    hyperparameters = _bind_hyperparameters(where, hyperparameters, known, steps, extra=("schedule",))
     missing = [key for key, p in known.items() if p.default is p.empty and key not in hyperparameters]
     if missing:
         raise UsageError(f"{where}.{missing[0]}: needed by the schedule {name!r}")
+    portion = hyperparameters.get("portion", 1)
+    if not _traced(portion) and not 0 < portion <= 1:
+        raise UsageError(f"{where}.portion: {portion} must be above 0 and at most 1")
     if name == "exponential" and any(not _traced(hyperparameters[k]) and hyperparameters[k] <= 0 for k in known):
         raise UsageError(f"{where}: an exponential schedule needs start and end above 0")
     return SCHEDULES[name](steps, **hyperparameters)
@@ -104,6 +160,7 @@ def _optimizer(
         for key, value in vars(optax).items()
         if inspect.isfunction(value) and "learning_rate" in inspect.signature(value).parameters
     }
+    makers["normalized_gradient"] = normalized_gradient
     if name not in makers:
         raise UsageError(f"{where}: optax has no optimizer {name!r}{nearest(name, makers)}")
     known = {key: p for key, p in inspect.signature(makers[name]).parameters.items() if key != "learning_rate"}
@@ -116,6 +173,8 @@ def _optimizer(
             continue
         if isinstance(value, float | int) and not isinstance(value, bool) and not math.isfinite(value):
             raise UsageError(f"{where}.{key}: {value} must be finite")
+        if key == "radius" and (isinstance(value, bool) or not isinstance(value, float | int) or value <= 0):
+            raise UsageError(f"{where}.radius: {value!r} must be a number above 0")
         if key in ("b1", "b2", "momentum", "decay") and not (isinstance(value, float | int) and 0 <= value < 1):
             raise UsageError(f"{where}.{key}: {value!r} must be from 0 up to, but not including, 1")
     if "eps" in known and isinstance(hyperparameters.get("eps", known["eps"].default), float | jax.Array):
@@ -132,9 +191,11 @@ def _optimizer(
     return optimizer
 
 
-def _check_hyperparameters(
-    where: str, given: dict[str, Any], known: dict[str, inspect.Parameter], *, extra: Sequence[str] = ()
-) -> None:
+def _bind_hyperparameters(
+    where: str, given: dict[str, Any], known: dict[str, inspect.Parameter], steps: int, *, extra: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The checked values; where the signature says `Number`, a schedule's table becomes the schedule."""
+    bound = dict(given)
     for key, value in given.items():
         if key not in known:
             valid = (*known, *extra)
@@ -152,10 +213,35 @@ def _check_hyperparameters(
         elif annotation is int:
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise UsageError(f"{where}.{key}: {value!r} must be a whole number of at least 0")
-        elif annotation is float and (
-            isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0
-        ):
-            raise UsageError(f"{where}.{key}: {value!r} must be a finite number of at least 0")
+        elif annotation == Number and isinstance(value, dict):
+            if not isinstance(value.get("schedule"), str):
+                raise UsageError(f"{where}.{key}: a schedule is a table with 'schedule', one of {', '.join(SCHEDULES)}")
+            bound[key] = bind_schedule(value, steps, f"{where}.{key}")
+        elif annotation in (float, Number):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+                raise UsageError(f"{where}.{key}: {value!r} must be a finite number of at least 0")
+            bound[key] = float(value)
+    return bound
+
+
+def check_layers(recipe: Recipe, batch_stats: Any) -> None:
+    """Are the layers that terms name layers of the network with these running statistics?
+
+    Raises:
+      UsageError: a layer beyond the last.
+    """
+    last = len(jax.tree.leaves(batch_stats)) // 2 - 1
+    for name, entry in recipe.terms.items():
+        if entry.get("layer", 0) > last:
+            raise UsageError(
+                f"terms.{name}.layer: {entry['layer']} must be a batch-norm layer of the model, 0 to {last}"
+            )
+
+
+def spectra_of(recipe: Recipe) -> list[str]:
+    """The folders or zips of images whose spectrum a parameterization keeps."""
+    specs = [stage.parameterization for stage in recipe.stages]
+    return sorted({spec["spectrum"] for spec in specs if isinstance(spec, dict) and "spectrum" in spec})
 
 
 def _traced(value: Any) -> bool:
@@ -183,41 +269,5 @@ def check_recipe(recipe: Recipe) -> None:
     check_precision(recipe.precision)
     for index, stage in enumerate(recipe.stages):
         bind_terms(recipe, stage.steps)
-        bind_augmentations(recipe, stage.size)
+        bind_augmentations(recipe, stage.size, stage.steps)
         bind_stage(stage, index, recipe.batch)
-
-
-def load_init(recipe: Recipe, size: tuple[int, int], preprocess: Callable[[Any], Any]) -> Any | None:
-    """The start images (count or 1, height, width, 3) in network units, or None for noise.
-
-    A `.npy` file is taken as it is; an image file is resized to `size` and standardised.
-
-    Raises:
-      StorageError: no such file. UsageError: an array of another shape or not finite.
-    """
-    if recipe.init == "noise":
-        return None
-    if recipe.init.endswith(".npy"):
-        try:
-            array = np.load(recipe.init, allow_pickle=False)
-        except FileNotFoundError as error:
-            raise StorageError(f"{recipe.init}: no such file (image.init)") from error
-        except (ValueError, OSError, EOFError) as error:
-            raise UsageError(f"{recipe.init}: not a plain .npy array (image.init): {error}") from error
-        if (
-            array.dtype.kind not in "fiu"
-            or array.ndim != 4
-            or array.shape[0] not in (1, recipe.count)
-            or array.shape[1:] != (*size, 3)
-        ):
-            raise UsageError(
-                f"{recipe.init}: {array.dtype} {array.shape}, but image.init must be numbers of shape ({recipe.count} or 1, {size[0]}, {size[1]}, 3)"
-            )
-        if not np.isfinite(array).all():
-            raise UsageError(f"{recipe.init}: image.init has values that are not finite")
-        array = array.astype(np.float32)
-    else:
-        from jinv.images import read_image, resize_image
-
-        array = np.asarray(preprocess(resize_image(read_image(recipe.init), size)[None]))
-    return np.broadcast_to(array, (recipe.count, *array.shape[1:]))

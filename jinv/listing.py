@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from jinv.errors import UsageError
 
@@ -31,25 +32,39 @@ def print_models(console: Console | None = None) -> None:
 
 
 def print_terms(console: Console | None = None) -> None:
-    """Every term, augmentation and schedule with its hyperparameters and defaults."""
+    """Every term, augmentation, parameterization and schedule with its hyperparameters and defaults."""
     from jinv.core.augment import AUGMENTATIONS
     from jinv.core.objective import TERMS, term_fields
+    from jinv.core.parameterization import PARAMETERIZATIONS
     from jinv.core.schedules import SCHEDULES
 
     console = console or Console()
-    table = Table("\\[terms.NAME]", "looks at", "hyperparameters", "what it is", title="Terms", title_justify="left")
+    # In a narrow terminal the explanations wrap; names are shown whole.
+    columns = (
+        Column("\\[terms.NAME]", no_wrap=True),
+        "looks at",
+        Column("hyperparameters", min_width=20),
+        "what it is",
+    )
+    table = Table(*columns, title="Terms", title_justify="left")
     for name, function in TERMS.items():
-        table.add_row(name, ", ".join(term_fields(function)), _hyperparameters(function), _summary(function))
+        table.add_row(name, ",\n".join(term_fields(function)), _hyperparameters(function), _summary(function))
     console.print(table)
     table = Table("\\[augment.NAME]", "hyperparameters", "what it does", title="Augmentations", title_justify="left")
     for name, function in AUGMENTATIONS.items():
         table.add_row(name, _hyperparameters(function) + '\ndraw = "batch" | "image"', _summary(function))
     console.print(table)
     table = Table(
+        "parameterization", "hyperparameters", "what is optimised", title="Parameterizations", title_justify="left"
+    )
+    for name, make in PARAMETERIZATIONS.items():
+        table.add_row(name, _hyperparameters(make), _summary(make))
+    console.print(table)
+    table = Table(
         "schedule",
         "hyperparameters",
         "what it does",
-        title="Schedules of weights and learning rates",
+        title="Schedules of weights, learning rates and other numbers",
         title_justify="left",
     )
     for name, schedule in SCHEDULES.items():
@@ -66,7 +81,7 @@ def _installed(name: str, find: Callable[[str], Any]) -> bool:
 
 
 def _summary(function: Callable[..., Any]) -> str:
-    return (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " ")
+    return escape((inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " "))
 
 
 def _hyperparameters(function: Callable[..., Any]) -> str:

@@ -81,7 +81,8 @@ def step_bytes(recipe: Recipe, classifier: Classifier, image_size: Size, batch: 
 
     index, stage_recipe = max(enumerate(recipe.stages), key=lambda pair: pair[1].size[0] * pair[1].size[1])
     stage = experiment.bind_stage(stage_recipe, index, batch)
-    parameterization = stage.parameterization(image_size, stage.size)
+    bounds = pixel_bounds(recipe, classifier)
+    parameterization = stage.parameterization(image_size, stage.size, bounds)
 
     def start(image: jax.Array) -> synthesis.SynthesisState:
         params = parameterization.init(image)
@@ -93,9 +94,10 @@ def step_bytes(recipe: Recipe, classifier: Classifier, image_size: Size, batch: 
         experiment.bind_terms(recipe, stage.steps),
         stage,
         parameterization,
-        augmentations=experiment.bind_augmentations(recipe, stage.size),
-        bounds=pixel_bounds(recipe, classifier),
+        augmentations=experiment.bind_augmentations(recipe, stage.size, stage.steps),
+        bounds=bounds,
         keep=recipe.keep,
+        copies=recipe.copies,
     )
     state = jax.eval_shape(start, jax.ShapeDtypeStruct((batch, *image_size, 3), jnp.float32))
     labels, ids = (jax.ShapeDtypeStruct((batch,), dtype) for dtype in (jnp.int32, jnp.uint32))

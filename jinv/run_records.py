@@ -23,7 +23,7 @@ def metrics_line(snapshot: synthesis.Snapshot, recipe: Recipe, batch: int) -> di
         name: {"value": float(value), "weighted": float(weighted)}
         for name, (value, weighted) in snapshot.metrics.terms.items()
     }
-    return {
+    line = {
         "batch": batch,
         "step": snapshot.step,
         "stage": snapshot.stage,
@@ -34,6 +34,9 @@ def metrics_line(snapshot: synthesis.Snapshot, recipe: Recipe, batch: int) -> di
         "accuracy": float(snapshot.metrics.accuracy),
         "terms": terms,
     }
+    if snapshot.gradient_norms is not None:
+        line["gradient_norms"] = {name: float(norm) for name, norm in snapshot.gradient_norms.items()}
+    return line
 
 
 def record_images(
@@ -54,6 +57,7 @@ def _slug(name: str) -> str:
 def new_manifest(recipe: Recipe, classifier: Classifier, labels: list[int], size: tuple[int, int]) -> dict[str, Any]:
     """The manifest of a run that starts now."""
     names = [classifier.class_names[label] for label in labels]
+    student = {"student_sha256": classifier.student.source["source"]["sha256"]} if classifier.student else {}
     return {
         "schema": SCHEMA,
         "jinv": jinv.__version__,
@@ -64,6 +68,7 @@ def new_manifest(recipe: Recipe, classifier: Classifier, labels: list[int], size
             "mean": list(classifier.mean),
             "std": list(classifier.std),
         },
+        **student,
         "seed": recipe.seed,
         "labels": labels,
         "class_names": names,

@@ -159,8 +159,16 @@ def resolved_table(recipe: Recipe, labels: list[int], size: tuple[int, int]) -> 
     def location(value: str) -> str:
         return str(Path(value).resolve()) if "/" in value or Path(value).exists() else value
 
+    def located(spec: Any) -> Any:
+        if isinstance(spec, dict) and "spectrum" in spec:
+            return spec | {"spectrum": str(Path(spec["spectrum"]).resolve())}
+        return spec
+
     image: dict[str, Any] = {"size": list(size), "count": recipe.count, "batch": recipe.batch, "labels": labels}
-    image["init"] = recipe.init if recipe.init == "noise" else str(Path(recipe.init).resolve())
+    named = recipe.init in ("noise", "class_gaussian") or recipe.init.startswith("package:")
+    image["init"] = recipe.init if named else str(Path(recipe.init).resolve())
+    if recipe.init_reference:
+        image |= {"init_reference": str(Path(recipe.init_reference).resolve()), "init_pool": recipe.init_pool}
     table: dict[str, Any] = {
         "model": location(recipe.model),
         "seed": recipe.seed,
@@ -180,6 +188,10 @@ def resolved_table(recipe: Recipe, labels: list[int], size: tuple[int, int]) -> 
         table["remat"] = True
     if recipe.chunk:
         image["chunk"] = recipe.chunk
+    if recipe.copies > 1:
+        table["copies"] = recipe.copies
+    if recipe.log_gradients:
+        table["log_gradients"] = True
     table |= {
         "log_every": recipe.log_every,
         "image": image,
@@ -195,6 +207,8 @@ def resolved_table(recipe: Recipe, labels: list[int], size: tuple[int, int]) -> 
                 "learning_rate": stage.learning_rate,
                 "optimizer": stage.optimizer,
                 "upsample": stage.upsample,
+                **({} if stage.start == "image" else {"start": stage.start}),
+                **({} if stage.parameterization == "pixels" else {"parameterization": located(stage.parameterization)}),
             }  # fmt: skip
         )
     evaluate: dict[str, Any] = {"verifiers": [location(v) for v in recipe.verifiers]}

@@ -1,5 +1,6 @@
 """Carries a sweep out: group by group in one program each, a run directory per setting, and what compares them."""
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +16,14 @@ from jinv import experiment
 from jinv.config import Recipe
 from jinv.core import synthesis
 from jinv.core.sweep import Bound, snapshot_of, synthesize_sweep
-from jinv.errors import NumericalError, RunConflictError
+from jinv.errors import NumericalError, RunConflictError, UsageError
 from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.progress import SynthesisProgress
 from jinv.run_records import metrics_line, new_manifest
 from jinv.runs import RunDirectory, resolved_table
+from jinv.start_images import load_init, measured_spectrum
 from jinv.sweep_summary import summarize
 from jinv.synthesis_run import check_against_model, complete, pixel_bounds
 from jinv.variations import Place, Variation, groups, replace_numbers, varied_numbers
@@ -61,6 +63,8 @@ def run_sweep(
         raise RunConflictError(f"{directory}: already exists; choose another --out (a sweep is not resumed)")
     for variation in variations:
         experiment.check_recipe(variation.recipe)
+        if variation.recipe.log_gradients:
+            raise UsageError("log_gradients: not recorded in a sweep; leave it out, or run the setting alone")
     sweep_directory = RunDirectory(directory)
     sweep_directory.prepare(resume=False)
     try:
@@ -105,20 +109,24 @@ def run_sweep(
 
 def _prepare(variations: Sequence[Variation], directory: Path) -> list[SettingRun]:
     """Load what every setting needs, each network once, so that mistakes show before any synthesis."""
-    names = dict.fromkeys(name for v in variations for name in (v.recipe.model, *v.recipe.verifiers))
+    names = dict.fromkeys(
+        name for v in variations for name in (v.recipe.model, v.recipe.student, *v.recipe.verifiers) if name is not None
+    )
     networks = {name: load(name) for name in names}
     checked = []
     for variation in variations:
         classifier = networks[variation.recipe.model]
+        if variation.recipe.student is not None:
+            classifier = classifier.with_student(networks[variation.recipe.student])
         labels, size = check_against_model(variation.recipe, classifier)
-        checked.append((labels, size, experiment.load_init(variation.recipe, size, classifier.preprocess)))
+        checked.append((classifier, labels, size, load_init(variation.recipe, classifier, labels, size)))
     bound: dict[Any, Classifier] = {}
     runs = []
-    for variation, (labels, size, init) in zip(variations, checked, strict=True):
+    for variation, (loaded, labels, size, init) in zip(variations, checked, strict=True):
         recipe = variation.recipe
-        kind = recipe.model, recipe.precision, recipe.remat
+        kind = recipe.model, recipe.student, recipe.precision, recipe.remat
         if kind not in bound:
-            bound[kind] = experiment.bind_classifier(recipe, networks[recipe.model])
+            bound[kind] = experiment.bind_classifier(recipe, loaded)
         classifier = bound[kind]
         manifest = new_manifest(variation.recipe, classifier, labels, size)
         manifest["sweep"] = {"name": variation.name, "changes": variation.changes}
@@ -164,12 +172,13 @@ def _synthesize_batch(
 ) -> None:
     recipe, classifier = runs[0].variation.recipe, runs[0].classifier
     count = chosen.stop - chosen.start
+    spectra = functools.cache(measured_spectrum)  # measured when first bound, outside the program
 
     def bind(index: int, setting: dict[str, Any]) -> Bound:
         mine = replace_numbers(recipe, lambda place, value: setting.get(_key(place), value))
-        stage = experiment.bind_stage(mine.stages[index], index, count)
+        stage = experiment.bind_stage(mine.stages[index], index, count, spectra=spectra)
         terms = experiment.bind_terms(mine, stage.steps)
-        return Bound(stage, terms, experiment.bind_augmentations(mine, stage.size))
+        return Bound(stage, terms, experiment.bind_augmentations(mine, stage.size, stage.steps))
 
     images: Any = None
     work_before = [_work_until(recipe, index) for index in range(len(recipe.stages))]
@@ -186,6 +195,7 @@ def _synthesize_batch(
         init=None if runs[0].init is None else runs[0].init[chosen],
         bounds=pixel_bounds(recipe, classifier),
         keep=recipe.keep,
+        copies=recipe.copies,
         log_every=recipe.log_every,
     ):
         images = snapshot.images

@@ -28,6 +28,7 @@ from jinv.models.precision import matmul_precision
 from jinv.progress import SynthesisProgress
 from jinv.run_records import metrics_line, new_manifest, record_images
 from jinv.runs import RunDirectory, resolved_table
+from jinv.start_images import load_init, measured_spectrum
 from jinv.weights import load
 
 
@@ -45,12 +46,15 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
     resuming = run_directory.prepare(resume=resume)
     try:
         classifier = load(recipe.model)
+        if recipe.student is not None:
+            classifier = classifier.with_student(load(recipe.student))
         labels, size = check_against_model(recipe, classifier)
         # Verifiers and the start image are looked at now: their mistakes should not cost a synthesis first.
         for verifier in recipe.verifiers:
             load(verifier)
         check_fits(recipe, experiment.bind_classifier(replace(recipe, remat=False), classifier))
-        init = experiment.load_init(recipe, size, classifier.preprocess)
+        init = load_init(recipe, classifier, labels, size)
+        spectra = {path: measured_spectrum(path) for path in experiment.spectra_of(recipe)}
     except BaseException:
         run_directory.discard()
         raise
@@ -72,7 +76,7 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
     started = time.monotonic()
     bound = experiment.bind_classifier(recipe, classifier)
     with _graceful_stop() as stop, matmul_precision(recipe.precision):
-        images = _synthesize_all(recipe, bound, labels, size, init, run_directory, console, stop)
+        images = _synthesize_all(recipe, bound, labels, size, init, spectra, run_directory, console, stop)
     manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0) + time.monotonic() - started, 1)
     if recipe.verifiers:
         console.print("evaluating with " + ", ".join(recipe.verifiers), highlight=False)
@@ -110,6 +114,7 @@ def finish(run_directory: RunDirectory, manifest: dict[str, Any]) -> None:
 
 def check_against_model(recipe: Recipe, classifier: Classifier) -> tuple[list[int], tuple[int, int]]:
     """What only the model can say: are the labels its classes, are the sizes ones it allows?"""
+    experiment.check_layers(recipe, classifier.variables["batch_stats"])
     labels = resolve_labels(recipe.labels, classifier.class_names, recipe.count, recipe.seed)
     size = recipe.image_size or (classifier.input_size, classifier.input_size)
     for name, (height, width) in [("image.size", size)] + [
@@ -140,6 +145,8 @@ def _check_same(
         raise RunConflictError(f"{run_directory.path}: cannot be resumed with another config: {detail}")
     if manifest["model"]["sha256"] != classifier.source["source"]["sha256"]:
         raise RunConflictError(f"{run_directory.path}: cannot be resumed with other weights than it was started with")
+    if classifier.student and manifest.get("student_sha256") != classifier.student.source["source"]["sha256"]:
+        raise RunConflictError(f"{run_directory.path}: cannot be resumed with another student than it was started with")
 
 
 def _synthesize_all(
@@ -148,6 +155,7 @@ def _synthesize_all(
     labels: list[int],
     size: tuple[int, int],
     init: np.ndarray | None,
+    spectra: dict[str, Callable[..., Any]],
     run_directory: RunDirectory,
     console: Console,
     stop: Callable[[], bool],
@@ -166,7 +174,7 @@ def _synthesize_all(
             if finished is None:
                 chosen = slice(first, min(first + recipe.batch, recipe.count))
                 finished = _synthesize_batch(
-                    recipe, classifier, labels[chosen], size, None if init is None else init[chosen], batch, first,
+                    recipe, classifier, labels[chosen], size, None if init is None else init[chosen], spectra, batch, first,
                     run_directory, checkpoint if checkpoint and checkpoint[0] == batch else None, lines, progress, stop,
                 )  # fmt: skip
                 if len(starts) > 1:
@@ -189,6 +197,7 @@ def _synthesize_batch(
     labels: list[int],
     size: tuple[int, int],
     init: np.ndarray | None,
+    spectra: dict[str, Callable[..., Any]],
     batch: int,
     first: int,
     run_directory: RunDirectory,
@@ -198,7 +207,10 @@ def _synthesize_batch(
     stop: Callable[[], bool],
 ) -> np.ndarray:
     ids = jnp.arange(first, first + len(labels), dtype=jnp.uint32)
-    stages = [experiment.bind_stage(stage, i, len(labels)) for i, stage in enumerate(recipe.stages)]
+    stages = [
+        experiment.bind_stage(stage, i, len(labels), spectra=spectra.__getitem__)
+        for i, stage in enumerate(recipe.stages)
+    ]
     resume = synthesis.Resume(checkpoint[1], checkpoint[3], checkpoint[4]) if checkpoint else None
     work_before = [sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages[:i]) for i in range(len(stages))]
     bounds = pixel_bounds(recipe, classifier)
@@ -212,10 +224,12 @@ def _synthesize_batch(
         seed=recipe.seed,
         image_ids=ids,
         init=init,
-        augmentations=lambda stage: experiment.bind_augmentations(recipe, stage.size),
+        augmentations=lambda stage: experiment.bind_augmentations(recipe, stage.size, stage.steps),
         bounds=bounds,
         keep=recipe.keep,
+        copies=recipe.copies,
         log_every=recipe.log_every,
+        log_gradients=recipe.log_gradients,
         checkpoint_every=recipe.checkpoint_every,
         resume=resume,
         sharding=sharding(recipe, len(labels)),

@@ -124,6 +124,7 @@ def _is_argument(path: Place) -> bool:
     """Does a program take the number at `path` as an argument? A whole one may be a size, or how often something is done."""
     from jinv.core.augment import AUGMENTATIONS
     from jinv.core.objective import TERMS, hyperparameters_of
+    from jinv.core.types import Number
 
     match path:
         case ("stages", _, "optimizer", name, key):
@@ -134,7 +135,7 @@ def _is_argument(path: Place) -> bool:
             return True
         case (("terms" | "augment") as kind, str(name), str(key)):
             known = hyperparameters_of((TERMS if kind == "terms" else AUGMENTATIONS).get(name, _nothing))
-            return key in known and known[key].annotation is float
+            return key in known and known[key].annotation in (float, Number)
     return False
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from jinv.cli import main
 from jinv.weights import load, save_converted
 
-from .networks import CLASSES
+from .networks import CLASSES, tiny_classifier
 
 CONFIG = """
 model = "tiny.safetensors"
@@ -35,7 +35,7 @@ verifiers = ["other.safetensors"]
 """
 
 
-def save_tiny(path, seed):
+def save_tiny(path, seed, classes=CLASSES):
     """A ResNet-20 file: the smallest architecture that can be loaded by name."""
     import jax
     from flax.traverse_util import flatten_dict
@@ -53,7 +53,7 @@ def save_tiny(path, seed):
         flat[key] = flat[key].astype(np.float32)
     save_converted(
         path, architecture="resnet20", variables=flat, mean=architecture.mean, std=architecture.std,
-        input_size=32, num_classes=10, class_names=CLASSES, source={"file": "made up", "sha256": str(seed) * 8},
+        input_size=32, num_classes=10, class_names=classes, source={"file": "made up", "sha256": str(seed) * 8},
     )  # fmt: skip
 
 
@@ -62,6 +62,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("cli")
     save_tiny(path / "tiny.safetensors", 1)
     save_tiny(path / "other.safetensors", 2)
+    save_tiny(path / "mice.safetensors", 3, ("mouse", *CLASSES[1:]))
     (path / "small.toml").write_text(CONFIG)
     return path
 
@@ -108,6 +109,33 @@ def test_the_same_config_gives_the_same_bits_and_the_resolved_one_too(finished, 
     expected = (finished / "images.npy").read_bytes()
     assert (folder / "again" / "images.npy").read_bytes() == expected
     assert (folder / "resolved" / "images.npy").read_bytes() == expected
+
+
+def test_a_student_gradient_norms_and_class_gaussian_starts(folder, monkeypatch):
+    import jinv.synthesis_run
+
+    seeds = {str(folder / "tiny.safetensors"): 1, str(folder / "other.safetensors"): 2}
+    monkeypatch.setattr(jinv.synthesis_run, "load", lambda name: tiny_classifier(seeds[name], blocks=0))
+    for name in ("cat", "ship"):
+        (folder / "real" / name).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(np.full((16, 16, 3), 40 * i + 90, np.uint8)).save(folder / "real" / name / f"{i}.png")
+    overrides = [
+        "student=other.safetensors", "terms.competition.weight=0.5", "log_gradients=true", "copies=2", "evaluate.verifiers=[]",
+        "image.labels=[3, 8]", "image.init=class_gaussian", "image.init_reference=real", "stages.0.steps=0", "stages.1.steps=1",
+        'stages.1.parameterization={name = "fourier", decay = 0.5}', "stages.1.start=clean",
+    ]  # fmt: skip
+    out = folder / "recipe"
+    assert main(["synthesize", str(folder / "small.toml"), "--out", str(out), "--set", *overrides]) == 0
+    (line,) = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert set(line["gradient_norms"]) == {"cross_entropy", "feature_statistics", "competition", "total"}
+    assert all(norm > 0 for norm in line["gradient_norms"].values())
+    assert json.loads((out / "manifest.json").read_text())["student_sha256"] == "tiny2"
+    assert "Gradient norms" in (out / "report.html").read_text()
+    # The config as carried out is the same experiment.
+    again = folder / "recipe again"
+    assert main(["synthesize", str(out / "config.toml"), "--out", str(again)]) == 0
+    assert (again / "images.npy").read_bytes() == (out / "images.npy").read_bytes()
 
 
 def test_an_existing_run_is_a_conflict_and_resuming_a_finished_one_is_done(finished, folder, capsys):
@@ -162,6 +190,12 @@ def test_an_interrupted_run_resumes_to_the_same_bits(finished, folder, monkeypat
         (["synthesize", "{small}", "--set", "image.batch=0"], 2, "image.batch"),
         (["synthesize", "{small}", "--set", "terms.total_variation.weight=-1"], 2, "-1"),
         (["synthesize", "{small}", "--set", "image.init=nothing.npy"], 5, "nothing.npy"),
+        (["synthesize", "{small}", "--set", "image.init=package:nosuch/x.png"], 2, "package:nosuch"),
+        (["synthesize", "{small}", "--set", "image.init=class_gaussian", "image.init_reference=nowhere"], 5, "nowhere"),
+        (["synthesize", "{small}", "--set", "parameterization.name=maco", "parameterization.spectrum=nowhere"], 5, "nowhere"),
+        (["synthesize", "{small}", "--set", "terms.layer_activation.layer=99"], 2, "0 to 18"),
+        (["synthesize", "{small}", "--set", "student=nothing.safetensors"], 5, "nothing.safetensors"),
+        (["synthesize", "{small}", "--set", "student=mice.safetensors"], 4, "class 0 is 'airplane' and 'mouse'"),
         (["evaluate", "nowhere"], 5, "nowhere"),
         (["report", "nowhere"], 5, "nowhere"),
     ],
@@ -193,5 +227,6 @@ def test_a_loss_that_is_not_finite_stops_the_run(folder, capsys):
 def test_listings_show_every_name(capsys):
     assert main(["terms"]) == 0 and main(["models"]) == 0
     text = capsys.readouterr().out
-    for name in ("feature_statistics", "first_layer_weight", "max_shift", "warmup_cosine", "efficientnet_lite0", "resnet50"):
+    assert "[min_factor," in text  # not taken for markup
+    for name in ("feature_statistics", "first_layer_weight", "max_shift", "warmup_cosine", "resized_crop", "maco", "efficientnet_lite0", "resnet50"):
         assert name in text

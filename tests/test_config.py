@@ -52,6 +52,16 @@ def test_memory_and_precision_are_recorded_only_where_they_are_set(tmp_path):
     assert (table["precision"], table["remat"], table["image"]["chunk"]) == ("bf16", True, 2)
 
 
+def test_shares_schedules_and_parameterizations_are_bound(tmp_path):
+    text = GOOD.replace("[augment.roll]", "[augment.roll]\nmax_shift = 0.134\n[augment.resized_crop]\n"
+                        "min_scale = { schedule = \"linear\", start = 1, end = 0.5 }\nmax_scale = 1")  # fmt: skip
+    recipe = read(tmp_path, 'parameterization = { name = "maco", spectrum = "pictures" }\n' + text)
+    roll, crop = bind_augmentations(recipe, (32, 32), 4)
+    assert roll.hyperparameters == {"max_shift": 4} and isinstance(crop.hyperparameters["max_scale"], float)
+    assert [float(crop.hyperparameters["min_scale"](t)) for t in (0, 3)] == [1.0, 0.5]
+    assert recipe.stages[0].parameterization == {"name": "maco", "spectrum": str(tmp_path / "pictures")}
+
+
 def test_crlf_and_a_model_file_relative_to_the_config(tmp_path):
     text = GOOD.replace("efficientnet_lite0", "nets/mine.safetensors").replace("\n", "\r\n")
     assert read(tmp_path, text).model == str(tmp_path / "nets/mine.safetensors")
@@ -91,6 +101,30 @@ def test_overrides_reach_tables_lists_and_new_keys(tmp_path):
         (("warmup_cosine", "warmup_cosin"), "did you mean 'warmup_cosine'"),
         (("momentum = 0.9", "momentum = 1.9"), "momentum"),
         (('"sgd"', '"sdg"'), "did you mean 'sgd'"),
+        (("steps = 4", 'steps = 4\nstart = "clean"'), "stages[0].start"),
+        (("steps = 2", 'steps = 2\nstart = "clear"'), "'clean'"),
+        (("steps = 2", 'steps = 2\nparameterization = "forier"'), "did you mean 'fourier'"),
+        (("steps = 2", 'steps = 2\nparameterization = { name = "maco", dekay = 1.0 }'), "did you mean 'decay'"),
+        (("steps = 2", 'steps = 2\nparameterization = { name = "maco", spectrum = 3 }'), "spectrum"),
+        (("steps = 2", "steps = 2\nparameterization = 7"), "stages[1].parameterization"),
+        (("[image]", "copies = 0\n[image]"), "copies"),
+        (("[image]", "log_gradients = 1\n[image]"), "true or false"),
+        (("size = 64", 'size = 64\ninit = "class_gaussian"'), "init_reference"),
+        (("size = 64", 'size = 64\ninit_reference = "x"'), "class_gaussian"),
+        (("[augment.roll]", "[augment.roll]\nmax_shift = 0.5"), "max_shift"),
+        (("[augment.roll]", "[augment.roll]\nmax_shift = 64\none_sided = true"), "less than the stage's size"),
+        (("[augment.roll]", "[augment.resized_crop]\nmin_scale = 0.9\nmax_scale = 0.5"), "0.9 is more than max_scale"),
+        (("[augment.roll]", "[augment.resized_crop]\nmin_scale = 1.5"), "between 0 and 1"),
+        (("[augment.roll]", "[augment.resized_crop]\nmax_ratio = 0.5"), "at least 1"),
+        (("[augment.roll]", "[augment.zoom]\nmin_factor = 0"), "above 0"),
+        (("[augment.roll]", '[augment.roll]\nmax_shift = { schedule = "linear", start = 1, end = 2 }'), "whole number"),
+        (
+            ("[augment.roll]", '[augment.zoom]\nmin_factor = { schedule = "linea", start = 1, end = 2 }'),
+            "did you mean 'linear'",
+        ),
+        (("[augment.roll]", "[augment.zoom]\nmin_factor = { start = 1 }"), "schedule"),
+        (('{ name = "sgd", momentum = 0.9 }', '{ name = "normalized_gradient", radius = 0 }'), "radius"),
+        (("weight = 1e-4", "weight = 1e-4\n[terms.competition]"), "set student"),
         (("momentum", "momentun"), "did you mean 'momentum'"),
         (("[augment.roll]", "[augment.roll]\nmax_shift = 16"), "less than half"),
         (("[augment.roll]", '[augment.roll]\ndraw = "pixel"'), "'batch', 'image'"),
@@ -98,7 +132,7 @@ def test_overrides_reach_tables_lists_and_new_keys(tmp_path):
         (('model = "', 'seed = -1\nmodel = "'), "seed"),
         (('model = "', 'seed = 1.5\nmodel = "'), "seed"),
         (('model = "', 'modle = "'), "did you mean 'model'"),
-        (("[terms.cross_entropy]\n[terms.total_variation]\nweight = 1e-4\nform = \"l1\"", ""), "[terms]"),
+        (('[terms.cross_entropy]\n[terms.total_variation]\nweight = 1e-4\nform = "l1"', ""), "[terms]"),
         (("[image]", "[image"), "not valid TOML"),
         (("[image]", "[image]\nsize = 1"), "not valid TOML"),
     ],
@@ -133,7 +167,12 @@ def test_overrides_that_cannot_be_applied_are_refused(tmp_path, override):
 
 
 def test_adam_eps_is_per_image():
-    table = {"model": "m", "image": {"labels": [1]}, "stages": [{"size": 8, "steps": 1}], "terms": {"cross_entropy": {}}}
+    table = {
+        "model": "m",
+        "image": {"labels": [1]},
+        "stages": [{"size": 8, "steps": 1}],
+        "terms": {"cross_entropy": {}},
+    }
     recipe = check_config(table)
     import jax.numpy as jnp
 

@@ -12,7 +12,15 @@ from jinv.core.objective import TERMS, Term, evaluate_terms, hyperparameters_of,
 from jinv.core.types import Forward, NormStats
 
 # Whether a term couples the images of a batch, so that one image's gradient depends on the others.
-COUPLES = {"cross_entropy": False, "total_variation": True, "image_norm": False, "feature_statistics": True}
+COUPLES = {
+    "class_logit": False,
+    "competition": False,
+    "cross_entropy": False,
+    "feature_statistics": True,
+    "image_norm": False,
+    "layer_activation": False,
+    "total_variation": True,
+}
 
 # Hyperparameters beyond the defaults that the contract runs over.
 VARIANTS = {
@@ -28,6 +36,8 @@ VARIANTS = {
         )
     ],
 }
+VARIANTS["competition"] = [{"form": "jensen_shannon"}, {"form": "nvlabs"}]
+VARIANTS["layer_activation"] = [{"layer": 0}, {"layer": 1}]
 CASES = [(name, kwargs) for name in TERMS for kwargs in VARIANTS.get(name, [{}])]
 
 
@@ -161,6 +171,58 @@ def test_cross_entropy_equals_the_equation():
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
+def softmax(logits):
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("scale", [0.5, 5.0, 300.0])
+def test_competition_equals_one_minus_the_jensen_shannon_divergence(scale):
+    teacher, student = np.random.default_rng(3).normal(size=(2, 4, 7)) * scale
+    expected = []
+    for p, q in zip(softmax(teacher), softmax(student), strict=True):
+        m = (p + q) / 2
+        kl = [sum(a * np.log(a / b) for a, b in zip(x, m, strict=True) if a > 0) for x in (p, q)]
+        expected.append(1 - sum(kl) / 2)
+    arguments = jnp.asarray(teacher, jnp.float32), jnp.asarray(student, jnp.float32)
+    value, gradient = jax.value_and_grad(TERMS["competition"], argnums=(0, 1))(*arguments)
+    np.testing.assert_allclose(value, np.mean(expected), rtol=1e-5)
+    assert np.isfinite(gradient[0]).all() and np.isfinite(gradient[1]).all()
+
+
+def test_competition_is_one_for_equal_logits_and_one_minus_ln_2_for_disjoint_classes():
+    certain = jnp.eye(4) * 200
+    assert float(TERMS["competition"](certain, certain)) == 1.0
+    np.testing.assert_allclose(TERMS["competition"](certain, certain[::-1]), 1 - np.log(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0, 60.0])
+def test_competition_as_the_published_program_computes_it(scale):
+    teacher, student = np.random.default_rng(4).normal(size=(2, 4, 7)) * scale
+    q, p = softmax(teacher / 3), softmax(student / 3)
+    p, q, m = (np.clip(x, 0.01, 0.99) for x in (p, q, (p + q) / 2))
+    kl = [(m * (np.log(m) - np.log(x))).sum(axis=1).mean() for x in (p, q)]
+    expected = 1 - np.clip(sum(kl) / 2, 0, 1)
+    arguments = jnp.asarray(teacher, jnp.float32), jnp.asarray(student, jnp.float32)
+    np.testing.assert_allclose(TERMS["competition"](*arguments, form="nvlabs"), expected, rtol=1e-4, atol=1e-6)
+    if scale == 60.0:
+        assert expected == 0 and not np.abs(jax.grad(TERMS["competition"])(*arguments, form="nvlabs")).any()
+
+
+def test_layer_activation_is_minus_the_mean_square_of_the_layers_input():
+    x = np.asarray(images("random"), np.float64) * 3
+    stats = network(images("random")).norm_stats
+    np.testing.assert_allclose(TERMS["layer_activation"](stats, layer=1), -(x**2).mean(), rtol=1e-5)
+    with pytest.raises(ValueError, match="layers are 0 to 1"):
+        TERMS["layer_activation"](stats, layer=2)
+
+
+def test_class_logit_is_minus_the_mean_of_the_chosen_logits():
+    logits = np.random.default_rng(1).normal(size=(4, 7))
+    actual = TERMS["class_logit"](jnp.asarray(logits, jnp.float32), jnp.array([0, 6, 3, 3]))
+    np.testing.assert_allclose(actual, -(logits[0, 0] + logits[1, 6] + logits[2, 3] + logits[3, 3]) / 4, rtol=1e-6)
+
+
 def test_objective_is_the_weighted_sum_with_scheduled_weights():
     terms = [
         Term("image_norm", TERMS["image_norm"], 2.0),
@@ -170,3 +232,11 @@ def test_objective_is_the_weighted_sum_with_scheduled_weights():
     norm, entropy = values["image_norm"][0], values["cross_entropy"][0]
     np.testing.assert_allclose(total, 2 * norm + 2 * entropy, rtol=1e-6)
     np.testing.assert_allclose(values["cross_entropy"][1], 2 * entropy, rtol=1e-6)
+
+
+def test_a_hyperparameter_may_be_a_schedule_of_the_step():
+    scheduled = {"first_layer_weight": lambda step: 1.0 + 2.0 * step}
+    result = network(images("random"))
+    term = Term("feature_statistics", TERMS["feature_statistics"], 1.0, scheduled)
+    total = jax.jit(lambda step: evaluate_terms([term], result, step)[0])(3)
+    np.testing.assert_allclose(total, TERMS["feature_statistics"](result.norm_stats, first_layer_weight=7.0), rtol=1e-6)

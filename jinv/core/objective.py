@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jinv.core import losses, regularizers
+from jinv.core.schedules import at_step
 from jinv.core.types import Forward, Scalar
 
 
@@ -34,7 +35,7 @@ TERMS: dict[str, Callable[..., jax.Array]] = {**_terms_of(losses), **_terms_of(r
 
 
 class Term(NamedTuple):
-    """A term with its weight (a number, or an optax schedule of the stage's step) and its hyperparameters."""
+    """A term with its weight (a number, or an optax schedule of the stage's step) and its hyperparameters (schedules likewise)."""
 
     name: str
     function: Callable[..., jax.Array]
@@ -59,13 +60,13 @@ def evaluate_terms(
     """The weighted sum, and each term's (value, weighted value).
 
     Args:
-      step: the stage's step, for scheduled weights.
+      step: the stage's step, for schedules.
     """
     values = {}
     total = jnp.zeros((), jnp.promote_types(forward.image.dtype, jnp.float32))
     for term in terms:
         value = term.function(
-            *(getattr(forward, field) for field in term_fields(term.function)), **term.hyperparameters
+            *(getattr(forward, field) for field in term_fields(term.function)), **at_step(term.hyperparameters, step)
         )
         weight = term.weight(step) if callable(term.weight) else term.weight
         weighted = weight * value

@@ -1,6 +1,7 @@
-"""Adam as published, with its bias corrections exact in float32; every other optimizer is optax's own."""
+"""Adam as published, with its bias corrections exact in float32, and normalised gradient steps; the rest is optax's."""
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,3 +42,44 @@ def adam(
         return updates, optax.ScaleByAdamState(count, mu, nu)
 
     return optax.chain(optax.GradientTransformation(init, update), optax.scale_by_learning_rate(learning_rate))
+
+
+class NormalizedGradientState(NamedTuple):
+    """How many steps were taken, and the parameters before the first: the centre of the ball."""
+
+    steps: jax.Array
+    start: optax.Params
+
+
+def normalized_gradient(
+    learning_rate: float | optax.Schedule, radius: float | None = None
+) -> optax.GradientTransformation:
+    """Each image moves by `learning_rate` along its own gradient's direction: `x - rate g_i / |g_i|_2`.
+
+    With `radius` it then goes back to the nearest point of the L2 ball of that radius around where it started. Both in
+    the parameters' units. A vanishing gradient moves nothing. An image's path depends on no other's. Madry et al. (2018),
+    for synthesis Santurkar et al. (2019), whose lengths are in units where white is 1: here they are divided by std.
+    """
+
+    def per_image(tree: optax.Params) -> jax.Array:
+        return jnp.sqrt(sum(jnp.sum(x * x, axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(tree)))
+
+    def scaled(tree: optax.Params, factor: jax.Array) -> optax.Params:
+        return jax.tree.map(lambda x: x * factor.reshape(-1, *[1] * (x.ndim - 1)), tree)
+
+    def init(params: optax.Params) -> NormalizedGradientState:
+        return NormalizedGradientState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params))
+
+    def update(updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None) -> tuple:
+        assert isinstance(state, NormalizedGradientState)
+        length = per_image(updates)
+        rate = learning_rate(state.steps) if callable(learning_rate) else learning_rate
+        updates = scaled(updates, jnp.where(length > 0, -rate / jnp.where(length > 0, length, 1), 0))
+        if radius is not None:
+            offset = jax.tree.map(lambda p, u, s: p + u - s, params, updates, state.start)
+            distance = per_image(offset)
+            shrink = jnp.where(distance > radius, radius / jnp.where(distance > 0, distance, 1), 1)
+            updates = jax.tree.map(lambda s, o, p: s + o - p, state.start, scaled(offset, shrink), params)
+        return updates, NormalizedGradientState(state.steps + 1, state.start)
+
+    return optax.GradientTransformation(init, update)

@@ -2,10 +2,14 @@
 
 A parameterization is the pair `(init, render)`: `init` turns the full-size start image into parameters, `render` turns
 parameters into a full-size image. `view` is the network's side of it at the stage's size.
+
+`pixels`, `fourier` and `maco` make one for a size; `staged` puts it into a stage of another size. Bounds (clipping): plain
+pixels are projected onto them after every update; everything else is rendered through a sigmoid whose ends they are.
 """
 
+import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,35 +19,165 @@ from jaxtyping import Array, Float
 from jinv.core.types import Image
 
 Size = tuple[int, int]
+Bounds = tuple[Float[Array, " c"], Float[Array, " c"]]
 
 
 class Parameterization(NamedTuple):
-    """`init(full-size image) -> params`, `render(params) -> full-size image`, `view(params) -> image at the stage's size`."""
+    """`init(full-size image) -> params`, `render(params) -> full-size image`, `view(params) -> image at the stage's size`.
+
+    Every leaf of `params` has the images as its first axis. `plain` says that they are the image's own pixels.
+    `from_noise(white noise) -> params` is the method's own start, where that is not the noise itself.
+    """
 
     init: Callable[[Image], Any]
     render: Callable[[Any], Image]
     view: Callable[[Any], Image]
+    plain: bool = True
+    from_noise: Callable[[Image], Any] | None = None
 
 
-def pooled_pixels(size: Size, stage_size: Size) -> Parameterization:
-    """The thesis' way: the variable has the full size, the network sees its average pooling.
+COLOR_CORRELATION = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
+"""The square root of ImageNet's covariance of red, green and blue; columns: brightness and two opponent colours. Lucid."""
 
-    The pixels of one pooling window get equal gradients, so their initial differences (noise) survive the stage.
+
+def pixels(size: Size, *, decorrelate: bool = False) -> Parameterization:
+    """The image's own pixels; with `decorrelate` in colours that are uncorrelated in natural images."""
+    if not decorrelate:
+        return Parameterization(lambda image: image, lambda params: params, lambda params: params)
+    return Parameterization(_decorrelated, _recorrelated, _recorrelated, plain=False)
+
+
+def fourier(size: Size, *, decay: float = 1.0, sd: float = 0.01, decorrelate: bool = True) -> Parameterization:
+    """The spectrum of the image, every frequency f (cycles per pixel) scaled by `1 / max(f, 1/longer side)^decay`.
+
+    `image = irfft2(sqrt(height width) scale (a + ib)) / 4`: gradient steps then move low frequencies more, as in natural
+    images. Without a start image a and b are normal with deviation `sd`. Olah et al. (2017), as in Lucid.
     """
+    height, width = size
+    scale = (height * width) ** 0.5 / 4 / np.maximum(_frequencies(size), 1 / max(size)) ** decay
+    scale = scale[None, :, :, None].astype(np.float32)
+
+    def render(params: Array) -> Image:
+        spectrum = jax.lax.complex(params[..., 0], params[..., 1]) * scale
+        image = jnp.fft.irfft2(spectrum, (height, width), axes=(1, 2))
+        return _recorrelated(image) if decorrelate else image
+
+    def init(image: Image) -> Array:
+        return _parts(jnp.fft.rfft2(_decorrelated(image) if decorrelate else image, axes=(1, 2)) / scale)
+
+    def from_noise(noise: Image) -> Array:
+        white = _parts(jnp.fft.rfft2(noise, axes=(1, 2)))
+        return sd * white / jnp.std(white, axis=(1, 2, 3, 4), keepdims=True)
+
+    return Parameterization(init, render, render, plain=False, from_noise=from_noise)
+
+
+def maco(
+    size: Size,
+    *,
+    decay: float = 1.0,
+    decorrelate: bool = True,
+    spectrum: Callable[[Size, bool], np.ndarray] | None = None,
+) -> Parameterization:
+    """The phase of the spectrum alone; its magnitude stays `1 / f^decay`, or what was measured on images.
+
+    `image = irfft2(magnitude exp(i phase))`, the magnitude scaled so that each image has deviation 1 over pixels and
+    channels. A start image (or noise) gives its phase. Fel et al. (2023).
+
+    Args:
+      spectrum: `(size, decorrelate) -> (height, width // 2 + 1, C)` magnitudes, such as `mean_magnitude` of images.
+    """
+    height, width = size
+    if spectrum is None:
+        frequencies = np.maximum(_frequencies(size), 1 / max(size))
+        magnitude = np.repeat((1 / frequencies**decay)[..., None], 3, axis=2)
+    else:
+        magnitude = np.array(spectrum(size, decorrelate), np.float64)
+    magnitude[0, 0] = 0  # no brightness of its own: the sigmoid's middle
+    # Parseval: a column of the half spectrum other than the first (and an even width's last) stands for two.
+    twice = np.full(magnitude.shape[1], 2.0)
+    twice[0] = 1
+    if width % 2 == 0:
+        twice[-1] = 1
+    variance = (magnitude**2 * twice[None, :, None]).sum() / (height * width) ** 2 / magnitude.shape[2]
+    magnitude = (magnitude / variance**0.5)[None].astype(np.float32)
+
+    def render(phase: Array) -> Image:
+        image = jnp.fft.irfft2(
+            jax.lax.complex(magnitude * jnp.cos(phase), magnitude * jnp.sin(phase)), (height, width), axes=(1, 2)
+        )
+        return _recorrelated(image) if decorrelate else image
+
+    def init(image: Image) -> Array:
+        return jnp.angle(jnp.fft.rfft2(_decorrelated(image) if decorrelate else image, axes=(1, 2)))
+
+    return Parameterization(init, render, render, plain=False)
+
+
+def _makers() -> dict[str, Callable[..., Parameterization]]:
+    # As everywhere, the signature is the registration: a public function of (size, *, hyperparameters).
+    return {
+        name: function
+        for name, function in list(globals().items())
+        if inspect.isfunction(function)
+        and inspect.signature(function).return_annotation is Parameterization
+        and [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        == ["size"]
+    }
+
+
+PARAMETERIZATIONS: dict[str, Callable[..., Parameterization]] = _makers()
+"""Every parameterization by name."""
+
+
+def staged(
+    make: Callable[[Size], Parameterization],
+    upsample: Literal["pool", "resize"],
+    size: Size,
+    stage_size: Size,
+    bounds: Bounds | None = None,
+) -> Parameterization:
+    """`make` in a stage at which the network sees `stage_size` of a full-size image of `size`.
+
+    "pool": the variable has the full size, the network sees its average pooling, as in the thesis. The pixels of one
+    pooling window get equal gradients, so their initial differences (noise) survive the stage. "resize": the variable
+    has the stage's own size and is upsampled (bicubic) between stages, so that no noise is left behind.
+    """
+    own = make(size if upsample == "pool" else stage_size)
+    squash, unsquash = _sigmoid(None if own.plain else bounds)
+
+    def to_own(image: Array) -> Array:
+        return image if upsample == "pool" else average_pool_to(image, stage_size)
+
+    def rendered(params: Any) -> Array:
+        return squash(own.render(params))
+
+    def from_noise(noise: Image) -> Any:
+        assert own.from_noise is not None
+        return own.from_noise(to_own(noise))
+
     return Parameterization(
-        init=lambda image: image,
-        render=lambda params: params,
-        view=lambda params: average_pool_to(params, stage_size),
+        init=lambda image: own.init(unsquash(to_own(image))),
+        render=lambda params: resize(rendered(params), size),
+        view=lambda params: average_pool_to(rendered(params), stage_size),
+        plain=own.plain,
+        from_noise=from_noise if own.from_noise else None,
     )
 
 
-def resized_pixels(size: Size, stage_size: Size) -> Parameterization:
-    """The variable has the stage's own size and is upsampled (bicubic) between stages: no noise is left behind."""
-    return Parameterization(
-        init=lambda image: average_pool_to(image, stage_size),
-        render=lambda params: resize(params, size),
-        view=lambda params: params,
-    )
+def pooled_pixels(size: Size, stage_size: Size, bounds: Bounds | None = None) -> Parameterization:
+    """The thesis' way: plain pixels of the full size, of which the network sees the average pooling."""
+    return staged(pixels, "pool", size, stage_size, bounds)
+
+
+def resized_pixels(size: Size, stage_size: Size, bounds: Bounds | None = None) -> Parameterization:
+    """Plain pixels of the stage's own size, upsampled between stages."""
+    return staged(pixels, "resize", size, stage_size, bounds)
+
+
+def mean_magnitude(images: Image, *, decorrelate: bool = True) -> Float[Array, "h f c"]:
+    """The mean over images of their spectra's magnitudes, what `maco` keeps fixed."""
+    return jnp.mean(jnp.abs(jnp.fft.rfft2(_decorrelated(images) if decorrelate else images, axes=(1, 2))), axis=0)
 
 
 def resize(image: Image, size: Size) -> Float[Array, "n _ _ c"]:
@@ -78,3 +212,38 @@ def _area_weights(source: int, target: int) -> np.ndarray:
     pixels = np.arange(source)[None, :]
     overlap = np.clip(np.minimum(high, pixels + 1) - np.maximum(low, pixels), 0, None)
     return overlap / overlap.sum(axis=1, keepdims=True)
+
+
+def _sigmoid(bounds: Bounds | None) -> tuple[Callable[[Image], Image], Callable[[Image], Image]]:
+    """The sigmoid from minus to plus infinity onto the bounds, and its inverse; identities without bounds."""
+    if bounds is None:
+        return lambda image: image, lambda image: image
+    low, high = (bound[None, None, None, :] for bound in bounds)
+
+    def unsquash(image: Image) -> Image:
+        # Black and white themselves would lie at infinity: a grey level of 8 bits inside of them is near enough.
+        share = jnp.clip((image - low) / (high - low), 1 / 255, 254 / 255)
+        return jnp.log(share) - jnp.log1p(-share)
+
+    return lambda image: low + (high - low) * jax.nn.sigmoid(image), unsquash
+
+
+_RECORRELATE = COLOR_CORRELATION / np.linalg.norm(COLOR_CORRELATION, axis=0).max()
+
+
+def _recorrelated(image: Image) -> Image:
+    return jnp.einsum("nhwd,cd->nhwc", image, _RECORRELATE.astype(np.float32), precision=jax.lax.Precision.HIGHEST)
+
+
+def _decorrelated(image: Image) -> Image:
+    inverse = np.linalg.inv(_RECORRELATE).astype(np.float32)
+    return jnp.einsum("nhwc,dc->nhwd", image, inverse, precision=jax.lax.Precision.HIGHEST)
+
+
+def _frequencies(size: Size) -> np.ndarray:
+    """(height, width // 2 + 1): each bin's frequency in cycles per pixel."""
+    return np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None])
+
+
+def _parts(spectrum: Array) -> Array:
+    return jnp.stack([spectrum.real, spectrum.imag], axis=-1)

@@ -5,6 +5,7 @@ one scalar. Nothing else registers it.
 """
 
 import functools
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jinv.core.types import Image, NormStats, Scalar
+from jinv.core.types import Image, Logits, NormStats, Number, Scalar
 
 Reduction = Literal["batch", "image"]
 
@@ -64,7 +65,7 @@ def feature_statistics(
     norm_stats: Sequence[NormStats],
     *,
     variance: Literal["unbiased", "biased"] = "unbiased",
-    first_layer_weight: float = 1.0,
+    first_layer_weight: Number = 1.0,
     normalization: Literal["none", "running"] = "none",
 ) -> Scalar:
     """Distance between the batch's and the running feature statistics, summed over layers.
@@ -87,6 +88,43 @@ def feature_statistics(
         distance = layer_distance(stats, variance=variance, normalization=normalization)
         total = total + (first_layer_weight * distance if layer == 0 else distance)
     return total / len(norm_stats) if normalization == "running" else total
+
+
+def layer_activation(norm_stats: Sequence[NormStats], *, layer: int = 0) -> Scalar:
+    """Minus the mean square of what one batch-norm layer is given: minimised, the layer responds as strongly as it can.
+
+    `-1/C sum_c (var_c + mean_c^2)` over the layer's channels, layers counted from 0 in network order. In squared
+    activation units. Couples no images, beyond the factor 1/N. Zero where the layer is given zeros. The objective of
+    DeepDream (Mordvintsev et al. 2015), taken before a convolution's normalisation instead of behind its ReLU.
+    """
+    if layer >= len(norm_stats):
+        raise ValueError(
+            f"layer_activation: layer {layer}, but the network's batch-norm layers are 0 to {len(norm_stats) - 1}"
+        )
+    stats = norm_stats[layer]
+    return -jnp.mean(stats.batch_var + stats.batch_mean**2)
+
+
+def competition(
+    logits: Logits, student_logits: Logits, *, form: Literal["jensen_shannon", "nvlabs"] = "jensen_shannon"
+) -> Scalar:
+    """Low where a student network disagrees with the inverted one (the teacher): adaptive inversion.
+
+    `jensen_shannon`: `1 - JS(p, q)`, mean over images, of the softmaxes p (teacher) and q (student), with `JS(p, q) =
+    (KL(p|m) + KL(q|m))/2, m = (p + q)/2`; Yin et al. (2020), eq. 8. From 1 - ln 2 (disjoint) to 1 (equal).
+    `nvlabs`: their program has the divergences reversed, `1 - clamp((KL(m|p) + KL(m|q))/2, 0, 1)`, softmaxes at
+    temperature 3, and p, q, m clamped to [0.01, 0.99] after m is formed. At 0 its gradient vanishes.
+
+    In nats. Couples no images, beyond the factor 1/N (`nvlabs`: its outer clamp is of the batch's mean).
+    """
+    temperature = 3.0 if form == "nvlabs" else 1.0
+    p, q = _log_softmax(logits / temperature), _log_softmax(student_logits / temperature)
+    m = jnp.logaddexp(p, q) - math.log(2)
+    if form == "jensen_shannon":
+        return 1 - jnp.mean(jnp.sum(jnp.exp(p) * (p - m) + jnp.exp(q) * (q - m), axis=1)) / 2
+    p, q, m = (jnp.clip(x, math.log(0.01), math.log(0.99)) for x in (p, q, m))
+    divergence = jnp.mean(jnp.sum(jnp.exp(m) * (2 * m - p - q), axis=1)) / 2
+    return 1 - jnp.clip(divergence, 0.0, 1.0)
 
 
 def layer_distance(
@@ -115,6 +153,10 @@ def layer_distance(
 def l2_norm(x: Float[Array, "..."], axis: tuple[int, ...] | None = None) -> Float[Array, "..."]:
     """Euclidean norm with gradient 0 at 0, as torch's; `jnp.linalg.norm` has NaN there."""
     return _safe_sqrt(jnp.sum(x * x, axis=axis))
+
+
+def _log_softmax(logits: jax.Array) -> jax.Array:
+    return jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
 
 
 def _total(values: Iterable[jax.Array]) -> jax.Array:

@@ -1,20 +1,26 @@
-"""Learning rates and weights over a stage's steps, counted from 0; every schedule is `step -> value`.
+"""Learning rates, weights and hyperparameters over a stage's steps, counted from 0; every schedule is `step -> value`.
 
 Hyperparameters may be traced, as a sweep's are; `steps` never is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
 
-def warmup_cosine(steps: int, *, peak: float, warmup: int = 0, end: float = 0.0) -> optax.Schedule:
+def warmup_cosine(
+    steps: int, *, peak: float, warmup: int = 0, end: float = 0.0, portion: float = 1.0
+) -> optax.Schedule:
     """Linear to `peak` over `warmup` steps, then half a cosine down to `end` at `steps`.
 
     `peak (t+1)/warmup` for t < warmup, else `end + (peak - end) (1 + cos(pi (t - warmup)/(steps - warmup)))/2`:
-    the schedule of NVlabs' DeepInversion program, which warms up over 100 steps.
+    the schedule of NVlabs' DeepInversion program, which warms up over 100 steps. With `portion` below 1 `end` is
+    reached after that share of the steps and kept: peak 1, end 0.08 is CDA's curriculum of crops, portion its milestone.
     """
+    steps = jnp.round(portion * steps) if isinstance(portion, jax.Array) else round(portion * steps)
 
     def schedule(step):
         progress = jnp.clip((step - warmup) / jnp.maximum(steps - warmup, 1), 0.0, 1.0)
@@ -40,3 +46,11 @@ SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
     "exponential": exponential,
 }
 """Every schedule by name; each takes the stage's number of steps and keyword hyperparameters."""
+
+
+def at_step(hyperparameters: Mapping[str, Any], step: jax.Array | int) -> dict[str, Any]:
+    """The hyperparameters with every schedule among them replaced by its value at `step`, a float32 scalar."""
+    return {
+        name: jnp.asarray(value(step), jnp.float32) if callable(value) else value
+        for name, value in hyperparameters.items()
+    }

@@ -4,6 +4,7 @@ Each setting's step is `make_step`'s own, bound inside the program to that setti
 takes the path it would take alone, to float32 rounding: same noise, same draws, statistics of its own batch only.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from jinv.core.augment import Augmentation
 from jinv.core.objective import Term
-from jinv.core.parameterization import Size
+from jinv.core.parameterization import Parameterization, Size
 from jinv.core.synthesis import (
     Bounds,
     ForwardFunction,
@@ -23,8 +24,10 @@ from jinv.core.synthesis import (
     Stage,
     SynthesisState,
     clip_image,
+    first_params,
     initial_noise,
     make_step,
+    stage_image,
     start_state,
 )
 
@@ -59,6 +62,7 @@ def make_sweep_step(
     *,
     bounds: Bounds | None = None,
     keep: Literal["last", "best"] = "last",
+    copies: int = 1,
 ) -> Callable[..., tuple[SynthesisState, Metrics]]:
     """K settings' steps as one pure function, `(states, settings, run_keys, labels, variables, image_ids, first_step)`.
 
@@ -69,8 +73,10 @@ def make_sweep_step(
         state: SynthesisState, setting: Setting, run_key: Array, labels: Array, variables: Any, ids: Array, first: Array
     ) -> tuple[SynthesisState, Metrics]:
         stage, terms, augmentations = bind(setting)
-        parameterization = stage.parameterization(image_size, stage.size)
-        one = make_step(forward, terms, stage, parameterization, augmentations=augmentations, bounds=bounds, keep=keep)
+        one = make_step(
+            forward, terms, stage, stage.parameterization(image_size, stage.size, bounds),
+            augmentations=augmentations, bounds=bounds, keep=keep, copies=copies,
+        )  # fmt: skip
         return one(state, variables, labels, (run_key, ids), first)
 
     return jax.vmap(step, in_axes=(0, 0, 0, 0, None, None, None))
@@ -90,6 +96,7 @@ def synthesize_sweep(
     init: Float[np.ndarray, "n h w c"] | None = None,
     bounds: Bounds | None = None,
     keep: Literal["last", "best"] = "last",
+    copies: int = 1,
     log_every: int = 10,
 ) -> Iterator[SweepSnapshot]:
     """Synthesize K batches of N images at once; a generator of `SweepSnapshot`s that does no I/O.
@@ -106,6 +113,7 @@ def synthesize_sweep(
       seeds: K seeds, from which noise and draws derive.
       image_ids: (N,) ids, default 0..N-1, the same for every setting.
       init: the start images of every setting, instead of noise.
+      bounds, keep, copies: as in `synthesize`.
 
     Raises:
       ValueError: labels, seeds and settings for different numbers of runs, or an init of another shape.
@@ -125,25 +133,23 @@ def synthesize_sweep(
     else:
         raise ValueError(f"init: shape {init.shape}, expected {(count, *image_size, 3)}")
     plain = [jax.tree.map(lambda leaf, k=k: leaf[k], settings) for k in range(runs)]
-    first_step = 0
+    first, first_step, previous_size = jnp.copy(images), 0, image_size
     for index in range(num_stages):
         stages = [bind(index, setting).stage for setting in plain]
-        size, steps, way = stages[0].size, stages[0].steps, stages[0].parameterization(image_size, stages[0].size)
+        size, steps = stages[0].size, stages[0].steps
+        way = stages[0].parameterization(image_size, size, bounds)
         if any((stage.size, stage.steps) != (size, steps) for stage in stages):
             raise ValueError(f"synthesize_sweep: stage {index} has other sizes or steps in other settings")
         if not steps:
             continue
+        bound = functools.partial(bind, index)
         step = jax.jit(
-            make_sweep_step(forward, lambda setting, index=index: bind(index, setting), image_size, bounds=bounds, keep=keep),
-            donate_argnums=0,
-        )  # fmt: skip
-        start = jax.vmap(
-            lambda image, setting, index=index, way=way: start_state(
-                way.init(image), bind(index, setting).stage, keep, (count,)
-            )
+            make_sweep_step(forward, bound, image_size, bounds=bounds, keep=keep, copies=copies), donate_argnums=0
         )
+        noise, at = init is None and not first_step, (index, first_step, previous_size)
+        start = jax.vmap(functools.partial(_start, bound, way, ids, keep=keep, noise=noise, at=at))
         # Copied: an unvaried start may share its buffer with the images, and the step donates it.
-        states = jax.tree.map(jnp.copy, start(images, settings))
+        states = jax.tree.map(jnp.copy, start(images, first, keys, settings))
         shared = (settings, keys, labels, variables, ids, jnp.asarray(first_step, jnp.int32))
         render = jax.jit(jax.vmap(lambda params, way=way: clip_image(way.render(params), bounds)))
         previous = None
@@ -157,7 +163,26 @@ def synthesize_sweep(
                 images = render(states.best_params if done and keep == "best" else states.params)
                 rates = np.array([_rate(stage, stage_step - 1) for stage in stages])
                 yield SweepSnapshot(first_step + stage_step, index, stage_step, images, metrics, rates, done)
-        first_step += steps
+        first_step, previous_size = first_step + steps, size
+
+
+def _start(
+    bind: Callable[[Setting], Bound],
+    way: Parameterization,
+    ids: Array,
+    image: Array,
+    first: Array,
+    run_key: Array,
+    setting: Setting,
+    *,
+    keep: str,
+    noise: bool,
+    at: tuple[int, int, Size],
+) -> SynthesisState:
+    """One setting's state before a stage, as `synthesize` has it; `at` is the stage's index, steps and size before it."""
+    stage, (index, first_step, previous_size) = bind(setting).stage, at
+    image = stage_image(stage, index, image, first, (run_key, ids), first_step, previous_size)
+    return start_state(first_params(way, image, noise=noise), stage, keep, ids.shape)
 
 
 def snapshot_of(snapshot: SweepSnapshot, run: int) -> Snapshot:

@@ -1,8 +1,8 @@
 """The loop: stage after stage of jitted steps, from noise (or a given start) to images of chosen classes.
 
-    view  = augment(parameterization.view(params))       what the network sees
+    view  = augment(parameterization.view(params))       what the network sees, `copies` times with other draws
     total = sum_t weight_t * term_t(Forward(view, ...))   the objective
-    params <- project(params + optimizer(grad total))     projection (clipping) outside the optimizer
+    params <- project(params + optimizer(grad total))     projection (clipping) outside the optimizer, of plain pixels
 
 Keys are derived, never carried: an image's draws depend on the run's key, its id and the step alone.
 """
@@ -17,16 +17,16 @@ import optax
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float
 
-from jinv.core.augment import Augmentation, augment_batch
+from jinv.core.augment import Augmentation, augment_copies
 from jinv.core.devices import place, replicate
 from jinv.core.losses import cross_entropy_per_image
 from jinv.core.objective import Term, evaluate_terms
-from jinv.core.parameterization import Parameterization, Size, pooled_pixels
+from jinv.core.parameterization import Bounds, Parameterization, Size, pooled_pixels
+from jinv.core.starts import Start, next_start
 from jinv.core.stepping import scan_by_default, take_steps
 from jinv.core.types import Forward, Image, Key, Keys, Labels
 
 ForwardFunction = Callable[[Any, Image, Labels], Forward]
-Bounds = tuple[Float[Array, " c"], Float[Array, " c"]]
 
 # Shared draws (`draw="batch"`) have an id of their own that no image has. It is the same for every batch, so that an
 # image's augmentations do not depend on the batch it is in.
@@ -34,13 +34,17 @@ _SHARED_ID = 2**32 - 1
 
 
 class Stage(NamedTuple):
-    """One resolution: `steps` steps in which the network sees images of `size`, with an optimizer of its own."""
+    """One resolution: `steps` steps in which the network sees images of `size`, with an optimizer of its own.
+
+    `start` is what a later stage makes of the image that the one before left, see `next_start`.
+    """
 
     size: Size
     steps: int
     optimizer: optax.GradientTransformation
     learning_rate: float | Array | optax.Schedule = 0.05
-    parameterization: Callable[[Size, Size], Parameterization] = pooled_pixels
+    parameterization: Callable[[Size, Size, Bounds | None], Parameterization] = pooled_pixels
+    start: Start = "image"
 
 
 class SynthesisState(NamedTuple):
@@ -64,8 +68,9 @@ class Metrics(NamedTuple):
 class Snapshot(NamedTuple):
     """The synthesis at one moment. `step` counts finished steps over all stages, `stage_step` within the stage.
 
-    `image` is full-size, standardised NHWC, after the update; `metrics` are those of the last step, before it. `state`
-    is the live state, valid until the generator is advanced (its buffers are donated to the next step); a sweep keeps none.
+    `image` is full-size, standardised NHWC, after the update; `metrics` are those of the last step, before it, and so
+    are `gradient_norms` where they were asked for. `state` is the live state, valid until the generator is advanced (its
+    buffers are donated to the next step); a sweep keeps none.
     """
 
     step: int
@@ -76,6 +81,7 @@ class Snapshot(NamedTuple):
     learning_rate: float
     stage_done: bool
     state: SynthesisState | None = None
+    gradient_norms: dict[str, Array] | None = None
 
 
 class Resume(NamedTuple):
@@ -95,19 +101,16 @@ def make_step(
     augmentations: Sequence[Augmentation] = (),
     bounds: Bounds | None = None,
     keep: Literal["last", "best"] = "last",
+    copies: int = 1,
 ) -> Callable[..., tuple[SynthesisState, Metrics]]:
     """One synthesis step as a pure function of arrays, `(state, variables, labels, keys, first_step) -> (state, metrics)`.
 
     Args:
       keys: (run key, image ids (N,) uint32).
       first_step: how many steps earlier stages took, so that no stage repeats another's draws.
+      copies: how many views of each image the terms are taken over, see `augment_copies`.
     """
-
-    def loss(params: Any, variables: Any, labels: Labels, batch_key: Key, image_keys: Keys, step: Array) -> Any:
-        view = augment_batch(augmentations, batch_key, image_keys, parameterization.view(params))
-        result = forward(variables, view, labels)
-        total, values = evaluate_terms(terms, result, step)
-        return total, (values, result.logits)
+    loss = _make_loss(forward, terms, parameterization, augmentations, copies)
 
     def step(
         state: SynthesisState, variables: Any, labels: Labels, keys: tuple[Key, Array], first_step: Array
@@ -118,13 +121,15 @@ def make_step(
         )
         updates, optimizer_state = stage.optimizer.update(gradient, state.optimizer_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        params = clip_image(params, bounds)
-        accuracy = jnp.mean(jnp.argmax(logits, axis=1) == labels)
+        if parameterization.plain:
+            params = clip_image(params, bounds)
+        shown = labels if copies == 1 else jnp.tile(labels, copies)
+        accuracy = jnp.mean(jnp.argmax(logits, axis=1) == shown)
         best_params, best_score = state.best_params, state.best_score
         if keep == "best" and best_score is not None:
             # The batch's total with the image's own cross-entropy in place of the batch's mean: what can be said of one
             # image. It belongs to the parameters before the update, so those are kept with it.
-            own = cross_entropy_per_image(logits, labels)
+            own = cross_entropy_per_image(logits, shown).reshape(copies, -1).mean(axis=0)
             score = total - jnp.mean(own) + own
             better = score < best_score
             best_params = jax.tree.map(
@@ -137,6 +142,53 @@ def make_step(
         return new, Metrics(total, values, accuracy)
 
     return step
+
+
+def make_gradient_norms(
+    forward: ForwardFunction,
+    terms: Sequence[Term],
+    parameterization: Parameterization,
+    *,
+    augmentations: Sequence[Augmentation] = (),
+    copies: int = 1,
+) -> Callable[..., dict[str, Array]]:
+    """How hard each weighted term pulls: `name -> |d(weight term)/d params|_2` over the batch, and that of the "total".
+
+    Takes what the step takes, and says it of the same draws; a backward pass per term that the network matters to.
+    """
+
+    def norms(
+        state: SynthesisState, variables: Any, labels: Labels, keys: tuple[Key, Array], first_step: Array
+    ) -> dict[str, Array]:
+        drawn = step_keys(keys, first_step + state.step)
+
+        def gradient(term: Term) -> Any:
+            # One gradient per term, not one pullback with a vector of them: no zeros are sent through the network.
+            loss = _make_loss(forward, [term], parameterization, augmentations, copies)
+            return jax.grad(lambda params: loss(params, variables, labels, *drawn, state.step)[0])(state.params)
+
+        gradients = {term.name: gradient(term) for term in terms}
+        gradients["total"] = jax.tree.map(lambda *leaves: sum(leaves), *gradients.values())
+        return {name: optax.tree.norm(tree) for name, tree in gradients.items()}
+
+    return norms
+
+
+def _make_loss(
+    forward: ForwardFunction,
+    terms: Sequence[Term],
+    parameterization: Parameterization,
+    augmentations: Sequence[Augmentation],
+    copies: int,
+) -> Callable[..., Any]:
+    def loss(params: Any, variables: Any, labels: Labels, batch_key: Key, image_keys: Keys, step: Array) -> Any:
+        image = parameterization.view(params)
+        view = augment_copies(augmentations, batch_key, image_keys, image, step, copies=copies)
+        result = forward(variables, view, labels if copies == 1 else jnp.tile(labels, copies))
+        total, values = evaluate_terms(terms, result, step)
+        return total, (values, result.logits)
+
+    return loss
 
 
 def step_keys(keys: tuple[Key, Array], step: Array | int) -> tuple[Key, Keys]:
@@ -174,7 +226,9 @@ def synthesize(
     augmentations: Callable[[Stage], Sequence[Augmentation]] | Sequence[Augmentation] = (),
     bounds: Bounds | None = None,
     keep: Literal["last", "best"] = "last",
+    copies: int = 1,
     log_every: int = 10,
+    log_gradients: bool = False,
     checkpoint_every: int | None = None,
     resume: Resume | None = None,
     sharding: NamedSharding | None = None,
@@ -192,12 +246,15 @@ def synthesize(
       image_ids: (N,) ids from which noise and augmentation keys derive, default 0..N-1.
       init: start image (N, height, width, C) in network units instead of noise.
       terms, augmentations: the same for every stage, or functions of the stage (schedules and shifts depend on it).
-      bounds: per-channel (lower, upper) that the full-size variable is clipped to after every update.
+      bounds: per-channel (lower, upper) that plain pixels are clipped to after every update; another parameterization
+        is rendered through a sigmoid between them.
       keep: "best" returns, per image, the parameters with the lowest score within the *stage*: an image of an earlier,
         smaller stage is never kept, its losses are of another resolution.
       sharding: how the images lie on several devices (`devices.batch_sharding`), which must divide N. Statistics stay
         those of the whole batch, results equal one device's to float32 rounding.
       scan: whether `log_every` steps go into one program (`lax.scan`); None decides by the platform.
+      copies: views of each image per step, each with draws of its own.
+      log_gradients: whether the snapshots have `gradient_norms`; the images stay the same to the bit.
 
     Raises:
       ValueError: a stage larger than the image, or an init of another shape.
@@ -208,26 +265,34 @@ def synthesize(
     )
     run_key = jax.random.key(seed)
     resume = resume or Resume(0)
-    if resume.image is not None:
-        init = resume.image
     image = initial_noise(run_key, image_ids, image_size) if init is None else jnp.array(init)
+    first = jnp.copy(image)  # the steps are given the image itself, and their buffers are donated
+    if resume.image is not None:
+        image = jnp.array(resume.image)
     if image.shape[:3] != (labels.shape[0], *image_size):
         raise ValueError(f"init: shape {image.shape}, expected {(labels.shape[0], *image_size, 3)}")
     for index, stage in enumerate(stages):
         if stage.size[0] > image_size[0] or stage.size[1] > image_size[1]:
             raise ValueError(f"stages[{index}].size: {stage.size} is larger than the image {image_size}")
     variables = replicate(variables, sharding)
-    labels, image_ids, image = place((labels, image_ids, image), sharding, len(labels))
-    first_step = 0
+    labels, image_ids, image, first = place((labels, image_ids, image, first), sharding, len(labels))
+    first_step, previous_size = 0, image_size
     for index, stage in enumerate(stages):
         if index >= resume.stage and stage.steps:
-            parameterization = stage.parameterization(image_size, stage.size)
+            parameterization = stage.parameterization(image_size, stage.size, bounds)
             chosen = augmentations(stage) if callable(augmentations) else augmentations
             objective = terms(stage) if callable(terms) else terms
             step = make_step(
-                forward, objective, stage, parameterization, augmentations=chosen, bounds=bounds, keep=keep
+                forward, objective, stage, parameterization,
+                augmentations=chosen, bounds=bounds, keep=keep, copies=copies,
+            )  # fmt: skip
+            norms_of = jax.jit(
+                make_gradient_norms(forward, objective, parameterization, augmentations=chosen, copies=copies)
             )
-            start = start_state(parameterization.init(image), stage, keep, labels.shape)
+            image = stage_image(stage, index, image, first, (run_key, image_ids), first_step, previous_size)
+            start = start_state(
+                first_params(parameterization, image, noise=init is None and not first_step), stage, keep, labels.shape
+            )
             if index == resume.stage and resume.leaves is not None:
                 start = jax.tree.unflatten(jax.tree.structure(start), [jnp.asarray(leaf) for leaf in resume.leaves])
             start = place(start, sharding, len(labels))
@@ -239,16 +304,51 @@ def synthesize(
                 or stop % log_every == 0
                 or (checkpoint_every and (first_step + stop) % checkpoint_every == 0)
             ]
+            shown, begin = set(stops), int(start.step)
+            norms = None
+            if log_gradients:  # those before a logged step are taken of the state that it starts from
+                norms = norms_of(start, *arguments) if begin + 1 in shown else None
+                stops = sorted(shown | {stop - 1 for stop in stops if stop - 1 > begin})
             length = log_every if (scan_by_default() if scan is None else scan) else None
             for stage_step, state, metrics in take_steps(step, start, arguments, stops, scan_length=length):
+                before = norms
+                norms = norms_of(state, *arguments) if log_gradients and stage_step + 1 in shown else None
+                if stage_step not in shown:
+                    continue
                 done = stage_step == stage.steps
                 params = state.best_params if done and keep == "best" else state.params
                 image = clip_image(parameterization.render(params), bounds)
                 image = jnp.copy(image)  # pixels render to themselves, and the next step donates the state's buffers
                 rate = stage.learning_rate
                 rate = float(rate(stage_step - 1)) if callable(rate) else float(rate)
-                yield Snapshot(first_step + stage_step, index, stage_step, image, metrics, rate, done, state)
+                yield Snapshot(first_step + stage_step, index, stage_step, image, metrics, rate, done, state, before)
         first_step += stage.steps
+        previous_size = stage.size if stage.steps else previous_size
+
+
+def stage_image(
+    stage: Stage,
+    index: int,
+    image: Image,
+    first: Image,
+    keys: tuple[Key, Array],
+    first_step: int,
+    previous_size: Size,
+) -> Image:
+    """The full-size image that the stage of that index starts from, see `starts.next_start`; the run's first as it is."""
+    if not first_step or stage.start == "image":
+        return image
+    run_key, image_ids = keys
+    _, height, width, _ = image.shape
+    fresh = initial_noise(jax.random.fold_in(run_key, _SHARED_ID - index), image_ids, (height, width))
+    return next_start(stage.start, image, first, fresh, previous_size, stage.size)
+
+
+def first_params(parameterization: Parameterization, image: Image, *, noise: bool) -> Any:
+    """A stage's first parameters: `image` as the parameterization has it, or its own start where `image` is noise."""
+    if noise and parameterization.from_noise is not None:
+        return parameterization.from_noise(image)
+    return parameterization.init(image)
 
 
 def start_state(params: Any, stage: Stage, keep: str, count: tuple[int, ...]) -> SynthesisState:

@@ -9,6 +9,10 @@ Image = Float[Array, "n h w c"]
 """Images in the network's standardised units, NHWC."""
 
 Scalar = Float[Array, ""]
+
+Number = float | Scalar
+"""A hyperparameter that a config may also give as a schedule of the stage's step; in a step it is then an array."""
+
 Labels = Int[Array, " n"]
 Logits = Float[Array, "n classes"]
 Key = jaxtyping.Key[Array, ""]

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array, lax
 
 from jinv.core.types import Forward
-from jinv.errors import NumericalError, UsageError
+from jinv.errors import ModelMismatchError, NumericalError, UsageError
 from jinv.models.layers import prepare
 from jinv.models.norm import Stats
 from jinv.models.ops import at_least_float32
@@ -26,7 +26,8 @@ class Classifier:
     Images are float32 NHWC in the network's standardised units, `(pixel - mean) / std` with pixels in [0, 1].
     `clamp` is what the robustness package does to pixels outside [0, 1] before the network sees them: True clips (zero
     gradient outside), "straight-through" clips and lets the gradient pass, False leaves them. `compute_dtype` is the
-    activations', None for the image's own; see `precision.with_precision`.
+    activations', None for the image's own; see `precision.with_precision`. `student` is a second network that is shown the
+    same images, see `with_student`.
     """
 
     architecture: str
@@ -40,6 +41,7 @@ class Classifier:
     source: Mapping[str, Any] = field(default_factory=dict, repr=False)
     clamp: Clamp = False
     compute_dtype: Any = None
+    student: "Classifier | None" = None
 
     def preprocess(self, pixels: np.ndarray | Array) -> Array:
         """uint8 (N, H, W, 3) to float32 in network units; standardises only, never resizes."""
@@ -49,9 +51,29 @@ class Classifier:
 
     def prepared(self) -> "Classifier":
         """The same classifier with what long runs gain from, see `layers.prepare`; not for saving."""
-        if self.compute_dtype is not None:  # what is prepared is for float32 kernels alone
-            return self
-        return replace(self, variables=prepare(self.module, self.variables, self.min_size))
+        # What is derived is for float32 kernels alone.
+        variables = self.variables if self.compute_dtype else prepare(self.module, self.variables, self.min_size)
+        prepared = replace(self, variables=variables)
+        return prepared if self.student is None else prepared.with_student(self.student.prepared())
+
+    def with_student(self, student: "Classifier") -> "Classifier":
+        """The same classifier, whose `forward` also gives `student_logits`: what `student` says of the same image.
+
+        The image is restated in the student's own units. Its variables are carried in `variables["student"]`.
+
+        Raises:
+          ModelMismatchError: the two networks' class names differ.
+        """
+        if student.class_names != self.class_names:
+            pairs = zip(self.class_names, student.class_names, strict=False)
+            differing = [f"{i} is {a!r} and {b!r}" for i, (a, b) in enumerate(pairs) if a != b]
+            counts = f"{len(self.class_names)} and {len(student.class_names)} classes"
+            raise ModelMismatchError(
+                f"student: {student.architecture}'s classes are not those of {self.architecture}: "
+                + (f"class {differing[0]}" if differing else counts)
+            )
+        variables = {**self.variables, "student": student.variables}
+        return replace(self, variables=variables, student=student, min_size=max(self.min_size, student.min_size))
 
     def rematerialised(self) -> "Classifier":
         """The same classifier, whose gradient computes every block a second time instead of keeping what is inside.
@@ -82,11 +104,23 @@ class Classifier:
         if min(image.shape[1:3]) < self.min_size:
             height, width = image.shape[1:3]
             raise UsageError(f"image size {height}x{width}: {self.architecture} needs at least {self.min_size} pixels")
+        if self.student is not None:
+            variables = dict(variables)
+            student_logits = self.student.forward(variables.pop("student"), self._for_student(image)).logits
         seen = self._clamped(image)
         if self.compute_dtype is not None:
             seen = seen.astype(self.compute_dtype)
         logits, norm_stats = cast(tuple[Array, Stats], self.module.apply(variables, seen))
         return Forward(image, logits.astype(at_least_float32(logits)), labels, norm_stats, student_logits)
+
+    def _for_student(self, image: Array) -> Array:
+        assert self.student is not None
+        if (self.mean, self.std) == (self.student.mean, self.student.std):
+            return image
+        own, other = (
+            (self._channels(c.mean, image.dtype), self._channels(c.std, image.dtype)) for c in (self, self.student)
+        )
+        return (image * own[1] + (own[0] - other[0])) / other[1]
 
     def _clamped(self, image: Array) -> Array:
         if self.clamp is False:

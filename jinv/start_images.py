@@ -1,0 +1,151 @@
+"""The images that a run starts from, and real images that a method measures something on."""
+
+import functools
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinv.config import Recipe
+from jinv.core.parameterization import average_pool_to, mean_magnitude
+from jinv.core.starts import class_gaussian
+from jinv.errors import StorageError, UsageError
+from jinv.image_folder import ImageFolder, class_of, open_image_folder
+from jinv.images import fit_image, read_image, resize_image
+from jinv.labels import find_class
+from jinv.models.classifier import Classifier
+
+Size = tuple[int, int]
+MAXIMUM_IMAGES = 2000
+"""So many images of a folder or of a class are measured; more would change a mean or a covariance by little."""
+
+
+def load_init(recipe: Recipe, classifier: Classifier, labels: Sequence[int], size: Size) -> np.ndarray | None:
+    """The start images (count, height, width, 3) in network units, or None for noise.
+
+    A `.npy` file is taken as it is; an image file, also one inside an installed package (`package:NAME/FILE`), is resized
+    to `size` and standardised; "class_gaussian" draws from each class' own reference images.
+
+    Raises:
+      StorageError: no such file. UsageError: an array of another shape or not finite, a class without images.
+    """
+    if recipe.init == "noise":
+        return None
+    if recipe.init == "class_gaussian":
+        return _class_gaussians(recipe, classifier, labels, size)
+    if recipe.init.endswith(".npy"):
+        array = _load_array(recipe, size)
+    else:
+        path = package_file(recipe.init) if recipe.init.startswith("package:") else Path(recipe.init)
+        array = np.asarray(classifier.preprocess(resize_image(read_image(path), size)[None]))
+    return np.broadcast_to(array, (recipe.count, *array.shape[1:]))
+
+
+def package_file(name: str) -> Path:
+    """The file that `package:NAME/FILE` names, inside the installed package NAME, which is not imported.
+
+    Raises:
+      UsageError: no such package. StorageError: no such file in it.
+    """
+    package, _, inside = name.removeprefix("package:").partition("/")
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations or not inside:
+        raise UsageError(f"{name}: expected package:NAME/FILE with an installed package NAME (image.init)")
+    folder = Path(next(iter(spec.submodule_search_locations))).resolve()
+    path = (folder / inside).resolve()
+    if not path.is_relative_to(folder) or not path.is_file():
+        raise StorageError(f"{name}: no such file in {folder} (image.init)")
+    return path
+
+
+def measured_spectrum(path: str) -> Callable[[Size, bool], np.ndarray]:
+    """`(size, decorrelate) -> mean magnitude` of the spectra of a folder's or zip's images, read once for each.
+
+    The images keep their aspect and fill the size. In units where white is 1; `maco` uses proportions alone.
+
+    Raises:
+      StorageError, UnsafeInputError, UsageError: as `open_image_folder` and its `read`; images of one colour alone.
+    """
+    folder = open_image_folder(path)
+
+    @functools.lru_cache(maxsize=4)
+    def measured(size: Size, decorrelate: bool) -> np.ndarray:
+        names = _spread(folder.names)
+        magnitude = jax.jit(functools.partial(mean_magnitude, decorrelate=decorrelate))
+        total: Any = 0.0
+        for _, image in folder.read(names):
+            total = total + np.asarray(magnitude(fit_image(image, size)[None].astype(np.float32) / 255), np.float64)
+        if not np.delete(total.reshape(-1, 3), 0, axis=0).max() > 1e-3:
+            raise UsageError(
+                f"{path}: its images are of one colour each and have no spectrum (parameterization.spectrum)"
+            )
+        return total / len(names)
+
+    return measured
+
+
+def _class_gaussians(recipe: Recipe, classifier: Classifier, labels: Sequence[int], size: Size) -> np.ndarray:
+    pool = recipe.init_pool
+    if size[0] % pool or size[1] % pool:
+        raise UsageError(f"image.init_pool: {pool} must divide the image's size {list(size)}")
+    assert recipe.init_reference is not None
+    folder = open_image_folder(recipe.init_reference)
+    by_class: dict[int, list[str]] = {}
+    for name in folder.names:
+        found = find_class(class_of(name) or "", classifier.class_names)
+        if found is not None:
+            by_class.setdefault(found, []).append(name)
+    for label in labels:
+        if len(by_class.get(label, [])) < 2:
+            raise UsageError(
+                f"{folder.path}: {len(by_class.get(label, []))} images in a folder of the class "
+                f"{classifier.class_names[label]!r}, at least 2 are needed (image.init_reference)"
+            )
+    result = np.empty((recipe.count, *size, 3), np.float32)
+    run_key = jax.random.key(recipe.seed)
+    draw = jax.jit(class_gaussian, static_argnames="enlarge")
+    for label in sorted(set(labels)):
+        images = _pooled(folder, _spread(by_class[label]), size, pool)
+        for index in (i for i, other in enumerate(labels) if other == label):
+            # The same key as an image's start noise: it depends on the image's id alone.
+            key = jax.random.fold_in(jax.random.fold_in(run_key, index), 0)
+            result[index] = draw(key, images, enlarge=pool)
+    mean, std = (np.asarray(values, np.float32) for values in (classifier.mean, classifier.std))
+    return (result - mean) / std
+
+
+def _pooled(folder: ImageFolder, names: Sequence[str], size: Size, pool: int) -> jax.Array:
+    target = size[0] // pool, size[1] // pool
+    read = (fit_image(image, size).astype(np.float32) / 255 for _, image in folder.read(list(names)))
+    return jnp.concatenate([average_pool_to(jnp.asarray(image[None]), target) for image in read])
+
+
+def _spread(names: Sequence[str]) -> list[str]:
+    """All names, or `MAXIMUM_IMAGES` of them evenly spread."""
+    count = min(len(names), MAXIMUM_IMAGES)
+    return [names[i * len(names) // count] for i in range(count)]
+
+
+def _load_array(recipe: Recipe, size: Size) -> np.ndarray:
+    try:
+        array = np.load(recipe.init, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise StorageError(f"{recipe.init}: no such file (image.init)") from error
+    except (ValueError, OSError, EOFError) as error:
+        raise UsageError(f"{recipe.init}: not a plain .npy array (image.init): {error}") from error
+    if (
+        array.dtype.kind not in "fiu"
+        or array.ndim != 4
+        or array.shape[0] not in (1, recipe.count)
+        or array.shape[1:] != (*size, 3)
+    ):
+        raise UsageError(
+            f"{recipe.init}: {array.dtype} {array.shape}, but image.init must be numbers of shape ({recipe.count} or 1, {size[0]}, {size[1]}, 3)"
+        )
+    if not np.isfinite(array).all():
+        raise UsageError(f"{recipe.init}: image.init has values that are not finite")
+    return array.astype(np.float32)

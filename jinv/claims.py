@@ -23,18 +23,18 @@ class Finding(NamedTuple):
 
 
 class Share(NamedTuple):
-    """`right` of `count` images."""
+    """`right` of `total` images."""
 
     right: int
-    count: int
+    total: int
 
     @property
     def interval(self) -> tuple[float, float]:
-        return wilson_interval(self.right, self.count)
+        return wilson_interval(self.right, self.total)
 
     def __str__(self) -> str:
         low, high = self.interval
-        return f"{self.right} of {self.count} ({100 * low:.0f} to {100 * high:.0f} %)"
+        return f"{self.right} of {self.total} ({100 * low:.0f} to {100 * high:.0f} %)"
 
 
 class Figure(NamedTuple):
@@ -58,7 +58,7 @@ class Numbers:
 
     own: images that the inverted network itself recognises, from the files. verifiers: by independent network.
     class_confidence: mean confidence of the verifiers in the wanted class, by class. steps_to_confidence: steps until
-    the inverted network's confidence (the geometric mean over images) reached 0.9 and stayed, None if never.
+    the inverted network's confidence (the geometric mean over images) first reached 0.9, None if it never did.
     """
 
     name: str
@@ -86,7 +86,7 @@ def noise_though_classified(bare: Numbers | None, regularized: Numbers | None) -
         bare and regularized and bare.own and bare.verifiers and bare.high_frequency and regularized.high_frequency
     ):
         return _missing(bare, regularized)
-    sure = bare.own.right >= 0.95 * bare.own.count
+    sure = bare.own.right >= 0.95 * bare.own.total
     strangers = _all([_order(share, bare.own) for share in bare.verifiers.values()])
     noisy = _order(bare.high_frequency, regularized.high_frequency)
     sentence = (
@@ -257,7 +257,7 @@ def surer_than_of_a_photograph(optimized: Numbers | None, photograph: Numbers | 
         return _missing(optimized, photograph)
     steps = f" after {optimized.steps_to_confidence} steps" if optimized.steps_to_confidence is not None else ""
     sentence = (
-        f"Confidence {optimized.own_confidence:.4f} in the optimised noise (0.9{steps or ' never reached to stay'}), "
+        f"Confidence {optimized.own_confidence:.4f} in the optimised noise (0.9{steps or ' was never reached'}), "
         f"{photograph.own_confidence:.4f} in the photograph."
     )
     return Finding("confirmed" if optimized.own_confidence > photograph.own_confidence else "refuted", sentence)

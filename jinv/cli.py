@@ -73,6 +73,15 @@ def make_parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("comparison.html"), help="where several runs' comparison goes"
     )
 
+    from jinv.reproduce_command import add_reproduce_arguments
+
+    command = _command(
+        commands,
+        "reproduce",
+        _reproduce,
+        "carry out a folder of experiments: a sheet per figure, findings in numbers",
+    )
+    add_reproduce_arguments(command)
     _command(commands, "models", _models, "list the networks and the weights that are at hand")
     _command(commands, "terms", _terms, "list the terms of the objective, the augmentations and the schedules")
     return parser
@@ -225,6 +234,13 @@ def _report(arguments: argparse.Namespace) -> int:
     if len(arguments.runs) > 1:
         print(write_comparison(arguments.runs, arguments.out))
     return 0
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from jinv.reproduce_command import run_reproduce
+
+    _prepare_jax()
+    return run_reproduce(arguments)
 
 
 def _models(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ host in float64, once per evaluation.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 

@@ -72,6 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--out", type=Path, default=Path("comparison.html"), help="where several runs' comparison goes"
     )
+    command.add_argument("--sheet", type=Path, metavar="FILE.jpg", help="also all runs on one picture, by class column")
 
     from jinv.reproduce_command import add_reproduce_arguments
 
@@ -233,6 +234,10 @@ def _report(arguments: argparse.Namespace) -> int:
         print(write_report(path))
     if len(arguments.runs) > 1:
         print(write_comparison(arguments.runs, arguments.out))
+    if arguments.sheet:
+        from jinv.sheet_pages import write_contact_sheet
+
+        print(write_contact_sheet(arguments.runs, arguments.sheet))
     return 0
 
 

@@ -18,6 +18,9 @@ from jinv.report import environment, run_facts, settings
 from jinv.run_view import RunView, curve, read_run
 from jinv.sheets import Figure, Panel, Sheets
 
+ROWS = 4
+"""Of a class, on the contact sheet of runs."""
+
 INLINE_BYTES = 2_500_000
 """Of one panel; beyond it the page carries JPEGs."""
 
@@ -64,6 +67,21 @@ def write_sheet(figure: Figure, panels: Sequence[Panel], out: Path, folder: Path
     write_bytes(place / "sheet.jpg", jpeg)
     lines = [{"title": panel.title, "line": result_line(view)} for panel, view in zip(made, views, strict=True)]
     return summary | {"page": f"{place.name}/sheet.html", "thumbnail": _thumbnail(jpeg), "panels": lines}
+
+
+def write_contact_sheet(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
+    """Write one JPEG of at most 400 kB with several runs' images by class column; returns its path.
+
+    Raises:
+      UsageError: a run without images. StorageError: as `read_run`.
+    """
+    views = [read_run(run_dir) for run_dir in run_dirs]
+    panels = []
+    for view in views:
+        columns = [(name, _pixels(view, images[:ROWS])) for name, images in _columns(view, ())]
+        panels.append(SheetPanel(view.name, result_line(view), columns))
+    write_bytes(out, sheet_jpeg(" and ".join(view.name for view in views), panels, rows=ROWS))
+    return Path(out)
 
 
 def write_index(

@@ -20,7 +20,7 @@ from jinv.reproduce import reproduce, unique_runs
 from jinv.sheets import Choices, choose_figures, plan, read_sheets
 
 from .test_evaluate import classifier
-from .test_report import Page
+from .test_report import Page, make_run
 
 FOLDER = "configs/thesis"
 FIGURES = ["3.1", "3.2", *(f"4.{i}" for i in range(1, 13))]
@@ -122,6 +122,13 @@ def test_a_wrong_sheets_file_names_every_problem(tmp_path):
         assert words in str(error.value)
     with pytest.raises(UsageError, match="no such figure"):
         choose_figures(read_sheets(FOLDER), ["9.9"])
+
+
+def test_report_puts_runs_on_one_picture(tmp_path):
+    runs = [make_run(tmp_path / name) for name in ("one", "two")]
+    assert main(["report", *map(str, runs), "--out", str(tmp_path / "c.html"), "--sheet", str(tmp_path / "s.jpg")]) == 0
+    with Image.open(tmp_path / "s.jpg") as image:
+        assert image.format == "JPEG" and image.width == 1280
 
 
 def test_contact_sheets_stay_small_and_keep_their_columns():

@@ -93,7 +93,17 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--out", type=Path, default=Path("comparison.html"), help="where several runs' comparison goes"
     )
+    command.add_argument("--sheet", type=Path, metavar="FILE.jpg", help="also all runs on one picture, by class column")
 
+    from jinv.reproduce_command import add_reproduce_arguments
+
+    command = _command(
+        commands,
+        "reproduce",
+        _reproduce,
+        "carry out a folder of experiments: a sheet per figure, findings in numbers",
+    )
+    add_reproduce_arguments(command)
     _command(commands, "models", _models, "list the networks and the weights that are at hand")
     _command(
         commands, "terms", _terms, "list the terms of the objective, augmentations, parameterizations and schedules"
@@ -277,7 +287,18 @@ def _report(arguments: argparse.Namespace) -> int:
         print(write_report(path))
     if len(arguments.runs) > 1:
         print(write_comparison(arguments.runs, arguments.out))
+    if arguments.sheet:
+        from jinv.sheet_pages import write_contact_sheet
+
+        print(write_contact_sheet(arguments.runs, arguments.sheet))
     return 0
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from jinv.reproduce_command import run_reproduce
+
+    _prepare_jax()
+    return run_reproduce(arguments)
 
 
 def _models(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jinv.core.metrics import norm_distances, top_k_correct, wilson_interval
+from jinv.core.picture_metrics import high_frequency_energy, mean_frequency, mean_interval, mean_variation
 from jinv.errors import ModelMismatchError, StorageError, UsageError
 from jinv.evaluation_text import print_evaluation
 from jinv.image_folder import ImageFolder, open_image_folder
@@ -45,7 +46,7 @@ def evaluate_run(run_dir: str | Path, verifiers: Sequence[str], reference: str |
         raise StorageError(f"{run_dir}: not a run directory (no manifest.json)")
     images = read_run_images(run.path, manifest)
     folder = None if reference is None else open_image_folder(reference)
-    evaluation: dict[str, Any] = {"verifiers": {}}
+    evaluation: dict[str, Any] = {"verifiers": {}, "pictures": picture_figures(images.pixels)}
     if reference is not None:
         evaluation["reference"] = str(reference)
     for name in dict.fromkeys(str(v) for v in verifiers):
@@ -83,6 +84,20 @@ def read_run_images(run_dir: Path, manifest: dict[str, Any]) -> RunImages:
         raise StorageError(f"{run_dir / 'images'}: {len(paths)} images, the manifest has {len(labels)} labels")
     names = [f"images/{path.name}" for path in paths]
     return RunImages(names, [read_image(path) for path in paths], np.asarray(labels, np.int64), list(class_names))
+
+
+def picture_figures(pixels: Sequence[np.ndarray]) -> dict[str, Any]:
+    """The entry `pictures` of `evaluation.json`: what the pictures say without any network, each with its 95 % interval.
+
+    An interval of a single picture has no ends: `low` and `high` are None.
+    """
+    result: dict[str, Any] = {"count": len(pixels)}
+    for measure in (high_frequency_energy, mean_variation, mean_frequency):
+        values = [measure(picture) for picture in pixels]
+        mean = mean_interval(values)
+        ends = (mean.low, mean.high) if len(values) > 1 else (None, None)
+        result[measure.__name__] = {"value": mean.value, "low": ends[0], "high": ends[1], "per_image": values}
+    return result
 
 
 def check_classes(name: str, classifier: Classifier, images: RunImages) -> None:

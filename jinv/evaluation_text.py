@@ -18,9 +18,32 @@ def print_evaluation(evaluation: dict[str, Any], console: Console | None = None)
         table.add_row(name + own, f"{right} of {verdict['count']}", top1, f"{low:.1f} to {high:.1f} %", top5)
     console = console or Console()
     console.print(table)
+    if "pictures" in evaluation:
+        table = Table("figure", "mean", "95 % interval", title=f"the {evaluation['pictures']['count']} images alone")
+        for row in picture_rows(evaluation["pictures"]):
+            table.add_row(*row)
+        console.print(table)
     for name, verdict in evaluation["verifiers"].items():
         if "reference" in verdict:
             _print_reference(name, verdict, console)
+
+
+PICTURE_FIGURES = {
+    "high_frequency_energy": "energy above 0.25 cycles per pixel",
+    "mean_variation": "variation between neighbouring pixels",
+    "mean_frequency": "mean frequency, cycles per pixel",
+}
+"""How the figures of `jinv.core.picture_metrics` are called where people read them."""
+
+
+def picture_rows(pictures: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(figure, mean, interval) of the entry `pictures` of an evaluation."""
+    rows = []
+    for key, title in PICTURE_FIGURES.items():
+        figure = pictures[key]
+        value, low, high = (None if v is None else f"{v:.3g}" for v in (figure["value"], figure["low"], figure["high"]))
+        rows.append((title, str(value), f"{low} to {high}" if low else "one image has none"))
+    return rows
 
 
 def _print_reference(name: str, verdict: dict[str, Any], console: Console) -> None:

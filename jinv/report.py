@@ -12,7 +12,7 @@ import jinja2
 from jinv.atomic import write_text
 from jinv.charts import Chart, Series, format_number, line_chart
 from jinv.errors import UsageError
-from jinv.evaluation_text import reference_rows
+from jinv.evaluation_text import picture_rows, reference_rows
 from jinv.run_view import RunView, curve, date_text, duration_text, read_run, size_text, stage_spans
 
 
@@ -24,10 +24,10 @@ def write_report(run_dir: str | Path) -> Path:
     """
     view = read_run(run_dir)
     path = view.path / "report.html"
-    page = _environment().get_template("report.html.j2")
+    page = environment().get_template("report.html.j2")
     text = page.render(
         run=view,
-        facts=_facts(view),
+        facts=run_facts(view),
         columns=gallery_columns([image["class_name"] for image in view.images]),
         charts=_run_charts(view),
         references=[
@@ -35,6 +35,7 @@ def write_report(run_dir: str | Path) -> Path:
             for v in view.verdicts
             if "reference" in v
         ],
+        pictures=picture_rows(view.pictures) if view.pictures else [],
         settings=settings(view.config),
     )
     write_text(path, text)
@@ -50,10 +51,10 @@ def write_comparison(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
     if len(run_dirs) < 2:
         raise UsageError(f"a comparison needs at least 2 runs, not {len(run_dirs)}")
     views = [read_run(run_dir, inline_bytes=3_000_000) for run_dir in run_dirs]
-    page = _environment().get_template("comparison.html.j2")
+    page = environment().get_template("comparison.html.j2")
     names = _distinct_names(views)
     text = page.render(
-        runs=[{"name": name, "view": view, "facts": _facts(view)} for name, view in zip(names, views, strict=True)],
+        runs=[{"name": name, "view": view, "facts": run_facts(view)} for name, view in zip(names, views, strict=True)],
         charts=_comparison_charts(names, views),
         settings=_setting_rows(views),
         rows=_image_rows(views),
@@ -121,7 +122,7 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
 
 
-def _facts(view: RunView) -> dict[str, Any]:
+def run_facts(view: RunView) -> dict[str, Any]:
     """The header's facts, each absent where the run does not know it."""
     manifest = view.manifest
     stages = [s for s in manifest.get("stages", []) if s.get("steps")]
@@ -251,7 +252,7 @@ def _distinct_names(views: list[RunView]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     # Everything is escaped: class names, file names and configs are other people's text.
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jinv"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,

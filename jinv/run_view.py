@@ -22,7 +22,10 @@ INLINE_BYTES = 6_000_000
 
 @dataclass(frozen=True)
 class RunView:
-    """One run; `verdicts` and `images` carry the verifiers' opinions under short names."""
+    """One run; `verdicts` and `images` carry the verifiers' opinions under short names.
+
+    `pictures` is what the images say without any network, None where that was not measured.
+    """
 
     path: Path
     name: str
@@ -33,6 +36,7 @@ class RunView:
     images: list[dict[str, Any]]
     exact_pixels: bool
     digests: dict[str, str]
+    pictures: dict[str, Any] | None = None
 
     @property
     def terms(self) -> list[str]:
@@ -60,7 +64,16 @@ def read_run(run_dir: str | Path, *, inline_bytes: int = INLINE_BYTES) -> RunVie
     verdicts = _verdicts(evaluation.get("verifiers", {}))
     images, exact = _images(run.path, manifest, verdicts, inline_bytes)
     return RunView(
-        run.path, run.path.resolve().name, manifest, config, lines, verdicts, images, exact, _digests(run.path)
+        run.path,
+        run.path.resolve().name,
+        manifest,
+        config,
+        lines,
+        verdicts,
+        images,
+        exact,
+        _digests(run.path),
+        evaluation.get("pictures"),
     )
 
 

@@ -51,6 +51,28 @@ def load(name_or_path: str | Path) -> "Classifier":
     )
 
 
+def converted_file(path: str | Path) -> Path:
+    """The converted file of a user's checkpoint, made once and cached under its digest; a .safetensors as it is.
+
+    Raises:
+      StorageError: no such file, or the cache cannot be written. UnsafeInputError, ModelMismatchError: as conversion.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StorageError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    if path.suffix == ".safetensors":
+        return path
+    cached = cache_directory() / f"{path.stem}-{file_sha256(path)[:16]}-v{CONVERTER_VERSION}.safetensors"
+    try:
+        read_converted(cached)
+    except JinvError:
+        from convert.pipeline import convert_checkpoint
+
+        make_cache_directory()
+        convert_checkpoint(path, cached)
+    return cached
+
+
 def cache_directory() -> Path:
     """Where converted and downloaded weights are kept: $JINV_CACHE, else $XDG_CACHE_HOME/jinv, else ~/.cache/jinv."""
     if chosen := os.environ.get("JINV_CACHE"):

@@ -1,0 +1,301 @@
+"""The thesis' findings as pure functions of measured numbers: confirmed, refuted or undecided, and the sentence why.
+
+One rule throughout. Two figures differ where their 95 % intervals do not overlap; with several verifiers, every one of
+them has to say so. Where intervals overlap, or a run or figure is missing, a finding is undecided. The thresholds are
+written in the functions; none was chosen after looking at results.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from jinv.core.metrics import wilson_interval
+
+Verdict = Literal["confirmed", "refuted", "undecided"]
+Order = Literal["above", "below", "overlap"]
+
+
+class Finding(NamedTuple):
+    """A verdict and the sentence with the numbers that it rests on."""
+
+    verdict: Verdict
+    sentence: str
+
+
+class Share(NamedTuple):
+    """`right` of `total` images."""
+
+    right: int
+    total: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson_interval(self.right, self.total)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.right} of {self.total} ({100 * low:.0f} to {100 * high:.0f} %)"
+
+
+class Figure(NamedTuple):
+    """A value with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What was measured of one run; None or empty where it was not.
+
+    own: images that the inverted network itself recognises, from the files. verifiers: by independent network.
+    class_confidence: mean confidence of the verifiers in the wanted class, by class. steps_to_confidence: steps until
+    the inverted network's confidence (the geometric mean over images) first reached 0.9, None if it never did.
+    """
+
+    name: str
+    size: int = 0
+    own: Share | None = None
+    own_confidence: float | None = None
+    verifiers: Mapping[str, Share] = field(default_factory=dict)
+    class_confidence: Mapping[str, float] = field(default_factory=dict)
+    high_frequency: Figure | None = None
+    variation: Figure | None = None
+    frequency: Figure | None = None
+    kernel_distance: Figure | None = None
+    norm_distance: float | None = None
+    steps: int = 0
+    steps_to_confidence: int | None = None
+
+
+def noise_though_classified(bare: Numbers | None, regularized: Numbers | None) -> Finding:
+    """Without regularization images are noise though classified at about 100 %.
+
+    The network itself recognises at least 95 %, every verifier fewer than it does, and the share of high frequencies
+    is above that of regularized images.
+    """
+    if not (
+        bare and regularized and bare.own and bare.verifiers and bare.high_frequency and regularized.high_frequency
+    ):
+        return _missing(bare, regularized)
+    sure = bare.own.right >= 0.95 * bare.own.total
+    strangers = _all([_order(share, bare.own) for share in bare.verifiers.values()])
+    noisy = _order(bare.high_frequency, regularized.high_frequency)
+    sentence = (
+        f"The network itself recognises {bare.own} of the images, {_verifiers(bare)}; high frequencies hold "
+        f"{bare.high_frequency} of their energy, {regularized.high_frequency} with every term."
+    )
+    if not sure or strangers == "above" or noisy == "below":
+        return Finding("refuted", sentence)
+    return Finding("confirmed" if strangers == "below" and noisy == "above" else "undecided", sentence)
+
+
+def tricks_show_structure(bare: Numbers | None, tricks: Numbers | None) -> Finding:
+    """Roll, flip and clip show more structure: less of the energy is in high frequencies, and no verifier sees less."""
+    if not (bare and tricks and bare.high_frequency and tricks.high_frequency):
+        return _missing(bare, tricks)
+    order, seen = _order(tricks.high_frequency, bare.high_frequency), _compare(tricks, bare)
+    sentence = (
+        f"High frequencies hold {tricks.high_frequency} of the energy with them and {bare.high_frequency} without; "
+        f"{_verifiers(tricks)} with them, {_verifiers(bare)} without."
+    )
+    if order == "above" or seen == "below":
+        return Finding("refuted", sentence)
+    return Finding("confirmed" if order == "below" else "undecided", sentence)
+
+
+def prior_removes_noise(without: Numbers | None, prior: Numbers | None) -> Finding:
+    """The image prior removes noise and blurs: neighbouring pixels and high frequencies both differ less."""
+    if not (
+        without and prior and without.high_frequency and prior.high_frequency and without.variation and prior.variation
+    ):
+        return _missing(without, prior)
+    orders = [_order(prior.high_frequency, without.high_frequency), _order(prior.variation, without.variation)]
+    sentence = (
+        f"High frequencies hold {prior.high_frequency} of the energy with the prior and {without.high_frequency} "
+        f"without; neighbouring pixels differ by {prior.variation} with it and {without.variation} without."
+    )
+    return Finding(_verdict(_all(orders), confirmed="below"), sentence)
+
+
+def statistics_make_objects(prior: Numbers | None, statistics: Numbers | None) -> Finding:
+    """Batch-norm statistics make whole, recognisable objects: the verifiers recognise more images than without them."""
+    if not (prior and statistics):
+        return _missing(prior, statistics)
+    sentence = f"With the statistics {_verifiers(statistics)}; with the image prior alone {_verifiers(prior)}."
+    if prior.norm_distance is not None and statistics.norm_distance is not None:
+        sentence += (
+            f" The statistics of a network that took no part are off by {100 * statistics.norm_distance:.0f} % with the "
+            f"term and {100 * prior.norm_distance:.0f} % without."
+        )
+    return Finding(_verdict(_compare(statistics, prior), confirmed="above"), sentence)
+
+
+def robust_is_clearer(standard: Numbers | None, robust: Numbers | None) -> Finding:
+    """The robust model gives clearer images: verifiers recognise more of them, and none is farther from real images.
+
+    The kernel distance counts where real images were given: a robust run that is farther from them refutes.
+    """
+    if not (standard and robust):
+        return _missing(standard, robust)
+    seen = _compare(robust, standard)
+    sentence = f"Of the robust network's images {_verifiers(robust)}; of the standard one's {_verifiers(standard)}."
+    if robust.high_frequency and standard.high_frequency:
+        sentence += f" High frequencies hold {robust.high_frequency} of the energy against {standard.high_frequency}."
+    farther: Order = "overlap"
+    if robust.kernel_distance and standard.kernel_distance:
+        farther = _order(robust.kernel_distance, standard.kernel_distance)
+        sentence += f" Distance to real images (KID): {robust.kernel_distance} against {standard.kernel_distance}."
+    if seen == "below" or farther == "above":
+        return Finding("undecided" if seen == "above" or farther == "below" else "refuted", sentence)
+    return Finding("confirmed" if seen == "above" or farther == "below" else "undecided", sentence)
+
+
+def no_momentum_blurs(with_betas: Numbers | None, without: Numbers | None) -> Finding:
+    """Betas 0 help some classes, and blur all: high frequencies hold less of the energy.
+
+    "Some classes": the verifiers' mean confidence rises in at least one class and falls in at least one, by 0.1 or more.
+    """
+    if not (with_betas and without and with_betas.high_frequency and without.high_frequency):
+        return _missing(with_betas, without)
+    common = with_betas.class_confidence.keys() & without.class_confidence.keys()
+    moved = {name: without.class_confidence[name] - with_betas.class_confidence[name] for name in common}
+    better = sorted(name for name, change in moved.items() if change >= 0.1)
+    worse = sorted(name for name, change in moved.items() if change <= -0.1)
+    blur = _order(without.high_frequency, with_betas.high_frequency)
+    sentence = (
+        f"High frequencies hold {without.high_frequency} of the energy with betas 0 and {with_betas.high_frequency} with "
+        f"0.9 and 0.999; verifiers are surer of {_list(better)} and less sure of {_list(worse)}."
+    )
+    if not common:
+        return Finding("undecided", sentence)
+    if blur == "above" or not better:
+        return Finding("refuted", sentence)
+    return Finding("confirmed" if blur == "below" and worse else "undecided", sentence)
+
+
+def objects_repeat(small: Numbers | None, large: Numbers | None) -> Finding:
+    """At larger sizes the object repeats instead of growing.
+
+    An object that grows with the image has its mean spatial frequency (cycles per pixel) divided by the ratio of the
+    sizes, one that repeats keeps it. Confirmed where the larger images' interval lies above the middle of the two.
+    """
+    if not (small and large and small.frequency and large.frequency and 0 < small.size < large.size):
+        return _missing(small, large)
+    grown = small.frequency.value * small.size / large.size
+    middle = (grown + small.frequency.value) / 2
+    sentence = (
+        f"The mean frequency is {small.frequency} cycles per pixel at {small.size} px and {large.frequency} at "
+        f"{large.size} px; objects that had grown with the image would have {grown:.3g}."
+    )
+    if large.frequency.low > middle:
+        return Finding("confirmed", sentence)
+    return Finding("refuted" if large.frequency.high < middle else "undecided", sentence)
+
+
+def larger_is_realistic(small: Numbers | None, large: Numbers | None) -> Finding:
+    """Larger images look more realistic: verifiers recognise more of them (at the verifiers' own size)."""
+    if not (small and large):
+        return _missing(small, large)
+    seen = _compare(large, small)
+    sentence = f"At {large.size} px {_verifiers(large)}; at {small.size} px {_verifiers(small)}."
+    nearer: Order = "overlap"
+    if small.kernel_distance and large.kernel_distance:
+        nearer = _order(large.kernel_distance, small.kernel_distance)
+        sentence += f" Distance to real images (KID): {large.kernel_distance} against {small.kernel_distance}."
+    if seen == "below" or nearer == "above":
+        return Finding("undecided" if seen == "above" or nearer == "below" else "refuted", sentence)
+    return Finding("confirmed" if seen == "above" or nearer == "below" else "undecided", sentence)
+
+
+def clipping_contributes_most(clip: Numbers | None, moves: Numbers | None) -> Finding:
+    """Clipping contributes most to realism: alone it takes more high frequencies away than roll and flip alone."""
+    if not (clip and moves and clip.high_frequency and moves.high_frequency):
+        return _missing(clip, moves)
+    orders = [_order(clip.high_frequency, moves.high_frequency)]
+    if _compare(clip, moves) != "overlap":
+        orders.append("below" if _compare(clip, moves) == "above" else "above")
+    sentence = (
+        f"High frequencies hold {clip.high_frequency} of the energy with clipping alone and {moves.high_frequency} with "
+        f"roll and flip alone; {_verifiers(clip)} and {_verifiers(moves)}."
+    )
+    return Finding(_verdict(_all(orders), confirmed="below"), sentence)
+
+
+def moves_speed_convergence(clip: Numbers | None, both: Numbers | None) -> Finding:
+    """Roll and flip mainly speed convergence: with them a confidence of 0.9 takes fewer steps than with clipping alone.
+
+    A run has one path, so no interval: confirmed and refuted need a difference of a tenth of the steps.
+    """
+    if not (clip and both):
+        return _missing(clip, both)
+    first, second = clip.steps_to_confidence, both.steps_to_confidence
+    sentence = (
+        f"The network's own confidence reaches 0.9 after {_steps(second)} with roll, flip and clipping, after "
+        f"{_steps(first)} with clipping alone."
+    )
+    if first is None and second is None:
+        return Finding("undecided", sentence)
+    if first is None or (second is not None and second <= 0.9 * first):
+        return Finding("confirmed", sentence)
+    return Finding("refuted" if second is None or second >= 1.1 * first else "undecided", sentence)
+
+
+def surer_than_of_a_photograph(optimized: Numbers | None, photograph: Numbers | None) -> Finding:
+    """Within a few steps noise is classified with more confidence than a real photograph of the class."""
+    if not (
+        optimized and photograph and optimized.own_confidence is not None and photograph.own_confidence is not None
+    ):
+        return _missing(optimized, photograph)
+    steps = f" after {optimized.steps_to_confidence} steps" if optimized.steps_to_confidence is not None else ""
+    sentence = (
+        f"Confidence {optimized.own_confidence:.4f} in the optimised noise (0.9{steps or ' was never reached'}), "
+        f"{photograph.own_confidence:.4f} in the photograph."
+    )
+    return Finding("confirmed" if optimized.own_confidence > photograph.own_confidence else "refuted", sentence)
+
+
+def _order(a: Share | Figure, b: Share | Figure) -> Order:
+    (a_low, a_high), (b_low, b_high) = a.interval, b.interval
+    return "above" if a_low > b_high else "below" if a_high < b_low else "overlap"
+
+
+def _all(orders: list[Order]) -> Order:
+    return orders[0] if orders and all(order == orders[0] for order in orders) else "overlap"
+
+
+def _compare(a: Numbers, b: Numbers) -> Order:
+    """Do the verifiers recognise more of a's images than of b's? All of those that judged both have to agree."""
+    return _all([_order(a.verifiers[name], b.verifiers[name]) for name in a.verifiers if name in b.verifiers])
+
+
+def _verdict(order: Order, *, confirmed: Order) -> Verdict:
+    return "undecided" if order == "overlap" else "confirmed" if order == confirmed else "refuted"
+
+
+def _missing(*runs: Numbers | None) -> Finding:
+    known = [run.name for run in runs if run]
+    lacking = f"; there is {' and '.join(known)}" if known else ""
+    return Finding("undecided", f"A run or a figure that it needs was not made{lacking}.")
+
+
+def _verifiers(run: Numbers) -> str:
+    if not run.verifiers:
+        return "no independent network judged"
+    return " and ".join(f"{name} recognises {share}" for name, share in run.verifiers.items())
+
+
+def _steps(steps: int | None) -> str:
+    return "no number of steps it had" if steps is None else f"{steps} steps"
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names) or "none"

@@ -1,0 +1,96 @@
+"""sheet.jpg: a figure's panels as one picture, images by class column under their classes' names, at most 400 kB."""
+
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from jinv.errors import UsageError
+from jinv.images import fit_image
+
+MAXIMUM_BYTES = 400_000
+WIDTH = 1280
+GAP = 6
+INK, SOFT, PAPER = (32, 29, 25), (107, 101, 92), (250, 248, 244)
+
+
+class SheetPanel(NamedTuple):
+    """A panel: title, a line of figures under it, and per column a class name with its uint8 images, top to bottom."""
+
+    title: str
+    line: str
+    columns: Sequence[tuple[str, Sequence[np.ndarray]]]
+
+
+def sheet_jpeg(title: str, panels: Sequence[SheetPanel], *, rows: int = 3) -> bytes:
+    """The panels under each other, at most `rows` images of each class; JPEG of at most `MAXIMUM_BYTES`.
+
+    Raises:
+      UsageError: no panel has an image, or not even a coarse JPEG is small enough.
+    """
+    if not any(images for panel in panels for _, images in panel.columns):
+        raise UsageError(f"{title}: there are no images to make a sheet of")
+    picture = _draw(title, panels, rows)
+    for scale in (1.0, 0.75, 0.5):
+        small = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+        for quality in (92, 86, 80, 72, 64, 55):
+            buffer = io.BytesIO()
+            (picture if scale == 1 else small).save(buffer, "JPEG", quality=quality, optimize=True)
+            if buffer.tell() <= MAXIMUM_BYTES:
+                return buffer.getvalue()
+    raise UsageError(f"{title}: a sheet of {picture.width}x{picture.height} pixels does not fit {MAXIMUM_BYTES} bytes")
+
+
+def _draw(title: str, panels: Sequence[SheetPanel], rows: int) -> Image.Image:
+    margin, head = 28, 58
+    layouts = [_layout(panel, rows, margin) for panel in panels]
+    height = head + sum(tall for *_, tall in layouts) + margin
+    sheet = Image.new("RGB", (WIDTH, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((margin, 20), title, INK, _font(26))
+    top = head
+    for panel, (cell, shown, tall) in zip(panels, layouts, strict=True):
+        draw.text((margin, top + 8), panel.title, INK, _font(17))
+        draw.text((margin, top + 32), _cut(panel.line, WIDTH - 2 * margin, 13), SOFT, _font(13))
+        for column, (name, images) in enumerate(panel.columns):
+            left = margin + column * (cell + GAP)
+            draw.text((left, top + 58), _cut(name, cell, 12), SOFT, _font(12))
+            for row, pixels in enumerate(images[:shown]):
+                sheet.paste(_cell(pixels, cell), (left, top + 78 + row * (cell + GAP)))
+        top += tall
+    return sheet
+
+
+def _layout(panel: SheetPanel, rows: int, margin: int) -> tuple[int, int, int]:
+    """(side of an image, number of rows, height of the panel); a panel of few columns does not fill the width."""
+    columns = max(len(panel.columns), 1)
+    cell = min((WIDTH - 2 * margin - (columns - 1) * GAP) // columns, 224)
+    shown = min(max((len(images) for _, images in panel.columns), default=0), rows)
+    return cell, shown, 78 + shown * (cell + GAP) + 16
+
+
+def _cell(pixels: np.ndarray, side: int) -> Image.Image:
+    """An image at the sheet's size: small ones with hard pixels, as the report shows them."""
+    if pixels.shape[0] != pixels.shape[1]:
+        pixels = fit_image(pixels, (min(pixels.shape[:2]),) * 2)
+    way = Image.Resampling.NEAREST if max(pixels.shape[:2]) <= 96 else Image.Resampling.LANCZOS
+    return Image.fromarray(pixels).resize((side, side), way)
+
+
+def _cut(text: str, width: int, size: int) -> str:
+    """The text, with an ellipsis where it is wider than `width` pixels."""
+    font = _font(size)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    # matplotlib brings DejaVu along, which has the names' accents and the ellipsis.
+    import matplotlib
+
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)

@@ -1,0 +1,105 @@
+"""What pictures say by themselves, without any network: how much of them is fine structure, and at which scale.
+
+In pixel units (white is 1), on the luma of 8-bit pictures, so that runs of different networks compare. Computed on the
+host in float64, once per evaluation.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+Pixels = UInt8[np.ndarray, "h w 3"]
+
+LUMA = (0.299, 0.587, 0.114)
+"""Rec. 601's weights, as in JPEG and PNG viewers' grey."""
+
+HIGH_FREQUENCY = 0.25
+"""Cycles per pixel above which a frequency counts as high: half of the finest grating that pixels can show."""
+
+WHITE_NOISE_HIGH_FREQUENCY = 1 - np.pi * HIGH_FREQUENCY**2
+"""What white noise has above it: the share of the square of all frequencies outside the circle, 0.80."""
+
+
+class Mean(NamedTuple):
+    """A mean over pictures with the ends of its interval; without two pictures the interval is everything."""
+
+    value: float
+    low: float
+    high: float
+
+
+def high_frequency_energy(pixels: Pixels, *, above: float = HIGH_FREQUENCY) -> float:
+    """The share of the spectral energy at radial frequencies above `above` cycles per pixel.
+
+    `sum_{|f| > above} |F(f)|^2 / sum_{f != 0} |F(f)|^2`, F the 2-D Fourier transform of the luma less its mean under a
+    Hann window in both directions; the window keeps the jump between opposite edges out. White noise has 0.80, a
+    photograph a few hundredths. 0 for a picture of one colour.
+    """
+    energy, radius = _spectrum(pixels)
+    total = energy.sum()
+    return float(energy[radius > above].sum() / total) if total > 0 else 0.0
+
+
+def mean_frequency(pixels: Pixels) -> float:
+    """The mean radial frequency in cycles per pixel, weighted with energy; 0 for a picture of one colour.
+
+    `sum |f| |F(f)|^2 / sum |F(f)|^2` without f = 0, F as in `high_frequency_energy`. A picture enlarged k times has 1/k
+    of it, one that shows more objects of the same size has the same. White noise has 0.38.
+    """
+    energy, radius = _spectrum(pixels)
+    total = energy.sum()
+    return float((energy * radius).sum() / total) if total > 0 else 0.0
+
+
+def mean_variation(pixels: Pixels) -> float:
+    """Total variation per pixel: the mean absolute difference of vertical and of horizontal neighbours, summed."""
+    values = pixels.astype(np.float64) / 255
+    return float(sum(np.abs(np.diff(values, axis=axis)).mean() if values.shape[axis] > 1 else 0.0 for axis in (0, 1)))
+
+
+def mean_interval(values: list[float]) -> Mean:
+    """The mean with its 95 % interval, `m +- t s / sqrt(n)`, Student's t with n - 1 degrees of freedom.
+
+    Raises:
+      ValueError: no values.
+    """
+    if not values:
+        raise ValueError("mean_interval: no values")
+    array = np.asarray(values, np.float64)
+    mean = float(array.mean())
+    if len(array) < 2:
+        return Mean(mean, -np.inf, np.inf)
+    half = _student_t(len(array) - 1) * float(array.std(ddof=1)) / len(array) ** 0.5
+    return Mean(mean, mean - half, mean + half)
+
+
+def _spectrum(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(energy without the mean's, radial frequency in cycles per pixel), both (h, w)."""
+    luma = (pixels.astype(np.float64) / 255) @ np.asarray(LUMA)
+    height, width = luma.shape
+    window = np.outer(_hann(height), _hann(width))
+    # Subtracting the window's own mean of the picture makes the windowed picture's zero frequency exactly zero.
+    luma = luma - (luma * window).sum() / window.sum()
+    luma = np.where(np.abs(luma) < 1e-12, 0.0, luma)  # rounding is not structure
+    energy = np.abs(np.fft.fft2(luma * window)) ** 2
+    energy[0, 0] = 0.0
+    rows, columns = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :]
+    return energy, np.hypot(np.broadcast_to(rows, energy.shape), np.broadcast_to(columns, energy.shape))
+
+
+def _hann(length: int) -> np.ndarray:
+    """Hann's window without its zeros at the ends, so that no pixel is left out."""
+    return np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 2
+
+
+def _student_t(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t, from the normal one by Cornish and Fisher's expansion; exact for 1 and 2."""
+    if freedom <= 2:
+        return (12.706204736, 4.302652730)[freedom - 1]
+    z, n = 1.959963984540054, float(freedom)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    fourth = (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160
+    return z + first / n + second / n**2 + third / n**3 + fourth / n**4

@@ -1,0 +1,105 @@
+"""`jinv reproduce`: carries a folder of experiments out, and sets what they gave beside what their source claims.
+
+    OUT/index.html   OUT/figure_4_4/sheet.html   OUT/figure_4_4/sheet.jpg   OUT/runs/4.4-lite0/ ...   OUT/findings.json
+
+Finished runs are kept and unfinished ones continued, so an interrupted reproduction goes on where it stopped.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from jinv.atomic import write_text
+from jinv.errors import Interrupted, StorageError, UsageError
+from jinv.measured import judge_claims, numbers_of
+from jinv.runs import RunDirectory
+from jinv.sheet_pages import write_index, write_sheet
+from jinv.sheets import Choices, Panel, Sheets, choose_figures, plan, read_sheets
+from jinv.synthesis_run import run
+
+
+def reproduce(
+    folder: str | Path, out: str | Path, choices: Choices, *, only: Sequence[str] = (), console: Console | None = None
+) -> Path:
+    """Carry out what `folder/sheets.toml` lists; returns the path of `index.html`.
+
+    `only` limits what is run; sheets and findings take in whatever runs are finished in `out`.
+
+    Raises:
+      JinvError: a config, model or option that is wrong, as `jinv.synthesis_run.run`.
+      RunConflictError: `out` has a run with other settings. Interrupted: stopped; the same command goes on.
+    """
+    console, out = console or Console(stderr=True), Path(out)
+    sheets = read_sheets(folder)
+    wanted = choose_figures(sheets, only)
+    panels = plan(sheets, choices)
+    chosen = [panel for panel in panels if panel.figure in wanted and panel.recipe is not None]
+    if not chosen:
+        reasons = dict.fromkeys(panel.skipped for panel in panels if panel.figure in wanted)
+        raise UsageError(f"reproduce: nothing can be run: {'; '.join(reasons)}")
+    try:
+        (out / "runs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{out}: cannot be created: {error.strerror}") from error
+    for number, (name, panel) in enumerate(unique_runs(chosen).items(), 1):
+        console.print(f"\nrun {number} of {len(unique_runs(chosen))}: {name}", highlight=False)
+        assert panel.recipe is not None
+        try:
+            run(panel.recipe, out / "runs" / name, resume=True, console=console)
+        except Interrupted as error:
+            raise Interrupted(f"{error}; the same jinv reproduce command does so") from None
+    return write_pages(sheets, panels, choices, out)
+
+
+def unique_runs(panels: Sequence[Panel]) -> dict[str, Panel]:
+    """The runs that panels need, by name, each once."""
+    result: dict[str, Panel] = {}
+    for panel in panels:
+        if panel.recipe is not None:
+            result.setdefault(panel.run, panel)
+    return result
+
+
+def write_pages(sheets: Sheets, panels: Sequence[Panel], choices: Choices, out: Path) -> Path:
+    """A sheet per figure, the findings and the index, from whatever runs are finished; returns the index's path."""
+    panels = [panel if _finished(out, panel) else _not_made(panel) for panel in panels]
+    made = [panel for panel in panels if panel.recipe is not None]
+    measured = {
+        (p.figure, p.network, p.variant): numbers_of(out / "runs" / p.run, f"figure {p.figure}, {p.title}")
+        for p in made
+    }
+    networks = [name for name, network in sheets.networks.items() if network.preset == choices.preset]
+    twins = {name: twin for name in networks if (twin := sheets.networks[name].twin)}
+    found = judge_claims(measured, networks, twins)
+    findings = [
+        {
+            "claim": text,
+            "findings": [
+                {
+                    "network": sheets.networks[name].title if name else "",
+                    "verdict": finding.verdict,
+                    "sentence": finding.sentence,
+                }
+                for name, finding in entries
+            ],
+        }
+        for text, entries in found
+    ]
+    write_text(out / "findings.json", json.dumps(findings, indent=1, ensure_ascii=False) + "\n")
+    summaries = []
+    for figure in sheets.figures:
+        own = [panel for panel in panels if panel.figure == figure.id]
+        summaries.append(write_sheet(figure, own, out, sheets.folder))
+    return write_index(sheets, choices.preset, summaries, findings, out)
+
+
+def _finished(out: Path, panel: Panel) -> bool:
+    manifest = RunDirectory(out / "runs" / panel.run).manifest() if panel.run else None
+    return bool(manifest and manifest.get("finished"))
+
+
+def _not_made(panel: Panel) -> Panel:
+    return replace(panel, recipe=None, skipped=panel.skipped or "not run yet")

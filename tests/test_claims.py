@@ -1,0 +1,107 @@
+"""The thesis' findings on invented numbers, both ways, and undecided where intervals overlap or a number is missing."""
+
+import pytest
+
+from jinv import claims
+from jinv.claims import Figure, Numbers, Share
+from jinv.measured import CLAIMS, confidence_curve, judge_claims, steps_to
+
+
+def near(value, half=0.01):
+    return Figure(value, value - half, value + half)
+
+
+def run(**numbers):
+    return Numbers("a run", **numbers)
+
+
+def seen(right, total=100):
+    return {"a": Share(right, total), "b": Share(min(right + 1, total), total)}
+
+
+CASES = [
+    (claims.surer_than_of_a_photograph, run(own_confidence=0.999), run(own_confidence=0.8), "confirmed"),
+    (claims.surer_than_of_a_photograph, run(own_confidence=0.7), run(own_confidence=0.8), "refuted"),
+    (claims.surer_than_of_a_photograph, run(own_confidence=0.7), None, "undecided"),
+    (claims.noise_though_classified, run(own=Share(100, 100), verifiers=seen(5), high_frequency=near(0.7)), run(high_frequency=near(0.1)), "confirmed"),
+    (claims.noise_though_classified, run(own=Share(90, 100), verifiers=seen(5), high_frequency=near(0.7)), run(high_frequency=near(0.1)), "refuted"),
+    (claims.noise_though_classified, run(own=Share(100, 100), verifiers=seen(98), high_frequency=near(0.7)), run(high_frequency=near(0.1)), "undecided"),
+    (claims.noise_though_classified, run(own=Share(100, 100), verifiers=seen(5), high_frequency=near(0.1)), run(high_frequency=near(0.7)), "refuted"),
+    (claims.tricks_show_structure, run(high_frequency=near(0.7)), run(high_frequency=near(0.5)), "confirmed"),
+    (claims.tricks_show_structure, run(high_frequency=near(0.5)), run(high_frequency=near(0.7)), "refuted"),
+    (claims.tricks_show_structure, run(high_frequency=near(0.5)), run(high_frequency=near(0.51)), "undecided"),
+    (claims.tricks_show_structure, run(high_frequency=near(0.7), verifiers=seen(90)), run(high_frequency=near(0.5), verifiers=seen(10)), "refuted"),
+    (claims.prior_removes_noise, run(high_frequency=near(0.5), variation=near(0.4)), run(high_frequency=near(0.2), variation=near(0.1)), "confirmed"),
+    (claims.prior_removes_noise, run(high_frequency=near(0.2), variation=near(0.1)), run(high_frequency=near(0.5), variation=near(0.4)), "refuted"),
+    (claims.prior_removes_noise, run(high_frequency=near(0.5), variation=near(0.1)), run(high_frequency=near(0.2), variation=near(0.4)), "undecided"),
+    (claims.statistics_make_objects, run(verifiers=seen(10)), run(verifiers=seen(80)), "confirmed"),
+    (claims.statistics_make_objects, run(verifiers=seen(80)), run(verifiers=seen(10)), "refuted"),
+    (claims.statistics_make_objects, run(verifiers=seen(50)), run(verifiers=seen(55)), "undecided"),
+    (claims.statistics_make_objects, run(verifiers={"a": Share(10, 100), "b": Share(50, 100)}), run(verifiers={"a": Share(80, 100), "b": Share(50, 100)}), "undecided"),
+    (claims.robust_is_clearer, run(verifiers=seen(60)), run(verifiers=seen(97)), "confirmed"),
+    (claims.robust_is_clearer, run(verifiers=seen(97)), run(verifiers=seen(60)), "refuted"),
+    (claims.robust_is_clearer, run(verifiers=seen(97), kernel_distance=near(9)), run(verifiers=seen(97), kernel_distance=near(3)), "confirmed"),
+    (claims.robust_is_clearer, run(verifiers=seen(60), kernel_distance=near(3)), run(verifiers=seen(97), kernel_distance=near(9)), "undecided"),
+    (claims.no_momentum_blurs, run(high_frequency=near(0.3), class_confidence={"x": 0.2, "y": 0.9}), run(high_frequency=near(0.1), class_confidence={"x": 0.8, "y": 0.5}), "confirmed"),
+    (claims.no_momentum_blurs, run(high_frequency=near(0.1), class_confidence={"x": 0.2, "y": 0.9}), run(high_frequency=near(0.3), class_confidence={"x": 0.8, "y": 0.5}), "refuted"),
+    (claims.no_momentum_blurs, run(high_frequency=near(0.3), class_confidence={"x": 0.2}), run(high_frequency=near(0.1), class_confidence={"x": 0.2}), "refuted"),
+    (claims.no_momentum_blurs, run(high_frequency=near(0.3)), run(high_frequency=near(0.1)), "undecided"),
+    (claims.objects_repeat, run(size=224, frequency=near(0.06, 0.002)), run(size=336, frequency=near(0.059, 0.002)), "confirmed"),
+    (claims.objects_repeat, run(size=224, frequency=near(0.06, 0.002)), run(size=336, frequency=near(0.041, 0.002)), "refuted"),
+    (claims.objects_repeat, run(size=224, frequency=near(0.06, 0.002)), run(size=336, frequency=near(0.05, 0.002)), "undecided"),
+    (claims.objects_repeat, run(size=224, frequency=near(0.06)), run(size=224, frequency=near(0.06)), "undecided"),
+    (claims.larger_is_realistic, run(verifiers=seen(50)), run(verifiers=seen(90)), "confirmed"),
+    (claims.larger_is_realistic, run(verifiers=seen(90)), run(verifiers=seen(50)), "refuted"),
+    (claims.larger_is_realistic, run(verifiers=seen(90)), run(verifiers=seen(90)), "undecided"),
+    (claims.clipping_contributes_most, run(high_frequency=near(0.3)), run(high_frequency=near(0.6)), "confirmed"),
+    (claims.clipping_contributes_most, run(high_frequency=near(0.6)), run(high_frequency=near(0.3)), "refuted"),
+    (claims.clipping_contributes_most, run(high_frequency=near(0.3), verifiers=seen(10)), run(high_frequency=near(0.6), verifiers=seen(90)), "undecided"),
+    (claims.moves_speed_convergence, run(steps_to_confidence=100), run(steps_to_confidence=50), "confirmed"),
+    (claims.moves_speed_convergence, run(steps_to_confidence=50), run(steps_to_confidence=100), "refuted"),
+    (claims.moves_speed_convergence, run(steps_to_confidence=None), run(steps_to_confidence=100), "confirmed"),
+    (claims.moves_speed_convergence, run(steps_to_confidence=100), run(steps_to_confidence=99), "undecided"),
+    (claims.moves_speed_convergence, run(), run(), "undecided"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("test, first, second, verdict", CASES)
+def test_findings(test, first, second, verdict):
+    finding = test(first, second)
+    assert finding.verdict == verdict, finding.sentence
+    assert finding.sentence.endswith(".")
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.test.__name__)
+def test_every_claim_goes_every_way_and_nothing_measured_is_undecided(claim):
+    assert {verdict for test, *_, verdict in CASES if test is claim.test} == {"confirmed", "refuted", "undecided"}
+    for pair in ((None, None), (run(), run()), (run(), None), (None, run())):
+        assert claim.test(*pair).verdict == "undecided"
+
+
+def test_sentences_carry_the_numbers():
+    sentence = claims.statistics_make_objects(
+        run(verifiers={"lite1": Share(1, 14)}), run(verifiers={"lite1": Share(13, 14)})
+    ).sentence
+    assert "13 of 14 (69 to 99 %)" in sentence and "1 of 14 (1 to 31 %)" in sentence
+
+
+def test_a_robust_network_is_compared_with_its_twin_and_others_with_themselves():
+    measured = {
+        ("4.5", "standard", ""): run(verifiers=seen(50)),
+        ("4.5", "robust", ""): run(verifiers=seen(99)),
+        ("4.11", "robust", ""): run(verifiers=seen(60), size=448),
+    }
+    found = dict(judge_claims(measured, ["standard", "robust"], {"robust": "standard"}))
+    assert [(n, f.verdict) for n, f in found["The robust model gives clearer images."]] == [("robust", "confirmed")]
+    assert [(n, f.verdict) for n, f in found["Larger images look more realistic."]] == [("robust", "refuted")]
+    assert found["The image prior removes noise and blurs."][0][1].verdict == "undecided"
+
+
+def test_confidence_is_the_geometric_mean_over_batches():
+    lines = [
+        {"step": s, "batch": b, "terms": {"cross_entropy": {"value": v}}}
+        for s, b, v in [(1, 0, 2.0), (1, 1, 4.0), (2, 0, 0.0), (2, 1, 0.2)]
+    ]
+    curve = confidence_curve(lines)
+    assert curve == [(1, pytest.approx(0.0497871)), (2, pytest.approx(0.9048374))]
+    assert steps_to(curve, 0.9) == 2 and steps_to(curve, 0.95) is None

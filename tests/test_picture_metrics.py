@@ -1,0 +1,98 @@
+"""What pictures say by themselves, beside sums written out from the definitions."""
+
+import numpy as np
+import pytest
+
+from jinv.core.picture_metrics import (
+    WHITE_NOISE_HIGH_FREQUENCY,
+    high_frequency_energy,
+    mean_frequency,
+    mean_interval,
+    mean_variation,
+)
+from jinv.images import resize_image
+
+
+def naive_spectrum(pixels):
+    """[(radius, energy)] by a double sum over pixels and frequencies."""
+    luma = (0.299 * pixels[..., 0] + 0.587 * pixels[..., 1] + 0.114 * pixels[..., 2]) / 255
+    h, w = luma.shape
+    window = np.array(
+        [[np.sin(np.pi * (y + 0.5) / h) ** 2 * np.sin(np.pi * (x + 0.5) / w) ** 2 for x in range(w)] for y in range(h)]
+    )
+    luma = luma - (luma * window).sum() / window.sum()
+    result = []
+    for k in range(h):
+        for m in range(w):
+            if (k, m) == (0, 0):
+                continue
+            wave = np.array([[np.exp(-2j * np.pi * (k * y / h + m * x / w)) for x in range(w)] for y in range(h)])
+            fy, fx = min(k, h - k) / h, min(m, w - m) / w
+            result.append(((fy**2 + fx**2) ** 0.5, abs((luma * window * wave).sum()) ** 2))
+    return result
+
+
+def picture(seed, shape=(10, 7, 3)):
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+@pytest.mark.parametrize("above", [0.1, 0.25, 0.4])
+def test_high_frequency_energy_is_the_share_of_the_double_sum(above):
+    pixels = picture(0)
+    spectrum = naive_spectrum(pixels.astype(float))
+    share = sum(e for r, e in spectrum if r > above) / sum(e for _, e in spectrum)
+    assert high_frequency_energy(pixels, above=above) == pytest.approx(share, rel=1e-9)
+
+
+def test_mean_frequency_is_the_energy_weighted_mean():
+    pixels = picture(1)
+    spectrum = naive_spectrum(pixels.astype(float))
+    expected = sum(r * e for r, e in spectrum) / sum(e for _, e in spectrum)
+    assert mean_frequency(pixels) == pytest.approx(expected, rel=1e-9)
+
+
+def test_white_noise_a_grating_and_one_colour():
+    noise = picture(2, (256, 256, 3))
+    assert high_frequency_energy(noise) == pytest.approx(WHITE_NOISE_HIGH_FREQUENCY, abs=0.01)
+    assert mean_frequency(noise) == pytest.approx(0.383, abs=0.005)
+    x = np.arange(128)
+    for frequency, share in ((0.125, 0.0), (0.375, 1.0)):
+        row = np.rint(127.5 + 100 * np.sin(2 * np.pi * frequency * x)).astype(np.uint8)
+        grating = np.broadcast_to(row[None, :, None], (128, 128, 3))
+        assert high_frequency_energy(grating) == pytest.approx(share, abs=1e-3)
+    flat = np.full((9, 8, 3), 77, np.uint8)
+    assert high_frequency_energy(flat) == mean_frequency(flat) == mean_variation(flat) == 0.0
+
+
+def test_a_larger_copy_has_a_lower_mean_frequency_and_more_objects_have_the_same():
+    small = resize_image(picture(3, (16, 16, 3)), (64, 64))
+    grown, tiled = resize_image(small, (128, 128)), np.tile(small, (2, 2, 1))
+    base = mean_frequency(small)
+    assert mean_frequency(grown) == pytest.approx(base / 2, rel=0.1)
+    assert mean_frequency(tiled) == pytest.approx(base, rel=0.2)  # the window sees other parts of it
+
+
+def test_mean_variation_is_written_out():
+    pixels = picture(4, (3, 4, 3)).astype(float)
+    vertical = np.mean(
+        [abs(pixels[y + 1, x, c] - pixels[y, x, c]) for y in range(2) for x in range(4) for c in range(3)]
+    )
+    horizontal = np.mean(
+        [abs(pixels[y, x + 1, c] - pixels[y, x, c]) for y in range(3) for x in range(3) for c in range(3)]
+    )
+    assert mean_variation(pixels.astype(np.uint8)) == pytest.approx((vertical + horizontal) / 255)
+
+
+@pytest.mark.parametrize("n, t", [(2, 12.7062), (3, 4.3027), (4, 3.1824), (8, 2.3646), (14, 2.1604), (1000, 1.9623)])
+def test_mean_intervals_have_students_quantiles(n, t):
+    values = list(np.random.default_rng(n).normal(size=n))
+    mean = mean_interval(values)
+    assert mean.value == pytest.approx(np.mean(values))
+    half = t * np.std(values, ddof=1) / n**0.5
+    assert (mean.value - mean.low, mean.high - mean.value) == pytest.approx((half, half), rel=2e-3)
+
+
+def test_one_value_has_no_interval_and_none_no_mean():
+    assert mean_interval([2.0]) == (2.0, -np.inf, np.inf)
+    with pytest.raises(ValueError, match="no values"):
+        mean_interval([])

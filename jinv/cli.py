@@ -190,6 +190,7 @@ def _convert(arguments: argparse.Namespace) -> int:
 def _validate(arguments: argparse.Namespace) -> int:
     from convert.commands import run_validate
 
+    _prepare_jax()
     return run_validate(arguments)
 
 

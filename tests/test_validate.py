@@ -168,6 +168,7 @@ def test_the_command_line_writes_json_and_a_page_and_returns_4_for_a_wrong_file(
     assert written["digests_match"] is True and written["numerically_equal"] is True
     assert {"name", "max_relative_error_float64", "max_relative_error_float32"} <= written["layers"][0].keys()
     text = (tmp_path / "v.html").read_text()
+    assert "tensors, bit by bit" in text and ">layer2</text>" in text
     assert text.count("<circle") >= 80 and "layer3.2.conv2" in text and "http" not in text
     assert "numerically equal" in " ".join(capsys.readouterr().out.split())
 

@@ -48,7 +48,9 @@ def run_convert(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from convert.pipeline import convert_checkpoint
+    from jinv.atomic import check_writable
 
+    check_writable(args.out)  # before anything is downloaded
     console = Console(highlight=False)
     checkpoint, architecture = _find_checkpoint(args.checkpoint, console, args.unverified)
     report = convert_checkpoint(
@@ -88,6 +90,7 @@ def run_validate(args: argparse.Namespace) -> int:
     from convert.parity_page import write_html
     from convert.parity_report import write_json
     from convert.parity_table import print_report
+    from jinv.atomic import check_writable
     from jinv.errors import UsageError
 
     try:
@@ -96,6 +99,8 @@ def run_validate(args: argparse.Namespace) -> int:
         if error.name != "torch":
             raise
         raise UsageError('validation compares with PyTorch; run `pip install "jinv[torch]"`') from None
+    for written in filter(None, (args.json, args.html)):
+        check_writable(written)
     console = Console(highlight=False)
     checkpoint, _ = _find_checkpoint(args.checkpoint, console)
     with _stages(console) as told:

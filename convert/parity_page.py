@@ -8,7 +8,7 @@ from convert.parity_report import LAYER_FLOAT32, LAYER_FLOAT64, Errors, LayerErr
 from convert.parity_summary import Check, number, summarize
 from jinv.atomic import write_text
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 1040, 340, 56, 64, 12
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 1040, 330, 56, 54, 12
 LOWEST, HIGHEST = -18, 2  # powers of ten on the error axis; what is smaller or exact lies on its floor
 WORST = 12
 STYLE = """
@@ -86,8 +86,8 @@ def _checks(checks: list[Check]) -> str:
             ("wrong", "bad") if not check.passed else ("excused", "excused") if check.excused else ("ok", "good")
         )
         cells = f'<td class="number">{escape(check.found)}</td><td class="number dim">{escape(check.allowed)}</td>'
-        rows.append(f'<tr><td>{escape(check.what)}</td>{cells}<td class="{mark}">{word}</td></tr>')
-    head = "<tr><th>what</th><th>worst found</th><th>allowed</th><th></th></tr>"
+        rows.append(f'<tr><td class="{mark}">{word}</td><td>{escape(check.what)}</td>{cells}</tr>')
+    head = "<tr><th></th><th>what</th><th>worst found</th><th>allowed</th></tr>"
     return f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>'
 
 
@@ -121,20 +121,24 @@ def _plot(layers: list[LayerErrors]) -> str:
 
 
 def _stages(layers: list[LayerErrors], step: float) -> list[str]:
-    """The first part of the layers' names under the axis, as far as there is room."""
-    parts, last, free = [], "", 0.0
+    """Where the networks' stages begin, named under the axis: the longest first, as far as there is room."""
+    starts: dict[str, list[float]] = {}
     for position, layer in enumerate(layers):
         stage, _, rest = layer.name.partition(".")
         if stage == "features" and not rest[:1].isdigit():  # DenseNet's blocks are all inside
             stage = rest.split(".")[0]
-        x = LEFT + position * step
-        if stage != last and x >= free:
+        starts.setdefault(stage, []).append(LEFT + position * step)
+    parts: list[str] = []
+    taken: list[tuple[float, float]] = []
+    for stage, places in sorted(starts.items(), key=lambda item: -len(item[1])):
+        x, width = places[0], 7.0 * len(stage) + 8
+        left = min(x, WIDTH - width)
+        if all(left + width <= begin or end <= left for begin, end in taken):
+            taken.append((left, left + width))
             parts.append(
                 f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM + 6}" stroke="var(--line)"/>'
             )
-            parts.append(f'<text x="{x + 2:.1f}" y="{HEIGHT - BOTTOM + 18}">{escape(stage)}</text>')
-            free = x + 8 * len(stage) + 8
-        last = stage
+            parts.append(f'<text x="{left + 2:.1f}" y="{HEIGHT - BOTTOM + 18}">{escape(stage)}</text>')
     return parts
 
 

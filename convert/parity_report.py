@@ -48,7 +48,8 @@ class Errors:
             return
         self.float32 = max(self.float32, error)
         if error > self.limits[1]:
-            own = rounding() if rounding else 0.0
+            # What is wrong in float64 is no rounding, and not worth the search for it.
+            own = rounding() if rounding and self.float64 <= self.limits[0] else 0.0
             if error > ROUNDING_FACTOR * own:
                 self.unexcused = True
             elif error == self.float32:

@@ -14,10 +14,12 @@ from convert.reader import Checkpoint, read_checkpoint
 from convert.rules import COUNTER, detect_architecture, map_state_dict
 from convert.state_dict import StateDict, select_state_dict
 from convert.tensor_checks import read_weights
+from jinv.atomic import check_writable
 from jinv.converted import save_converted
-from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError
+from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
 from jinv.labels import class_names, read_label_file, usual_ids
 from jinv.models.registry import Architecture, get_architecture
+from jinv.weights import CHECKPOINT_SUFFIXES
 
 Clamp = Literal["straight-through"] | bool
 RGB = tuple[float, ...]
@@ -76,7 +78,11 @@ def convert_checkpoint(
     known = get_architecture(architecture) if architecture else None
     if num_classes is not None and num_classes < 1:
         raise UsageError(f"--num-classes {num_classes}: at least 1")
-    out_path = _writable(Path(out_path))
+    out_path = check_writable(out_path)
+    if out_path.suffix in CHECKPOINT_SUFFIXES and out_path.suffix != ".safetensors":
+        raise UsageError(
+            f"{out_path}: named like a checkpoint, which it would replace; call it {out_path.stem}.safetensors"
+        )
     names = read_label_file(labels) if labels is not None else None
     checkpoint = read_checkpoint(checkpoint_path, check_crc=check_crc)
     suspicions = _check_digest(checkpoint, unverified)
@@ -216,18 +222,6 @@ def _source(checkpoint: Checkpoint, state: StateDict) -> Mapping[str, object]:
         "location": state.location,
         "inert": list(checkpoint.opaque[:50]),
     }
-
-
-def _writable(path: Path) -> Path:
-    """Checked before anything is read: converting for a minute and then finding no place helps nobody."""
-    folder = path.parent
-    if path.is_dir():
-        raise StorageError(f"{path}: is a directory; name the file to write")
-    if not folder.is_dir():
-        raise StorageError(f"{path}: the directory {folder} does not exist")
-    if not os.access(folder, os.W_OK):
-        raise StorageError(f"{path}: the directory {folder} is not writable")
-    return path
 
 
 def _numbers(values: RGB) -> str:

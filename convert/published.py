@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from jinv.errors import UsageError, nearest
-from jinv.models.registry import EMBEDDED
+from jinv.models.registry import ARCHITECTURES, EMBEDDED
 
 TORCHVISION = "https://download.pytorch.org/models/"
 ROBUST_TRANSFER = "https://huggingface.co/madrylab/robust-imagenet-models/resolve/main/"
@@ -93,6 +93,8 @@ def find_published(name: str) -> Published:
     elif name in ROBUSTNESS_FILES:
         file_name = ROBUSTNESS_FILES[name].split("/")[1]
         url, sha256 = f"{ROBUSTNESS}{ROBUSTNESS_FILES[name]}?dl=1", ""
+    elif name in ARCHITECTURES:
+        raise UsageError(f"{name}: no file of this network is published under its name; give the path of a checkpoint")
     else:
         raise UsageError(f"{name!r} is neither a file nor a published checkpoint{nearest(name, published_names())}")
     if mirror := os.environ.get("JINV_MIRROR"):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from convert.reader import Checkpoint, Opaque, TensorRef
-from jinv.errors import ModelMismatchError
+from jinv.errors import ModelMismatchError, UsageError
 
 CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "last")
 AVERAGED_CONTAINERS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "ema_model", "model_ema_state_dict")
@@ -50,8 +50,11 @@ def select_state_dict(checkpoint: Checkpoint, select: str | None = None) -> Stat
     Raises:
       ModelMismatchError: none or several, two keys equal after stripping, normalizers that disagree, a tensor that
         could not be read.
+      UsageError: a file that jinv has converted already.
     """
     path = checkpoint.path
+    if "jinv_format" in checkpoint.metadata:
+        raise UsageError(f"{path}: already converted by jinv; give the checkpoint that it came from")
     found = [candidate for container, table in _tables(checkpoint) for candidate in _split(path, container, table)]
     if not found:
         raise ModelMismatchError(f"{path}: no state dict in it, only {_describe(checkpoint.tree)}")

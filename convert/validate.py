@@ -27,7 +27,7 @@ from convert.reference.measure import load_weights
 from convert.rules import COUNTER, detect_architecture, expected_targets, family_of, map_state_dict
 from convert.state_dict import StateDict, select_state_dict
 from jinv.converted import ConvertedFile, open_converted
-from jinv.errors import ModelMismatchError
+from jinv.errors import ModelMismatchError, UsageError
 from jinv.models.classifier import Classifier
 from jinv.models.registry import ARCHITECTURES, Architecture, get_architecture
 from jinv.weights import unflatten
@@ -53,11 +53,17 @@ def validate(
     """
     start = time.monotonic()
     progress("reading both files")
-    found = open_converted(converted)
+    try:
+        found = open_converted(converted)
+    except UsageError as error:
+        raise UsageError(f"{error} (the converted file comes first, then its checkpoint)") from None
     source = read_checkpoint(checkpoint, check_crc=check_crc)
     state = select_state_dict(source, select)
     architecture, num_classes = _architecture(found, state)
-    weights, read_by = original_weights(source, state, architecture, num_classes)
+    try:
+        weights, read_by = original_weights(source, state, architecture, num_classes)
+    except ModelMismatchError as error:
+        raise ModelMismatchError(f"{checkpoint}: {error}") from None
     reference, definition = make_original(architecture.name, num_classes)
     reference = load_weights(reference, weights)
     report = ValidationReport(
@@ -123,7 +129,7 @@ def original_weights(
         return {family.published_name(name): array for name, array in read.items()}, "jinv"
     for name, array in read.items():
         if not np.array_equal(array, by_torch[name], equal_nan=True):
-            raise ModelMismatchError(f"{source.path}: jinv and torch read different values of {name!r}")
+            raise ModelMismatchError(f"jinv and torch read different values of {name!r}")
     return {family.published_name(name): by_torch[name] for name in read}, f"torch {torch.__version__} and jinv, equal"
 
 

@@ -43,6 +43,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def check_writable(path: str | Path) -> Path:
+    """`path`, where a file can be written to it: asked before long work, not after it.
+
+    Raises:
+      StorageError: a directory, or in none, or in one that is not writable.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise StorageError(f"{path}: is a directory; name the file to write")
+    if not path.parent.is_dir():
+        raise StorageError(f"{path}: the directory {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise StorageError(f"{path}: the directory {path.parent} is not writable")
+    return path
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write `data` to `path` atomically."""
     with atomic_path(path) as temporary:

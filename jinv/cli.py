@@ -117,9 +117,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        parsed = make_parser().parse_args(arguments)
+        parser = make_parser()
+        parsed, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            command = getattr(parsed, "parser", parser)
+            hint = nearest(unknown[0], command._option_string_actions)
+            raise UsageError(f"unrecognized arguments: {' '.join(unknown)}{hint} (see {command.prog} --help)")
         if not hasattr(parsed, "run_command"):
-            make_parser().print_help()
+            parser.print_help()
             return 0
         return parsed.run_command(parsed) or 0
     except JinvError as error:
@@ -150,7 +155,7 @@ def _fail(error: BaseException, code: int, debug: bool) -> int:
 
 def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text)
-    command.set_defaults(run_command=run)
+    command.set_defaults(run_command=run, parser=command)
     return command
 
 
@@ -248,6 +253,7 @@ def _convert(arguments: argparse.Namespace) -> int:
 def _validate(arguments: argparse.Namespace) -> int:
     from convert.commands import run_validate
 
+    _prepare_jax()
     return run_validate(arguments)
 
 

@@ -42,6 +42,42 @@ def test_the_command_line_converts_and_returns_the_exit_codes(tmp_path, out, cap
     assert len(errors) == 5 and "did you mean 'resnet50'" in errors[1]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ("convert in.pth", 2, "required: OUT.safetensors"),
+        ("convert in.pth o.safetensors --architcture resnet20", 2, "did you mean '--architecture'?) (see jinv convert"),
+        ("convert in.pth other.pth", 2, "named like a checkpoint, which it would replace"),
+        ("convert in.pth none/o.safetensors", 5, "the directory none does not exist"),
+        ("convert resnet50 none/o.safetensors", 5, "the directory none does not exist"),  # before any download
+        ("convert in.pth .", 5, "is a directory"),
+        ("convert . o.safetensors", 5, "not a regular file but a directory"),
+        ("convert resnet32 o.safetensors", 2, "no file of this network is published"),
+        ("convert out.safetensors o.safetensors", 2, "already converted by jinv"),
+        ("convert in.pth o.safetensors --labels none.txt", 5, "none.txt: cannot be read"),
+        ("validate out.safetensors", 2, "required: CHECKPOINT"),
+        ("validate in.pth out.safetensors", 2, "the converted file comes first, then its checkpoint"),
+        ("validate out.safetensors out.safetensors", 2, "already converted by jinv"),
+        ("validate out.safetensors none.pth", 5, "none.pth: no such file"),
+        ("validate out.safetensors efficientnet_lite0", 4, "efficientnet-lite0-57934424.pth: not a resnet20"),
+        ("validate out.safetensors in.pth --images empty", 2, "empty: no images in it"),
+        ("validate out.safetensors in.pth --images in.pth", 2, "in.pth: no images in it"),
+        ("validate out.safetensors in.pth --json none/x.json", 5, "the directory none does not exist"),
+        ("validate out.safetensors in.pth --html empty", 5, "empty: is a directory"),
+    ],
+)
+def test_a_newcomers_mistakes_get_one_line_and_write_nothing(
+    convert, tmp_path, monkeypatch, capsys, arguments, code, words
+):
+    convert(state())
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.split()) == code
+    error = capsys.readouterr().err
+    assert words in error and error.startswith("jinv: error: ") and error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "in.pth", "out.safetensors"]
+
+
 def test_a_damaged_converted_file_is_not_loaded(convert, out):
     convert(state())
     data = bytearray(out.read_bytes())

@@ -14,6 +14,11 @@ def test_reader_survives_mutations(tmp_path, capsys):
         assert outcomes[kind, "read"] > 20 and outcomes[kind, "exit 3"] > 200
 
 
+@pytest.mark.full
+def test_reader_survives_many_more_mutations(tmp_path):
+    assert sum(fuzz(300_000, seed=8, folder=tmp_path).values()) == 300_000
+
+
 def test_fuzzer_notices_another_exception(tmp_path, monkeypatch):
     monkeypatch.setattr("convert.reader.tree.check_tensor", lambda *_: {}["x"])
     with pytest.raises(KeyError):

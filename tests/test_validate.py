@@ -168,6 +168,7 @@ def test_the_command_line_writes_json_and_a_page_and_returns_4_for_a_wrong_file(
     assert written["digests_match"] is True and written["numerically_equal"] is True
     assert {"name", "max_relative_error_float64", "max_relative_error_float32"} <= written["layers"][0].keys()
     text = (tmp_path / "v.html").read_text()
+    assert "tensors, bit by bit" in text and ">layer2</text>" in text
     assert text.count("<circle") >= 80 and "layer3.2.conv2" in text and "http" not in text
     assert "numerically equal" in " ".join(capsys.readouterr().out.split())
 
@@ -181,15 +182,15 @@ def test_the_command_line_writes_json_and_a_page_and_returns_4_for_a_wrong_file(
 
 
 def test_what_only_rounding_excuses_is_said_everywhere(pair, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(LayerErrors, "limits", (1e-10, 1e-9))
+    monkeypatch.setattr(LayerErrors, "limits", (1e-10, 6e-7))  # rounding itself is up to 1e-6 here
     out = ["--json", str(tmp_path / "v.json"), "--html", str(tmp_path / "v.html")]
     assert main(["validate", *map(str, pair), *out]) == 0
     written = json.loads((tmp_path / "v.json").read_text())
-    assert len(written["excuses"]) > 30 and written["numerically_equal"]
-    assert written["excuses"][0].startswith("conv1: float32 differs by")
-    assert "more than 1e-09; PyTorch's float32 differs from its own float64 by" in written["excuses"][0]
-    assert "excused by rounding: conv1" in capsys.readouterr().out
-    assert "Excused by rounding:</span> conv1" in (tmp_path / "v.html").read_text()
+    assert len(written["excuses"]) >= 3 and written["numerically_equal"]
+    layer = written["excuses"][0].partition(":")[0]
+    assert "more than 6e-07; PyTorch's float32 differs from its own float64 by" in written["excuses"][0]
+    assert f"excused by rounding: {layer}" in capsys.readouterr().out
+    assert f"Excused by rounding:</span> {layer}" in (tmp_path / "v.html").read_text()
     report = validate(*pair)
     assert any(check.excused for check in summarize(report)) and all(check.passed for check in summarize(report))
 

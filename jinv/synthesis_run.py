@@ -69,10 +69,6 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
         manifest = new_manifest(recipe, classifier, labels, size)
         run_directory.write_config(table)
         run_directory.write_json("manifest.json", manifest)
-    if recipe.remat and jax.default_backend() == "cpu":
-        console.print(
-            "remat: XLA saves no memory with it on a CPU, only time is spent; image.chunk does", highlight=False
-        )
     started = time.monotonic()
     bound = experiment.bind_classifier(recipe, classifier)
     with _graceful_stop() as stop, matmul_precision(recipe.precision):

@@ -50,8 +50,47 @@ class Conv(nn.Module):
 
 
 def recomputed(block: Any, remat: bool) -> Any:
-    """The block's class; with `remat` its backward pass starts from the block's input and computes the inside again."""
-    return nn.remat(block) if remat else block
+    """The block's class; with `remat` its backward pass starts from the block's input and computes the inside again.
+
+    Not flax's own `nn.remat`: XLA's CPU compiler drops the barriers that keep the second computation apart from the first,
+    and then keeps everything after all.
+    """
+    if not remat:
+        return block
+
+    def make(*fields: Any, name: str, **named: Any) -> Any:
+        module = block(*fields, name=name, **named)
+
+        def call(x: Array) -> Any:
+            if module.is_initializing():
+                return module(x)
+            alone = module.clone(parent=None, name=None)
+            return _recomputing(lambda variables, x: alone.apply(variables, x))(module.variables, x)
+
+        return call
+
+    return make
+
+
+def _recomputing(block: Any) -> Any:
+    """`(variables, x) -> (y, stats)` with only its arguments kept for the backward pass."""
+
+    @jax.custom_vjp
+    def run(variables: Any, x: Array) -> Any:
+        return block(variables, x)
+
+    def forward(variables: Any, x: Array) -> tuple[Any, Any]:
+        return block(variables, x), (variables, x)
+
+    def backward(arguments: Any, cotangents: Any) -> Any:
+        variables, x = arguments
+        # Zero, but only known once the gradient has come down to this block: nothing can be computed ahead of that, nor
+        # be taken from the first computation. A gradient that is not finite makes it NaN, and is lost anyway.
+        zero = cotangents[0].reshape(-1)[0] * 0
+        return jax.vjp(block, variables, x + zero.astype(x.dtype))[1](cotangents)
+
+    run.defvjp(forward, backward)
+    return run
 
 
 def prepare(module: nn.Module, variables: Mapping[str, Any], size: int) -> dict[str, Any]:
@@ -66,7 +105,8 @@ def prepare(module: nn.Module, variables: Mapping[str, Any], size: int) -> dict[
     @jax.jit
     def derive(variables: Mapping[str, Any]) -> Any:
         # The activations are never computed: nothing that is returned depends on them.
-        return module.apply(variables, jnp.zeros((1, size, size, 3), jnp.float32), mutable="derived")[1]
+        plain = module.clone(remat=False) if hasattr(module, "remat") else module
+        return plain.apply(variables, jnp.zeros((1, size, size, 3), jnp.float32), mutable="derived")[1]
 
     return {**variables, **derive(variables)}
 

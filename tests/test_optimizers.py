@@ -23,7 +23,7 @@ def test_adam_equals_the_paper_to_float32_rounding(b1, b2):
         np.testing.assert_allclose(update, expected, rtol=3e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("radius", [None, 1.0])
+@pytest.mark.parametrize("radius", [None, 0.5])
 def test_normalized_gradient_steps_have_the_given_length_and_stay_in_each_images_ball(radius):
     random = np.random.default_rng(0)
     start = random.normal(size=(3, 4, 5, 2))

@@ -239,8 +239,8 @@ def moves_speed_convergence(clip: Numbers | None, both: Numbers | None) -> Findi
         return _missing(clip, both)
     first, second = clip.steps_to_confidence, both.steps_to_confidence
     sentence = (
-        f"The network's own confidence reaches 0.9 after {_steps(second)} with roll, flip and clipping, after "
-        f"{_steps(first)} with clipping alone."
+        f"The network's own confidence reaches 0.9 {_steps(both)} with roll, flip and clipping, {_steps(clip)} with "
+        "clipping alone."
     )
     if first is None and second is None:
         return Finding("undecided", sentence)
@@ -283,8 +283,10 @@ def _verdict(order: Order, *, confirmed: Order) -> Verdict:
 
 def _missing(*runs: Numbers | None) -> Finding:
     known = [run.name for run in runs if run]
-    lacking = f"; there is {' and '.join(known)}" if known else ""
-    return Finding("undecided", f"A run or a figure that it needs was not made{lacking}.")
+    if len(known) == len(runs):
+        return Finding("undecided", f"{' and '.join(known)} do not have all the figures that it needs.")
+    there = f"only {' and '.join(known)} was" if known else "none was"
+    return Finding("undecided", f"Of the two runs that it compares, {there} made.")
 
 
 def _verifiers(run: Numbers) -> str:
@@ -293,8 +295,9 @@ def _verifiers(run: Numbers) -> str:
     return " and ".join(f"{name} recognises {share}" for name, share in run.verifiers.items())
 
 
-def _steps(steps: int | None) -> str:
-    return "no number of steps it had" if steps is None else f"{steps} steps"
+def _steps(run: Numbers) -> str:
+    steps = run.steps_to_confidence
+    return f"not within {run.steps} steps" if steps is None else f"after {steps} steps"
 
 
 def _list(names: list[str]) -> str:

@@ -56,7 +56,9 @@ class Figure(NamedTuple):
 class Numbers:
     """What was measured of one run; None or empty where it was not.
 
-    own: images that the inverted network itself recognises, from the files. verifiers: by independent network.
+    own, own_confidence: images that the inverted network itself recognises, and its geometric mean confidence, at the
+    last step and in its own units. own_files: those it recognises from the 8-bit files, which cut off what no clipping
+    kept within black and white. verifiers: by independent network, from the files.
     class_confidence: mean confidence of the verifiers in the wanted class, by class. steps_to_confidence: steps until
     the inverted network's confidence (the geometric mean over images) first reached 0.9, None if it never did.
     """
@@ -65,6 +67,7 @@ class Numbers:
     size: int = 0
     own: Share | None = None
     own_confidence: float | None = None
+    own_files: Share | None = None
     verifiers: Mapping[str, Share] = field(default_factory=dict)
     class_confidence: Mapping[str, float] = field(default_factory=dict)
     high_frequency: Figure | None = None
@@ -90,7 +93,7 @@ def noise_though_classified(bare: Numbers | None, regularized: Numbers | None) -
     strangers = _all([_order(share, bare.own) for share in bare.verifiers.values()])
     noisy = _order(bare.high_frequency, regularized.high_frequency)
     sentence = (
-        f"The network itself recognises {bare.own} of the images, {_verifiers(bare)}; high frequencies hold "
+        f"The network itself recognises {bare.own} of the images{_files(bare)}, {_verifiers(bare)}; high frequencies hold "
         f"{bare.high_frequency} of their energy, {regularized.high_frequency} with every term."
     )
     if not sure or strangers == "above" or noisy == "below":
@@ -239,8 +242,8 @@ def moves_speed_convergence(clip: Numbers | None, both: Numbers | None) -> Findi
         return _missing(clip, both)
     first, second = clip.steps_to_confidence, both.steps_to_confidence
     sentence = (
-        f"The network's own confidence reaches 0.9 after {_steps(second)} with roll, flip and clipping, after "
-        f"{_steps(first)} with clipping alone."
+        f"The network's own confidence reaches 0.9 {_steps(both)} with roll, flip and clipping, {_steps(clip)} with "
+        "clipping alone."
     )
     if first is None and second is None:
         return Finding("undecided", sentence)
@@ -257,7 +260,7 @@ def surer_than_of_a_photograph(optimized: Numbers | None, photograph: Numbers | 
         return _missing(optimized, photograph)
     steps = f" after {optimized.steps_to_confidence} steps" if optimized.steps_to_confidence is not None else ""
     sentence = (
-        f"Confidence {optimized.own_confidence:.4f} in the optimised noise (0.9{steps or ' was never reached'}), "
+        f"Confidence {optimized.own_confidence:.4f} in the optimised noise (0.9{steps or ' was never reached'}){_files(optimized)}, "
         f"{photograph.own_confidence:.4f} in the photograph."
     )
     return Finding("confirmed" if optimized.own_confidence > photograph.own_confidence else "refuted", sentence)
@@ -283,8 +286,10 @@ def _verdict(order: Order, *, confirmed: Order) -> Verdict:
 
 def _missing(*runs: Numbers | None) -> Finding:
     known = [run.name for run in runs if run]
-    lacking = f"; there is {' and '.join(known)}" if known else ""
-    return Finding("undecided", f"A run or a figure that it needs was not made{lacking}.")
+    if len(known) == len(runs):
+        return Finding("undecided", f"{' and '.join(known)} do not have all the figures that it needs.")
+    there = f"only {' and '.join(known)} was" if known else "none was"
+    return Finding("undecided", f"Of the two runs that it compares, {there} made.")
 
 
 def _verifiers(run: Numbers) -> str:
@@ -293,8 +298,13 @@ def _verifiers(run: Numbers) -> str:
     return " and ".join(f"{name} recognises {share}" for name, share in run.verifiers.items())
 
 
-def _steps(steps: int | None) -> str:
-    return "no number of steps it had" if steps is None else f"{steps} steps"
+def _files(run: Numbers) -> str:
+    return f" ({run.own_files} from 8-bit files)" if run.own_files and run.own_files != run.own else ""
+
+
+def _steps(run: Numbers) -> str:
+    steps = run.steps_to_confidence
+    return f"not within {run.steps} steps" if steps is None else f"after {steps} steps"
 
 
 def _list(names: list[str]) -> str:

@@ -95,7 +95,9 @@ def picture_figures(pixels: Sequence[np.ndarray]) -> dict[str, Any]:
     for measure in (high_frequency_energy, mean_variation, mean_frequency):
         values = [measure(picture) for picture in pixels]
         mean = mean_interval(values)
-        ends = (mean.low, mean.high) if len(values) > 1 else (None, None)
+        # None of these can be negative, and a share not above 1; Student's interval does not know that.
+        most = 1.0 if measure is high_frequency_energy else mean.high
+        ends = (max(mean.low, 0.0), min(mean.high, most)) if len(values) > 1 else (None, None)
         result[measure.__name__] = {"value": mean.value, "low": ends[0], "high": ends[1], "per_image": values}
     return result
 

@@ -92,11 +92,16 @@ def numbers_of(run_dir: str | Path, name: str) -> Numbers:
     distances = first.get("norm_distances") or []
     pictures = evaluation.get("pictures", {})
     lines = run.read_lines("metrics.jsonl")
+    curve = confidence_curve(lines)
+    # A run without steps is its start, a photograph: there the file is all there is.
+    files = None if own is None else _share(own)
+    confidence = None if own is None else _mean([i["label_confidence"] for i in own["per_image"]])
     return Numbers(
         name,
         size=min(manifest.get("image_size", [0])),
-        own=None if own is None else _share(own),
-        own_confidence=None if own is None else _mean([i["label_confidence"] for i in own["per_image"]]),
+        own=_own_share(lines, len(manifest.get("labels", []))) or files,
+        own_confidence=curve[-1][1] if curve else confidence,
+        own_files=files,
         verifiers={short[key]: _share(v) for key, v in others.items()},
         class_confidence=_class_confidence(list(others.values()), manifest.get("class_names", [])),
         high_frequency=_figure(pictures.get("high_frequency_energy")),
@@ -105,7 +110,7 @@ def numbers_of(run_dir: str | Path, name: str) -> Numbers:
         kernel_distance=_figure(first.get("reference", {}).get("kernel_distance")),
         norm_distance=_mean([sum(row) / 2 for row in distances]),
         steps=sum(stage["steps"] for stage in manifest.get("stages", [])),
-        steps_to_confidence=steps_to(confidence_curve(lines), CONFIDENCE),
+        steps_to_confidence=steps_to(curve, CONFIDENCE),
     )
 
 
@@ -124,6 +129,14 @@ def confidence_curve(lines: Sequence[dict[str, Any]]) -> list[tuple[int, float]]
 def steps_to(curve: Sequence[tuple[int, float]], confidence: float) -> int | None:
     """The first step of a curve that reaches `confidence`, None where none does."""
     return next((step for step, value in curve if value >= confidence), None)
+
+
+def _own_share(lines: Sequence[dict[str, Any]], count: int) -> Share | None:
+    """What the inverted network recognises at each batch's last step; batches but the last are of one size."""
+    last = {line["batch"]: line["accuracy"] for line in lines if "accuracy" in line}
+    if not last or not count:
+        return None
+    return Share(round(count * sum(last.values()) / len(last)), count)
 
 
 def _share(verdict: dict[str, Any]) -> Share:

@@ -17,7 +17,7 @@ from jinv.errors import Interrupted, StorageError, UsageError
 from jinv.measured import judge_claims, numbers_of
 from jinv.runs import RunDirectory
 from jinv.sheet_pages import write_index, write_sheet
-from jinv.sheets import Choices, Panel, Sheets, choose_figures, plan, read_sheets
+from jinv.sheets import Choices, Panel, Sheets, choose_figures, network_title, plan, read_sheets
 from jinv.synthesis_run import run
 
 
@@ -79,7 +79,7 @@ def write_pages(sheets: Sheets, panels: Sequence[Panel], choices: Choices, out: 
             "claim": text,
             "findings": [
                 {
-                    "network": sheets.networks[name].title if name else "",
+                    "network": network_title(sheets, choices, name) if name else "",
                     "verdict": finding.verdict,
                     "sentence": finding.sentence,
                 }

@@ -112,9 +112,11 @@ def result_line(view: RunView) -> str:
     parts = [facts["stages"] or "no steps"]
     if facts["final"]:
         parts.append(f"objective {facts['final']}")
+    if points := confidence_curve(view.lines):
+        parts.append(f"own confidence {100 * points[-1][1]:.1f} %")
     for verdict in view.verdicts:
         right = round(verdict["top1"] * verdict["count"])
-        name = verdict["short"] if verdict.get("independent", True) else "itself"
+        name = verdict["short"] if verdict.get("independent", True) else "from 8-bit files it"
         parts.append(f"{name} recognises {right} of {verdict['count']}")
     if view.pictures:
         share = view.pictures["high_frequency_energy"]["value"]

@@ -183,9 +183,15 @@ def plan(sheets: Sheets, choices: Choices) -> list[Panel]:
     return panels
 
 
+def network_title(sheets: Sheets, choices: Choices, name: str) -> str:
+    """What a network is called; `--set model=` makes it another one than the sheets say."""
+    models = [o.partition("=")[2].strip("'\" ") for o in choices.overrides if o.partition("=")[0].strip() == "model"]
+    return Path(models[-1]).stem if models else sheets.networks[name].title
+
+
 def _panel(sheets: Sheets, choices: Choices, figure: Figure, name: str, variant: dict[str, Any]) -> Panel:
     network, variant_name = sheets.networks[name], variant["name"]
-    title = ", ".join(part for part in (network.title, variant_name) if part)
+    title = ", ".join(part for part in (network_title(sheets, choices, name), variant_name) if part)
     panel = Panel(figure.id, name, variant_name, title)
     file = choices.files.get(network.option or "")
     if network.required and file is None:

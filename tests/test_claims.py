@@ -4,7 +4,9 @@ import pytest
 
 from jinv import claims
 from jinv.claims import Figure, Numbers, Share
-from jinv.measured import CLAIMS, confidence_curve, judge_claims, steps_to
+from jinv.measured import CLAIMS, confidence_curve, judge_claims, numbers_of, steps_to
+
+from .test_report import make_run
 
 
 def near(value, half=0.01):
@@ -105,3 +107,29 @@ def test_confidence_is_the_geometric_mean_over_batches():
     curve = confidence_curve(lines)
     assert curve == [(1, pytest.approx(0.0497871)), (2, pytest.approx(0.9048374))]
     assert steps_to(curve, 0.9) == 2 and steps_to(curve, 0.95) is None
+
+
+def test_numbers_come_from_the_runs_files(tmp_path):
+    """Own figures from the last step of each batch in network units, everything else from the evaluation."""
+    opinions = [{"label_confidence": 0.25, "correct": False}, {"label_confidence": 0.75, "correct": True}]
+    verdict = {"top1": 0.5, "count": 2, "per_image": opinions, "norm_distances": [[0.1, 0.3]]}
+    figure = {"value": 0.3, "low": None, "high": None}
+    evaluation = {
+        "verifiers": {"net_a": verdict, "net_b": verdict | {"independent": False}},
+        "pictures": {"high_frequency_energy": figure, "mean_variation": figure, "mean_frequency": figure},
+    }
+    lines = [
+        {"batch": b, "step": s, "accuracy": a, "terms": {"cross_entropy": {"value": v}}}
+        for b, s, a, v in [(0, 1, 0.0, 3.0), (0, 2, 1.0, 0.0), (1, 1, 0.0, 3.0), (1, 2, 1.0, 0.1)]
+    ]
+    path = make_run(
+        tmp_path / "r", lines=lines, evaluation=evaluation, image_size=[8, 6], stages=[{"size": [8, 6], "steps": 2}]
+    )
+    numbers = numbers_of(path, "a run")
+    assert (numbers.own, numbers.own_files, numbers.verifiers) == (Share(2, 2), Share(1, 2), {"net_a": Share(1, 2)})
+    assert numbers.own_confidence == pytest.approx(0.9512294) and numbers.steps_to_confidence == 2
+    assert (numbers.size, numbers.steps, numbers.norm_distance) == (6, 2, pytest.approx(0.2))
+    assert numbers.class_confidence == {"tench": 0.25, "goldfish": 0.75}
+    assert numbers.high_frequency.low == -float("inf") and numbers.kernel_distance is None
+    start = numbers_of(make_run(tmp_path / "s", evaluation=evaluation), "a photograph")
+    assert (start.own, start.own_confidence) == (Share(1, 2), pytest.approx(0.5))

@@ -22,6 +22,7 @@ from jinv.core.objective import TERMS, Term, hyperparameters_of, term_fields
 from jinv.core.optimizers import adam
 from jinv.core.parameterization import pooled_pixels, resized_pixels
 from jinv.core.schedules import SCHEDULES
+from jinv.core.types import Number
 from jinv.errors import StorageError, UsageError, nearest
 
 
@@ -54,8 +55,10 @@ def bind_augmentations(recipe: Recipe, size: tuple[int, int]) -> list[Augmentati
         if name == "roll":
             hyperparameters.setdefault("max_shift", min(size) // 8)
         _check_hyperparameters(f"augment.{name}", hyperparameters, known, extra=("draw",))
-        if name == "roll" and not _traced(shift := hyperparameters["max_shift"]) and 2 * shift >= min(size) > 1:
-            raise UsageError(f"augment.roll.max_shift: {shift} must be less than half of the stage's size {min(size)}")
+        if name == "roll" and 2 * hyperparameters["max_shift"] >= min(size) > 1:
+            raise UsageError(
+                f"augment.roll.max_shift: {hyperparameters['max_shift']} must be less than half of the stage's size {min(size)}"
+            )
         probability = hyperparameters.get("probability", 0)
         if not _traced(probability) and probability > 1:
             raise UsageError(f"augment.{name}.probability: {probability} must be between 0 and 1")
@@ -149,7 +152,7 @@ def _check_hyperparameters(
         elif annotation is int:
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise UsageError(f"{where}.{key}: {value!r} must be a whole number of at least 0")
-        elif annotation is float and (
+        elif annotation in (float, Number) and (
             isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0
         ):
             raise UsageError(f"{where}.{key}: {value!r} must be a finite number of at least 0")

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jinv.core.types import Image, Key, Keys
+from jinv.core.types import Image, Key, Keys, Number
 
 SingleImage = Float[Array, "h w c"]
 
@@ -35,7 +35,7 @@ def roll(key: Key, image: SingleImage, *, max_shift: int) -> SingleImage:
     return jnp.roll(image, shift, axis=(0, 1))
 
 
-def flip(key: Key, image: SingleImage, *, probability: float = 0.5) -> SingleImage:
+def flip(key: Key, image: SingleImage, *, probability: Number = 0.5) -> SingleImage:
     """Mirror left and right with the given probability. Thesis; Yin et al. (2020)."""
     return jnp.where(jax.random.uniform(key, (), jnp.float32) < probability, image[:, ::-1], image)
 

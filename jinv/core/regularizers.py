@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jinv.core.types import Image, NormStats, Scalar
+from jinv.core.types import Image, NormStats, Number, Scalar
 
 Reduction = Literal["batch", "image"]
 
@@ -64,7 +64,7 @@ def feature_statistics(
     norm_stats: Sequence[NormStats],
     *,
     variance: Literal["unbiased", "biased"] = "unbiased",
-    first_layer_weight: float = 1.0,
+    first_layer_weight: Number = 1.0,
     normalization: Literal["none", "running"] = "none",
 ) -> Scalar:
     """Distance between the batch's and the running feature statistics, summed over layers.

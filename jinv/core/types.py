@@ -9,6 +9,10 @@ Image = Float[Array, "n h w c"]
 """Images in the network's standardised units, NHWC."""
 
 Scalar = Float[Array, ""]
+
+Number = float | Scalar
+"""A hyperparameter that may also be an array: a sweep varies it within one program."""
+
 Labels = Int[Array, " n"]
 Logits = Float[Array, "n classes"]
 Key = jaxtyping.Key[Array, ""]

@@ -57,9 +57,7 @@ def bind_augmentations(recipe: Recipe, size: tuple[int, int], steps: int = 1) ->
         known = hyperparameters_of(AUGMENTATIONS[name])
         if name == "roll":
             shift = hyperparameters.setdefault("max_shift", min(size) // 8)
-            if _traced(shift) and jnp.issubdtype(shift.dtype, jnp.floating):
-                hyperparameters["max_shift"] = jnp.round(shift * min(size)).astype(jnp.int32)
-            elif isinstance(shift, float) and 0 < shift < 1:  # a share of the stage's size
+            if isinstance(shift, float) and 0 < shift < 1:  # a share of the stage's size
                 hyperparameters["max_shift"] = round(shift * min(size))
         hyperparameters = _bind_hyperparameters(f"augment.{name}", hyperparameters, known, steps, extra=("draw",))
         _check_augmentation(name, hyperparameters, known, size)
@@ -72,7 +70,7 @@ def _check_augmentation(
 ) -> None:
     values = {key: given.get(key, parameter.default) for key, parameter in known.items()}
     limit = min(size) if values.get("one_sided") else min(size) / 2
-    if name == "roll" and not _traced(values["max_shift"]) and values["max_shift"] >= limit and min(size) > 1:
+    if name == "roll" and values["max_shift"] >= limit and min(size) > 1:
         share = "" if values["one_sided"] else "half of "
         raise UsageError(
             f"augment.roll.max_shift: {values['max_shift']} must be less than {share}the stage's size {min(size)}"
@@ -144,7 +142,7 @@ def bind_schedule(spec: Any, steps: int, where: str) -> float | jax.Array | opta
     if missing:
         raise UsageError(f"{where}.{missing[0]}: needed by the schedule {name!r}")
     portion = hyperparameters.get("portion", 1)
-    if not _traced(portion) and not 0 < portion <= 1:
+    if not 0 < portion <= 1:
         raise UsageError(f"{where}.portion: {portion} must be above 0 and at most 1")
     if name == "exponential" and any(not _traced(hyperparameters[k]) and hyperparameters[k] <= 0 for k in known):
         raise UsageError(f"{where}: an exponential schedule needs start and end above 0")

@@ -188,7 +188,7 @@ def _synthesize_batch(
         jnp.asarray([run.labels[chosen] for run in runs], jnp.int32),
         bind=bind,
         num_stages=len(recipe.stages),
-        settings={_key(place): _column(values) for place, values in numbers.items()},
+        settings={_key(place): jnp.asarray(values, jnp.float32) for place, values in numbers.items()},
         seeds=[run.variation.recipe.seed for run in runs],
         image_size=runs[0].size,
         image_ids=jnp.arange(chosen.start, chosen.stop, dtype=jnp.uint32),
@@ -233,8 +233,3 @@ def _work_until(recipe: Recipe, index: int) -> int:
 
 def _key(place: Place) -> str:
     return ".".join(map(str, place))
-
-
-def _column(values: list[float | int]) -> jax.Array:
-    whole = all(isinstance(value, int) for value in values)
-    return jnp.asarray(values, jnp.int32 if whole else jnp.float32)

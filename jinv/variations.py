@@ -92,8 +92,8 @@ def varied_numbers(group: Sequence[Variation]) -> dict[Place, list[float | int]]
 def replace_numbers(recipe: Recipe, replacement: Callable[[Place, float | int], Any]) -> Recipe:
     """The recipe with `replacement(path, value)` in place of every number that a program can take as an argument.
 
-    Those are weights and learning rates, schedules' hyperparameters, the terms' and augmentations' hyperparameters that
-    are declared as float (and roll's shift), and the optimizers' decays.
+    Those are weights, learning rates, the hyperparameters of terms, augmentations and schedules that are declared as a
+    `Number`, and the optimizers' decays. A whole number may be a size, or how often something is done.
     """
 
     def change(table: dict[str, Any], path: Place) -> dict[str, Any]:
@@ -114,6 +114,7 @@ def replace_numbers(recipe: Recipe, replacement: Callable[[Place, float | int], 
 
 def _changed(value: Any, path: Place, replacement: Callable[[Place, float | int], Any]) -> Any:
     if isinstance(value, dict) and "schedule" in value:
+        path = (*path, "schedule", str(value["schedule"]))
         return {key: _changed(inner, (*path, key), replacement) for key, inner in value.items()}
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
@@ -121,21 +122,21 @@ def _changed(value: Any, path: Place, replacement: Callable[[Place, float | int]
 
 
 def _is_argument(path: Place) -> bool:
-    """Does a program take the number at `path` as an argument? A whole one may be a size, or how often something is done."""
+    """Does a program take the number at `path` as an argument? Where a signature decides, what it calls a `Number`."""
     from jinv.core.augment import AUGMENTATIONS
     from jinv.core.objective import TERMS, hyperparameters_of
+    from jinv.core.schedules import SCHEDULES
     from jinv.core.types import Number
 
+    tables: dict[str, Any] = {"terms": TERMS, "augment": AUGMENTATIONS, "schedule": SCHEDULES}
     match path:
-        case ("stages", _, "optimizer", name, key):
-            return key in OPTIMIZER_NUMBERS.get(str(name), ())
-        case ("stages", _, "learning_rate", *_) | ("terms", _, "weight", *_):
+        case ("stages", _, "learning_rate") | ("terms", _, "weight"):
             return True
-        case ("augment", "roll", "max_shift"):
-            return True
-        case (("terms" | "augment") as kind, str(name), str(key)):
-            known = hyperparameters_of((TERMS if kind == "terms" else AUGMENTATIONS).get(name, _nothing))
-            return key in known and known[key].annotation in (float, Number)
+        case ("stages", _, "optimizer", str(name), str(key)):
+            return key in OPTIMIZER_NUMBERS.get(name, ())
+        case (*_, "schedule" as kind, str(name), str(key)) | ("terms" | "augment" as kind, str(name), str(key)):
+            known = hyperparameters_of(tables[kind].get(name, _nothing))
+            return key in known and known[key].annotation == Number
     return False
 
 

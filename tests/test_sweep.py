@@ -10,9 +10,11 @@ import pytest
 from jinv.cli import main
 from jinv.config import check_config
 from jinv.core import synthesis
-from jinv.core.objective import TERMS, hyperparameters_of
+from jinv.core.augment import AUGMENTATIONS
+from jinv.core.objective import TERMS, hyperparameters_of, term_fields
 from jinv.core.schedules import SCHEDULES
 from jinv.core.sweep import Bound, snapshot_of, synthesize_sweep
+from jinv.core.types import Number
 from jinv.experiment import bind_augmentations, bind_stage, bind_terms
 from jinv.models import ops
 from jinv.variations import groups, read_variations, replace_numbers, varied_numbers
@@ -38,19 +40,18 @@ TABLE = {
 }
 CHANGES = [
     {},
-    {"roll": 1, "flip": 1.0, "weight": 1.0, "first": 10.0, "peak": 0.02, "rate": 0.2, "b1": 0.0, "b2": 0.9},
-    {"roll": 3, "start": 1.0, "warmup": 2, "b1": 0.5},
+    {"flip": 1.0, "weight": 1.0, "first": 10.0, "peak": 0.02, "rate": 0.2, "b1": 0.0, "b2": 0.9},
+    {"start": 1.0, "b1": 0.5},
 ]
 
 
-def recipe(seed, *, roll=2, flip=0.5, weight=1e-2, first=1.0, start=0.1, peak=0.1, warmup=1, rate=0.05, b1=0.9, b2=0.999):
+def recipe(seed, *, flip=0.5, weight=1e-2, first=1.0, start=0.1, peak=0.1, rate=0.05, b1=0.9, b2=0.999):
     table = json.loads(json.dumps(TABLE)) | {"seed": seed}
-    table["augment"]["roll"]["max_shift"] = roll
     table["augment"]["flip"]["probability"] = flip
     table["terms"]["total_variation"]["weight"] = weight
     table["terms"]["feature_statistics"] |= {"first_layer_weight": first}
     table["terms"]["feature_statistics"]["weight"]["start"] = start
-    table["stages"][0]["learning_rate"] |= {"peak": peak, "warmup": warmup}
+    table["stages"][0]["learning_rate"] ["peak"] = peak
     table["stages"][1]["learning_rate"] = rate
     table["stages"][1]["optimizer"] |= {"b1": b1, "b2": b2}
     return check_config(table)
@@ -78,7 +79,7 @@ def test_runs_side_by_side_take_the_paths_they_take_alone(keep):
     for one in recipes:
         replace_numbers(one, lambda place, value: places.setdefault(place, []).append(value))
     settings = {str(place): jnp.asarray(values) for place, values in places.items() if len(set(values)) > 1}
-    assert len(settings) == 10, settings.keys()
+    assert len(settings) == 8, settings.keys()
 
     def bind(index, setting):
         return bind_all(replace_numbers(recipes[0], lambda place, value: setting.get(str(place), value)), index)
@@ -100,27 +101,28 @@ def test_runs_side_by_side_take_the_paths_they_take_alone(keep):
             np.testing.assert_allclose(mine.image, image, atol=5e-4)
 
 
-def test_every_float_of_a_term_and_every_number_of_a_schedule_may_be_traced():
+def test_every_number_of_a_term_an_augmentation_or_a_schedule_may_be_traced():
     image = jax.random.normal(jax.random.key(0), (3, 16, 16, 3))
-    result = CLASSIFIER.forward(CLASSIFIER.variables, image, jnp.array([1, 2, 3]))
-    tried = 0
-    for name, function in TERMS.items():
-        fields = [getattr(result, field) for field in function.__annotations__ if field in result._fields]
-        if any(field is None for field in fields):
-            continue
-        for key, parameter in hyperparameters_of(function).items():
-            if parameter.annotation is float and isinstance(parameter.default, float):
-                value = parameter.default or 0.5
-                traced = jax.jit(lambda x, f=function, k=key, a=fields: f(*a, **{k: x}))(value)
-                np.testing.assert_allclose(traced, function(*fields, **{key: value}), rtol=1e-5, err_msg=f"{name}.{key}")
-                tried += 1
-    numbers = {"peak": 0.3, "warmup": 2, "end": 0.1, "start": 0.2}
-    for make in SCHEDULES.values():
-        known = {key: numbers[key] for key in hyperparameters_of(make)}
-        traced = jax.jit(lambda step, given, make=make: make(7, **given)(step))
-        for step in range(7):
-            np.testing.assert_allclose(traced(step, known), make(7, **known)(step), rtol=1e-6)
-    assert tried >= 1
+    result = CLASSIFIER.forward(CLASSIFIER.variables, image, jnp.array([1, 2, 3]))._replace(
+        student_logits=jax.random.normal(jax.random.key(1), (3, 10))
+    )
+    calls = {name: (f, [getattr(result, field) for field in term_fields(f)]) for name, f in TERMS.items()}
+    calls |= {name: (f, [jax.random.key(2), image[0]]) for name, f in AUGMENTATIONS.items()}
+    calls |= {name: (lambda f=f, **given: f(7, **given)(3), []) for name, f in SCHEDULES.items()}
+    known = {name: hyperparameters_of(f) for name, f in {**TERMS, **AUGMENTATIONS, **SCHEDULES}.items()}
+    tried = []
+    for name, (function, arguments) in calls.items():
+        numbers = {key for key, p in known[name].items() if p.annotation == Number}
+        needed = {key: 0.2 for key, p in known[name].items() if p.default is p.empty and p.annotation == Number}
+        needed |= {key: 2 for key, p in known[name].items() if p.default is p.empty and p.annotation is int}
+        for key in numbers:
+            default = known[name][key].default
+            value = default if isinstance(default, float) and default else 0.3
+            traced = jax.jit(lambda x, f=function, k=key, a=arguments, n=needed: f(*a, **(n | {k: x})))(value)
+            expected = function(*arguments, **(needed | {key: value}))
+            np.testing.assert_allclose(traced, expected, rtol=1e-4, atol=1e-5, err_msg=f"{name}.{key}")
+            tried.append(f"{name}.{key}")
+    assert {"feature_statistics.first_layer_weight", "flip.probability", "linear.end", "warmup_cosine.peak"} <= {*tried}
 
 
 @pytest.mark.parametrize("offset", [0.0, 100.0])
@@ -138,7 +140,9 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("sweep")
     save_tiny(path / "tiny.safetensors", 1)
     save_tiny(path / "other.safetensors", 2)
-    (path / "small.toml").write_text(CONFIG.replace("labels = [", "labels = [0, ").replace("size = 8\nsteps = 4", "size = 8\nsteps = 2"))
+    (path / "small.toml").write_text(CONFIG)
+    one_stage = CONFIG.replace("[[stages]]\nsize = 8\nsteps = 4\n", "").replace('"ship", 1', '"ship"')
+    (path / "short.toml").write_text(one_stage)
     return path
 
 
@@ -156,17 +160,19 @@ def test_settings_are_a_grid_or_pairs_and_share_programs_where_numbers_alone_dif
     assert varied_numbers(parts[0]) == {("terms", "feature_statistics", "weight"): [0.1, 1.0, 2.0]}
     paired = read_variations(config, [weights, "seed=[1,2,3]"], zipped=True)
     assert [tuple(v.changes.values()) for v in paired] == [(0.1, 1), (1.0, 2), (2.0, 3)] and len(groups(paired)) == 1
-    labels = read_variations(config, ["image.labels=[[0,1],[2,3]]", "augment.roll.max_shift=[0,1]"])
+    labels = read_variations(config, ["image.labels=[[0,1],[2,3]]", "augment.flip.probability=[0.0,1.0]"])
     assert len(groups(labels)) == 1
+    shifts = read_variations(config, ["augment.roll.max_shift=[0,1]"])
+    assert len(groups(shifts)) == 2  # a whole number is no argument
     variance = read_variations(config, ['terms.feature_statistics.variance=["biased","unbiased"]'])
     assert len(groups(variance)) == 2
 
 
 def test_a_sweep_leaves_a_run_per_setting_that_equals_the_run_alone(folder, capsys):
     out = folder / "out"
-    vary = ["--vary", "seed=[0,1]", "stages.1.learning_rate=[0.05,1e30]", "--set", "stages.1.optimizer=sgd", "clip=none"]
-    assert main(["synthesize", str(folder / "small.toml"), "--out", str(folder / "one"), "--set", "seed=1", *vary[-2:]]) == 0
-    assert main(["sweep", str(folder / "small.toml"), *vary, "--at-once", "3", "--out", str(out)]) == 0
+    vary = ["--vary", "seed=[0,1]", "stages.0.learning_rate=[0.05,1e30]", "--set", "stages.0.optimizer=sgd", "clip=none"]
+    assert main(["synthesize", str(folder / "short.toml"), "--out", str(folder / "one"), "--set", "seed=1", *vary[-2:]]) == 0
+    assert main(["sweep", str(folder / "short.toml"), *vary, "--at-once", "3", "--out", str(out)]) == 0
     table = capsys.readouterr().out
     assert "diverged" in table and str(out / "comparison.html") in table
     names = [f"{i}_seed={i // 2}_learning_rate={rate}" for i, rate in enumerate(["0.05", "1e+30"] * 2)]
@@ -186,7 +192,7 @@ def test_a_sweep_leaves_a_run_per_setting_that_equals_the_run_alone(folder, caps
     key = (-rows[0]["verifiers"]["other"], rows[0]["terms"]["cross_entropy"])
     assert key <= (-rows[1]["verifiers"]["other"], rows[1]["terms"]["cross_entropy"])
     assert json.loads((out / names[1] / "manifest.json").read_text())["finished"] is None
-    assert main(["sweep", str(folder / "small.toml"), *vary, "--out", str(out)]) == 6
+    assert main(["sweep", str(folder / "short.toml"), *vary, "--out", str(out)]) == 6
     error = capsys.readouterr().err
     assert "already exists" in error and error.count("\n") == 1
 

@@ -40,7 +40,7 @@ def roll(key: Key, image: SingleImage, *, max_shift: int, one_sided: bool = Fals
     return jnp.roll(image, shift, axis=(0, 1))
 
 
-def flip(key: Key, image: SingleImage, *, probability: float = 0.5) -> SingleImage:
+def flip(key: Key, image: SingleImage, *, probability: Number = 0.5) -> SingleImage:
     """Mirror left and right with the given probability. Thesis; Yin et al. (2020)."""
     return jnp.where(jax.random.uniform(key, (), jnp.float32) < probability, image[:, ::-1], image)
 

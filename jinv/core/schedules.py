@@ -1,7 +1,4 @@
-"""Learning rates, weights and hyperparameters over a stage's steps, counted from 0; every schedule is `step -> value`.
-
-Hyperparameters may be traced, as a sweep's are; `steps` never is.
-"""
+"""Learning rates, weights and hyperparameters over a stage's steps, counted from 0; every schedule is `step -> value`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jinv.core.types import Number
+
 
 def warmup_cosine(
-    steps: int, *, peak: float, warmup: int = 0, end: float = 0.0, portion: float = 1.0
+    steps: int, *, peak: Number, warmup: int = 0, end: Number = 0.0, portion: float = 1.0
 ) -> optax.Schedule:
     """Linear to `peak` over `warmup` steps, then half a cosine down to `end` at `steps`.
 
@@ -20,22 +19,22 @@ def warmup_cosine(
     the schedule of NVlabs' DeepInversion program, which warms up over 100 steps. With `portion` below 1 `end` is
     reached after that share of the steps and kept: peak 1, end 0.08 is CDA's curriculum of crops, portion its milestone.
     """
-    steps = jnp.round(portion * steps) if isinstance(portion, jax.Array) else round(portion * steps)
+    steps = round(portion * steps)
 
     def schedule(step):
-        progress = jnp.clip((step - warmup) / jnp.maximum(steps - warmup, 1), 0.0, 1.0)
+        progress = jnp.clip((step - warmup) / max(steps - warmup, 1), 0.0, 1.0)
         decayed = end + (peak - end) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
-        return jnp.where(step < warmup, peak * (step + 1) / jnp.maximum(warmup, 1), decayed)
+        return jnp.where(step < warmup, peak * (step + 1) / max(warmup, 1), decayed)
 
     return schedule
 
 
-def linear(steps: int, *, start: float, end: float) -> optax.Schedule:
+def linear(steps: int, *, start: Number, end: Number) -> optax.Schedule:
     """A straight line from `start` at step 0 to `end` at the last step."""
     return optax.linear_schedule(start, end, max(steps - 1, 1))
 
 
-def exponential(steps: int, *, start: float, end: float) -> optax.Schedule:
+def exponential(steps: int, *, start: Number, end: Number) -> optax.Schedule:
     """A constant factor per step, from `start` at step 0 to `end` at the last step; both positive."""
     return lambda step: start * (end / start) ** (step / max(steps - 1, 1))
 

@@ -11,7 +11,8 @@ Image = Float[Array, "n h w c"]
 Scalar = Float[Array, ""]
 
 Number = float | Scalar
-"""A hyperparameter that a config may also give as a schedule of the stage's step; in a step it is then an array."""
+"""A hyperparameter that may also be an array: a sweep varies it within one program, and a config may make it a schedule of
+the stage's step."""
 
 Labels = Int[Array, " n"]
 Logits = Float[Array, "n classes"]

@@ -32,7 +32,8 @@ def measure_here(number: int, model: str, batch: int, size: int, steps: int) -> 
     from jinv.core.objective import TERMS, Term
     from jinv.core.optimizers import adam
     from jinv.core.parameterization import pooled_pixels
-    from jinv.core.synthesis import Stage, clip_bounds, initial_noise, make_step, start_state
+    from jinv.core.step import Stage, make_step, start_state
+    from jinv.core.synthesis import clip_bounds, initial_noise
 
     case = problem.Problem(model, batch, size)
     with tempfile.TemporaryDirectory() as folder:

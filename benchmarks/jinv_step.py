@@ -14,7 +14,7 @@ from convert.rules import map_state_dict
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term
 from jinv.core.parameterization import pooled_pixels
-from jinv.core.synthesis import Stage, SynthesisState, make_step
+from jinv.core.step import Stage, SynthesisState, make_step
 from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision, with_precision

@@ -56,7 +56,7 @@ class Problem:
 
         from benchmarks.jinv_step import augmentations, run_keys
         from jinv.core.augment import augment_batch
-        from jinv.core.synthesis import step_keys
+        from jinv.core.step import step_keys
 
         size = self.size
         coordinates = jnp.arange(size * size, dtype=jnp.float32).reshape(1, size, size, 1)

@@ -23,8 +23,9 @@ from benchmarks import jinv_step, machine, problem
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term
 from jinv.core.optimizers import adam
+from jinv.core.step import Stage
 from jinv.core.sweep import Bound, synthesize_sweep
-from jinv.core.synthesis import Stage, clip_bounds, synthesize
+from jinv.core.synthesis import clip_bounds, synthesize
 from jinv.memory import keep_freed_memory
 
 WARM_UP = 10

@@ -77,9 +77,9 @@ def run_sweep(
     for group in groups(variations):
         numbers = varied_numbers(group)
         for start in range(0, len(group), at_once or len(group)):
-            members = group[start : start + (at_once or len(group))]
-            slices = {place: values[start : start + len(members)] for place, values in numbers.items()}
-            parts.append(([runs[v.index] for v in members], slices))
+            chosen = group[start : start + (at_once or len(group))]
+            slices = {place: values[start : start + len(chosen)] for place, values in numbers.items()}
+            parts.append(([runs[variation.index] for variation in chosen], slices))
     work = sum(_work(run.variation.recipe) * run.variation.recipe.count for run in runs)
     with SynthesisProgress(console, work) as progress:
         for number, (members, slices) in enumerate(parts):

@@ -12,7 +12,7 @@ import torch
 
 from jinv.core.augment import AUGMENTATIONS, Augmentation, augment_batch, augment_copies
 from jinv.core.objective import hyperparameters_of
-from jinv.core.synthesis import step_keys
+from jinv.core.step import step_keys
 
 GIVEN = {"roll": {"max_shift": 2}}
 CASES = [(name, GIVEN.get(name, {})) for name in AUGMENTATIONS] + [

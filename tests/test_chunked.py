@@ -8,7 +8,7 @@ import pytest
 from jinv.core.augment import AUGMENTATIONS, Augmentation, augment_batch
 from jinv.core.chunked import chunked, combined_moments
 from jinv.core.objective import TERMS, Term, evaluate_terms, term_fields
-from jinv.core.synthesis import step_keys
+from jinv.core.step import step_keys
 
 from .networks import tiny_classifier
 from .test_terms import CASES

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term
 from jinv.core.parameterization import pooled_pixels
-from jinv.core.synthesis import Stage, SynthesisState, make_step
+from jinv.core.step import Stage, SynthesisState, make_step
 from tests.networks import tiny_classifier
 
 classifier = tiny_classifier().prepared()

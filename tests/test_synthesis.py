@@ -11,6 +11,7 @@ from jinv.core.augment import AUGMENTATIONS, Augmentation, augment_batch
 from jinv.core.objective import TERMS, Term
 from jinv.core.parameterization import average_pool_to, pooled_pixels, resized_pixels
 from jinv.core.schedules import warmup_cosine
+from jinv.core.step import step_keys
 from jinv.experiment import bind_stage
 
 from .networks import tiny_classifier
@@ -171,7 +172,7 @@ def test_roll_and_flip_are_the_circular_roll_and_the_mirror():
 
 def test_batch_draws_are_shared_and_image_draws_are_not():
     image = jnp.broadcast_to(jnp.arange(16.0).reshape(1, 16, 1, 1), (4, 16, 16, 3))
-    keys = synthesis.step_keys((jax.random.key(0), jnp.arange(4, dtype=jnp.uint32)), 0)
+    keys = step_keys((jax.random.key(0), jnp.arange(4, dtype=jnp.uint32)), 0)
     shared = augment_batch([ROLL], *keys, image)
     own = augment_batch([ROLL._replace(draw="image")], *keys, image)
     assert (shared == shared[:1]).all() and not (own == own[:1]).all()

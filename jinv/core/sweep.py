@@ -16,20 +16,18 @@ from jaxtyping import Array, Float, Int
 from jinv.core.augment import Augmentation
 from jinv.core.objective import Term
 from jinv.core.parameterization import Parameterization, Size
-from jinv.core.synthesis import (
+from jinv.core.step import (
     Bounds,
     ForwardFunction,
     Metrics,
-    Snapshot,
     Stage,
     SynthesisState,
     clip_image,
     first_params,
-    initial_noise,
     make_step,
-    stage_image,
     start_state,
 )
+from jinv.core.synthesis import Snapshot, initial_noise, stage_image
 
 Setting = Any
 """The numbers in which settings differ: a pytree of scalars, or of (K,) arrays for all settings at once."""

@@ -14,6 +14,7 @@ from jinv.config import StageRecipe
 from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term, evaluate_terms
+from jinv.core.step import step_keys
 from jinv.core.types import Forward
 from jinv.experiment import bind_stage
 from jinv.models.registry import ARCHITECTURES
@@ -191,7 +192,7 @@ def replay(name, pair, precision, size, stage_size, labels, seed=0, start=None):
     optimizer = torch.optim.Adam([inputs], lr=0.05, betas=(0.9, 0.999), eps=1e-8)
     statistics = Statistics(reference)
     for step in range(STEPS):
-        batch_key, _ = synthesis.step_keys((run_key, ids), step)
+        batch_key, _ = step_keys((run_key, ids), step)
         roll_key, flip_key = (jax.random.fold_in(batch_key, zlib.crc32(n) & 0x7FFFFFFF) for n in (b"roll", b"flip"))
         shifts = tuple(int(s) for s in jax.random.randint(roll_key, (2,), -shift, shift + 1, jnp.int32))
         optimizer.zero_grad()

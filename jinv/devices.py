@@ -34,9 +34,12 @@ def sharding(recipe: Recipe, count: int) -> NamedSharding | None:
     By default every accelerator, and one CPU device. Of those the largest number that divides the batch is taken, for
     the batch statistics allow no padding: a smaller last batch may use fewer devices.
     """
-    default = 1 if jax.default_backend() == "cpu" else jax.device_count()
-    wanted = {None: default, "all": jax.device_count()}.get(recipe.devices, recipe.devices)
-    assert isinstance(wanted, int)
+    if isinstance(recipe.devices, int):
+        wanted = recipe.devices
+    elif recipe.devices is None and jax.default_backend() == "cpu":
+        wanted = 1
+    else:
+        wanted = jax.device_count()
     number = _most(count, wanted)
     return None if number == 1 else batch_sharding(jax.devices()[:number])
 

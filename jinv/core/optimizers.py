@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jinv.core.types import Number
+
 
 def adam(
-    learning_rate: jax.typing.ArrayLike | optax.Schedule,
-    b1: jax.typing.ArrayLike = 0.9,
-    b2: jax.typing.ArrayLike = 0.999,
-    eps: jax.typing.ArrayLike = 1e-8,
+    learning_rate: Number | optax.Schedule, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8
 ) -> optax.GradientTransformation:
     """Kingma & Ba (2014), algorithm 1, as `optax.adam`, whose `1 - b2**t` in float32 is off by 1e-5 in the first steps.
 
@@ -22,7 +21,7 @@ def adam(
     being exact; it is itself off by 1e-8 where a Python float is not.
     """
 
-    def correction(decay: jax.typing.ArrayLike, count: jax.Array) -> jax.Array | float:
+    def correction(decay: Number, count: jax.Array) -> jax.Array | float:
         if isinstance(decay, jax.Array):  # at 0 the logarithm is -inf and the correction 1, as it should be
             return -jnp.expm1(count * jnp.log(decay))
         return -jnp.expm1(count * math.log(decay)) if decay > 0 else 1.0

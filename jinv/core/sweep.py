@@ -5,6 +5,7 @@ takes the path it would take alone, to float32 rounding: same noise, same draws,
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from jinv.core.augment import Augmentation
 from jinv.core.objective import Term
-from jinv.core.parameterization import Size
+from jinv.core.parameterization import Parameterization, Size
 from jinv.core.synthesis import (
     Bounds,
     ForwardFunction,
@@ -127,25 +128,19 @@ def synthesize_sweep(
     plain = [jax.tree.map(lambda leaf, k=k: leaf[k], settings) for k in range(runs)]
     first_step = 0
     for index in range(num_stages):
-        stages = [bind(index, setting).stage for setting in plain]
+        bind_here = partial(bind, index)
+        stages = [bind_here(setting).stage for setting in plain]
         size, steps, way = stages[0].size, stages[0].steps, stages[0].parameterization(image_size, stages[0].size)
         if any((stage.size, stage.steps) != (size, steps) for stage in stages):
             raise ValueError(f"synthesize_sweep: stage {index} has other sizes or steps in other settings")
         if not steps:
             continue
-        step = jax.jit(
-            make_sweep_step(forward, lambda setting, index=index: bind(index, setting), image_size, bounds=bounds, keep=keep),
-            donate_argnums=0,
-        )  # fmt: skip
-        start = jax.vmap(
-            lambda image, setting, index=index, way=way: start_state(
-                way.init(image), bind(index, setting).stage, keep, (count,)
-            )
-        )
+        step = jax.jit(make_sweep_step(forward, bind_here, image_size, bounds=bounds, keep=keep), donate_argnums=0)
+        render = jax.jit(jax.vmap(partial(_render, way, bounds)))
+        states = jax.vmap(partial(_start, bind_here, way, keep))(images, settings)
         # Copied: an unvaried start may share its buffer with the images, and the step donates it.
-        states = jax.tree.map(jnp.copy, start(images, settings))
+        states = jax.tree.map(jnp.copy, states)
         shared = (settings, keys, labels, variables, ids, jnp.asarray(first_step, jnp.int32))
-        render = jax.jit(jax.vmap(lambda params, way=way: clip_image(way.render(params), bounds)))
         previous = None
         for stage_step in range(1, steps + 1):
             states, metrics = step(states, *shared)
@@ -166,6 +161,16 @@ def snapshot_of(snapshot: SweepSnapshot, run: int) -> Snapshot:
     rate = float(snapshot.learning_rates[run])
     at = (snapshot.step, snapshot.stage, snapshot.stage_step)
     return Snapshot(*at, snapshot.images[run], metrics, rate, snapshot.stage_done)
+
+
+def _start(
+    bind: Callable[[Setting], Bound], way: Parameterization, keep: str, image: Array, setting: Setting
+) -> SynthesisState:
+    return start_state(way.init(image), bind(setting).stage, keep, image.shape[:1])
+
+
+def _render(way: Parameterization, bounds: Bounds | None, params: Any) -> Array:
+    return clip_image(way.render(params), bounds)
 
 
 def _rate(stage: Stage, step: int) -> float:

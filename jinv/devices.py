@@ -36,8 +36,10 @@ def sharding(recipe: Recipe, count: int) -> NamedSharding | None:
     """
     if isinstance(recipe.devices, int):
         wanted = recipe.devices
+    elif recipe.devices is None and jax.default_backend() == "cpu":
+        wanted = 1
     else:
-        wanted = 1 if recipe.devices is None and jax.default_backend() == "cpu" else jax.device_count()
+        wanted = jax.device_count()
     number = _most(count, wanted)
     return None if number == 1 else batch_sharding(jax.devices()[:number])
 

@@ -73,21 +73,18 @@ def run_sweep(
         sweep_directory.discard()
         raise
     started = time.monotonic()
-    parts = []
+    parts: list[tuple[list[SettingRun], dict[Place, list[float | int]]]] = []
     for group in groups(variations):
         numbers = varied_numbers(group)
         for start in range(0, len(group), at_once or len(group)):
-            chosen = group[start : start + (at_once or len(group))]
-            slices = {place: values[start : start + len(chosen)] for place, values in numbers.items()}
-            parts.append(([runs[variation.index] for variation in chosen], slices))
+            chosen = slice(start, start + (at_once or len(group)))
+            slices = {place: values[chosen] for place, values in numbers.items()}
+            parts.append(([runs[variation.index] for variation in group[chosen]], slices))
     work = sum(_work(run.variation.recipe) * run.variation.recipe.count for run in runs)
     with SynthesisProgress(console, work) as progress:
         for number, (members, slices) in enumerate(parts):
-            where = (
-                f"part {number + 1} of {len(parts)}, {len(members)} settings"
-                if len(parts) > 1
-                else f"{len(runs)} settings"
-            )
+            part = f"part {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
+            where = f"{part}{len(members)} settings"
             _synthesize_part(members, slices, progress, where)
     for run in runs:
         if run.diverged_at is None:

@@ -72,6 +72,7 @@ batch = 8
 [[stages]]
 size = 16
 steps = 6
+optimizer = "sgd"  # Adam makes rounding of a gradient near zero as large as a step
 [augment.roll]
 [augment.flip]
 [terms.cross_entropy]
@@ -118,7 +119,7 @@ def test_a_run_over_eight_devices_equals_one_and_resumes(tmp_path):
     assert one.returncode == 0 and "devices" not in one.stderr, one.stderr
     images, expected = (np.load(tmp_path / name / "images.npy") for name in ("many", "one"))
     assert images.shape == (12, 16, 16, 3)
-    np.testing.assert_allclose(images, expected, atol=1e-3)
+    assert np.abs(images - expected).max() < 1e-4 * np.abs(expected).max()
     refused = jinv(cli, "--out", str(tmp_path / "none"), "--set", "devices=3")
     assert refused.returncode == 2 and "devices: 3 can't share a batch of 8" in refused.stderr
     assert refused.stderr.count("\n") == 1 and not (tmp_path / "none").exists()

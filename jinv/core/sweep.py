@@ -4,8 +4,8 @@ Each setting's step is `make_step`'s own, bound inside the program to that setti
 takes the path it would take alone, to float32 rounding: same noise, same draws, statistics of its own batch only.
 """
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -133,23 +133,23 @@ def synthesize_sweep(
     plain = [jax.tree.map(lambda leaf, k=k: leaf[k], settings) for k in range(runs)]
     first, first_step, previous_size = jnp.copy(images), 0, image_size
     for index in range(num_stages):
-        stages = [bind(index, setting).stage for setting in plain]
+        bind_here = partial(bind, index)
+        stages = [bind_here(setting).stage for setting in plain]
         size, steps = stages[0].size, stages[0].steps
         way = stages[0].parameterization(image_size, size, bounds)
         if any((stage.size, stage.steps) != (size, steps) for stage in stages):
             raise ValueError(f"synthesize_sweep: stage {index} has other sizes or steps in other settings")
         if not steps:
             continue
-        bound = functools.partial(bind, index)
         step = jax.jit(
-            make_sweep_step(forward, bound, image_size, bounds=bounds, keep=keep, copies=copies), donate_argnums=0
+            make_sweep_step(forward, bind_here, image_size, bounds=bounds, keep=keep, copies=copies), donate_argnums=0
         )
+        render = jax.jit(jax.vmap(partial(_render, way, bounds)))
         noise, at = init is None and not first_step, (index, first_step, previous_size)
-        start = jax.vmap(functools.partial(_start, bound, way, ids, keep=keep, noise=noise, at=at))
+        start = jax.vmap(partial(_start, bind_here, way, ids, keep=keep, noise=noise, at=at))
         # Copied: an unvaried start may share its buffer with the images, and the step donates it.
         states = jax.tree.map(jnp.copy, start(images, first, keys, settings))
         shared = (settings, keys, labels, variables, ids, jnp.asarray(first_step, jnp.int32))
-        render = jax.jit(jax.vmap(lambda params, way=way: clip_image(way.render(params), bounds)))
         previous = None
         for stage_step in range(1, steps + 1):
             states, metrics = step(states, *shared)
@@ -189,6 +189,10 @@ def snapshot_of(snapshot: SweepSnapshot, run: int) -> Snapshot:
     rate = float(snapshot.learning_rates[run])
     at = (snapshot.step, snapshot.stage, snapshot.stage_step)
     return Snapshot(*at, snapshot.images[run], metrics, rate, snapshot.stage_done)
+
+
+def _render(way: Parameterization, bounds: Bounds | None, params: Any) -> Array:
+    return clip_image(way.render(params), bounds)
 
 
 def _rate(stage: Stage, step: int) -> float:

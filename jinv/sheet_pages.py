@@ -107,20 +107,20 @@ def command(config: Path, panel: Panel) -> str:
 
 
 def result_line(view: RunView) -> str:
-    """A run in a line: steps, loss, what the networks recognise, high frequencies."""
+    """A run in a line: steps, loss, how many images each network recognises, high frequencies."""
     facts = run_facts(view)
     parts = [facts["stages"] or "no steps"]
     if facts["final"]:
         parts.append(f"objective {facts['final']}")
     if points := confidence_curve(view.lines):
-        parts.append(f"own confidence {100 * points[-1][1]:.1f} %")
+        parts.append(f"confidence {100 * points[-1][1]:.1f} %")
     for verdict in view.verdicts:
         right = round(verdict["top1"] * verdict["count"])
-        name = verdict["short"] if verdict.get("independent", True) else "from 8-bit files it"
-        parts.append(f"{name} recognises {right} of {verdict['count']}")
+        name = verdict["short"] if verdict.get("independent", True) else "itself, from the files"
+        parts.append(f"{name} {right} of {verdict['count']}")
     if view.pictures:
         share = view.pictures["high_frequency_energy"]["value"]
-        parts.append(f"high frequencies {100 * share:.1f} %")
+        parts.append(f"high frequencies {100 * share:.0f} %")
     return " · ".join(parts)
 
 

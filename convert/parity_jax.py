@@ -1,7 +1,9 @@
 """The converted network's side of the comparison: every layer's output, and gradients of every term, in Flax."""
 
 import copy
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -11,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from convert.parity_inputs import Inputs
 from jinv.core.objective import TERMS, term_fields
 from jinv.core.types import Forward, NormStats
 from jinv.models.layers import prepare
@@ -86,6 +89,29 @@ class FlaxNetwork:
         with on_cpu(image.dtype):
             through = self._pull_back(self._variables, image, cotangents.logits, cotangents.statistics)
             return np.asarray(through) + cotangents.image
+
+
+def compile_ahead(network: FlaxNetwork, prepared: FlaxNetwork, inputs: Sequence[Inputs]) -> None:
+    """Compile what a comparison on `inputs` needs, every program on a core of its own.
+
+    Compiling takes most of a comparison's time, and XLA compiles one program on hardly more than one core.
+    """
+
+    def once(network: FlaxNetwork, batch: Inputs, dtype: str, differentiate: bool) -> None:
+        image = batch.image.astype(dtype)
+        logits, _, statistics = network.forward(image)
+        if differentiate:
+            cotangents = term_cotangents(image, logits, statistics, statistics)
+            network.gradient(image, next(iter(cotangents.values())))
+
+    programs = {(batch.image.shape, dtype): batch for batch in inputs for dtype in ("float64", "float32")}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        tasks = [pool.submit(once, prepared, inputs[-1], "float32", False)]
+        tasks += [
+            pool.submit(once, network, batch, dtype, batch.differentiate) for (_, dtype), batch in programs.items()
+        ]
+        for task in tasks:
+            task.result()
 
 
 def term_cotangents(

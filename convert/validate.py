@@ -18,7 +18,7 @@ import torch
 from convert.compare import compare_networks, compare_operations, compare_prepared, compare_weights, layer_pairs
 from convert.parity_images import compare_classes
 from convert.parity_inputs import first_pictures, make_inputs
-from convert.parity_jax import FlaxNetwork
+from convert.parity_jax import FlaxNetwork, compile_ahead
 from convert.parity_report import Agreement, ValidationReport
 from convert.published import promised_sha256
 from convert.reader import Checkpoint, read_checkpoint
@@ -84,8 +84,11 @@ def validate(
     pictures = first_pictures(Path(images) if images else None)
     inputs = make_inputs(architecture.input_size, architecture.min_size, pictures, mean, std, seed)
     flax = FlaxNetwork(module, variables, [pair.flax_path for pair in pairs])
+    prepared = flax.prepared(architecture.min_size)
+    progress("compiling")
+    compile_ahead(flax, prepared, inputs)
     compare_networks(report, flax, reference, pairs, inputs, progress)
-    compare_prepared(report, flax.prepared(architecture.min_size), reference, pairs, inputs[-1], progress)
+    compare_prepared(report, prepared, reference, pairs, inputs[-1], progress)
     compare_weights(report, pairs, variables, weights)
     compare_operations(report, seed)
     if images:

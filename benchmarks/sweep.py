@@ -30,6 +30,7 @@ GPU_CASES = [
 SCALING_NAMES = ("torch_eager", "jinv")
 AXES = {"batch": "images per batch", "size": "image size, pixels"}
 DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
+COLORS = {"efficientnet_lite0": "C0", "resnet50": "C1"}  # a colour per network, a line style per implementation
 STYLES = {"torch_eager": ":", "torch_compile": "--", "jinv": "-"}
 
 
@@ -103,10 +104,10 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
         fixed = "size" if varied == "batch" else "batch"
         for model in dict.fromkeys(result["model"] for result in results):
             here = [r for r in results if r["model"] == model and r[fixed] == (112 if fixed == "size" else 8)]
-            _curves(axis, here, lambda result, varied=varied: result[varied], f"{model} ")
+            _curves(axis, here, lambda result, varied=varied: result[varied], model)
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel="seconds per step")
     deep = [r for r in results if r["model"] in DEPTHS and r["batch"] == 8 and r["size"] == 112]
-    _curves(axes[-1], deep, lambda result: DEPTHS[result["model"]], "ResNet ")
+    _curves(axes[-1], deep, lambda result: DEPTHS[result["model"]], "ResNet")
     axes[-1].set(xlabel="layers (ResNet, batch 8, 112 px)", ylabel="seconds per step", ylim=(0, None))
     for axis in axes:
         if axis.lines:
@@ -121,7 +122,8 @@ def _curves(axis: Any, results: Sequence[dict[str, Any]], x: Callable[[dict[str,
         measured = [(x(r), r["implementations"][name]) for r in results if name in r["implementations"]]
         points = sorted({place: entry["seconds_per_step"] for place, entry in measured}.items())
         if len(points) > 1:
-            axis.plot(*zip(*points, strict=True), style, marker="o", markersize=3, label=label + name)
+            color = COLORS.get(label, "C2")
+            axis.plot(*zip(*points, strict=True), style, c=color, marker="o", markersize=3, label=f"{label} {name}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -155,6 +155,10 @@ def print_plan(recipe: Recipe, budget: int | None = None) -> None:
         print(f"{plan.name:34} {columns}", flush=True)
 
 
+MOST_VALUES_PER_PIXEL = 4000
+"""More than the norms of any network here are given (a CIFAR ResNet-110, 1,024; a ResNet-50, about 150)."""
+
+
 def check_fits(recipe: Recipe, classifier: Classifier) -> None:
     """Refuse what cannot fit, by a lower bound: the backward pass of batch statistics needs every norm's input.
 
@@ -169,6 +173,8 @@ def check_fits(recipe: Recipe, classifier: Classifier) -> None:
         return
     height, width = max((stage.size for stage in recipe.stages), key=lambda size: size[0] * size[1])
     images = min(recipe.chunk or recipe.batch, recipe.batch)
+    if images * height * width * 4 * MOST_VALUES_PER_PIXEL < available_bytes():
+        return  # looking closer takes a second
     values: list[int] = []
 
     def shapes(variables: Any, image: jax.Array) -> None:

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from jinv.progress import SynthesisProgress
 from jinv.run_records import metrics_line, new_manifest, record_images
 from jinv.runs import RunDirectory, resolved_table
 from jinv.start_images import load_init, measured_spectrum
-from jinv.weights import load
+from jinv.weights import check_file, load
 
 
 def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Console | None = None) -> RunDirectory:
@@ -51,8 +50,9 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
         labels, size = check_against_model(recipe, classifier)
         # Verifiers and the start image are looked at now: their mistakes should not cost a synthesis first.
         for verifier in recipe.verifiers:
-            load(verifier)
-        check_fits(recipe, experiment.bind_classifier(replace(recipe, remat=False), classifier))
+            check_file(verifier)
+        bound = experiment.bind_classifier(recipe, classifier)
+        check_fits(recipe, bound)
         init = load_init(recipe, classifier, labels, size)
         spectra = {path: measured_spectrum(path) for path in experiment.spectra_of(recipe)}
     except BaseException:
@@ -70,7 +70,6 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
         run_directory.write_config(table)
         run_directory.write_json("manifest.json", manifest)
     started = time.monotonic()
-    bound = experiment.bind_classifier(recipe, classifier)
     with _graceful_stop() as stop, matmul_precision(recipe.precision):
         images = _synthesize_all(recipe, bound, labels, size, init, spectra, run_directory, console, stop)
     manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0) + time.monotonic() - started, 1)

@@ -253,7 +253,10 @@ def test_a_prepared_network_computes_the_same_without_convolving_again():
     """A bottleneck network has 3x3 kernels with stride 1 and 2, narrow and wide: only those that gain are derived."""
     module = ResNet(num_classes=7, stage_sizes=(1, 1), bottleneck=True, width=32)
     image = jnp.asarray(normal(2, 32, 40, 3), jnp.float32)
-    plain = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), module.init(jax.random.key(0), image))
+    plain = jax.tree.map(
+        lambda leaf: jnp.asarray(0.2 * normal(*leaf.shape) + (leaf.ndim == 1), jnp.float32),
+        module.init(jax.random.key(0), image),
+    )
     assert set(plain) == {"params", "batch_stats"}
     prepared = prepare(module, plain, 32)
     assert set(prepared["derived"]) == {"layer1_0"}

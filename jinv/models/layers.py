@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jinv.models import ops
+from jinv.models.leaves import leaf
 
 
 class Conv(nn.Module):
@@ -29,14 +30,15 @@ class Conv(nn.Module):
     def __call__(self, x: Array) -> Array:
         padding = ops.symmetric(self.kernel_size // 2) if self.padding is None else self.padding
         shape = (self.kernel_size, self.kernel_size, x.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(x.dtype)
+        kernel = leaf(self, "params", "kernel", shape, nn.initializers.zeros).astype(x.dtype)
         if 1 < self.groups == x.shape[-1] == self.features:
             y = ops.depthwise_conv(x, kernel, stride=self.stride, padding=padding)
         else:
             derived = self._derived(kernel, padding)
             y = ops.conv(x, kernel, stride=self.stride, padding=padding, groups=self.groups, derived=derived)
         if self.use_bias:
-            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype).reshape(1, 1, 1, -1)
+            bias = leaf(self, "params", "bias", (self.features,), nn.initializers.zeros)
+            y += bias.astype(x.dtype).reshape(1, 1, 1, -1)
         return y
 
     def _derived(self, kernel: Array, padding: ops.Padding) -> Array | None:
@@ -118,6 +120,6 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = leaf(self, "params", "kernel", (x.shape[-1], self.features), nn.initializers.zeros)
+        bias = leaf(self, "params", "bias", (self.features,), nn.initializers.zeros)
         return x @ kernel.astype(x.dtype) + bias.astype(x.dtype).reshape(1, -1)

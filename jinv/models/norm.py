@@ -5,6 +5,7 @@ from jax import Array, lax
 
 from jinv.core.types import NormStats
 from jinv.models import ops
+from jinv.models.leaves import leaf
 
 Stats = tuple[NormStats, ...]
 """What a block returns beside its output: one `NormStats` per batch-norm layer, in network order."""
@@ -21,10 +22,10 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, NormStats]:
         channels = (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.ones, channels)
-        bias = self.param("bias", nn.initializers.zeros, channels)
-        mean = self.variable("batch_stats", "mean", nn.initializers.zeros, None, channels).value
-        var = self.variable("batch_stats", "var", nn.initializers.ones, None, channels).value
+        scale = leaf(self, "params", "scale", channels, nn.initializers.ones)
+        bias = leaf(self, "params", "bias", channels, nn.initializers.zeros)
+        mean = leaf(self, "batch_stats", "mean", channels, nn.initializers.zeros)
+        var = leaf(self, "batch_stats", "var", channels, nn.initializers.ones)
         dtype = ops.at_least_float32(x)
         scale, bias, mean, var = (parameter.astype(dtype) for parameter in (scale, bias, mean, var))
         # One multiply-add per pixel, torch's own order of operations at inference.

@@ -10,16 +10,19 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 TORCH_ARGUMENTS ?=
 
+# Compiling keeps one core busy, so two processes take half the time; a test file stays within one of them.
+PYTEST_ARGUMENTS ?= -n 2 --dist loadfile
+
 .PHONY: demo test test-full lint bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/jinv synthesize configs/demo.toml --out runs/demo --replace
 
 test: $(VENV)/.test lint
-	$(BIN)/python -m pytest -m "not full"
+	$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGUMENTS)
 
 test-full: $(VENV)/.test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.sweep

@@ -76,6 +76,8 @@ TOP = ("model", "student", "seed", "keep", "clip", "clip_bounds", "log_every", "
 IMAGE = ("size", "count", "batch", "chunk", "labels", "init", "init_reference", "init_pool")
 STAGE = ("size", "steps", "learning_rate", "optimizer", "upsample", "start", "parameterization")
 
+PATHS = ("model", "student", "image.init", "image.init_reference", "evaluate.verifiers", "evaluate.reference")
+
 
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a config file; `overrides` are `key.path=value` strings applied on top.
@@ -264,9 +266,17 @@ def parse_override(override: str, flag: str = "--set", example: str = "image.cou
         return path.strip(), text.strip()
 
 
+def _typed(value: Any) -> Any:
+    """What is typed on the command line is where the user stands, where such a file is; else as in the config."""
+    is_path = isinstance(value, str) and ("/" in value or "." in value) and Path(value).exists()
+    return str(Path(value).resolve()) if is_path else value
+
+
 def set_value(table: dict[str, Any], path: str, value: Any, *, where: str) -> None:
     """Set `key.path` of a config's table, in place; the message of an impossible path begins with `where`."""
     keys = path.split(".")
+    if path in PATHS:
+        value = [_typed(item) for item in value] if isinstance(value, list) else _typed(value)
     target: Any = table
     for position, key in enumerate(keys):
         last = position == len(keys) - 1

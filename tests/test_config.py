@@ -67,6 +67,17 @@ def test_crlf_and_a_model_file_relative_to_the_config(tmp_path):
     assert read(tmp_path, text).model == str(tmp_path / "nets/mine.safetensors")
 
 
+def test_a_typed_path_is_where_the_user_stands(tmp_path, monkeypatch):
+    here, folder = tmp_path / "here", tmp_path / "configs"
+    here.mkdir(), folder.mkdir()
+    (here / "mine.safetensors").touch(), (here / "efficientnet_lite1").touch()
+    monkeypatch.chdir(here)
+    recipe = read(folder, GOOD, ["model=mine.safetensors", 'evaluate.verifiers=["./mine.safetensors", "efficientnet_lite1"]'])
+    assert recipe.model == str(here / "mine.safetensors")
+    assert recipe.verifiers == (recipe.model, "efficientnet_lite1")
+    assert read(folder, GOOD, ["model=other.safetensors"]).model == str(folder / "other.safetensors")
+
+
 def test_overrides_reach_tables_lists_and_new_keys(tmp_path):
     overrides = ["image.count=7", "stages.1.steps=9", "terms.image_norm.weight=1e-5", "model=efficientnet_lite1"]
     recipe = read(tmp_path, GOOD, overrides)

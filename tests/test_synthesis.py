@@ -125,6 +125,20 @@ def test_best_keeps_each_images_lowest_score_of_the_last_stage():
     assert losses[0] < losses[1]
 
 
+def test_best_ranks_by_the_objective_alone():
+    """Without a cross-entropy in it, images are kept of the one step whose total is the lowest."""
+    wild = stage(steps=12, rate={"schedule": "exponential", "start": 0.02, "end": 20.0})
+    terms = [Term("total_variation", TERMS["total_variation"], 1e-3)]
+    totals = []
+    for s in synthesis.synthesize(
+        CLASSIFIER.forward, CLASSIFIER.variables, jnp.array([1, 2, 3, 4]),
+        terms=terms, stages=[wild], image_size=(16, 16), keep="best", log_every=1,
+    ):  # fmt: skip
+        totals.append(float(s.metrics.total))
+    assert min(totals) < totals[-1]
+    np.testing.assert_allclose(1e-3 * TERMS["total_variation"](s.image), min(totals), rtol=1e-6)
+
+
 def loss_of(image):
     result = CLASSIFIER.forward(CLASSIFIER.variables, image, jnp.array([1, 2, 3, 4]))
     return TERMS["cross_entropy"](result.logits, result.labels)

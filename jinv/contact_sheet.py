@@ -12,6 +12,7 @@ from jinv.images import fit_image
 
 MAXIMUM_BYTES = 400_000
 WIDTH = 1280
+MOST_COLUMNS = 20
 GAP = 6
 INK, SOFT, PAPER = (32, 29, 25), (107, 101, 92), (250, 248, 244)
 
@@ -45,6 +46,7 @@ def sheet_jpeg(title: str, panels: Sequence[SheetPanel], *, rows: int = 3) -> by
 
 def _draw(title: str, panels: Sequence[SheetPanel], rows: int) -> Image.Image:
     margin, head = 28, 58
+    panels = [band for panel in panels for band in _bands(panel)]
     layouts = [_layout(panel, rows, margin) for panel in panels]
     height = head + sum(tall for *_, tall in layouts) + margin
     sheet = Image.new("RGB", (WIDTH, height), PAPER)
@@ -52,23 +54,34 @@ def _draw(title: str, panels: Sequence[SheetPanel], rows: int) -> Image.Image:
     draw.text((margin, 20), title, INK, _font(26))
     top = head
     for panel, (cell, shown, tall) in zip(panels, layouts, strict=True):
-        draw.text((margin, top + 8), panel.title, INK, _font(17))
-        draw.text((margin, top + 32), _cut(panel.line, WIDTH - 2 * margin, 13), SOFT, _font(13))
+        if panel.title:
+            draw.text((margin, top + 8), panel.title, INK, _font(17))
+            draw.text((margin, top + 32), _cut(panel.line, WIDTH - 2 * margin, 13), SOFT, _font(13))
+            top += 58
         for column, (name, images) in enumerate(panel.columns):
             left = margin + column * (cell + GAP)
-            draw.text((left, top + 58), _cut(name, cell, 12), SOFT, _font(12))
+            draw.text((left, top), _cut(name, cell, 12), SOFT, _font(12))
             for row, pixels in enumerate(images[:shown]):
-                sheet.paste(_cell(pixels, cell), (left, top + 78 + row * (cell + GAP)))
-        top += tall
+                sheet.paste(_cell(pixels, cell), (left, top + 20 + row * (cell + GAP)))
+        top += tall - (58 if panel.title else 0)
     return sheet
+
+
+def _bands(panel: SheetPanel) -> list[SheetPanel]:
+    """The panel, its columns in as many lines as they need to stay visible; the second line on has no title."""
+    starts = range(0, max(len(panel.columns), 1), MOST_COLUMNS)
+    return [
+        SheetPanel("" if start else panel.title, panel.line, panel.columns[start : start + MOST_COLUMNS])
+        for start in starts
+    ]
 
 
 def _layout(panel: SheetPanel, rows: int, margin: int) -> tuple[int, int, int]:
     """(side of an image, number of rows, height of the panel); a panel of few columns does not fill the width."""
-    columns = max(len(panel.columns), 1)
+    columns = max(len(panel.columns), 1) if panel.title else MOST_COLUMNS
     cell = min((WIDTH - 2 * margin - (columns - 1) * GAP) // columns, 224)
     shown = min(max((len(images) for _, images in panel.columns), default=0), rows)
-    return cell, shown, 78 + shown * (cell + GAP) + 16
+    return cell, shown, (78 if panel.title else 20) + shown * (cell + GAP) + 16
 
 
 def _cell(pixels: np.ndarray, side: int) -> Image.Image:

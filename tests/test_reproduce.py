@@ -131,6 +131,16 @@ def test_report_puts_runs_on_one_picture(tmp_path):
         assert image.format == "JPEG" and image.width == 1280
 
 
+def test_many_classes_take_several_lines():
+    """Two hundred columns in one line would be six pixels wide each."""
+    images = [(f"class {i}", [np.full((32, 32, 3), (200, 30, 30) if i == 44 else 90, np.uint8)]) for i in range(45)]
+    with Image.open(io.BytesIO(sheet_jpeg("t", [SheetPanel("p", "", images)]))) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    rows, columns = np.nonzero((pixels[..., 0] > 150) & (pixels[..., 1] < 90))
+    side = (pixels.shape[1] - 56 - 19 * 6) // 20
+    assert len(rows) > 0.9 * side**2 and np.ptp(rows) <= side and np.ptp(columns) <= side
+
+
 def test_contact_sheets_stay_small_and_keep_their_columns():
     noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
     panels = [

@@ -92,7 +92,7 @@ def compare_networks(
                 theirs.gradients.update(_torch_gradients(expected, image))
                 cotangents = term_cotangents(image, ours.logits, ours.statistics, expected.running)
                 ours.gradients.update(_pull_back(partial(flax.gradient, image), cotangents))
-                kinks = cache(partial(_kinks, networks["float64"], image, list(layers), exact.gradients))
+                kinks = _Kinks(networks["float64"], image, list(layers), exact.gradients)
                 for term, gradient in theirs.gradients.items():
                     found = gradients.setdefault(term, GradientErrors(term, image_alone=looks_at_image_alone(term)))
                     own = partial(_kink_of, term, exact, theirs, kinks)
@@ -184,18 +184,19 @@ def _errors(side: _Side, reference: _Side, norms: Sequence[str]) -> dict[str, fl
     return errors | {"logits": relative_error(side.logits, reference.logits)}
 
 
-def _error_of(name: str, exact: "_Side", theirs: "_Side", norms: Sequence[str]) -> float:
+def _error_of(name: str, exact: "_Side", theirs: "_Side", norms: Sequence[str], enough: float) -> float:
     """What float32 does to one layer of PyTorch itself."""
     return _errors(exact, theirs, norms)[name]
 
 
-def _difference(name: str, exact: Callable[[], TorchNetwork], expected: TorchNetwork) -> float:
+def _difference(name: str, exact: Callable[[], TorchNetwork], expected: TorchNetwork, enough: float) -> float:
     return relative_error(exact().layers[name], expected.layers[name])
 
 
-def _kink_of(term: str, exact: "_Side", theirs: "_Side", kinks: Callable[[], Mapping[str, float]]) -> float:
-    """What float32, or the image's change by as much, does to a gradient of PyTorch itself."""
-    return max(l2_error(exact.gradients[term], theirs.gradients[term]), kinks()[term])
+def _kink_of(term: str, exact: "_Side", theirs: "_Side", kinks: "_Kinks", enough: float) -> float:
+    """What float32, or the image's change by as much, does to a gradient of PyTorch itself; `enough` ends the search."""
+    own = l2_error(exact.gradients[term], theirs.gradients[term])
+    return own if own >= enough else max(own, kinks.of(term, enough))
 
 
 def _torch_gradients(network: TorchNetwork, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -213,18 +214,24 @@ def _pull_back(
     }
 
 
-def _kinks(network: Any, image: np.ndarray, layers: Sequence[str], exact: Mapping[str, np.ndarray]) -> dict[str, float]:
+class _Kinks:
     """How far every gradient moves, in PyTorch's float64 alone, where the image moves by what float32 may change.
 
     Rounding flips ReLUs and maxima that are nearly tied, and each flip moves the gradient by far more than rounding:
     one float32 evaluation sees too few of them to be a measure. Asked for only where a gradient needs the excuse.
     """
-    image = image.astype(np.float64)
-    random = np.random.default_rng(2)
-    moved: dict[str, float] = {}
-    for _ in range(KINK_DRAWS):
-        nearby = image * (1 + KINK_SIZE * random.normal(size=image.shape))
-        found = _torch_gradients(TorchNetwork(network, nearby, layers, differentiate=True), nearby)
-        for term, gradient in found.items():
-            moved[term] = max(moved.get(term, 0.0), l2_error(gradient, exact[term]))
-    return moved
+
+    def __init__(self, network: Any, image: np.ndarray, layers: Sequence[str], exact: Mapping[str, np.ndarray]) -> None:
+        self._network, self._image, self._layers, self._exact = network, image.astype(np.float64), layers, exact
+        self._random = np.random.default_rng(2)
+        self._moved: dict[str, list[float]] = {term: [] for term in exact}
+
+    def of(self, term: str, enough: float) -> float:
+        """The farthest of up to `KINK_DRAWS` draws, which end where one is far enough."""
+        moved = self._moved[term]
+        while max(moved, default=0.0) < enough and len(moved) < KINK_DRAWS:
+            nearby = self._image * (1 + KINK_SIZE * self._random.normal(size=self._image.shape))
+            found = _torch_gradients(TorchNetwork(self._network, nearby, self._layers, differentiate=True), nearby)
+            for name, gradient in found.items():
+                self._moved[name].append(l2_error(gradient, self._exact[name]))
+        return max(moved, default=0.0)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from convert import compare
 from convert.commands import run_validate
 from convert.parity_inputs import make_inputs, natural_noise
 from convert.parity_jax import FlaxNetwork
@@ -206,10 +207,28 @@ def test_a_right_conversion_needs_no_excuse(pair):
 def test_errors_above_the_limit_pass_up_to_four_times_pytorchs_own(error, rounding, passed, excused):
     layer = LayerErrors("layer")
     # Rounding is asked only where it is needed: None cannot be called.
-    layer.add("float32", error, "x", None if rounding is None else lambda: rounding)
+    layer.add("float32", error, "x", None if rounding is None else lambda enough: rounding)
     assert layer.passed is passed and bool(layer.excuse) is excused
-    layer.add("float32", 1e-3, "y", lambda: 1e-6)  # what excuses one input excuses no other
+    layer.add("float32", 1e-3, "y", lambda enough: 1e-6)  # what excuses one input excuses no other
     assert not layer.passed
+
+
+def test_a_flip_that_few_draws_see_is_looked_for(monkeypatch):
+    """A ReLU near its corner flips in some draws alone: the search goes on until it is seen, and not beyond."""
+    draws = []
+
+    def gradients(network, image):
+        draws.append(image)
+        return {"cross_entropy": np.ones(4) + (len(draws) == 5)}
+
+    monkeypatch.setattr(compare, "TorchNetwork", lambda *arguments, **options: None)
+    monkeypatch.setattr(compare, "_torch_gradients", gradients)
+    kinks = compare._Kinks(None, np.ones((1, 2, 2, 3), np.float32), [], {"cross_entropy": np.ones(4)})
+    assert kinks.of("cross_entropy", 0.2) == 1.0 and len(draws) == 5
+    assert kinks.of("cross_entropy", 0.9) == 1.0 and len(draws) == 5
+    kinks.of("cross_entropy", 2.0)
+    assert len(draws) == compare.KINK_DRAWS
+    assert 0 < np.abs(draws[0] - draws[1]).max() < 1e-4
 
 
 def test_logits_beyond_the_limits_need_an_excuse():

@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 TORCH_ARGUMENTS ?=
 
-# Compiling keeps one core busy, so two processes take half the time; a test file stays within one of them.
+# Compiling keeps little more than one core busy, so two processes. A test file stays within one of them, for what its
+# tests share; the full-size networks, which are in one file and share nothing, do not.
 PYTEST_ARGUMENTS ?= -n 2 --dist loadfile
 
 .PHONY: demo test test-full lint bench clean
@@ -22,7 +23,8 @@ test: $(VENV)/.test lint
 	$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGUMENTS)
 
 test-full: $(VENV)/.test lint
-	$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+	$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGUMENTS)
+	$(BIN)/python -m pytest -m full -n 2
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.sweep

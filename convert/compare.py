@@ -10,7 +10,14 @@ import numpy as np
 
 from convert.parity_inputs import Inputs
 from convert.parity_jax import Cotangents, FlaxNetwork, looks_at_image_alone, on_cpu, term_cotangents
-from convert.parity_report import GradientErrors, LayerErrors, ValidationReport, l2_error, relative_error
+from convert.parity_report import (
+    ROUNDING_FACTOR,
+    GradientErrors,
+    LayerErrors,
+    ValidationReport,
+    l2_error,
+    relative_error,
+)
 from convert.reference.measure import TorchNetwork, run_operation
 from convert.rules import expected_targets
 from jinv.models import ops
@@ -95,8 +102,8 @@ def compare_networks(
                 kinks = _Kinks(networks["float64"], image, list(layers), exact.gradients)
                 for term, gradient in theirs.gradients.items():
                     found = gradients.setdefault(term, GradientErrors(term, image_alone=looks_at_image_alone(term)))
-                    own = partial(_kink_of, term, exact, theirs, kinks)
                     error = l2_error(ours.gradients[term], gradient)
+                    own = partial(_kink_of, term, exact, theirs, kinks, error / ROUNDING_FACTOR)
                     found.add(dtype, error, batch.name, own if dtype == "float32" else None)
     unseen = [name for name in layers if name not in order]
     if unseen:
@@ -184,12 +191,12 @@ def _errors(side: _Side, reference: _Side, norms: Sequence[str]) -> dict[str, fl
     return errors | {"logits": relative_error(side.logits, reference.logits)}
 
 
-def _error_of(name: str, exact: "_Side", theirs: "_Side", norms: Sequence[str], enough: float) -> float:
+def _error_of(name: str, exact: "_Side", theirs: "_Side", norms: Sequence[str]) -> float:
     """What float32 does to one layer of PyTorch itself."""
     return _errors(exact, theirs, norms)[name]
 
 
-def _difference(name: str, exact: Callable[[], TorchNetwork], expected: TorchNetwork, enough: float) -> float:
+def _difference(name: str, exact: Callable[[], TorchNetwork], expected: TorchNetwork) -> float:
     return relative_error(exact().layers[name], expected.layers[name])
 
 

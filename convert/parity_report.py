@@ -40,8 +40,8 @@ class Errors:
 
     limits: ClassVar[tuple[float, float]]  # of float64 and of float32
 
-    def add(self, dtype: str, error: float, input_name: str, rounding: Callable[[float], float] | None = None) -> None:
-        """Keep the worst. `rounding` is asked only above float32's limit: PyTorch's own error there, and how much is enough."""
+    def add(self, dtype: str, error: float, input_name: str, rounding: Callable[[], float] | None = None) -> None:
+        """Keep the worst. `rounding` is asked only above float32's limit: PyTorch's own error there."""
         if dtype == "float64":
             if error >= self.float64:
                 self.float64, self.worst_input = error, input_name
@@ -49,7 +49,7 @@ class Errors:
         self.float32 = max(self.float32, error)
         if error > self.limits[1]:
             # What is wrong in float64 is no rounding, and not worth the search for it.
-            own = rounding(error / ROUNDING_FACTOR) if rounding and self.float64 <= self.limits[0] else 0.0
+            own = rounding() if rounding and self.float64 <= self.limits[0] else 0.0
             if error > ROUNDING_FACTOR * own:
                 self.unexcused = True
             elif error == self.float32:

@@ -14,6 +14,7 @@ MAXIMUM_BYTES = 400_000
 WIDTH = 1280
 MOST_COLUMNS = 20
 GAP = 6
+TITLE = 58  # the height of a panel's title and its line of figures
 INK, SOFT, PAPER = (32, 29, 25), (107, 101, 92), (250, 248, 244)
 
 
@@ -54,16 +55,17 @@ def _draw(title: str, panels: Sequence[SheetPanel], rows: int) -> Image.Image:
     draw.text((margin, 20), title, INK, _font(26))
     top = head
     for panel, (cell, shown, tall) in zip(panels, layouts, strict=True):
+        bottom = top + tall
         if panel.title:
             draw.text((margin, top + 8), panel.title, INK, _font(17))
             draw.text((margin, top + 32), _cut(panel.line, WIDTH - 2 * margin, 13), SOFT, _font(13))
-            top += 58
+            top += TITLE
         for column, (name, images) in enumerate(panel.columns):
             left = margin + column * (cell + GAP)
             draw.text((left, top), _cut(name, cell, 12), SOFT, _font(12))
             for row, pixels in enumerate(images[:shown]):
                 sheet.paste(_cell(pixels, cell), (left, top + 20 + row * (cell + GAP)))
-        top += tall - (58 if panel.title else 0)
+        top = bottom
     return sheet
 
 
@@ -81,7 +83,7 @@ def _layout(panel: SheetPanel, rows: int, margin: int) -> tuple[int, int, int]:
     columns = max(len(panel.columns), 1) if panel.title else MOST_COLUMNS
     cell = min((WIDTH - 2 * margin - (columns - 1) * GAP) // columns, 224)
     shown = min(max((len(images) for _, images in panel.columns), default=0), rows)
-    return cell, shown, (78 if panel.title else 20) + shown * (cell + GAP) + 16
+    return cell, shown, (TITLE if panel.title else 0) + 20 + shown * (cell + GAP) + 16
 
 
 def _cell(pixels: np.ndarray, side: int) -> Image.Image:

@@ -207,9 +207,9 @@ def test_a_right_conversion_needs_no_excuse(pair):
 def test_errors_above_the_limit_pass_up_to_four_times_pytorchs_own(error, rounding, passed, excused):
     layer = LayerErrors("layer")
     # Rounding is asked only where it is needed: None cannot be called.
-    layer.add("float32", error, "x", None if rounding is None else lambda enough: rounding)
+    layer.add("float32", error, "x", None if rounding is None else lambda: rounding)
     assert layer.passed is passed and bool(layer.excuse) is excused
-    layer.add("float32", 1e-3, "y", lambda enough: 1e-6)  # what excuses one input excuses no other
+    layer.add("float32", 1e-3, "y", lambda: 1e-6)  # what excuses one input excuses no other
     assert not layer.passed
 
 

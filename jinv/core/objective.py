@@ -42,6 +42,10 @@ class Term(NamedTuple):
     weight: float | jax.Array | optax.Schedule = 1.0
     hyperparameters: Mapping[str, Any] = {}  # noqa: RUF012  (never written)
 
+    def weight_at(self, step: jax.Array | int) -> float | jax.Array:
+        """The weight at this step of the stage."""
+        return self.weight(step) if callable(self.weight) else self.weight
+
 
 def term_fields(function: Callable[..., jax.Array]) -> tuple[str, ...]:
     """The fields of `Forward` that a term looks at: its positional parameters."""
@@ -68,8 +72,7 @@ def evaluate_terms(
         value = term.function(
             *(getattr(forward, field) for field in term_fields(term.function)), **at_step(term.hyperparameters, step)
         )
-        weight = term.weight(step) if callable(term.weight) else term.weight
-        weighted = weight * value
+        weighted = term.weight_at(step) * value
         values[term.name] = (value, weighted)
         total = total + weighted
     return total, values

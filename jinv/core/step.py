@@ -99,7 +99,8 @@ def make_step(
             # The batch's total with the image's own cross-entropy in place of the batch's mean, as far as it counts: what
             # can be said of one image. It belongs to the parameters before the update, so those are kept with it.
             own = cross_entropy_per_image(logits, shown).reshape(copies, -1).mean(axis=0)
-            score = total + _weight_of("cross_entropy", terms, state.step) * (own - jnp.mean(own))
+            weight = sum((t.weight_at(state.step) for t in terms if t.name == "cross_entropy"), start=0.0)
+            score = total + weight * (own - jnp.mean(own))
             better = score < best_score
             best_params = jax.tree.map(
                 lambda old, new: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old),
@@ -111,12 +112,6 @@ def make_step(
         return new, Metrics(total, values, accuracy)
 
     return step
-
-
-def _weight_of(name: str, terms: Sequence[Term], step: Array) -> float | Array:
-    """The term's weight at this step, 0 where the objective has no such term."""
-    weights = (term.weight for term in terms if term.name == name)
-    return sum((weight(step) if callable(weight) else weight for weight in weights), start=0.0)
 
 
 def make_gradient_norms(

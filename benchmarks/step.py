@@ -4,7 +4,8 @@
 
 A step: roll, flip, forward, cross-entropy + total variation + batch statistics, the image's gradient, Adam, clip. Every
 implementation must first give the same losses and gradient. Then rounds are interleaved, so that a noisy machine is
-noisy for all alike: compare ratios within one run, never times across runs.
+noisy for all alike: compare ratios within one run, never times across runs. The matrix-multiply peak of a round is the
+fastest implementation's in it; fractions of it are medians over the rounds.
 """
 
 import argparse
@@ -79,7 +80,7 @@ def measure(case: Problem, names: Sequence[str] = IMPLEMENTATIONS, *, rounds: in
         finally:
             for worker in workers:
                 worker.close()
-    peak = max(2 * MATMUL_SIZE**3 / min(values) for values in matmuls.values())
+    peaks = [2 * MATMUL_SIZE**3 / min(taken) for taken in zip(*matmuls.values(), strict=True)]
     results = {}
     for worker in workers:
         median = statistics.median(times[worker.name])
@@ -90,7 +91,10 @@ def measure(case: Problem, names: Sequence[str] = IMPLEMENTATIONS, *, rounds: in
             "seconds_best": min(times[worker.name]),
             "seconds_rounds": times[worker.name],
             "image_steps_per_second": case.batch / median,
-            "fraction_of_matmul_peak": facts["flops_per_step"] / median / peak,
+            "fraction_of_matmul_peak": statistics.median(
+                facts["flops_per_step"] / step / peak for step, peak in zip(times[worker.name], peaks, strict=True)
+            ),
+            "fraction_of_best_matmul": facts["flops_per_step"] / median / max(peaks),
             "matmul_gflops": 2e-9 * MATMUL_SIZE**3 / min(matmuls[worker.name]),
             "build_seconds": worker.build_seconds,
             **described[worker.name],
@@ -100,7 +104,8 @@ def measure(case: Problem, names: Sequence[str] = IMPLEMENTATIONS, *, rounds: in
         "implementations": results,
         "ratios": _ratios(times),
         "agreement": agreement,
-        "matmul_peak_gflops": peak / 1e9,
+        "matmul_peak_gflops": statistics.median(peaks) / 1e9,
+        "matmul_peak_gflops_rounds": [peak / 1e9 for peak in peaks],
         "rounds": rounds,
         "load": [load_before, machine.load()],
         "machine": machine.describe(),
@@ -144,8 +149,7 @@ def _rounds(workers: Sequence[Worker], rounds: int, seconds: float) -> tuple[dic
         shift = index % len(workers)
         for worker in (*workers[shift:], *workers[:shift]):
             times[worker.name].append(worker.ask("run", steps=steps[worker.name])["seconds"])
-    for _ in range(3):
-        for worker in workers:
+            # In every round: the peak is as fast or slow as the machine was when the steps were timed.
             matmuls[worker.name].append(worker.ask("matmul", size=MATMUL_SIZE, times=5)["seconds"])
     return times, matmuls
 

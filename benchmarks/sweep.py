@@ -69,7 +69,8 @@ def markdown(results: Sequence[dict[str, Any]], *, gpu: bool) -> str:
         "",
         "Medians of interleaved rounds, quartiles in brackets. `load` is the number of running processes before the rounds: "
         "where it is above the benchmark's own, other work shared the machine and only ratios of that line mean anything. "
-        "`of peak`: direct FLOPs over the larger of torch's and XLA's matrix-product rate, measured in the same run.",
+        "`of peak`: direct FLOPs over the larger of torch's and XLA's matrix-product rate, round by round; in files without "
+        "`matmul_peak_gflops_rounds`, over the best rate of the run.",
         "",
         "| model | batch | px | precision | torch_eager | torch_compile | jinv | of peak | eager / jinv | compiled / jinv | load |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",

@@ -41,7 +41,7 @@ class Conv(nn.Module):
             y += bias.astype(x.dtype).reshape(1, 1, 1, -1)
         return y
 
-    def _derived(self, kernel: Array, padding: ops.Padding) -> Array | None:
+    def _derived(self, kernel: Array, padding: ops.Padding) -> Any:
         if self.has_variable("derived", "kernel"):
             return self.get_variable("derived", "kernel")
         if self.is_mutable_collection("derived") and not self.is_initializing():

@@ -28,7 +28,7 @@ def symmetric(pad: int) -> Padding:
     return ((pad, pad), (pad, pad))
 
 
-def _by_platform(*args: Array, cpu: Callable[..., Any], default: Callable[..., Any]) -> Any:
+def _by_platform(*args: Any, cpu: Callable[..., Any], default: Callable[..., Any]) -> Any:
     """The one place where a formulation is chosen: at lowering, so that a check on a GPU machine's CPU is fast too."""
     return lax.platform_dependent(*args, cpu=cpu, default=default)
 
@@ -40,7 +40,7 @@ def conv(
     stride: int = 1,
     padding: Padding = NO_PADDING,
     groups: int = 1,
-    derived: Array | None = None,
+    derived: winograd.Transformed | None = None,
 ) -> Array:
     """2-D convolution (cross-correlation, as torch's) of (N, H, W, C) with (kh, kw, C / groups, features).
 
@@ -51,7 +51,7 @@ def conv(
     library = partial(ways.library_conv, stride=stride, padding=padding, groups=groups)
     if groups > 1:
         return _by_platform(x, kernel, cpu=partial(ways.split_conv, stride, padding, groups), default=library)
-    if derived is not None and x.dtype == derived.dtype:
+    if derived is not None and x.dtype == derived[0][0].dtype:
         return _frozen_conv(padding, x, kernel, derived)
     if kernel.shape[:2] == (1, 1) and padding == NO_PADDING:
         return _by_platform(x, kernel, cpu=partial(ways.pointwise_conv, stride), default=library)
@@ -60,7 +60,7 @@ def conv(
     return library(x, kernel)
 
 
-def derive(kernel: Array, *, stride: int, padding: Padding, groups: int) -> Array | None:
+def derive(kernel: Array, *, stride: int, padding: Padding, groups: int) -> winograd.Transformed | None:
     """What `conv` can use instead of computing it from the frozen kernel every step; None where nothing is gained."""
     narrowest = min(kernel.shape[2:])
     suits = kernel.shape[:2] == (3, 3) and stride == groups == 1 and max(map(max, padding)) <= 2 and narrowest >= 32
@@ -69,7 +69,7 @@ def derive(kernel: Array, *, stride: int, padding: Padding, groups: int) -> Arra
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _frozen_conv(padding: Padding, x: Array, kernel: Array, derived: Array) -> Array:
+def _frozen_conv(padding: Padding, x: Array, kernel: Array, derived: winograd.Transformed) -> Array:
     library = partial(ways.library_conv, stride=1, padding=padding)
     return _by_platform(
         x,
@@ -80,11 +80,13 @@ def _frozen_conv(padding: Padding, x: Array, kernel: Array, derived: Array) -> A
     )
 
 
-def _frozen_conv_forward(padding: Padding, x: Array, kernel: Array, derived: Array) -> tuple[Array, tuple[Array, ...]]:
+def _frozen_conv_forward(
+    padding: Padding, x: Array, kernel: Array, derived: winograd.Transformed
+) -> tuple[Array, tuple[Any, ...]]:
     return _frozen_conv(padding, x, kernel, derived), (x, kernel, derived)
 
 
-def _frozen_conv_backward(padding: Padding, residuals: tuple[Array, ...], cotangent: Array) -> tuple[Array, ...]:
+def _frozen_conv_backward(padding: Padding, residuals: tuple[Any, ...], cotangent: Array) -> tuple[Any, ...]:
     x, kernel, derived = residuals
     to_image, to_kernel = ways.library_transposes(x, kernel, stride=1, padding=padding)
     image_gradient = _by_platform(
@@ -92,7 +94,7 @@ def _frozen_conv_backward(padding: Padding, residuals: tuple[Array, ...], cotang
         cpu=lambda g, _, u: winograd.conv_transposed(g, u, padding=padding),
         default=lambda g, k, _: to_image(g, k),
     )  # fmt: skip
-    return image_gradient, to_kernel(cotangent, x), jnp.zeros_like(derived)
+    return image_gradient, to_kernel(cotangent, x), jax.tree.map(jnp.zeros_like, derived)
 
 
 _frozen_conv.defvjp(_frozen_conv_forward, _frozen_conv_backward)

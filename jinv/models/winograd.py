@@ -16,18 +16,23 @@ from jinv.models.formulations import Padding
 _KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 
 
-def transform_kernel(kernel: Array) -> Array:
-    """(3, 3, C, F) -> (4, 4, C, F)."""
+Transformed = tuple[tuple[Array, ...], ...]
+"""4 x 4 matrices (C, F), each an array of its own: XLA:CPU copies the slices of one array before every product."""
+
+
+def transform_kernel(kernel: Array) -> Transformed:
+    """Of a kernel (3, 3, C, F)."""
     matrix = jnp.asarray(_KERNEL, kernel.dtype)
-    return jnp.einsum("ia,abcf,jb->ijcf", matrix, kernel, matrix, precision=lax.Precision.HIGHEST)
+    transformed = jnp.einsum("ia,abcf,jb->ijcf", matrix, kernel, matrix, precision=lax.Precision.HIGHEST)
+    return tuple(tuple(row) for row in transformed)
 
 
-def conv(x: Array, transformed: Array, *, padding: Padding) -> Array:
+def conv(x: Array, transformed: Transformed, *, padding: Padding) -> Array:
     """`ops.conv` of (N, H, W, C) with stride 1 and the kernel whose transform is given."""
-    return _tiled(x, padding, lambda i, j, tile: jnp.dot(tile, transformed[i, j]), transformed.shape[3])
+    return _tiled(x, padding, lambda i, j, tile: jnp.dot(tile, transformed[i][j]), transformed[0][0].shape[1])
 
 
-def conv_transposed(g: Array, transformed: Array, *, padding: Padding) -> Array:
+def conv_transposed(g: Array, transformed: Transformed, *, padding: Padding) -> Array:
     """The image's gradient of `conv` for the cotangent (N, H, W, F).
 
     The convolution with the flipped kernel: flipping exchanges the transform's ends and leaves its middle rows.
@@ -37,9 +42,9 @@ def conv_transposed(g: Array, transformed: Array, *, padding: Padding) -> Array:
     flipped_padding = ((2 - top, 2 - bottom), (2 - left, 2 - right))
 
     def product(i: int, j: int, tile: Array) -> Array:
-        return lax.dot_general(tile, transformed[ends[i], ends[j]], (((1,), (1,)), ((), ())))
+        return lax.dot_general(tile, transformed[ends[i]][ends[j]], (((1,), (1,)), ((), ())))
 
-    return _tiled(g, flipped_padding, product, transformed.shape[2])
+    return _tiled(g, flipped_padding, product, transformed[0][0].shape[0])
 
 
 def _tiled(x: Array, padding: Padding, product: Callable[[int, int, Array], Array], features: int) -> Array:

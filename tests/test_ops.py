@@ -206,6 +206,33 @@ def test_winograd_equals_the_library_in_value_and_both_gradients(height, width, 
 
 
 @pytest.mark.parametrize(
+    ("height", "width", "stride", "padding"),
+    [(8, 9, 2, ((1, 1), (1, 1))), (7, 12, 2, ((0, 1), (1, 0))), (10, 11, 3, ((2, 0), (1, 1)))],
+)
+def test_strided_convs_with_a_transposed_kernel_equal_the_library(height, width, stride, padding):
+    x, kernel = (jnp.asarray(normal(*shape), jnp.float32) for shape in ((2, height, width, 32), (3, 3, 32, 40)))
+    derived = ops.derive(kernel, stride=stride, padding=padding, groups=1)
+    assert derived.shape == (3, 3, 40, 32)
+
+    def library(x, kernel):
+        return lax.conv_general_dilated(x, kernel, (stride,) * 2, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def ours(x, kernel):
+        return ops.conv(x, kernel, stride=stride, padding=padding, derived=derived)
+
+    cotangent = jnp.asarray(normal(*library(x, kernel).shape, seed=2), jnp.float32)
+    for actual, expected in zip(
+        jax.jit(lambda: jax.vjp(ours, x, kernel)[1](cotangent))(),
+        jax.vjp(library, x, kernel)[1](cotangent),
+        strict=True,
+    ):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)
+    # It is the derived kernel that is used.
+    wrong = jax.vjp(lambda x: ops.conv(x, kernel, stride=stride, padding=padding, derived=2 * derived), x)[1](cotangent)
+    np.testing.assert_allclose(wrong[0], 2 * jax.vjp(ours, x, kernel)[1](cotangent)[0], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
     ("height", "width", "size", "stride", "padding", "channels"),
     [
         (12, 15, 7, 2, ((3, 3), (3, 3)), 3),
@@ -259,8 +286,10 @@ def test_a_prepared_network_computes_the_same_without_convolving_again():
     )
     assert set(plain) == {"params", "batch_stats"}
     prepared = prepare(module, plain, 32)
-    assert set(prepared["derived"]) == {"layer1_0"}
-    assert set(prepared["derived"]["layer1_0"]) == {"conv2"}
+    assert {block: set(kept) for block, kept in prepared["derived"].items()} == {
+        "layer1_0": {"conv2"},
+        "layer2_0": {"conv2"},
+    }
 
     def gradient(variables, image):
         return jax.grad(lambda image: jnp.square(module.apply(variables, image)[0]).sum())(image)

@@ -36,6 +36,19 @@ def pointwise_conv(stride: int, x: Array, kernel: Array) -> Array:
     return jnp.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0]).reshape(*x.shape[:3], -1)
 
 
+def transposed_kernel(kernel: Array) -> Array:
+    """(kh, kw, C, F) -> (kh, kw, F, C), flipped: what a convolution's image gradient convolves its cotangent with."""
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+
+
+def conv_by_transposed(stride: int, padding: Padding, x_shape: tuple[int, ...], g: Array, transposed: Array) -> Array:
+    """A convolution's image gradient by its `transposed_kernel`, which XLA:CPU would make again in every step."""
+    pads = []
+    for size, outputs, taps, (before, _) in zip(x_shape[1:3], g.shape[1:3], transposed.shape[:2], padding, strict=True):
+        pads.append((taps - 1 - before, size + before - 1 - (outputs - 1) * stride))
+    return lax.conv_general_dilated(g, transposed, (1, 1), pads, lhs_dilation=(stride,) * 2, dimension_numbers=_NHWC)
+
+
 def dense_transposed(stride: int, padding: Padding, x_shape: tuple[int, ...], g: Array, kernel: Array) -> Array:
     """A strided convolution's gradient of a thin image as a stride-1 one: each residue's pixels are channels of it.
 

@@ -40,7 +40,7 @@ def conv(
     stride: int = 1,
     padding: Padding = NO_PADDING,
     groups: int = 1,
-    derived: winograd.Transformed | None = None,
+    derived: Any = None,
 ) -> Array:
     """2-D convolution (cross-correlation, as torch's) of (N, H, W, C) with (kh, kw, C / groups, features).
 
@@ -51,8 +51,8 @@ def conv(
     library = partial(ways.library_conv, stride=stride, padding=padding, groups=groups)
     if groups > 1:
         return _by_platform(x, kernel, cpu=partial(ways.split_conv, stride, padding, groups), default=library)
-    if derived is not None and x.dtype == derived[0][0].dtype:
-        return _frozen_conv(padding, x, kernel, derived)
+    if derived is not None and x.dtype == jax.tree.leaves(derived)[0].dtype:
+        return _frozen_conv(stride, padding, x, kernel, derived)
     if kernel.shape[:2] == (1, 1) and padding == NO_PADDING:
         return _by_platform(x, kernel, cpu=partial(ways.pointwise_conv, stride), default=library)
     if stride > 1 and x.shape[-1] <= 4:
@@ -60,17 +60,22 @@ def conv(
     return library(x, kernel)
 
 
-def derive(kernel: Array, *, stride: int, padding: Padding, groups: int) -> winograd.Transformed | None:
+def derive(kernel: Array, *, stride: int, padding: Padding, groups: int) -> Any:
     """What `conv` can use instead of computing it from the frozen kernel every step; None where nothing is gained."""
     narrowest = min(kernel.shape[2:])
-    suits = kernel.shape[:2] == (3, 3) and stride == groups == 1 and max(map(max, padding)) <= 2 and narrowest >= 32
     # float32 alone: bfloat16 is too coarse for the sums, and float64 is asked for where exactness counts, not speed.
-    return winograd.transform_kernel(kernel) if suits and kernel.dtype == jnp.float32 else None
+    if kernel.shape[:2] != (3, 3) or groups > 1 or narrowest < 32 or kernel.dtype != jnp.float32:
+        return None
+    if stride > 1:
+        return ways.transposed_kernel(kernel)
+    return winograd.transform_kernel(kernel) if max(map(max, padding)) <= 2 else None
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _frozen_conv(padding: Padding, x: Array, kernel: Array, derived: winograd.Transformed) -> Array:
-    library = partial(ways.library_conv, stride=1, padding=padding)
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _frozen_conv(stride: int, padding: Padding, x: Array, kernel: Array, derived: Any) -> Array:
+    library = partial(ways.library_conv, stride=stride, padding=padding)
+    if stride > 1:
+        return library(x, kernel)
     return _by_platform(
         x,
         kernel,
@@ -81,19 +86,23 @@ def _frozen_conv(padding: Padding, x: Array, kernel: Array, derived: winograd.Tr
 
 
 def _frozen_conv_forward(
-    padding: Padding, x: Array, kernel: Array, derived: winograd.Transformed
+    stride: int, padding: Padding, x: Array, kernel: Array, derived: Any
 ) -> tuple[Array, tuple[Any, ...]]:
-    return _frozen_conv(padding, x, kernel, derived), (x, kernel, derived)
+    return _frozen_conv(stride, padding, x, kernel, derived), (x, kernel, derived)
 
 
-def _frozen_conv_backward(padding: Padding, residuals: tuple[Any, ...], cotangent: Array) -> tuple[Any, ...]:
+def _frozen_conv_backward(
+    stride: int, padding: Padding, residuals: tuple[Any, ...], cotangent: Array
+) -> tuple[Any, ...]:
     x, kernel, derived = residuals
-    to_image, to_kernel = ways.library_transposes(x, kernel, stride=1, padding=padding)
-    image_gradient = _by_platform(
-        cotangent, kernel, derived,
-        cpu=lambda g, _, u: winograd.conv_transposed(g, u, padding=padding),
-        default=lambda g, k, _: to_image(g, k),
-    )  # fmt: skip
+    to_image, to_kernel = ways.library_transposes(x, kernel, stride=stride, padding=padding)
+
+    def on_cpu(g: Array, _: Array, derived: Any) -> Array:
+        if stride > 1:
+            return ways.conv_by_transposed(stride, padding, x.shape, g, derived)
+        return winograd.conv_transposed(g, derived, padding=padding)
+
+    image_gradient = _by_platform(cotangent, kernel, derived, cpu=on_cpu, default=lambda g, k, _: to_image(g, k))
     return image_gradient, to_kernel(cotangent, x), jax.tree.map(jnp.zeros_like, derived)
 
 

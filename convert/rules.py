@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 
 from convert.family import Family, Shapes
 from jinv.errors import ModelMismatchError, UsageError, nearest
+from jinv.models.ops import for_shapes
 from jinv.models.registry import ARCHITECTURES, Architecture, get_architecture
 
 COUNTER = ".num_batches_tracked"
@@ -66,7 +67,8 @@ def expected_targets(architecture: Architecture, num_classes: int) -> Mapping[st
     Tracing a deep network takes a second, and a validation asks four times: kept, and not to be changed.
     """
     module, size, family = architecture.make(num_classes), architecture.min_size, family_of(architecture)
-    variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+    with for_shapes():
+        variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
     expected = {}
     for path, leaf in flatten_dict(variables, sep="/").items():
         transpose = TRANSPOSES[len(leaf.shape)]

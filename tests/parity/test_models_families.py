@@ -9,7 +9,7 @@ from convert.reference import make_reference
 from convert.rules import detect_architecture
 from jinv.models.registry import ARCHITECTURES
 from tests.checkpoint_files import randomize
-from tests.parity.torch_oracle import compare, flax_variables, random_image
+from tests.parity.torch_oracle import compare, flax_variables, own_rounding, random_image
 from tests.reduced import REDUCED, register
 
 
@@ -26,7 +26,13 @@ def assert_parity(name: str, size: int | tuple[int, int], *, double: bool) -> No
     print(name, size, errors)
     assert errors["logits"] < (1e-10 if double else 2e-4), errors
     assert errors["statistics"] < (1e-10 if double else 2e-4), errors
-    assert errors["gradient" if double else "gradient_90"] < (1e-10 if double else 1e-3), errors
+    if double:
+        assert errors["gradient"] < 1e-10, errors
+    elif errors["gradient_90"] >= 1e-3:
+        # A flipped ReLU deep in the network moves more than a tenth of the pixels: then as much as torch's own rounding.
+        own = own_rounding(reference, image)
+        print("torch's own rounding", own)
+        assert errors["gradient_90"] < 2 * own, (errors, own)
 
 
 @pytest.mark.parametrize("name", REDUCED)

@@ -4,6 +4,7 @@ The objective is written twice, here, from the papers: cross-entropy plus every 
 the running statistics, so that its gradient goes through every layer, every pool and both moments.
 """
 
+import copy
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -99,6 +100,13 @@ def compare(module, reference: nn.Module, variables: dict, image: np.ndarray) ->
         "gradient": relative_error(flax_gradient, gradient),
         "gradient_90": float(np.quantile(np.abs(flax_gradient - gradient), 0.9) / np.abs(gradient).max()),
     }
+
+
+def own_rounding(reference: nn.Module, image: np.ndarray) -> float:
+    """`gradient_90` of torch in float32 against torch in float64: what rounding alone does to this network."""
+    gradient = torch_forward(reference, image)[2]
+    exact = torch_forward(copy.deepcopy(reference).double(), image.astype(np.float64))[2]
+    return float(np.quantile(np.abs(gradient - exact), 0.9) / np.abs(exact).max())
 
 
 def random_image(size: int | tuple[int, int], seed: int = 0) -> np.ndarray:

@@ -11,7 +11,8 @@ TORCH ?= torch==2.13.0
 TORCH_ARGUMENTS ?=
 
 # Compiling keeps little more than one core busy, so two processes. A test file stays within one of them, for what its
-# tests share; the full-size networks, which are in one file and share nothing, do not.
+# tests share; the full-size networks, which are in one file and share nothing, do not. The largest has the machine for
+# itself: it takes 12 GiB.
 PYTEST_ARGUMENTS ?= -n 2 --dist loadfile
 
 .PHONY: demo test test-full lint bench clean
@@ -24,7 +25,8 @@ test: $(VENV)/.test lint
 
 test-full: $(VENV)/.test lint
 	$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGUMENTS)
-	$(BIN)/python -m pytest -m full -n 2
+	$(BIN)/python -m pytest -m "full and not large" -n 2
+	$(BIN)/python -m pytest -m large
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.sweep

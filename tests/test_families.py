@@ -69,7 +69,9 @@ FULL = [name for name in ARCHITECTURES if name not in REDUCED]
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", FULL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.large] * (name == "wide_resnet50_4")) for name in FULL]
+)
 def test_every_network_is_validated_at_full_size(name, tmp_path):
     """Both containers give the same tensors, digest by digest, so that one of them stands for both."""
     state, digests = random_reference(name).state_dict(), []

@@ -2,6 +2,8 @@
 
 import os
 import platform
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,12 @@ def describe() -> dict[str, Any]:
 def load() -> float:
     """Running processes, averaged over the last minute."""
     return round(os.getloadavg()[0], 2)
+
+
+def has_gpu() -> bool:
+    """Whether JAX would run on a GPU here; asked in a process of its own, since JAX takes a GPU's memory when it looks."""
+    command = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1:] == ["gpu"]
 
 
 def _processor() -> dict[str, Any]:

@@ -24,6 +24,8 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.problem import Problem
 from benchmarks.worker import IMPLEMENTATIONS
+from jinv.errors import UsageError
+from jinv.models.registry import get_architecture
 
 PRECISIONS = ("float32", "tf32", "bf16")
 CHECKED_STEPS = 3
@@ -199,11 +201,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of one round, per implementation")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
+    _refuse(parser, options)
     case = Problem(options.model, options.batch, options.size, options.precision)
     result = measure(case, options.only, rounds=options.rounds, seconds=options.seconds)
     print(table(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with one line and exit code 2 where minutes of work could only end in a traceback."""
+    try:
+        smallest = get_architecture(options.model).min_size
+    except UsageError as error:
+        parser.error(str(error))
+    if options.size < smallest:
+        parser.error(f"--size {options.size}: {options.model} takes {smallest} px or more")
+    for name in ("batch", "rounds", "seconds"):
+        if getattr(options, name) <= 0:
+            parser.error(f"--{name} {getattr(options, name)}: above 0")
+    if options.precision == "tf32" and not machine.has_gpu():
+        parser.error("--precision tf32: a CPU has no TF32, and no GPU was found")
+    if options.json and not options.json.parent.is_dir():
+        parser.error(f"--json {options.json}: no folder {options.json.parent}")
 
 
 if __name__ == "__main__":

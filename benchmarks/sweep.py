@@ -34,13 +34,6 @@ COLORS = {"efficientnet_lite0": "C0", "resnet50": "C1"}  # a colour per network,
 STYLES = {"torch_eager": ":", "torch_compile": "--", "jinv": "-"}
 
 
-def has_gpu() -> bool:
-    """Whether JAX would run on a GPU here."""
-    import jax
-
-    return jax.default_backend() == "gpu"
-
-
 def sweep(
     cases: Iterable[Problem], folder: Path, *, rounds: int, seconds: float, names: Sequence[str] = IMPLEMENTATIONS
 ) -> list[dict[str, Any]]:
@@ -136,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of one round, per implementation")
     parser.add_argument("--out", type=Path, metavar="FOLDER")
     options = parser.parse_args(arguments)
-    gpu = has_gpu()
+    gpu = machine.has_gpu()
     facts = machine.describe()
     # Processors with wider vectors are other machines: their results do not mix.
     name = f"gpu_{facts['cores']}_cores" if gpu else f"cpu_{facts['cores']}_cores_{(facts['vector'] or ['scalar'])[-1]}"

@@ -59,8 +59,8 @@ def validate(
         raise UsageError(f"{error} (the converted file comes first, then its checkpoint)") from None
     source = read_checkpoint(checkpoint, check_crc=check_crc)
     state = select_state_dict(source, select)
-    architecture, num_classes = _architecture(found, state)
     try:
+        architecture, num_classes = _architecture(found, state)
         weights, read_by = original_weights(source, state, architecture, num_classes)
     except ModelMismatchError as error:
         raise ModelMismatchError(f"{checkpoint}: {error}") from None
@@ -161,7 +161,16 @@ def _architecture(found: ConvertedFile, state: StateDict) -> tuple[Architecture,
     """As the converted file says; where its metadata is lost, as the checkpoint's tensors say."""
     name = found.metadata["architecture"]
     shapes = {name: ref.shape for name, ref in state.tensors.items()}
-    architecture = get_architecture(name if name in ARCHITECTURES else detect_architecture(shapes))
+    try:
+        detected = detect_architecture(shapes)
+    except ModelMismatchError:
+        # What is missing or misshapen is told better by its name, where the converted file says what to expect.
+        if name not in ARCHITECTURES:
+            raise
+        detected = name
+    if name in ARCHITECTURES and detected != name:
+        raise ModelMismatchError(f"a {detected}, while the converted file holds a {name}")
+    architecture = get_architecture(detected)
     head = f"{family_of(architecture).head}.weight"
     return architecture, found.metadata["num_classes"] or shapes.get(head, (architecture.num_classes,))[0]
 
@@ -207,7 +216,7 @@ def _foreign_tensors(found: ConvertedFile, architecture: Architecture, num_class
 def _left_out(
     found: ConvertedFile, state: StateDict, architecture: Architecture, weights: Mapping[str, np.ndarray]
 ) -> list[str]:
-    """A deeper network holds a shallower one: tensors may be left out only where the conversion says so."""
+    """Another network's tensors, or a head beside this one's: tensors may be left out only where the conversion says so."""
     family = family_of(architecture)
     extra = [n for n in state.tensors if family.published_name(n) not in weights and not n.endswith(COUNTER)]
     if not extra or any("ignored" in note for note in found.metadata["notes"] or ()):

@@ -93,3 +93,21 @@ def test_a_sweep_goes_on_where_it_stopped_and_writes_table_and_plot(tmp_path, mo
     assert (tmp_path / "plot.png").stat().st_size > 1000
     assert json.loads(next(tmp_path.glob("*batch2*.json")).read_text())["batch"] == 2
     assert "jinv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "resnet5"], "did you mean 'resnet56'"),
+        (["--batch", "0"], "--batch 0: above 0"),
+        (["--rounds", "-1"], "--rounds -1: above 0"),
+        (["--size", "8"], "--size 8: efficientnet_lite0 takes 32 px or more"),
+        (["--precision", "tf32"], "no GPU was found"),
+        (["--json", "/nowhere/result.json"], "no folder /nowhere"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_measured(arguments, words, capsys, monkeypatch):
+    monkeypatch.setattr(step.machine, "has_gpu", lambda: False)
+    with pytest.raises(SystemExit) as ended:
+        step.main(arguments)
+    assert ended.value.code == 2 and words in capsys.readouterr().err.replace("\n", " ")

@@ -144,10 +144,19 @@ def test_another_checkpoint_is_noticed(pair, tmp_path):
     other = save(random_reference("resnet20", seed=1).state_dict(), tmp_path / "other.pth")
     report = validate(pair[0], other)
     assert report.digests_match and not report.numerically_equal and "not byte for byte" in report.notes[0]
-    deeper = validate(pair[0], save(random_reference("resnet32").state_dict(), tmp_path / "deeper.pth"))
-    assert "60 tensors of the checkpoint were left out" in " ".join(deeper.problems)
+    more = {**NETWORK.state_dict(), "auxiliary.weight": torch.ones(3, 3)}
+    assert "1 tensors of the checkpoint were left out" in " ".join(
+        validate(pair[0], save(more, tmp_path / "more.pth")).problems
+    )
     with pytest.raises(ModelMismatchError):
         validate(pair[0], save(random_reference("resnet18").state_dict(), tmp_path / "other.pth"))
+
+
+def test_a_deeper_sister_that_holds_every_tensor_is_told_at_once(pair, tmp_path):
+    """A ResNet-32 has all of a ResNet-20's names and shapes."""
+    deeper = save(random_reference("resnet32").state_dict(), tmp_path / "deeper.pth", "zip")
+    with pytest.raises(ModelMismatchError, match=r"deeper\.pth: a resnet32, while the converted file holds a resnet20"):
+        validate(pair[0], deeper)
 
 
 def test_top1_agreement_counts_images_and_classes(pair, tmp_path):

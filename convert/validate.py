@@ -168,9 +168,9 @@ def _architecture(found: ConvertedFile, state: StateDict) -> tuple[Architecture,
         if name not in ARCHITECTURES:
             raise
         detected = name
-    if name in ARCHITECTURES and detected != name:
+    if name in ARCHITECTURES and detected != name and not _extra_ones_ignored(found):
         raise ModelMismatchError(f"a {detected}, while the converted file holds a {name}")
-    architecture = get_architecture(detected)
+    architecture = get_architecture(name if name in ARCHITECTURES else detected)
     head = f"{family_of(architecture).head}.weight"
     return architecture, found.metadata["num_classes"] or shapes.get(head, (architecture.num_classes,))[0]
 
@@ -213,13 +213,17 @@ def _foreign_tensors(found: ConvertedFile, architecture: Architecture, num_class
     return problems
 
 
+def _extra_ones_ignored(found: ConvertedFile) -> bool:
+    return any("ignored" in note for note in found.metadata["notes"] or ())
+
+
 def _left_out(
     found: ConvertedFile, state: StateDict, architecture: Architecture, weights: Mapping[str, np.ndarray]
 ) -> list[str]:
-    """Another network's tensors, or a head beside this one's: tensors may be left out only where the conversion says so."""
+    """Such as an auxiliary head's: tensors may be left out only where the conversion says so."""
     family = family_of(architecture)
     extra = [n for n in state.tensors if family.published_name(n) not in weights and not n.endswith(COUNTER)]
-    if not extra or any("ignored" in note for note in found.metadata["notes"] or ()):
+    if not extra or _extra_ones_ignored(found):
         return []
     return [f"{len(extra)} tensors of the checkpoint were left out, such as {extra[0]!r}"]
 

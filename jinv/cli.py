@@ -237,11 +237,13 @@ def print_result(path: Path) -> None:
     print(f"\nimages   {path / 'grid.png'}\nreport   {path / 'report.html'}")
     evaluation = path / "evaluation.json"
     if evaluation.exists():
+        from jinv.evaluation_text import whole_percent
+
         for name, verdict in json.loads(evaluation.read_text(encoding="utf-8"))["verifiers"].items():
             low, high = verdict["interval"]
             right = round(verdict["top1"] * verdict["count"])
             print(f"{name}, which took no part, recognises {right} of {verdict['count']} "
-                  f"({100 * verdict['top1']:.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)")  # fmt: skip
+                  f"({whole_percent(verdict['top1'])} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)")  # fmt: skip
 
 
 def _convert(arguments: argparse.Namespace) -> int:

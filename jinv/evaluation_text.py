@@ -28,6 +28,11 @@ def print_evaluation(evaluation: dict[str, Any], console: Console | None = None)
             _print_reference(name, verdict, console)
 
 
+def whole_percent(share: float) -> str:
+    """A share as percents without decimals, but never 100 for less than all: 0.9995 is 99.9."""
+    return "99.9" if 0.999 < share < 1 else f"{100 * share:.1f}" if 0.995 <= share < 1 else f"{100 * share:.0f}"
+
+
 PICTURE_FIGURES = {
     "high_frequency_energy": "energy above 0.25 cycles per pixel",
     "mean_variation": "variation between neighbouring pixels",

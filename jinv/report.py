@@ -12,7 +12,7 @@ import jinja2
 from jinv.atomic import write_text
 from jinv.charts import Chart, Series, format_number, line_chart
 from jinv.errors import UsageError
-from jinv.evaluation_text import picture_rows, reference_rows
+from jinv.evaluation_text import picture_rows, reference_rows, whole_percent
 from jinv.run_view import RunView, curve, date_text, duration_text, read_run, size_text, stage_spans
 
 
@@ -59,9 +59,28 @@ def write_comparison(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
         settings=_setting_rows(views),
         rows=_image_rows(views),
         verifiers=list(dict.fromkeys(v["name"] for view in views for v in view.verdicts)),
+        figures=_figure_rows(views),
     )
     write_text(out, text)
     return Path(out)
+
+
+def _figure_rows(views: Sequence[RunView]) -> list[tuple[str, list[str]]]:
+    """What was measured of the pictures and beside real images: (figure, its text for every run)."""
+    columns: list[dict[str, str]] = []
+    for view in views:
+        column: dict[str, str] = {}
+        if view.pictures:
+            column |= {
+                title: f"{mean}, 95 % interval {interval}" for title, mean, interval in picture_rows(view.pictures)
+            }
+        for verdict in view.verdicts:
+            if "reference" in verdict:
+                name, rows = verdict["name"], reference_rows(verdict["name"], verdict)
+                column |= {title if name in title else f"{title} ({name})": text for title, text in rows}
+        columns.append(column)
+    titles = dict.fromkeys(title for column in columns for title in column)
+    return [(title, [column.get(title, "not measured") for column in columns]) for title in titles]
 
 
 def settings(config: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -258,6 +277,7 @@ def environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("jinv"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters["share"] = whole_percent
     environment.filters["percent"] = lambda x: f"{100 * x:.0f}"
     environment.filters["number"] = format_number
     return environment

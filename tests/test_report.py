@@ -9,6 +9,7 @@ import pytest
 
 from jinv.charts import Series, Span, format_number, line_chart, nice_ticks
 from jinv.errors import StorageError, UsageError
+from jinv.evaluation_text import whole_percent
 from jinv.images import png_bytes
 from jinv.report import gallery_columns, settings, value_text, write_comparison, write_report
 from jinv.run_view import curve, duration_text, read_run, short_names
@@ -143,6 +144,16 @@ def test_a_reference_shows_its_figures_and_the_nearest_images(tmp_path):
                  "withheld: generated: 2 images, at least 6 are needed", "fish/<7>.png", "1.25"):  # fmt: skip
         assert text in page.text, text
     assert "FID" not in page.text and "outside" not in page.text and len(page.all("img")) == 3
+    beside = Page(write_comparison([run, make_run(tmp_path / "other", names=names)], tmp_path / "c.html")).text
+    for text in ("0.0123, 95 % interval 0.01 to 0.02", "diversity of the run (net)", "not measured"):
+        assert text in beside, text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(1, "100"), (0.9996, "99.9"), (0.999, "99.9"), (0.9951, "99.5"), (0.971, "97"), (0, "0")]
+)
+def test_less_than_all_is_never_called_all(share, text):
+    assert whole_percent(share) == text
 
 
 def test_a_run_that_lacks_nearly_everything_has_a_report(tmp_path):

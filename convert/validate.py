@@ -169,7 +169,7 @@ def _architecture(found: ConvertedFile, state: StateDict) -> tuple[Architecture,
             raise
         detected = name
     if name in ARCHITECTURES and detected != name and not _extra_ones_ignored(found):
-        raise ModelMismatchError(f"a {detected}, while the converted file holds a {name}")
+        raise ModelMismatchError(f"not a {name}, as the converted file says, but {detected}")
     architecture = get_architecture(name if name in ARCHITECTURES else detected)
     head = f"{family_of(architecture).head}.weight"
     return architecture, found.metadata["num_classes"] or shapes.get(head, (architecture.num_classes,))[0]

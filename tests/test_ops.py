@@ -302,3 +302,18 @@ def test_a_prepared_network_computes_the_same_without_convolving_again():
     assert fewer == 2
     difference = np.abs(jax.jit(gradient)(prepared, image) - expected).max() / np.abs(expected).max()
     assert 0 < difference < 1e-4
+
+
+def test_a_trace_for_shapes_leaves_nothing_behind():
+    """JAX keeps traces of inner functions by shapes: one with a single formulation must not end up in a program."""
+    x, kernel = jnp.asarray(normal(1, 8, 8, 4), jnp.float32), jnp.asarray(normal(3, 3, 1, 4, seed=1), jnp.float32)
+
+    def formulations():
+        def gradient(x, kernel):  # a new function each time, as every network's is
+            return jax.grad(lambda x: ops.depthwise_conv(x, kernel, padding=ops.symmetric(1)).sum())(x)
+
+        return jax.jit(gradient).lower(x, kernel).as_text().count("stablehlo.case")
+
+    with ops.for_shapes():
+        assert formulations() == 0
+    assert formulations() > 0

@@ -160,17 +160,18 @@ def _read_by_torch(source: Checkpoint, origins: Mapping[str, tuple[str, ...]]) -
 def _architecture(found: ConvertedFile, state: StateDict) -> tuple[Architecture, int]:
     """As the converted file says; where its metadata is lost, as the checkpoint's tensors say."""
     name = found.metadata["architecture"]
-    shapes = {name: ref.shape for name, ref in state.tensors.items()}
+    known = name in ARCHITECTURES
+    shapes = {key: ref.shape for key, ref in state.tensors.items()}
     try:
         detected = detect_architecture(shapes)
     except ModelMismatchError:
         # What is missing or misshapen is told better by its name, where the converted file says what to expect.
-        if name not in ARCHITECTURES:
+        if not known:
             raise
         detected = name
-    if name in ARCHITECTURES and detected != name and not _extra_ones_ignored(found):
+    if known and detected != name and not _extra_ones_ignored(found):
         raise ModelMismatchError(f"not a {name}, as the converted file says, but {detected}")
-    architecture = get_architecture(name if name in ARCHITECTURES else detected)
+    architecture = get_architecture(name if known else detected)
     head = f"{family_of(architecture).head}.weight"
     return architecture, found.metadata["num_classes"] or shapes.get(head, (architecture.num_classes,))[0]
 

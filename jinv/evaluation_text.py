@@ -30,7 +30,7 @@ def print_evaluation(evaluation: dict[str, Any], console: Console | None = None)
 
 def whole_percent(share: float) -> str:
     """A share as percents without decimals, but never 100 for less than all: 0.9995 is 99.9."""
-    return "99.9" if 0.999 < share < 1 else f"{100 * share:.1f}" if 0.995 <= share < 1 else f"{100 * share:.0f}"
+    return f"{min(100 * share, 99.9):.1f}" if 0.995 <= share < 1 else f"{100 * share:.0f}"
 
 
 PICTURE_FIGURES = {

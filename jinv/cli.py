@@ -196,6 +196,7 @@ def _synthesize(arguments: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
+    from jinv.evaluation_text import print_result
     from jinv.runs import RunDirectory
     from jinv.synthesis_run import run
 
@@ -228,22 +229,6 @@ def _sweep(arguments: argparse.Namespace) -> int:
     if (out / "comparison.html").exists():
         print(f"comparison {out / 'comparison.html'}")
     return 0
-
-
-def print_result(path: Path) -> None:
-    """Where to look, and how well it went."""
-    import json
-
-    print(f"\nimages   {path / 'grid.png'}\nreport   {path / 'report.html'}")
-    evaluation = path / "evaluation.json"
-    if evaluation.exists():
-        from jinv.evaluation_text import whole_percent
-
-        for name, verdict in json.loads(evaluation.read_text(encoding="utf-8"))["verifiers"].items():
-            low, high = verdict["interval"]
-            right = round(verdict["top1"] * verdict["count"])
-            print(f"{name}, which took no part, recognises {right} of {verdict['count']} "
-                  f"({whole_percent(verdict['top1'])} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)")  # fmt: skip
 
 
 def _convert(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jinv.config import Recipe
 from jinv.core.metrics import norm_distances, top_k_correct, wilson_interval
 from jinv.core.picture_metrics import high_frequency_energy, mean_frequency, mean_interval, mean_variation
 from jinv.errors import ModelMismatchError, StorageError, UsageError
@@ -17,9 +18,9 @@ from jinv.judge import judge
 from jinv.models.classifier import Classifier
 from jinv.reference import compare_with_reference, diversity, figure, neighbor_pictures
 from jinv.runs import RunDirectory
-from jinv.weights import load
+from jinv.weights import check_file, load
 
-__all__ = ["RunImages", "check_classes", "evaluate_run", "judge_run", "print_evaluation", "read_run_images"]
+__all__ = ["RunImages", "check_judges", "evaluate_run", "judge_run", "print_evaluation", "read_run_images"]
 
 
 class RunImages(NamedTuple):
@@ -51,7 +52,7 @@ def evaluate_run(run_dir: str | Path, verifiers: Sequence[str], reference: str |
         evaluation["reference"] = str(reference)
     for name in dict.fromkeys(str(v) for v in verifiers):
         classifier = load(name)
-        check_classes(name, classifier, images)
+        _check_classes(name, classifier.class_names, images.labels.tolist(), images.class_names)
         verdict = judge_run(classifier, images, folder)
         # Its own opinion of images made to please it is no evidence; the report says so beside the figure.
         inverted = manifest.get("model", {}).get("sha256")
@@ -102,14 +103,28 @@ def picture_figures(pixels: Sequence[np.ndarray]) -> dict[str, Any]:
     return result
 
 
-def check_classes(name: str, classifier: Classifier, images: RunImages) -> None:
+def check_judges(recipe: Recipe, classifier: Classifier, labels: Sequence[int]) -> None:
+    """What can be said before there are images: are the verifiers sound, do they know the classes, are there real images?
+
+    Raises:
+      As `evaluate_run`, and `open_image_folder`.
+    """
+    if not recipe.verifiers:
+        return
+    names = [classifier.class_names[label] for label in labels]
+    for verifier in recipe.verifiers:
+        _check_classes(verifier, check_file(verifier), labels, names)
+    if recipe.reference is not None:
+        open_image_folder(recipe.reference)
+
+
+def _check_classes(name: str, known: Sequence[str], labels: Sequence[int], class_names: Sequence[str]) -> None:
     """Refuse a verifier that numbers other classes than the run's network.
 
     Raises:
       ModelMismatchError: a label's name differs between the two.
     """
-    known = classifier.class_names
-    for label, class_name in zip(images.labels, images.class_names, strict=True):
+    for label, class_name in zip(labels, class_names, strict=True):
         if label >= len(known) or known[label] != class_name:
             theirs = repr(known[label]) if label < len(known) else f"nothing, it has {len(known)} classes"
             raise ModelMismatchError(f"verifier {name}: class {label} is {theirs}, in the run it is {class_name!r}")

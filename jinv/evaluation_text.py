@@ -1,6 +1,8 @@
 """An evaluation in words: the table of the command line, and the rows of figures that table and report share."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -26,6 +28,19 @@ def print_evaluation(evaluation: dict[str, Any], console: Console | None = None)
     for name, verdict in evaluation["verifiers"].items():
         if "reference" in verdict:
             _print_reference(name, verdict, console)
+
+
+def print_result(run: Path) -> None:
+    """Where to look, and how well it went."""
+    print(f"\nimages   {run / 'grid.png'}\nreport   {run / 'report.html'}")
+    evaluation = run / "evaluation.json"
+    if not evaluation.exists():
+        return
+    for name, verdict in json.loads(evaluation.read_text(encoding="utf-8"))["verifiers"].items():
+        low, high = verdict["interval"]
+        right = round(verdict["top1"] * verdict["count"])
+        print(f"{name}, which took no part, recognises {right} of {verdict['count']} "
+              f"({whole_percent(verdict['top1'])} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)")  # fmt: skip
 
 
 def whole_percent(share: float) -> str:

@@ -17,6 +17,7 @@ from jinv.config import Recipe
 from jinv.core import synthesis
 from jinv.core.sweep import Bound, snapshot_of, synthesize_sweep
 from jinv.errors import NumericalError, RunConflictError, UsageError
+from jinv.evaluate import check_judges
 from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
@@ -116,6 +117,7 @@ def _prepare(variations: Sequence[Variation], directory: Path) -> list[SettingRu
         if variation.recipe.student is not None:
             classifier = classifier.with_student(networks[variation.recipe.student])
         labels, size = check_against_model(variation.recipe, classifier)
+        check_judges(variation.recipe, classifier, labels)
         checked.append((classifier, labels, size, load_init(variation.recipe, classifier, labels, size)))
     bound: dict[Any, Classifier] = {}
     runs = []

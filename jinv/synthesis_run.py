@@ -19,6 +19,7 @@ from jinv.config import Recipe
 from jinv.core import synthesis
 from jinv.devices import check_devices, sharding
 from jinv.errors import Interrupted, NumericalError, RunConflictError, UsageError
+from jinv.evaluate import check_judges, evaluate_run
 from jinv.labels import resolve_labels
 from jinv.memory import keep_freed_memory
 from jinv.memory_plan import check_fits
@@ -28,7 +29,7 @@ from jinv.progress import SynthesisProgress
 from jinv.run_records import metrics_line, new_manifest, record_images
 from jinv.runs import RunDirectory, resolved_table
 from jinv.start_images import load_init, measured_spectrum
-from jinv.weights import check_file, load
+from jinv.weights import load
 
 
 def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Console | None = None) -> RunDirectory:
@@ -49,8 +50,7 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
             classifier = classifier.with_student(load(recipe.student))
         labels, size = check_against_model(recipe, classifier)
         # Verifiers and the start image are looked at now: their mistakes should not cost a synthesis first.
-        for verifier in recipe.verifiers:
-            check_file(verifier)
+        check_judges(recipe, classifier, labels)
         bound = experiment.bind_classifier(recipe, classifier)
         check_fits(recipe, bound)
         init = load_init(recipe, classifier, labels, size)
@@ -90,8 +90,6 @@ def complete(
     """What is left to do once the images are there: record them, let verifiers judge them, report, seal."""
     record_images(run_directory, classifier, images, labels, manifest["class_names"])
     if recipe.verifiers:
-        from jinv.evaluate import evaluate_run
-
         evaluate_run(run_directory.path, list(recipe.verifiers), recipe.reference)
     finish(run_directory, manifest)
 

@@ -36,14 +36,16 @@ def load(name_or_path: str | Path) -> "Classifier":
     return _load_converted(_find(name_or_path))
 
 
-def check_file(name_or_path: str | Path) -> None:
-    """What can be said of a classifier's file without building the network: is it there, sound, of a known architecture?
+def check_file(name_or_path: str | Path) -> tuple[str, ...]:
+    """The class names of a classifier's file, which is there, sound and of a known architecture; builds no network.
 
     Raises:
       As `load`, but for tensors of other shapes.
     """
     path = _find(name_or_path)
-    _known(path, read_converted(path)[1]["architecture"])
+    metadata = read_converted(path)[1]
+    _known(path, metadata["architecture"])
+    return _class_names(metadata)
 
 
 def _find(name_or_path: str | Path) -> Path:
@@ -177,7 +179,6 @@ def _load_converted(path: Path) -> "Classifier":
     architecture = _known(path, name)
     module = architecture.make(metadata["num_classes"])
     _check_leaves(path, name, module, architecture.min_size, arrays)
-    names = metadata["class_names"] or [f"class {index}" for index in range(metadata["num_classes"])]
     return Classifier(
         architecture=name,
         module=module,
@@ -186,10 +187,14 @@ def _load_converted(path: Path) -> "Classifier":
         std=tuple(metadata["std"]),
         input_size=metadata["input_size"],
         min_size=architecture.min_size,
-        class_names=tuple(names),
+        class_names=_class_names(metadata),
         source=metadata | {"source_sha256": metadata["source"].get("sha256")},
         clamp=metadata["clamp"],
     )
+
+
+def _class_names(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(metadata["class_names"] or (f"class {index}" for index in range(metadata["num_classes"])))
 
 
 def _known(path: Path, name: str) -> "Architecture":

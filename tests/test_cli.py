@@ -196,6 +196,10 @@ def test_an_interrupted_run_resumes_to_the_same_bits(finished, folder, monkeypat
         (["synthesize", "{small}", "--set", "terms.layer_activation.layer=99"], 2, "0 to 18"),
         (["synthesize", "{small}", "--set", "student=nothing.safetensors"], 5, "nothing.safetensors"),
         (["synthesize", "{small}", "--set", "student=mice.safetensors"], 4, "class 0 is 'airplane' and 'mouse'"),
+        # Judges are asked before anything is computed, so these leave nothing either.
+        (["synthesize", "{small}", "--set", "evaluate.verifiers=[\"mice.safetensors\"]", "image.labels=[0]"], 4, "class 0 is 'mouse'"),
+        (["synthesize", "{small}", "--set", "evaluate.reference=nowhere"], 5, "nowhere"),
+        (["sweep", "{small}", "--vary", "seed=[0,1]", "--set", "evaluate.reference=nowhere"], 5, "nowhere"),
         (["evaluate", "nowhere"], 5, "nowhere"),
         (["report", "nowhere"], 5, "nowhere"),
     ],

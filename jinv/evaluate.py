@@ -109,8 +109,8 @@ def check_judges(recipe: Recipe, classifier: Classifier, labels: Sequence[int]) 
     Raises:
       As `evaluate_run`, and `open_image_folder`.
     """
-    if not recipe.verifiers:
-        return
+    if recipe.reference is not None and not recipe.verifiers:
+        raise UsageError("evaluate.reference: needs evaluate.verifiers, in whose features images are compared")
     names = [classifier.class_names[label] for label in labels]
     for verifier in recipe.verifiers:
         _check_classes(verifier, check_file(verifier), labels, names)

@@ -199,6 +199,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(finished, folder, monkeypat
         # Judges are asked before anything is computed, so these leave nothing either.
         (["synthesize", "{small}", "--set", "evaluate.verifiers=[\"mice.safetensors\"]", "image.labels=[0]"], 4, "class 0 is 'mouse'"),
         (["synthesize", "{small}", "--set", "evaluate.reference=nowhere"], 5, "nowhere"),
+        (["synthesize", "{small}", "--set", "evaluate.reference=nowhere", "evaluate.verifiers=[]"], 2, "needs evaluate.verifiers"),
         (["sweep", "{small}", "--vary", "seed=[0,1]", "--set", "evaluate.reference=nowhere"], 5, "nowhere"),
         (["evaluate", "nowhere"], 5, "nowhere"),
         (["report", "nowhere"], 5, "nowhere"),

@@ -25,13 +25,13 @@ from jinv import experiment
 from jinv.config import Recipe, check_config
 from jinv.core import metrics, synthesis
 from jinv.errors import JinvError
+from jinv.experiment import pixel_bounds
 from jinv.judge import judge
 from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.layers import Conv, Dense
 from jinv.models.precision import Precision, check_precision, matmul_precision
 from jinv.models.registry import get_architecture
-from jinv.synthesis_run import pixel_bounds
 from jinv.weights import load
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bf16")

@@ -44,6 +44,14 @@ class Checker:
         self.problem(f"{prefix}{key}: {value!r} must be a table, [{prefix}{key}]")
         return {}
 
+    def tables(self, parent: dict[str, Any], key: str, prefix: str) -> list[tuple[dict[str, Any], str]]:
+        """The tables of a list, [[key]], each with the prefix of its keys."""
+        value = parent.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+            self.problem(f"{prefix}{key}: must be a list of tables, [[{prefix}{key}]]")
+            return []
+        return [(entry, f"{prefix}{key}[{i}].") for i, entry in enumerate(value)]
+
     def integer(
         self, table: dict[str, Any], key: str, prefix: str, *, default: Any, low: int,
         high: int | None = None, required: bool = False,

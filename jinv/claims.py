@@ -1,18 +1,16 @@
 """The thesis' findings as pure functions of measured numbers: confirmed, refuted or undecided, and the sentence why.
 
-One rule throughout. Two figures differ where their 95 % intervals do not overlap; with several verifiers, every one of
-them has to say so. Where intervals overlap, or a run or figure is missing, a finding is undecided. The thresholds are
-written in the functions; none was chosen after looking at results.
+Two figures differ where their 95 % intervals do not overlap; with several verifiers, every one that judged both runs has
+to say so. Where intervals overlap, or a run or figure is missing, a finding is undecided. What has no interval, a single
+image's confidence or a run's path, goes by the threshold that its function states; none was chosen after looking at
+results.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from jinv.core.metrics import wilson_interval
+from jinv.run_numbers import Numbers, Order, agreed, both, compare, distances, order_of
 
 Verdict = Literal["confirmed", "refuted", "undecided"]
-Order = Literal["above", "below", "overlap"]
 
 
 class Finding(NamedTuple):
@@ -20,63 +18,6 @@ class Finding(NamedTuple):
 
     verdict: Verdict
     sentence: str
-
-
-class Share(NamedTuple):
-    """`right` of `total` images."""
-
-    right: int
-    total: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return wilson_interval(self.right, self.total)
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        return f"{self.right} of {self.total} ({100 * low:.0f} to {100 * high:.0f} %)"
-
-
-class Figure(NamedTuple):
-    """A value with the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return self.low, self.high
-
-    def __str__(self) -> str:
-        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """What was measured of one run; None or empty where it was not.
-
-    own, own_confidence: images that the inverted network itself recognises, and its geometric mean confidence, at the
-    last step and in its own units. own_files: those it recognises from the 8-bit files, which cut off what no clipping
-    kept within black and white. verifiers: by independent network, from the files.
-    class_confidence: mean confidence of the verifiers in the wanted class, by class. steps_to_confidence: steps until
-    the inverted network's confidence (the geometric mean over images) first reached 0.9, None if it never did.
-    """
-
-    name: str
-    size: int = 0
-    own: Share | None = None
-    own_confidence: float | None = None
-    own_files: Share | None = None
-    verifiers: Mapping[str, Share] = field(default_factory=dict)
-    class_confidence: Mapping[str, float] = field(default_factory=dict)
-    high_frequency: Figure | None = None
-    variation: Figure | None = None
-    frequency: Figure | None = None
-    kernel_distance: Figure | None = None
-    norm_distance: float | None = None
-    steps: int = 0
-    steps_to_confidence: int | None = None
 
 
 def noise_though_classified(bare: Numbers | None, regularized: Numbers | None) -> Finding:
@@ -90,8 +31,8 @@ def noise_though_classified(bare: Numbers | None, regularized: Numbers | None) -
     ):
         return _missing(bare, regularized)
     sure = bare.own.right >= 0.95 * bare.own.total
-    strangers = _all([_order(share, bare.own) for share in bare.verifiers.values()])
-    noisy = _order(bare.high_frequency, regularized.high_frequency)
+    strangers = agreed([order_of(share, bare.own) for share in bare.verifiers.values()])
+    noisy = order_of(bare.high_frequency, regularized.high_frequency)
     sentence = (
         f"The network itself recognises {bare.own} of the images{_files(bare)}, {_verifiers(bare)}; high frequencies hold "
         f"{bare.high_frequency} of their energy, {regularized.high_frequency} with every term."
@@ -105,14 +46,14 @@ def tricks_show_structure(bare: Numbers | None, tricks: Numbers | None) -> Findi
     """Roll, flip and clip show more structure: less of the energy is in high frequencies, and no verifier sees less."""
     if not (bare and tricks and bare.high_frequency and tricks.high_frequency):
         return _missing(bare, tricks)
-    order, seen = _order(tricks.high_frequency, bare.high_frequency), _compare(tricks, bare)
+    noise, seen = order_of(tricks.high_frequency, bare.high_frequency), compare(tricks, bare)
     sentence = (
         f"High frequencies hold {tricks.high_frequency} of the energy with them and {bare.high_frequency} without; "
         f"{_verifiers(tricks)} with them, {_verifiers(bare)} without."
     )
-    if order == "above" or seen == "below":
+    if noise == "above" or seen == "below":
         return Finding("refuted", sentence)
-    return Finding("confirmed" if order == "below" else "undecided", sentence)
+    return Finding("confirmed" if noise == "below" else "undecided", sentence)
 
 
 def prior_removes_noise(without: Numbers | None, prior: Numbers | None) -> Finding:
@@ -121,12 +62,12 @@ def prior_removes_noise(without: Numbers | None, prior: Numbers | None) -> Findi
         without and prior and without.high_frequency and prior.high_frequency and without.variation and prior.variation
     ):
         return _missing(without, prior)
-    orders = [_order(prior.high_frequency, without.high_frequency), _order(prior.variation, without.variation)]
+    orders = [order_of(prior.high_frequency, without.high_frequency), order_of(prior.variation, without.variation)]
     sentence = (
         f"High frequencies hold {prior.high_frequency} of the energy with the prior and {without.high_frequency} "
         f"without; neighbouring pixels differ by {prior.variation} with it and {without.variation} without."
     )
-    return Finding(_verdict(_all(orders), confirmed="below"), sentence)
+    return Finding(_verdict(agreed(orders), confirmed="below"), sentence)
 
 
 def statistics_make_objects(prior: Numbers | None, statistics: Numbers | None) -> Finding:
@@ -134,29 +75,28 @@ def statistics_make_objects(prior: Numbers | None, statistics: Numbers | None) -
     if not (prior and statistics):
         return _missing(prior, statistics)
     sentence = f"With the statistics {_verifiers(statistics)}; with the image prior alone {_verifiers(prior)}."
-    if prior.norm_distance is not None and statistics.norm_distance is not None:
+    for name in both(statistics.norm_distance, prior.norm_distance)[:1]:
         sentence += (
-            f" The statistics of a network that took no part are off by {100 * statistics.norm_distance:.0f} % with the "
-            f"term and {100 * prior.norm_distance:.0f} % without."
+            f" The statistics of {name}, which took no part, are off by "
+            f"{100 * statistics.norm_distance[name]:.0f} % with the term and {100 * prior.norm_distance[name]:.0f} % "
+            "without."
         )
-    return Finding(_verdict(_compare(statistics, prior), confirmed="above"), sentence)
+    return Finding(_verdict(compare(statistics, prior), confirmed="above"), sentence)
 
 
 def robust_is_clearer(standard: Numbers | None, robust: Numbers | None) -> Finding:
-    """The robust model gives clearer images: verifiers recognise more of them, and none is farther from real images.
+    """The robust model gives clearer images: verifiers recognise more of them, or they are nearer to real images.
 
-    The kernel distance counts where real images were given: a robust run that is farther from them refutes.
+    The kernel distance counts where real images were given. Where the two contradict each other it is undecided.
     """
     if not (standard and robust):
         return _missing(standard, robust)
-    seen = _compare(robust, standard)
+    seen = compare(robust, standard)
     sentence = f"Of the robust network's images {_verifiers(robust)}; of the standard one's {_verifiers(standard)}."
     if robust.high_frequency and standard.high_frequency:
         sentence += f" High frequencies hold {robust.high_frequency} of the energy against {standard.high_frequency}."
-    farther: Order = "overlap"
-    if robust.kernel_distance and standard.kernel_distance:
-        farther = _order(robust.kernel_distance, standard.kernel_distance)
-        sentence += f" Distance to real images (KID): {robust.kernel_distance} against {standard.kernel_distance}."
+    farther, text = distances(robust, standard)
+    sentence += text
     if seen == "below" or farther == "above":
         return Finding("undecided" if seen == "above" or farther == "below" else "refuted", sentence)
     return Finding("confirmed" if seen == "above" or farther == "below" else "undecided", sentence)
@@ -173,7 +113,7 @@ def no_momentum_blurs(with_betas: Numbers | None, without: Numbers | None) -> Fi
     moved = {name: without.class_confidence[name] - with_betas.class_confidence[name] for name in common}
     better = sorted(name for name, change in moved.items() if change >= 0.1)
     worse = sorted(name for name, change in moved.items() if change <= -0.1)
-    blur = _order(without.high_frequency, with_betas.high_frequency)
+    blur = order_of(without.high_frequency, with_betas.high_frequency)
     sentence = (
         f"High frequencies hold {without.high_frequency} of the energy with betas 0 and {with_betas.high_frequency} with "
         f"0.9 and 0.999; verifiers are surer of {_list(better)} and less sure of {_list(worse)}."
@@ -205,15 +145,13 @@ def objects_repeat(small: Numbers | None, large: Numbers | None) -> Finding:
 
 
 def larger_is_realistic(small: Numbers | None, large: Numbers | None) -> Finding:
-    """Larger images look more realistic: verifiers recognise more of them (at the verifiers' own size)."""
+    """Larger images look more realistic: verifiers, at their own size, recognise more of them; as `robust_is_clearer`."""
     if not (small and large):
         return _missing(small, large)
-    seen = _compare(large, small)
+    seen = compare(large, small)
     sentence = f"At {large.size} px {_verifiers(large)}; at {small.size} px {_verifiers(small)}."
-    nearer: Order = "overlap"
-    if small.kernel_distance and large.kernel_distance:
-        nearer = _order(large.kernel_distance, small.kernel_distance)
-        sentence += f" Distance to real images (KID): {large.kernel_distance} against {small.kernel_distance}."
+    nearer, text = distances(large, small)
+    sentence += text
     if seen == "below" or nearer == "above":
         return Finding("undecided" if seen == "above" or nearer == "below" else "refuted", sentence)
     return Finding("confirmed" if seen == "above" or nearer == "below" else "undecided", sentence)
@@ -223,14 +161,14 @@ def clipping_contributes_most(clip: Numbers | None, moves: Numbers | None) -> Fi
     """Clipping contributes most to realism: alone it takes more high frequencies away than roll and flip alone."""
     if not (clip and moves and clip.high_frequency and moves.high_frequency):
         return _missing(clip, moves)
-    orders = [_order(clip.high_frequency, moves.high_frequency)]
-    if _compare(clip, moves) != "overlap":
-        orders.append("below" if _compare(clip, moves) == "above" else "above")
+    orders = [order_of(clip.high_frequency, moves.high_frequency)]
+    if compare(clip, moves) != "overlap":
+        orders.append("below" if compare(clip, moves) == "above" else "above")
     sentence = (
         f"High frequencies hold {clip.high_frequency} of the energy with clipping alone and {moves.high_frequency} with "
         f"roll and flip alone; {_verifiers(clip)} and {_verifiers(moves)}."
     )
-    return Finding(_verdict(_all(orders), confirmed="below"), sentence)
+    return Finding(_verdict(agreed(orders), confirmed="below"), sentence)
 
 
 def moves_speed_convergence(clip: Numbers | None, both: Numbers | None) -> Finding:
@@ -253,7 +191,10 @@ def moves_speed_convergence(clip: Numbers | None, both: Numbers | None) -> Findi
 
 
 def surer_than_of_a_photograph(optimized: Numbers | None, photograph: Numbers | None) -> Finding:
-    """Within a few steps noise is classified with more confidence than a real photograph of the class."""
+    """Within a few steps noise is classified with more confidence than a real photograph of the class.
+
+    One image each, so no interval: whichever is larger.
+    """
     if not (
         optimized and photograph and optimized.own_confidence is not None and photograph.own_confidence is not None
     ):
@@ -264,20 +205,6 @@ def surer_than_of_a_photograph(optimized: Numbers | None, photograph: Numbers | 
         f"{photograph.own_confidence:.4f} in the photograph."
     )
     return Finding("confirmed" if optimized.own_confidence > photograph.own_confidence else "refuted", sentence)
-
-
-def _order(a: Share | Figure, b: Share | Figure) -> Order:
-    (a_low, a_high), (b_low, b_high) = a.interval, b.interval
-    return "above" if a_low > b_high else "below" if a_high < b_low else "overlap"
-
-
-def _all(orders: list[Order]) -> Order:
-    return orders[0] if orders and all(order == orders[0] for order in orders) else "overlap"
-
-
-def _compare(a: Numbers, b: Numbers) -> Order:
-    """Do the verifiers recognise more of a's images than of b's? All of those that judged both have to agree."""
-    return _all([_order(a.verifiers[name], b.verifiers[name]) for name in a.verifiers if name in b.verifiers])
 
 
 def _verdict(order: Order, *, confirmed: Order) -> Verdict:

@@ -84,14 +84,14 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("run", type=Path, metavar="RUN")
     command.add_argument("--verifier", nargs="+", action="extend", default=[], metavar="NAME_OR_FILE",
                          help="networks that took no part in the synthesis (default: those of the run's config)")  # fmt: skip
-    command.add_argument("--reference", type=Path, metavar="FOLDER_OR_ZIP", help="real images to compare with")
+    command.add_argument("--reference", type=Path, metavar="FOLDER_OR_ZIP", help="real images to compare with (default: those of the run's config)")
 
     command = _command(
         commands, "report", _report, "write report.html, one self-contained page; several runs side by side"
     )
     command.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     command.add_argument(
-        "--out", type=Path, default=Path("comparison.html"), help="where several runs' comparison goes"
+        "--out", type=Path, metavar="FILE", help="where several runs' comparison goes (default: comparison.html)"
     )
     command.add_argument("--sheet", type=Path, metavar="FILE.jpg", help="also all runs on one picture, by class column")
 
@@ -246,8 +246,6 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     _prepare_jax()
-    import tomllib
-
     from jinv.errors import StorageError
     from jinv.evaluate import evaluate_run, print_evaluation
     from jinv.runs import RunDirectory
@@ -259,15 +257,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         raise StorageError(f"{arguments.run}: not a run directory (no manifest.json)")
     if not manifest["finished"]:
         raise StorageError(f"{arguments.run}: the run is not finished; continue it with jinv synthesize --resume")
-    verifiers = list(arguments.verifier)
-    if not verifiers:
-        table = tomllib.loads((arguments.run / "config.toml").read_text(encoding="utf-8"))
-        verifiers = table.get("evaluate", {}).get("verifiers", [])
+    asked = run_directory.config().get("evaluate", {})
+    verifiers = list(arguments.verifier) or asked.get("verifiers", [])
     if not verifiers:
         raise UsageError(
             "evaluate: the run's config names no verifiers; give some, such as --verifier efficientnet_lite1"
         )
-    result = evaluate_run(arguments.run, verifiers, arguments.reference)
+    result = evaluate_run(arguments.run, verifiers, arguments.reference or asked.get("reference"))
     finish(run_directory, manifest)
     print_evaluation(result)
     return 0
@@ -276,10 +272,14 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from jinv.report import write_comparison, write_report
 
+    if arguments.out and len(arguments.runs) == 1:
+        raise UsageError("--out: is for the comparison of several runs; one run's report goes into its directory")
+    if arguments.sheet and arguments.sheet.suffix.lower() not in (".jpg", ".jpeg"):
+        raise UsageError(f"--sheet {arguments.sheet}: is a JPEG, give it a name that ends in .jpg")
     for path in arguments.runs:
         print(write_report(path))
     if len(arguments.runs) > 1:
-        print(write_comparison(arguments.runs, arguments.out))
+        print(write_comparison(arguments.runs, arguments.out or Path("comparison.html")))
     if arguments.sheet:
         from jinv.sheet_pages import write_contact_sheet
 

@@ -1,5 +1,6 @@
 """Independent networks judge a run's images, as 8-bit PNG files: what a user has, not what the optimizer saw."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +19,9 @@ from jinv.judge import judge
 from jinv.models.classifier import Classifier
 from jinv.reference import compare_with_reference, diversity, figure, neighbor_pictures
 from jinv.runs import RunDirectory
-from jinv.weights import check_file, load
+from jinv.weights import check_file, class_names_of, load
 
-__all__ = ["RunImages", "check_judges", "evaluate_run", "judge_run", "print_evaluation", "read_run_images"]
+__all__ = ["RunImages", "check_judges", "evaluate_run", "is_judged", "judge_run", "print_evaluation", "read_run_images"]
 
 
 class RunImages(NamedTuple):
@@ -54,9 +55,9 @@ def evaluate_run(run_dir: str | Path, verifiers: Sequence[str], reference: str |
         classifier = load(name)
         _check_classes(name, classifier.class_names, images.labels.tolist(), images.class_names)
         verdict = judge_run(classifier, images, folder)
-        # Its own opinion of images made to please it is no evidence; the report says so beside the figure.
-        inverted = manifest.get("model", {}).get("sha256")
-        verdict["independent"] = inverted is None or verdict["sha256"] != inverted
+        # The opinion of a network that the images were made to please is no evidence; the report says so beside it.
+        part = part_taken(manifest, verdict["sha256"])
+        verdict |= {"independent": part is None, **({"part": part} if part else {})}
         evaluation["verifiers"][_unique_name(name, evaluation["verifiers"])] = verdict
     # An earlier evaluation's neighbours are not this one's.
     shutil.rmtree(run.path / "nearest", ignore_errors=True)
@@ -64,6 +65,28 @@ def evaluate_run(run_dir: str | Path, verifiers: Sequence[str], reference: str |
         _keep_neighbors(run, folder, evaluation)
     run.write_json("evaluation.json", evaluation)
     return evaluation
+
+
+def part_taken(manifest: dict[str, Any], sha256: str | None) -> str | None:
+    """What a network was in a run's synthesis, by the digest of its checkpoint: "inverted", "student" or nothing."""
+    if sha256 is not None and sha256 == manifest.get("model", {}).get("sha256"):
+        return "inverted"
+    return "student" if sha256 is not None and sha256 == manifest.get("student_sha256") else None
+
+
+def is_judged(run: RunDirectory, recipe: Recipe) -> bool:
+    """Whether `evaluation.json` holds what these verifiers, as their files are now, say beside these real images."""
+    try:
+        evaluation = json.loads((run.path / "evaluation.json").read_text(encoding="utf-8"))
+        judges = [verdict["sha256"] for verdict in evaluation["verifiers"].values()]
+        reference = evaluation.get("reference")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    wanted = [check_file(name)["source"].get("sha256") for name in dict.fromkeys(recipe.verifiers)]
+    same = (reference is None) == (recipe.reference is None) and (
+        reference is None or Path(reference).resolve() == Path(recipe.reference or "").resolve()
+    )
+    return same and judges == wanted
 
 
 def _keep_neighbors(run: RunDirectory, folder: ImageFolder, evaluation: dict[str, Any]) -> None:
@@ -79,7 +102,9 @@ def read_run_images(run_dir: Path, manifest: dict[str, Any]) -> RunImages:
     Raises:
       StorageError: fewer or more images than labels. UnsafeInputError: a damaged one.
     """
-    labels, class_names = manifest["labels"], manifest["class_names"]
+    labels, class_names = manifest.get("labels"), manifest.get("class_names")
+    if not isinstance(labels, list) or not isinstance(class_names, list) or len(labels) != len(class_names):
+        raise StorageError(f"{run_dir / 'manifest.json'}: it does not say what the images' classes are")
     paths = sorted((run_dir / "images").glob("*.png"))
     if [path.name[:6] for path in paths] != [f"{i:06d}" for i in range(len(labels))]:
         raise StorageError(f"{run_dir / 'images'}: {len(paths)} images, the manifest has {len(labels)} labels")
@@ -113,7 +138,7 @@ def check_judges(recipe: Recipe, classifier: Classifier, labels: Sequence[int]) 
         raise UsageError("evaluate.reference: needs evaluate.verifiers, in whose features images are compared")
     names = [classifier.class_names[label] for label in labels]
     for verifier in recipe.verifiers:
-        _check_classes(verifier, check_file(verifier), labels, names)
+        _check_classes(verifier, class_names_of(check_file(verifier)), labels, names)
     if recipe.reference is not None:
         open_image_folder(recipe.reference)
 

@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+OWN = "the inverted network itself"
+
 
 def print_evaluation(evaluation: dict[str, Any], console: Console | None = None) -> None:
     """The verdicts as a table."""
@@ -15,7 +17,7 @@ def print_evaluation(evaluation: dict[str, Any], console: Console | None = None)
     for name, verdict in evaluation["verifiers"].items():
         low, high = (100 * x for x in verdict["interval"])
         right = round(verdict["top1"] * verdict["count"])
-        own = "" if verdict.get("independent", True) else " (the inverted network itself)"
+        own = f" ({part})" if (part := part_text(verdict)) else ""
         top1, top5 = (f"{100 * verdict[key]:.1f} %" for key in ("top1", "top5"))
         table.add_row(name + own, f"{right} of {verdict['count']}", top1, f"{low:.1f} to {high:.1f} %", top5)
     console = console or Console()
@@ -39,8 +41,16 @@ def print_result(run: Path) -> None:
     for name, verdict in json.loads(evaluation.read_text(encoding="utf-8"))["verifiers"].items():
         low, high = verdict["interval"]
         right = round(verdict["top1"] * verdict["count"])
-        print(f"{name}, which took no part, recognises {right} of {verdict['count']} "
+        part = part_text(verdict) or "which took no part"
+        print(f"{name}, {part}, recognises {right} of {verdict['count']} "
               f"({whole_percent(verdict['top1'])} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)")  # fmt: skip
+
+
+def part_text(verdict: dict[str, Any]) -> str:
+    """What a verifier was in the synthesis, "" for one that took no part: the images were made to please the others."""
+    if verdict.get("independent", True):
+        return ""
+    return "the synthesis' student" if verdict.get("part") == "student" else OWN
 
 
 def whole_percent(share: float) -> str:

@@ -258,6 +258,16 @@ def bind_forward(recipe: Recipe, classifier: Classifier) -> synthesis.ForwardFun
     return chunked(classifier.forward, recipe.chunk) if recipe.chunk else classifier.forward
 
 
+def pixel_bounds(recipe: Recipe, classifier: Classifier) -> synthesis.Bounds | None:
+    """What the variable is clipped to after every update, in network units."""
+    if recipe.clip == "none":
+        return None
+    if recipe.clip == "variable":
+        return synthesis.clip_bounds(classifier.mean, classifier.std)
+    low, high = recipe.clip_bounds
+    return jnp.full(3, low), jnp.full(3, high)
+
+
 def check_recipe(recipe: Recipe) -> None:
     """Bind everything once, so that what is wrong is said before a model is loaded.
 

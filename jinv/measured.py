@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinv import claims
-from jinv.claims import Figure, Finding, Numbers, Share
-from jinv.run_view import short_names
+from jinv.claims import Finding
+from jinv.evaluation_text import OWN, part_text
+from jinv.run_numbers import Figure, Numbers, Share
 from jinv.runs import RunDirectory
 
 CONFIDENCE = 0.9
@@ -85,13 +86,11 @@ def numbers_of(run_dir: str | Path, name: str) -> Numbers:
     path = run.path / "evaluation.json"
     evaluation = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     verdicts = evaluation.get("verifiers", {})
-    own = next((v for v in verdicts.values() if not v.get("independent", True)), None)
+    own = next((v for v in verdicts.values() if part_text(v) == OWN), None)
     others = {key: v for key, v in verdicts.items() if v.get("independent", True)}
-    short = short_names(list(others))
-    first: dict[str, Any] = next(iter(others.values()), {})
-    distances = first.get("norm_distances") or []
     pictures = evaluation.get("pictures", {})
     lines = run.read_lines("metrics.jsonl")
+    batch = run.config().get("image", {}).get("batch")
     curve = confidence_curve(lines)
     # A run without steps is its start, a photograph: there the file is all there is.
     files = None if own is None else _share(own)
@@ -99,16 +98,22 @@ def numbers_of(run_dir: str | Path, name: str) -> Numbers:
     return Numbers(
         name,
         size=min(manifest.get("image_size", [0])),
-        own=_own_share(lines, len(manifest.get("labels", []))) or files,
+        own=_own_share(lines, len(manifest.get("labels", [])), batch) or files,
         own_confidence=curve[-1][1] if curve else confidence,
         own_files=files,
-        verifiers={short[key]: _share(v) for key, v in others.items()},
+        verifiers={key: _share(v) for key, v in others.items()},
         class_confidence=_class_confidence(list(others.values()), manifest.get("class_names", [])),
         high_frequency=_figure(pictures.get("high_frequency_energy")),
         variation=_figure(pictures.get("mean_variation")),
         frequency=_figure(pictures.get("mean_frequency")),
-        kernel_distance=_figure(first.get("reference", {}).get("kernel_distance")),
-        norm_distance=_mean([sum(row) / 2 for row in distances]),
+        kernel_distance={
+            key: distance
+            for key, v in others.items()
+            if (distance := _figure(v.get("reference", {}).get("kernel_distance")))
+        },
+        norm_distance={
+            key: sum(map(sum, rows)) / (2 * len(rows)) for key, v in others.items() if (rows := v.get("norm_distances"))
+        },
         steps=sum(stage["steps"] for stage in manifest.get("stages", [])),
         steps_to_confidence=steps_to(curve, CONFIDENCE),
     )
@@ -131,12 +136,13 @@ def steps_to(curve: Sequence[tuple[int, float]], confidence: float) -> int | Non
     return next((step for step, value in curve if value >= confidence), None)
 
 
-def _own_share(lines: Sequence[dict[str, Any]], count: int) -> Share | None:
-    """What the inverted network recognises at each batch's last step; batches but the last are of one size."""
-    last = {line["batch"]: line["accuracy"] for line in lines if "accuracy" in line}
+def _own_share(lines: Sequence[dict[str, Any]], count: int, batch: int | None) -> Share | None:
+    """What the inverted network recognises of `count` images, at the last step of each batch of `batch`."""
+    last = {line["batch"]: line for line in lines if "accuracy" in line}
     if not last or not count:
         return None
-    return Share(round(count * sum(last.values()) / len(last)), count)
+    batch = batch or -(-count // len(last))
+    return Share(round(sum(line["accuracy"] * min(batch, count - i * batch) for i, line in last.items())), count)
 
 
 def _share(verdict: dict[str, Any]) -> Share:

@@ -77,11 +77,9 @@ def weight_bytes(classifier: Classifier) -> int:
 
 def step_bytes(recipe: Recipe, classifier: Classifier, image_size: Size, batch: int) -> int:
     """Bytes of the buffers of one step at the largest stage, without the variables. Compiles it; runs nothing."""
-    from jinv.synthesis_run import pixel_bounds
-
     index, stage_recipe = max(enumerate(recipe.stages), key=lambda pair: pair[1].size[0] * pair[1].size[1])
     stage = experiment.bind_stage(stage_recipe, index, batch)
-    bounds = pixel_bounds(recipe, classifier)
+    bounds = experiment.pixel_bounds(recipe, classifier)
     parameterization = stage.parameterization(image_size, stage.size, bounds)
 
     def start(image: jax.Array) -> synthesis.SynthesisState:
@@ -135,7 +133,7 @@ def plans(recipe: Recipe, classifier: Classifier, image_size: Size, budget: int)
 
 def print_plan(recipe: Recipe, budget: int | None = None) -> None:
     """What `--memory` prints: a line per way, as they are compiled."""
-    from jinv.synthesis_run import check_against_model
+    from jinv.run_inputs import check_against_model
     from jinv.weights import load
 
     experiment.check_recipe(recipe)

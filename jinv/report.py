@@ -12,17 +12,17 @@ import jinja2
 from jinv.atomic import write_text
 from jinv.charts import Chart, Series, format_number, line_chart
 from jinv.errors import UsageError
-from jinv.evaluation_text import picture_rows, reference_rows, whole_percent
+from jinv.evaluation_text import OWN, part_text, picture_rows, reference_rows, whole_percent
 from jinv.run_view import RunView, curve, date_text, duration_text, read_run, size_text, stage_spans
 
 
-def write_report(run_dir: str | Path) -> Path:
-    """Write the run's `report.html`; returns its path.
+def write_report(run_dir: str | Path, manifest: dict[str, Any] | None = None) -> Path:
+    """Write the run's `report.html`; returns its path. `manifest` is what the run's will say once it is sealed.
 
     Raises:
       StorageError: no run directory, or it cannot be read or written.
     """
-    view = read_run(run_dir)
+    view = read_run(run_dir, manifest=manifest)
     path = view.path / "report.html"
     page = environment().get_template("report.html.j2")
     text = page.render(
@@ -169,7 +169,7 @@ def run_facts(view: RunView) -> dict[str, Any]:
         "weights": model.get("sha256"),
         "versions": {"jinv": manifest.get("jinv", "unknown"), **manifest.get("versions", {})},
         # Where the inverted network is among the verifiers, its verdict on the PNG files is the better figure.
-        "own_accuracy": sum(own) / len(own) if own and all(v.get("independent", True) for v in view.verdicts) else None,
+        "own_accuracy": sum(own) / len(own) if own and all(part_text(v) != OWN for v in view.verdicts) else None,
         "final": format_number(sum(line["total"] for line in last) / len(last)) if last else None,
     }
 
@@ -280,4 +280,5 @@ def environment() -> jinja2.Environment:
     environment.filters["share"] = whole_percent
     environment.filters["percent"] = lambda x: f"{100 * x:.0f}"
     environment.filters["number"] = format_number
+    environment.filters["part"] = part_text
     return environment

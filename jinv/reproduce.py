@@ -2,19 +2,29 @@
 
     OUT/index.html   OUT/figure_4_4/sheet.html   OUT/figure_4_4/sheet.jpg   OUT/runs/4.4-lite0/ ...   OUT/findings.json
 
-Finished runs are kept and unfinished ones continued, so an interrupted reproduction goes on where it stopped.
+Finished runs are kept and unfinished ones continued, so an interrupted reproduction goes on where it stopped. Whatever
+can be wrong with a run before its first step is found before the first run's.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from jinv.atomic import write_text
-from jinv.errors import Interrupted, StorageError, UsageError
+from jinv.errors import (
+    Interrupted,
+    JinvError,
+    MemoryLimitError,
+    NumericalError,
+    RunConflictError,
+    StorageError,
+    UsageError,
+)
 from jinv.measured import judge_claims, numbers_of
+from jinv.run_inputs import check_run, check_same
 from jinv.runs import RunDirectory
 from jinv.sheet_pages import write_index, write_sheet
 from jinv.sheets import Choices, Panel, Sheets, choose_figures, network_title, plan, read_sheets
@@ -31,6 +41,7 @@ def reproduce(
     Raises:
       JinvError: a config, model or option that is wrong, as `jinv.synthesis_run.run`.
       RunConflictError: `out` has a run with other settings. Interrupted: stopped; the same command goes on.
+      NumericalError, MemoryLimitError: some runs ended that way, the others were carried out; the pages say which.
     """
     console, out = console or Console(stderr=True), Path(out)
     sheets = read_sheets(folder)
@@ -40,18 +51,31 @@ def reproduce(
     if not chosen:
         reasons = dict.fromkeys(panel.skipped for panel in panels if panel.figure in wanted)
         raise UsageError(f"reproduce: nothing can be run: {'; '.join(reasons)}")
+    runs = unique_runs(chosen)
+    for panel in runs.values():
+        assert panel.recipe is not None
+        check_run(panel.recipe)
     try:
         (out / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{out}: cannot be created: {error.strerror}") from error
-    for number, (name, panel) in enumerate(unique_runs(chosen).items(), 1):
-        console.print(f"\nrun {number} of {len(unique_runs(chosen))}: {name}", highlight=False)
+    failed: dict[str, NumericalError | MemoryLimitError] = {}
+    for number, (name, panel) in enumerate(runs.items(), 1):
+        console.print(f"\nrun {number} of {len(runs)}: {name}", highlight=False)
         assert panel.recipe is not None
         try:
             run(panel.recipe, out / "runs" / name, resume=True, console=console)
         except Interrupted as error:
             raise Interrupted(f"{error}; the same jinv reproduce command does so") from None
-    return write_pages(sheets, panels, choices, out)
+        except (NumericalError, MemoryLimitError) as error:
+            failed[name] = error
+            console.print(f"{name}: {error}", highlight=False)
+    panels = [replace(p, recipe=None, skipped=str(failed[p.run])) if p.run in failed else p for p in panels]
+    index = write_pages(sheets, panels, choices, out, carried_out=set(runs))
+    for name, failure in failed.items():
+        more = f"; {len(failed)} of {len(runs)} runs failed" if len(failed) > 1 else ""
+        raise type(failure)(f"{name}: {failure}{more}; the pages have the others: {index}")
+    return index
 
 
 def unique_runs(panels: Sequence[Panel]) -> dict[str, Panel]:
@@ -63,9 +87,14 @@ def unique_runs(panels: Sequence[Panel]) -> dict[str, Panel]:
     return result
 
 
-def write_pages(sheets: Sheets, panels: Sequence[Panel], choices: Choices, out: Path) -> Path:
-    """A sheet per figure, the findings and the index, from whatever runs are finished; returns the index's path."""
-    panels = [panel if _finished(out, panel) else _not_made(panel) for panel in panels]
+def write_pages(
+    sheets: Sheets, panels: Sequence[Panel], choices: Choices, out: Path, *, carried_out: Collection[str] = ()
+) -> Path:
+    """A sheet per figure, the findings and the index, from whatever runs are finished; returns the index's path.
+
+    Runs that are not among those `carried_out` just now count only if they were made as their panels say.
+    """
+    panels = [_as_made(out, panel, panel.run in carried_out) for panel in panels]
     made = [panel for panel in panels if panel.recipe is not None]
     measured = {
         (p.figure, p.network, p.variant): numbers_of(out / "runs" / p.run, f"figure {p.figure}, {p.title}")
@@ -96,10 +125,19 @@ def write_pages(sheets: Sheets, panels: Sequence[Panel], choices: Choices, out: 
     return write_index(sheets, choices.preset, summaries, findings, out)
 
 
-def _finished(out: Path, panel: Panel) -> bool:
-    manifest = RunDirectory(out / "runs" / panel.run).manifest() if panel.run else None
-    return bool(manifest and manifest.get("finished"))
-
-
-def _not_made(panel: Panel) -> Panel:
-    return replace(panel, recipe=None, skipped=panel.skipped or "not run yet")
+def _as_made(out: Path, panel: Panel, carried_out: bool) -> Panel:
+    """The panel, or why its run does not show: it is not there, or was made with other settings or weights."""
+    if panel.recipe is None or carried_out:
+        return panel
+    run_directory = RunDirectory(out / "runs" / panel.run)
+    manifest = run_directory.manifest()
+    if not manifest or not manifest.get("finished"):
+        return replace(panel, recipe=None, skipped="not run yet")
+    try:
+        classifier, labels, size, *_ = check_run(panel.recipe)
+        check_same(run_directory, manifest, panel.recipe, (classifier, labels, size))
+    except RunConflictError:
+        return replace(panel, recipe=None, skipped="run with other settings than these")
+    except JinvError as error:
+        return replace(panel, recipe=None, skipped=str(error))
+    return panel

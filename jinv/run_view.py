@@ -44,14 +44,16 @@ class RunView:
         return list(dict.fromkeys(name for line in self.lines for name in line.get("terms", {})))
 
 
-def read_run(run_dir: str | Path, *, inline_bytes: int = INLINE_BYTES) -> RunView:
-    """Read what a run directory has.
+def read_run(
+    run_dir: str | Path, *, inline_bytes: int = INLINE_BYTES, manifest: dict[str, Any] | None = None
+) -> RunView:
+    """Read what a run directory has; `manifest` instead of the one that is there.
 
     Raises:
       StorageError: no run directory, or a file that is damaged.
     """
     run = RunDirectory(Path(run_dir))
-    manifest = run.manifest()
+    manifest = manifest or run.manifest()
     if manifest is None:
         raise StorageError(f"{run_dir}: not a run directory (no manifest.json)")
     try:

@@ -10,6 +10,7 @@ with the same bits as an uninterrupted one.
 import hashlib
 import json
 import shutil
+import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from jinv.config import Recipe
 from jinv.errors import RunConflictError, StorageError
 
 SCHEMA = 1
+UNSEALED = ("manifest.json", "checkpoint.npz")
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class RunDirectory:
         """
         try:
             manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, OSError) as error:
             raise RunConflictError(f"{self.path / 'manifest.json'}: cannot be read: {error}") from error
@@ -93,6 +95,18 @@ class RunDirectory:
             found = manifest.get("schema") if isinstance(manifest, dict) else manifest
             raise RunConflictError(f"{self.path / 'manifest.json'}: schema {found!r}, this jinv reads {SCHEMA}")
         return manifest
+
+    def config(self) -> dict[str, Any]:
+        """The config as it was carried out.
+
+        Raises:
+          StorageError: it is not there or damaged.
+        """
+        path = self.path / "config.toml"
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{path}: cannot be read: {error}") from error
 
     def write_json(self, name: str, value: Any) -> None:
         write_text(self.path / name, json.dumps(value, indent=1) + "\n")
@@ -146,11 +160,10 @@ class RunDirectory:
         shutil.rmtree(self.path / "batches", ignore_errors=True)
 
     def digests(self) -> dict[str, str]:
-        """sha256 of every output file."""
-        files = sorted(
-            p for p in self.path.rglob("*") if p.is_file() and p.name != "manifest.json" and not p.name.startswith(".")
-        )
-        return {str(p.relative_to(self.path)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+        """sha256 of every output file; `clean` removes the rest."""
+        found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        names = sorted(str(p) for p in found if p.name not in UNSEALED and p.parts[0] != "batches")
+        return {name: hashlib.sha256((self.path / name).read_bytes()).hexdigest() for name in names}
 
 
 def resolved_table(recipe: Recipe, labels: list[int], size: tuple[int, int]) -> dict[str, Any]:

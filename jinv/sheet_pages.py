@@ -11,7 +11,7 @@ from PIL import Image
 from jinv.atomic import write_bytes, write_text
 from jinv.charts import Chart, Series, line_chart
 from jinv.contact_sheet import SheetPanel, sheet_jpeg
-from jinv.evaluation_text import picture_rows, reference_rows
+from jinv.evaluation_text import OWN, part_text, picture_rows, reference_rows
 from jinv.images import read_image
 from jinv.measured import confidence_curve
 from jinv.report import environment, run_facts, settings
@@ -116,7 +116,7 @@ def result_line(view: RunView) -> str:
         parts.append(f"confidence {100 * points[-1][1]:.1f} %")
     for verdict in view.verdicts:
         right = round(verdict["top1"] * verdict["count"])
-        name = verdict["short"] if verdict.get("independent", True) else "itself, from the files"
+        name = "itself, from the files" if part_text(verdict) == OWN else verdict["short"]
         parts.append(f"{name} {right} of {verdict['count']}")
     if view.pictures:
         share = view.pictures["high_frequency_energy"]["value"]

@@ -112,12 +112,17 @@ def read_sheets(folder: str | Path) -> Sheets:
         check.keys(entry, NETWORK, prefix)
         preset = check.choice(entry, "preset", prefix, ("quick", "full"), "full")
         chosen = check.choice(entry, "settings", prefix, tuple(settings), next(iter(settings), ""))
-        required, twin = entry.get("required") is True, check.text(entry, "twin", prefix)
-        option = check.text(entry, "option", prefix)
-        networks[name] = Network(entry.get("title", name), preset, chosen, option, required, twin)
+        required = check.boolean(entry, "required", prefix, default=False)
+        option, twin = check.text(entry, "option", prefix), check.text(entry, "twin", prefix)
+        if twin is not None:
+            check.choice(entry, "twin", prefix, tuple(table["networks"]), twin)
+        networks[name] = Network(check.text(entry, "title", prefix) or name, preset, chosen, option, required, twin)
     figures = tuple(
-        _figure(check, entry, f"figures[{i}].", networks) for i, entry in enumerate(table.get("figures", []))
+        _figure(check, entry, prefix, networks, settings) for entry, prefix in check.tables(table, "figures", "")
     )
+    names = [_run_name(f, network, str(v.get("name", ""))) for f in figures for network in f.networks for v in f.variants]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        check.problem(f"two panels are called {name!r}: figures' ids and variants' names have to differ")
     if check.problems:
         raise UsageError(f"{path}: {'; '.join(check.problems[:10])}")
     return Sheets(
@@ -125,24 +130,39 @@ def read_sheets(folder: str | Path) -> Sheets:
     )
 
 
-def _figure(check: Checker, entry: dict[str, Any], prefix: str, networks: dict[str, Network]) -> Figure:
+def _figure(
+    check: Checker,
+    entry: dict[str, Any],
+    prefix: str,
+    networks: dict[str, Network],
+    settings: dict[str, list[str]],
+) -> Figure:
     check.keys(entry, FIGURE, prefix)
     names = check.texts(entry, "networks", prefix)
     for name in names:
         check.choice({"networks": name}, "networks", prefix, tuple(networks), name)
-    variants = entry.get("variants", [{"name": ""}])
-    for i, variant in enumerate(variants):
-        check.keys(variant, VARIANT, f"{prefix}variants[{i}].")
-        check.choice(variant, "start", f"{prefix}variants[{i}].", ("noise", "photograph", "sample"), "noise")
+    variants = []
+    for variant, place in check.tables({"variants": [{"name": ""}]} | entry, "variants", prefix):
+        check.keys(variant, VARIANT, place)
+        check.choice(variant, "start", place, ("noise", "photograph", "sample"), "noise")
+        check.texts(variant, "set", place)
+        if variant.get("name") != "":  # one without a name is the figure itself
+            check.text(variant, "name", place, required=True)
+        variants.append(variant)
+    classes = entry.get("classes", [])
+    if not isinstance(classes, list) or any(isinstance(c, bool) or not isinstance(c, int) for c in classes):
+        check.problem(f"{prefix}classes: {classes!r} must be a list of class ids")
+        classes = []
+    check.keys(check.table(entry, "set"), tuple(settings), f"{prefix}set.")
     return Figure(
         str(check.text(entry, "id", prefix, required=True)),
         str(check.text(entry, "title", prefix, required=True)),
-        str(entry.get("shows", "")),
+        str(check.text(entry, "shows", prefix) or ""),
         tuple(names),
-        tuple(entry.get("classes", [])),
+        tuple(classes),
         {name: check.texts(entry["set"], name, f"{prefix}set.") for name in check.table(entry, "set")},
         tuple(variants),
-        entry.get("chart", ""),
+        check.choice(entry, "chart", prefix, ("", "confidence"), ""),
     )
 
 
@@ -219,10 +239,14 @@ def _panel(sheets: Sheets, choices: Choices, figure: Figure, name: str, variant:
         option = f", or name one with --{network.option} FILE" if network.option else ""
         return replace(panel, skipped=f"there is no {model.name}: convert one to {recipe.model}{option}")
     # The inverted network judges the files too: "classified at about 100 %" is its own opinion.
-    own = recipe.model if recipe.model not in recipe.verifiers else None
-    recipe = replace(recipe, verifiers=(*recipe.verifiers, *([own] if own else [])))
-    slug = "-".join([figure.id, name, *variant_name.split()])
-    return replace(panel, changes=tuple(changes), recipe=recipe, run=slug)
+    if recipe.model not in recipe.verifiers:
+        changes.append(f"evaluate.verifiers=[{', '.join(_toml(v) for v in (*recipe.verifiers, recipe.model))}]")
+        recipe = read_config(sheets.folder / figure.config, changes)
+    return replace(panel, changes=tuple(changes), recipe=recipe, run=_run_name(figure, name, variant_name))
+
+
+def _run_name(figure: Figure, network: str, variant: str) -> str:
+    return "-".join([figure.id, network, *variant.split()])
 
 
 def sample_photograph() -> Path:

@@ -16,17 +16,18 @@ from jinv import experiment
 from jinv.config import Recipe
 from jinv.core import synthesis
 from jinv.core.sweep import Bound, snapshot_of, synthesize_sweep
-from jinv.errors import NumericalError, RunConflictError, UsageError
+from jinv.errors import JinvError, NumericalError, RunConflictError, UsageError
 from jinv.evaluate import check_judges
 from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.progress import SynthesisProgress
+from jinv.run_inputs import check_against_model
 from jinv.run_records import metrics_line, new_manifest
 from jinv.runs import RunDirectory, resolved_table
 from jinv.start_images import load_init, measured_spectrum
 from jinv.sweep_summary import summarize
-from jinv.synthesis_run import check_against_model, complete, pixel_bounds
+from jinv.synthesis_run import complete
 from jinv.variations import Place, Variation, groups, replace_numbers, varied_numbers
 from jinv.weights import load
 
@@ -56,7 +57,8 @@ def run_sweep(
       at_once: at most so many settings in one program at a time, where all would need too much memory.
 
     Raises:
-      JinvError: anything a user can mend. NumericalError: every setting diverged; where only some do they are marked.
+      JinvError: anything a user can mend; an evaluation's, once every setting's images are recorded.
+      NumericalError: every setting diverged; where only some do they are marked.
     """
     console = console or Console(stderr=True)
     keep_freed_memory()
@@ -66,6 +68,8 @@ def run_sweep(
         experiment.check_recipe(variation.recipe)
         if variation.recipe.log_gradients:
             raise UsageError("log_gradients: not recorded in a sweep; leave it out, or run the setting alone")
+        if variation.recipe.devices:
+            raise UsageError("devices: a sweep runs on one device; leave it out, or run the setting alone")
     sweep_directory = RunDirectory(directory)
     sweep_directory.prepare(resume=False)
     try:
@@ -87,10 +91,14 @@ def run_sweep(
             part = f"part {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
             where = f"{part}{len(members)} settings"
             _synthesize_part(members, slices, progress, where)
+    failed: JinvError | None = None
     for run in runs:
         if run.diverged_at is None:
             images = np.concatenate(run.images)
-            complete(run.directory, run.variation.recipe, run.classifier, images, run.labels, run.manifest)
+            try:
+                complete(run.directory, run.variation.recipe, run.classifier, images, run.labels, run.manifest, console)
+            except JinvError as error:  # of its evaluation; the other settings' images are there too
+                failed = failed or error
             console.print(f"{run.directory.path.name}: recorded", highlight=False)
     summary = summarize(runs, [[run.variation.name for run in members] for members, _ in parts])
     summary["wall_seconds"] = round(time.monotonic() - started, 1)
@@ -102,6 +110,8 @@ def run_sweep(
         write_comparison(finished, directory / "comparison.html")
     if not finished:
         raise NumericalError(f"{directory}: the loss of every setting stopped being finite; lower the learning rates")
+    if failed is not None:
+        raise failed
     return summary
 
 
@@ -191,8 +201,9 @@ def _synthesize_batch(
         seeds=[run.variation.recipe.seed for run in runs],
         image_size=runs[0].size,
         image_ids=jnp.arange(chosen.start, chosen.stop, dtype=jnp.uint32),
-        init=None if runs[0].init is None else runs[0].init[chosen],
-        bounds=pixel_bounds(recipe, classifier),
+        # With start images, each setting's own: a draw for its seed and labels, for one.
+        init=None if runs[0].init is None else np.stack([run.init[chosen] for run in runs if run.init is not None]),
+        bounds=experiment.pixel_bounds(recipe, classifier),
         keep=recipe.keep,
         copies=recipe.copies,
         log_every=recipe.log_every,

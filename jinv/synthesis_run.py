@@ -18,18 +18,16 @@ from jinv import experiment
 from jinv.config import Recipe
 from jinv.core import synthesis
 from jinv.devices import check_devices, sharding
-from jinv.errors import Interrupted, NumericalError, RunConflictError, UsageError
-from jinv.evaluate import check_judges, evaluate_run
-from jinv.labels import resolve_labels
+from jinv.errors import Interrupted, JinvError, NumericalError
+from jinv.evaluate import evaluate_run, is_judged
 from jinv.memory import keep_freed_memory
 from jinv.memory_plan import check_fits
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.progress import SynthesisProgress
+from jinv.run_inputs import check_same, load_inputs
 from jinv.run_records import metrics_line, new_manifest, record_images
 from jinv.runs import RunDirectory, resolved_table
-from jinv.start_images import load_init, measured_spectrum
-from jinv.weights import load
 
 
 def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Console | None = None) -> RunDirectory:
@@ -45,37 +43,29 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
     check_devices(recipe)
     resuming = run_directory.prepare(resume=resume)
     try:
-        classifier = load(recipe.model)
-        if recipe.student is not None:
-            classifier = classifier.with_student(load(recipe.student))
-        labels, size = check_against_model(recipe, classifier)
-        # Verifiers and the start image are looked at now: their mistakes should not cost a synthesis first.
-        check_judges(recipe, classifier, labels)
+        classifier, labels, size, init, spectra = load_inputs(recipe)
         bound = experiment.bind_classifier(recipe, classifier)
         check_fits(recipe, bound)
-        init = load_init(recipe, classifier, labels, size)
-        spectra = {path: measured_spectrum(path) for path in experiment.spectra_of(recipe)}
     except BaseException:
         run_directory.discard()
         raise
-    table = resolved_table(recipe, labels, size)
     manifest = run_directory.manifest() if resuming else None
     if manifest is not None:
-        _check_same(run_directory, manifest, table, classifier)
+        check_same(run_directory, manifest, recipe, (classifier, labels, size))
         if manifest["finished"]:
+            if recipe.verifiers and not is_judged(run_directory, recipe):
+                _evaluate(run_directory, recipe, manifest, console)
             console.print(f"{directory}: already finished")
             return run_directory
     else:
         manifest = new_manifest(recipe, classifier, labels, size)
-        run_directory.write_config(table)
+        run_directory.write_config(resolved_table(recipe, labels, size))
         run_directory.write_json("manifest.json", manifest)
     started = time.monotonic()
     with _graceful_stop() as stop, matmul_precision(recipe.precision):
         images = _synthesize_all(recipe, bound, labels, size, init, spectra, run_directory, console, stop)
     manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0) + time.monotonic() - started, 1)
-    if recipe.verifiers:
-        console.print("evaluating with " + ", ".join(recipe.verifiers), highlight=False)
-    complete(run_directory, recipe, classifier, images, labels, manifest)
+    complete(run_directory, recipe, classifier, images, labels, manifest, console)
     return run_directory
 
 
@@ -86,60 +76,39 @@ def complete(
     images: np.ndarray,
     labels: list[int],
     manifest: dict[str, Any],
+    console: Console,
 ) -> None:
-    """What is left to do once the images are there: record them, let verifiers judge them, report, seal."""
+    """What is left to do once the images are there: record them, let verifiers judge them, report, seal.
+
+    Raises:
+      JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
+    """
     record_images(run_directory, classifier, images, labels, manifest["class_names"])
     if recipe.verifiers:
+        _evaluate(run_directory, recipe, manifest, console)
+    else:
+        finish(run_directory, manifest)
+
+
+def _evaluate(run_directory: RunDirectory, recipe: Recipe, manifest: dict[str, Any], console: Console) -> None:
+    console.print("evaluating with " + ", ".join(recipe.verifiers), highlight=False)
+    try:
         evaluate_run(run_directory.path, list(recipe.verifiers), recipe.reference)
+    except JinvError as error:
+        finish(run_directory, manifest)
+        hint = f"the images are there; then: jinv evaluate {run_directory.path}"
+        raise type(error)(f"{error} ({hint})") from error
     finish(run_directory, manifest)
 
 
 def finish(run_directory: RunDirectory, manifest: dict[str, Any]) -> None:
-    """Write the report and seal the manifest with the digest of every output."""
+    """Write the report, seal the manifest with the digest of every output, remove what only an unfinished run needs."""
     from jinv.report import write_report
 
-    run_directory.clean()
     manifest["finished"] = manifest.get("finished") or datetime.now(UTC).isoformat(timespec="seconds")
-    run_directory.write_json("manifest.json", manifest)
-    write_report(run_directory.path)
+    write_report(run_directory.path, manifest)
     run_directory.write_json("manifest.json", manifest | {"outputs": run_directory.digests()})
-
-
-def check_against_model(recipe: Recipe, classifier: Classifier) -> tuple[list[int], tuple[int, int]]:
-    """What only the model can say: are the labels its classes, are the sizes ones it allows?"""
-    experiment.check_layers(recipe, classifier.variables["batch_stats"])
-    labels = resolve_labels(recipe.labels, classifier.class_names, recipe.count, recipe.seed)
-    size = recipe.image_size or (classifier.input_size, classifier.input_size)
-    for name, (height, width) in [("image.size", size)] + [
-        (f"stages[{i}].size", s.size) for i, s in enumerate(recipe.stages)
-    ]:
-        if min(height, width) < classifier.min_size:
-            raise UsageError(
-                f"{name}: {[height, width]} is smaller than {classifier.architecture} allows, {classifier.min_size} px"
-            )
-        if height > size[0] or width > size[1]:
-            raise UsageError(f"{name}: {[height, width]} is larger than image.size {list(size)}")
-    if recipe.stages[-1].size != size and recipe.keep == "best":
-        raise UsageError(
-            f"keep: 'best' needs a last stage at image.size {list(size)}, not {list(recipe.stages[-1].size)}"
-        )
-    return labels, size
-
-
-def _check_same(
-    run_directory: RunDirectory, manifest: dict[str, Any], table: dict[str, Any], classifier: Classifier
-) -> None:
-    import tomllib
-
-    before = tomllib.loads((run_directory.path / "config.toml").read_text(encoding="utf-8"))
-    changed = sorted(key for key in {*before, *table} if before.get(key) != table.get(key))
-    if changed:
-        detail = "; ".join(f"{key}: {before.get(key)!r} then, {table.get(key)!r} now" for key in changed)
-        raise RunConflictError(f"{run_directory.path}: cannot be resumed with another config: {detail}")
-    if manifest["model"]["sha256"] != classifier.source["source"]["sha256"]:
-        raise RunConflictError(f"{run_directory.path}: cannot be resumed with other weights than it was started with")
-    if classifier.student and manifest.get("student_sha256") != classifier.student.source["source"]["sha256"]:
-        raise RunConflictError(f"{run_directory.path}: cannot be resumed with another student than it was started with")
+    run_directory.clean()
 
 
 def _synthesize_all(
@@ -170,8 +139,7 @@ def _synthesize_all(
                     recipe, classifier, labels[chosen], size, None if init is None else init[chosen], spectra, batch, first,
                     run_directory, checkpoint if checkpoint and checkpoint[0] == batch else None, lines, progress, stop,
                 )  # fmt: skip
-                if len(starts) > 1:
-                    run_directory.write_array(f"batches/{batch:06d}.npy", finished)
+                run_directory.write_array(f"batches/{batch:06d}.npy", finished)
                 run_directory.write_lines("metrics.jsonl", lines)
             results.append(finished)
     return np.concatenate(results)
@@ -206,7 +174,7 @@ def _synthesize_batch(
     ]
     resume = synthesis.Resume(checkpoint[1], checkpoint[3], checkpoint[4]) if checkpoint else None
     work_before = [sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages[:i]) for i in range(len(stages))]
-    bounds = pixel_bounds(recipe, classifier)
+    bounds = experiment.pixel_bounds(recipe, classifier)
     snapshots = synthesis.synthesize(
         experiment.bind_forward(recipe, classifier),
         classifier.variables,
@@ -265,16 +233,6 @@ def _synthesize_batch(
     if not np.isfinite(result).all():
         raise NumericalError(f"batch {batch}: the images are no longer finite; lower the learning rate")
     return result
-
-
-def pixel_bounds(recipe: Recipe, classifier: Classifier) -> synthesis.Bounds | None:
-    """What the variable is clipped to after every update, in network units."""
-    if recipe.clip == "none":
-        return None
-    if recipe.clip == "variable":
-        return synthesis.clip_bounds(classifier.mean, classifier.std)
-    low, high = recipe.clip_bounds
-    return jnp.full(3, low), jnp.full(3, high)
 
 
 @contextmanager

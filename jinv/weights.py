@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from jinv.models.classifier import Classifier
     from jinv.models.registry import Architecture
 
-__all__ = ["cache_directory", "check_file", "embedded_checkpoint", "load", "read_converted", "save_converted"]
+__all__ = [
+    "cache_directory", "check_file", "class_names_of", "embedded_checkpoint", "load", "read_converted", "save_converted",
+]  # fmt: skip
 
 CONVERTER_VERSION = 1
 """Part of the cache's file names; raised whenever the same checkpoint would be converted to other bytes."""
@@ -36,8 +38,8 @@ def load(name_or_path: str | Path) -> "Classifier":
     return _load_converted(_find(name_or_path))
 
 
-def check_file(name_or_path: str | Path) -> tuple[str, ...]:
-    """The class names of a classifier's file, which is there, sound and of a known architecture; builds no network.
+def check_file(name_or_path: str | Path) -> dict[str, Any]:
+    """The metadata of a classifier's file, which is there, sound and of a known architecture; builds no network.
 
     Raises:
       As `load`, but for tensors of other shapes.
@@ -45,7 +47,12 @@ def check_file(name_or_path: str | Path) -> tuple[str, ...]:
     path = _find(name_or_path)
     metadata = read_converted(path)[1]
     _known(path, metadata["architecture"])
-    return _class_names(metadata)
+    return metadata
+
+
+def class_names_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """A converted file's class names, "class 3" and so on where it has none."""
+    return tuple(metadata["class_names"] or (f"class {index}" for index in range(metadata["num_classes"])))
 
 
 def _find(name_or_path: str | Path) -> Path:
@@ -187,14 +194,10 @@ def _load_converted(path: Path) -> "Classifier":
         std=tuple(metadata["std"]),
         input_size=metadata["input_size"],
         min_size=architecture.min_size,
-        class_names=_class_names(metadata),
+        class_names=class_names_of(metadata),
         source=metadata | {"source_sha256": metadata["source"].get("sha256")},
         clamp=metadata["clamp"],
     )
-
-
-def _class_names(metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(metadata["class_names"] or (f"class {index}" for index in range(metadata["num_classes"])))
 
 
 def _known(path: Path, name: str) -> "Architecture":

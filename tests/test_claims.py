@@ -3,8 +3,8 @@
 import pytest
 
 from jinv import claims
-from jinv.claims import Figure, Numbers, Share
 from jinv.measured import CLAIMS, confidence_curve, judge_claims, numbers_of, steps_to
+from jinv.run_numbers import Figure, Numbers, Share
 
 from .test_report import make_run
 
@@ -42,8 +42,8 @@ CASES = [
     (claims.statistics_make_objects, run(verifiers={"a": Share(10, 100), "b": Share(50, 100)}), run(verifiers={"a": Share(80, 100), "b": Share(50, 100)}), "undecided"),
     (claims.robust_is_clearer, run(verifiers=seen(60)), run(verifiers=seen(97)), "confirmed"),
     (claims.robust_is_clearer, run(verifiers=seen(97)), run(verifiers=seen(60)), "refuted"),
-    (claims.robust_is_clearer, run(verifiers=seen(97), kernel_distance=near(9)), run(verifiers=seen(97), kernel_distance=near(3)), "confirmed"),
-    (claims.robust_is_clearer, run(verifiers=seen(60), kernel_distance=near(3)), run(verifiers=seen(97), kernel_distance=near(9)), "undecided"),
+    (claims.robust_is_clearer, run(verifiers=seen(97), kernel_distance={"a": near(9)}), run(verifiers=seen(97), kernel_distance={"a": near(3)}), "confirmed"),
+    (claims.robust_is_clearer, run(verifiers=seen(60), kernel_distance={"a": near(3)}), run(verifiers=seen(97), kernel_distance={"a": near(9)}), "undecided"),
     (claims.no_momentum_blurs, run(high_frequency=near(0.3), class_confidence={"x": 0.2, "y": 0.9}), run(high_frequency=near(0.1), class_confidence={"x": 0.8, "y": 0.5}), "confirmed"),
     (claims.no_momentum_blurs, run(high_frequency=near(0.1), class_confidence={"x": 0.2, "y": 0.9}), run(high_frequency=near(0.3), class_confidence={"x": 0.8, "y": 0.5}), "refuted"),
     (claims.no_momentum_blurs, run(high_frequency=near(0.3), class_confidence={"x": 0.2}), run(high_frequency=near(0.1), class_confidence={"x": 0.2}), "refuted"),
@@ -128,8 +128,8 @@ def test_numbers_come_from_the_runs_files(tmp_path):
     numbers = numbers_of(path, "a run")
     assert (numbers.own, numbers.own_files, numbers.verifiers) == (Share(2, 2), Share(1, 2), {"net_a": Share(1, 2)})
     assert numbers.own_confidence == pytest.approx(0.9512294) and numbers.steps_to_confidence == 2
-    assert (numbers.size, numbers.steps, numbers.norm_distance) == (6, 2, pytest.approx(0.2))
+    assert (numbers.size, numbers.steps, numbers.norm_distance) == (6, 2, {"net_a": pytest.approx(0.2)})
     assert numbers.class_confidence == {"tench": 0.25, "goldfish": 0.75}
-    assert numbers.high_frequency.low == -float("inf") and numbers.kernel_distance is None
+    assert numbers.high_frequency.low == -float("inf") and numbers.kernel_distance == {}
     start = numbers_of(make_run(tmp_path / "s", evaluation=evaluation), "a photograph")
     assert (start.own, start.own_confidence) == (Share(1, 2), pytest.approx(0.5))

@@ -11,10 +11,10 @@ from rich.console import Console
 
 import jinv.evaluate
 import jinv.reproduce
-import jinv.synthesis_run
+import jinv.run_inputs
 from jinv.cli import main
 from jinv.contact_sheet import MAXIMUM_BYTES, SheetPanel, sheet_jpeg
-from jinv.errors import RunConflictError, UsageError
+from jinv.errors import NumericalError, RunConflictError, StorageError, UsageError
 from jinv.experiment import check_recipe
 from jinv.reproduce import reproduce, unique_runs
 from jinv.sheets import Choices, choose_figures, plan, read_sheets
@@ -23,6 +23,7 @@ from .test_evaluate import classifier
 from .test_report import Page, make_run
 
 FOLDER = "configs/thesis"
+FIGURE = '[[figures]]\nid = "1"\ntitle = "t"\nnetworks = ["n"]\n'
 FIGURES = ["3.1", "3.2", *(f"4.{i}" for i in range(1, 13))]
 TINY = ("model=tiny", "evaluate={}", "image.labels=[0, 1]", "image.count=2", "image.size=16",
         "stages=[{size = 16, steps = 2}]")  # fmt: skip
@@ -31,8 +32,9 @@ TINY = ("model=tiny", "evaluate={}", "image.labels=[0, 1]", "image.count=2", "im
 @pytest.fixture
 def tiny(monkeypatch):
     network = replace(classifier(), source={"source": {"sha256": "tiny"}, "source_sha256": "tiny"})  # compiles at once
-    monkeypatch.setattr(jinv.synthesis_run, "load", lambda name: network)
-    monkeypatch.setattr(jinv.synthesis_run, "check_judges", lambda *_: None)
+    monkeypatch.setattr(jinv.run_inputs, "load", lambda name: network)
+    metadata = {"source": {"sha256": "tiny"}, "class_names": network.class_names}
+    monkeypatch.setattr(jinv.evaluate, "check_file", lambda name: metadata)
     monkeypatch.setattr(jinv.evaluate, "load", lambda name: network)
 
 
@@ -57,13 +59,44 @@ def test_every_figure_of_the_thesis_runs_and_ends_in_a_sheet_and_an_index(tiny, 
         return {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*") if p.is_file()}
 
     before = stamps()
-    monkeypatch.setattr(jinv.reproduce, "write_pages", lambda *_: None)
+    monkeypatch.setattr(jinv.reproduce, "write_pages", lambda *_, **__: None)
     reproduce(FOLDER, tmp_path, choices, console=Console(file=io.StringIO()))
     assert stamps() == before
     with pytest.raises(RunConflictError, match="another config"):
         reproduce(
             FOLDER, tmp_path, Choices("full", (*TINY, "seed=5")), only=["4.4"], console=Console(file=io.StringIO())
         )
+
+
+def test_a_run_that_diverges_stops_no_other_and_one_of_other_settings_does_not_show(tiny, tmp_path, monkeypatch):
+    console = Console(file=io.StringIO())
+    choices = Choices("full", TINY)
+    reproduce(FOLDER, tmp_path, choices, only=["4.1"], console=console)
+    carry_out, order = jinv.reproduce.run, []
+
+    def diverges(recipe, directory, **options):
+        order.append(directory.name)
+        if directory.name == "4.3-standard":
+            raise NumericalError("step 1: the loss is nan")
+        return carry_out(recipe, directory, **options)
+
+    monkeypatch.setattr(jinv.reproduce, "run", diverges)
+    with pytest.raises(NumericalError, match=r"4.3-standard: step 1: the loss is nan; the pages .*index.html"):
+        reproduce(FOLDER, tmp_path, Choices("full", (*TINY, "seed=3")), only=["4.3", "4.4"], console=console)
+    assert order == ["4.3-standard", "4.4-standard"]
+    pages = {figure: tmp_path / f"figure_{figure}" / "sheet.html" for figure in ("4_1", "4_3", "4_4")}
+    text = Page(tmp_path / "index.html").text
+    assert "step 1: the loss is nan" in text and "run with other settings than these" in text
+    assert pages["4_4"].exists() and not pages["4_3"].exists()
+    assert all(f["verdict"] == "undecided" for c in json.loads((tmp_path / "findings.json").read_text()) for f in c["findings"])
+
+
+def test_what_is_wrong_with_a_late_run_is_found_before_the_first(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(jinv.reproduce, "run", lambda *_, **__: pytest.fail("a run was started"))
+    photograph = Choices("full", TINY, photograph=tmp_path / "nowhere.jpg")
+    with pytest.raises(StorageError, match=r"nowhere.jpg"):
+        reproduce(FOLDER, tmp_path / "out", photograph, only=["3.1"], console=Console(file=io.StringIO()))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("preset", ["quick", "full"])
@@ -120,6 +153,25 @@ def test_a_wrong_sheets_file_names_every_problem(tmp_path):
     with pytest.raises(UsageError) as error:
         read_sheets(tmp_path)
     for words in ("networks.n.preset", "did you mean 'figures[0].title'?", "'m' must be one of 'n'"):
+        assert words in str(error.value)
+    broken = {
+        "figures = [1]": "figures: must be a list of tables",
+        "[figures]": "figures: must be a list of tables",
+        "[networks.n]\ntitle = 3": "networks.n.title: 3",
+        '[networks.n]\nrequired = "yes"': "networks.n.required: 'yes'",
+        '[networks.n]\ntwin = "m"': "networks.n.twin: 'm'",
+        FIGURE + "classes = 933": "classes: 933",
+        FIGURE + 'variants = "a"': "figures[0].variants: must be a list",
+        FIGURE + "variants = [{set = []}]": "figures[0].variants[0].name: needed",
+        FIGURE + 'variants = [{name = "a", set = [3]}]': "figures[0].variants[0].set: [3]",
+        FIGURE + 'variants = [{name = "a b"}, {name = "a  b"}]': "two panels are called '1-n-a-b'",
+        FIGURE + "set.b = []": "unknown key 'figures[0].set.b'",
+        FIGURE + 'chart = "pie"': "figures[0].chart: 'pie'",
+    }
+    for text, words in broken.items():
+        (tmp_path / "sheets.toml").write_text(text if "networks.n]" in text else text + "\n[networks.n]\n")
+        with pytest.raises(UsageError) as error:
+            read_sheets(tmp_path)
         assert words in str(error.value)
     with pytest.raises(UsageError, match="no such figure"):
         choose_figures(read_sheets(FOLDER), ["9.9"])

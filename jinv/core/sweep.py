@@ -91,7 +91,7 @@ def synthesize_sweep(
     seeds: Sequence[int],
     image_size: Size,
     image_ids: Array | None = None,
-    init: Float[np.ndarray, "n h w c"] | None = None,
+    init: Float[np.ndarray, "k n h w c"] | None = None,
     bounds: Bounds | None = None,
     keep: Literal["last", "best"] = "last",
     copies: int = 1,
@@ -110,7 +110,7 @@ def synthesize_sweep(
       settings: a pytree of (K,) arrays; a setting is one slice of each.
       seeds: K seeds, from which noise and draws derive.
       image_ids: (N,) ids, default 0..N-1, the same for every setting.
-      init: the start images of every setting, instead of noise.
+      init: each setting's start images, instead of noise.
       bounds, keep, copies: as in `synthesize`.
 
     Raises:
@@ -126,10 +126,10 @@ def synthesize_sweep(
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     if init is None:
         images = jax.vmap(lambda key: initial_noise(key, ids, image_size))(keys)
-    elif init.shape[:3] == (count, *image_size):
-        images = jnp.broadcast_to(jnp.asarray(init), (runs, *init.shape))
+    elif init.shape[:4] == (runs, count, *image_size):
+        images = jnp.asarray(init)
     else:
-        raise ValueError(f"init: shape {init.shape}, expected {(count, *image_size, 3)}")
+        raise ValueError(f"init: shape {init.shape}, expected {(runs, count, *image_size, 3)}")
     plain = [jax.tree.map(lambda leaf, k=k: leaf[k], settings) for k in range(runs)]
     first, first_step, previous_size = jnp.copy(images), 0, image_size
     for index in range(num_stages):

@@ -1,0 +1,98 @@
+"""What a run needs before its first step, loaded and checked: mistakes should not cost a synthesis first."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jinv import experiment
+from jinv.config import Recipe
+from jinv.devices import check_devices
+from jinv.errors import RunConflictError, UsageError
+from jinv.evaluate import check_judges
+from jinv.labels import resolve_labels
+from jinv.models.classifier import Classifier
+from jinv.runs import RunDirectory, resolved_table
+from jinv.start_images import load_init, measured_spectrum
+from jinv.weights import load
+
+
+class Inputs(NamedTuple):
+    """A recipe's network (with its student), class ids, image size, start images (None for noise), measured spectra."""
+
+    classifier: Classifier
+    labels: list[int]
+    size: tuple[int, int]
+    init: np.ndarray | None
+    spectra: dict[str, Callable[..., Any]]
+
+
+def check_run(recipe: Recipe) -> Inputs:
+    """All that can be wrong with a run before its first step, but for its directory and the memory that it takes.
+
+    Raises:
+      JinvError: something is.
+    """
+    experiment.check_recipe(recipe)
+    check_devices(recipe)
+    return load_inputs(recipe)
+
+
+def load_inputs(recipe: Recipe) -> Inputs:
+    """Load what `recipe` names, and look at its verifiers and real images; raises as `check_run`."""
+    classifier = load(recipe.model)
+    if recipe.student is not None:
+        classifier = classifier.with_student(load(recipe.student))
+    labels, size = check_against_model(recipe, classifier)
+    check_judges(recipe, classifier, labels)
+    init = load_init(recipe, classifier, labels, size)
+    spectra = {path: measured_spectrum(path) for path in experiment.spectra_of(recipe)}
+    return Inputs(classifier, labels, size, init, spectra)
+
+
+def check_against_model(recipe: Recipe, classifier: Classifier) -> tuple[list[int], tuple[int, int]]:
+    """What only the model can say: are the labels its classes, are the sizes ones it allows?"""
+    experiment.check_layers(recipe, classifier.variables["batch_stats"])
+    labels = resolve_labels(recipe.labels, classifier.class_names, recipe.count, recipe.seed)
+    size = recipe.image_size or (classifier.input_size, classifier.input_size)
+    for name, (height, width) in [("image.size", size)] + [
+        (f"stages[{i}].size", s.size) for i, s in enumerate(recipe.stages)
+    ]:
+        if min(height, width) < classifier.min_size:
+            raise UsageError(
+                f"{name}: {[height, width]} is smaller than {classifier.architecture} allows, {classifier.min_size} px"
+            )
+        if height > size[0] or width > size[1]:
+            raise UsageError(f"{name}: {[height, width]} is larger than image.size {list(size)}")
+    if recipe.stages[-1].size != size and recipe.keep == "best":
+        raise UsageError(
+            f"keep: 'best' needs a last stage at image.size {list(size)}, not {list(recipe.stages[-1].size)}"
+        )
+    return labels, size
+
+
+def check_same(
+    run_directory: RunDirectory,
+    manifest: dict[str, Any],
+    recipe: Recipe,
+    known: tuple[Classifier, list[int], tuple[int, int]],
+) -> None:
+    """Refuse to go on with a run that was started with another config or other weights.
+
+    Args:
+      known: the classifier, labels and size that the recipe comes to.
+
+    Raises:
+      RunConflictError: it was; the message names what differs.
+    """
+    classifier, labels, size = known
+    table = resolved_table(recipe, labels, size)
+    before = run_directory.config()
+    changed = sorted(key for key in {*before, *table} if before.get(key) != table.get(key))
+    if changed:
+        detail = "; ".join(f"{key}: {before.get(key)!r} then, {table.get(key)!r} now" for key in changed)
+        raise RunConflictError(f"{run_directory.path}: cannot be resumed with another config: {detail}")
+    if manifest["model"]["sha256"] != classifier.source["source"]["sha256"]:
+        raise RunConflictError(f"{run_directory.path}: cannot be resumed with other weights than it was started with")
+    if classifier.student and manifest.get("student_sha256") != classifier.student.source["source"]["sha256"]:
+        raise RunConflictError(f"{run_directory.path}: cannot be resumed with another student than it was started with")

@@ -4,7 +4,7 @@ Real images go through the same resizing as the run's. A figure for which there 
 place says how many it takes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from jinv.core.metrics import (
     top_k_correct,
     wilson_interval,
 )
+from jinv.errors import UsageError
 from jinv.image_folder import ImageFolder, class_of
 from jinv.images import fit_image, png_bytes
 from jinv.judge import Judgement, judge
@@ -40,7 +41,7 @@ def compare_with_reference(
     Where every image lies in a folder named after one of the network's classes, also what the network makes of the real
     images themselves, for comparison.
     """
-    real = judge(classifier, (pixels for _, pixels in folder.read()), statistics=False)
+    real = judge(classifier, _fitted(folder, classifier.input_size), statistics=False)
     x, y = real.features, generated.features
     neighbors = min(NEIGHBORS, len(x))
     indices, distances = nearest_neighbors(y, x, k=neighbors)
@@ -98,6 +99,14 @@ def neighbor_pictures(folder: ImageFolder, nearest: list[Figure]) -> dict[str, b
         data = png_bytes(fit_image(pixels, (side, side)))
         pictures |= dict.fromkeys(wanted[name], data)
     return pictures
+
+
+def _fitted(folder: ImageFolder, size: int) -> Iterator[np.ndarray]:
+    for name, pixels in folder.read():
+        try:
+            yield fit_image(pixels, (size, size))
+        except UsageError as error:
+            raise UsageError(f"{folder.path}, {name}: {error}") from None
 
 
 def _labels(folder: ImageFolder, classifier: Classifier) -> np.ndarray | None:

@@ -61,6 +61,8 @@ def read_run(
         lines = [line for line in run.read_lines("metrics.jsonl") if isinstance(line, dict) and "step" in line]
         evaluation_path = run.path / "evaluation.json"
         evaluation = json.loads(evaluation_path.read_text(encoding="utf-8")) if evaluation_path.exists() else {}
+        if not isinstance(evaluation, dict) or not isinstance(evaluation.get("verifiers", {}), dict):
+            raise ValueError(f"{evaluation_path.name} is not an evaluation")
     except (OSError, ValueError) as error:
         raise StorageError(f"{run_dir}: a file of the run cannot be read: {error}") from error
     verdicts = _verdicts(evaluation.get("verifiers", {}))

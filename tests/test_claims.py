@@ -3,7 +3,7 @@
 import pytest
 
 from jinv import claims
-from jinv.measured import CLAIMS, confidence_curve, judge_claims, numbers_of, steps_to
+from jinv.measured import CLAIMS, _own_share, confidence_curve, judge_claims, numbers_of, steps_to
 from jinv.run_numbers import Figure, Numbers, Share
 
 from .test_report import make_run
@@ -44,6 +44,8 @@ CASES = [
     (claims.robust_is_clearer, run(verifiers=seen(97)), run(verifiers=seen(60)), "refuted"),
     (claims.robust_is_clearer, run(verifiers=seen(97), kernel_distance={"a": near(9)}), run(verifiers=seen(97), kernel_distance={"a": near(3)}), "confirmed"),
     (claims.robust_is_clearer, run(verifiers=seen(60), kernel_distance={"a": near(3)}), run(verifiers=seen(97), kernel_distance={"a": near(9)}), "undecided"),
+    # Distances in other networks' features say nothing about each other.
+    (claims.robust_is_clearer, run(verifiers=seen(97), kernel_distance={"a": near(9)}), run(verifiers=seen(97), kernel_distance={"b": near(3)}), "undecided"),
     (claims.no_momentum_blurs, run(high_frequency=near(0.3), class_confidence={"x": 0.2, "y": 0.9}), run(high_frequency=near(0.1), class_confidence={"x": 0.8, "y": 0.5}), "confirmed"),
     (claims.no_momentum_blurs, run(high_frequency=near(0.1), class_confidence={"x": 0.2, "y": 0.9}), run(high_frequency=near(0.3), class_confidence={"x": 0.8, "y": 0.5}), "refuted"),
     (claims.no_momentum_blurs, run(high_frequency=near(0.3), class_confidence={"x": 0.2}), run(high_frequency=near(0.1), class_confidence={"x": 0.2}), "refuted"),
@@ -107,6 +109,11 @@ def test_confidence_is_the_geometric_mean_over_batches():
     curve = confidence_curve(lines)
     assert curve == [(1, pytest.approx(0.0497871)), (2, pytest.approx(0.9048374))]
     assert steps_to(curve, 0.9) == 2 and steps_to(curve, 0.95) is None
+
+
+def test_a_small_last_batch_weighs_as_many_images_as_it_has():
+    lines = [{"batch": i, "accuracy": a} for i, a in enumerate([1.0, 0.95, 1.0])]
+    assert _own_share(lines, 41, 20) == Share(40, 41)
 
 
 def test_numbers_come_from_the_runs_files(tmp_path):

@@ -1,6 +1,7 @@
 """The command line as a newcomer meets it: real processes where imports matter, `main` in this one elsewhere."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from jinv.cli import main
+from jinv.errors import StorageError
 from jinv.weights import load, save_converted
 
 from .networks import CLASSES, tiny_classifier
@@ -138,6 +140,62 @@ def test_a_student_gradient_norms_and_class_gaussian_starts(folder, monkeypatch)
     assert (again / "images.npy").read_bytes() == (out / "images.npy").read_bytes()
 
 
+@pytest.fixture
+def small_run(folder, tmp_path):
+    """A run of one image of two steps, with real images of which one cannot be read, and its arguments."""
+    shutil.copy(folder / "tiny.safetensors", tmp_path)
+    shutil.copy(folder / "other.safetensors", tmp_path)
+    (tmp_path / "real").mkdir()
+    Image.fromarray(np.full((16, 16, 3), 90, np.uint8)).save(tmp_path / "real" / "a.png")
+    (tmp_path / "real" / "b.png").write_bytes((tmp_path / "real" / "a.png").read_bytes()[:40])
+    (tmp_path / "small.toml").write_text(CONFIG)
+    few = ["image.labels=[3]", "stages.0.steps=1", "stages.1.steps=1", "evaluate.reference=real"]
+    return tmp_path, ["synthesize", tmp_path / "small.toml", "--out", tmp_path / "run", "--set", *few]
+
+
+def test_an_evaluation_that_fails_costs_no_images_and_can_be_made_up_for(small_run, capsys):
+    path, arguments = small_run
+    code, error = run(arguments, capsys)
+    assert code == 3 and "b.png" in error and "jinv evaluate" in error
+    manifest = json.loads((path / "run" / "manifest.json").read_text())
+    assert manifest["finished"] and "report.html" in manifest["outputs"] and not (path / "run" / "batches").exists()
+    (path / "real" / "b.png").unlink()
+    images = (path / "run" / "images.npy").read_bytes()
+    assert run(["evaluate", path / "run"], capsys)[0] == 0  # beside the config's real images, as nothing else is said
+    evaluation = json.loads((path / "run" / "evaluation.json").read_text())
+    assert evaluation["verifiers"]["other"]["reference"]["count"] == 1 and (path / "run" / "nearest").is_dir()
+    # Once it is there, --resume leaves it alone, until the verifier's file is another network's.
+    before = (path / "run" / "evaluation.json").stat().st_mtime_ns
+    assert run([*arguments, "--resume"], capsys)[0] == 0
+    assert (path / "run" / "evaluation.json").stat().st_mtime_ns == before
+    shutil.copy(path / "tiny.safetensors", path / "other.safetensors")
+    assert run([*arguments, "--resume"], capsys)[0] == 0
+    verdict = json.loads((path / "run" / "evaluation.json").read_text())["verifiers"]["other"]
+    assert (verdict["independent"], verdict["part"]) == (False, "inverted")
+    assert (path / "run" / "images.npy").read_bytes() == images
+
+
+def test_a_run_is_sealed_last_and_a_student_took_part(small_run, monkeypatch, capsys):
+    import jinv.report
+
+    path, arguments = small_run
+    (path / "real" / "b.png").unlink()
+    arguments += ["student=other.safetensors", "terms.competition.weight=0.5"]
+
+    def fails(*_):
+        raise StorageError("no space left")
+
+    monkeypatch.setattr(jinv.report, "write_report", fails)
+    assert run(arguments, capsys)[0] == 5
+    assert json.loads((path / "run" / "manifest.json").read_text())["finished"] is None
+    monkeypatch.undo()
+    # The finished batch is still there: nothing is synthesized again.
+    monkeypatch.setattr("jinv.synthesis_run._synthesize_batch", lambda *_: pytest.fail("synthesized again"))
+    assert main([str(a) for a in [*arguments, "--resume"]]) == 0
+    assert "other, the synthesis' student, recognises" in capsys.readouterr().out
+    assert "the synthesis&#39; student" in (path / "run" / "report.html").read_text()
+
+
 def test_an_existing_run_is_a_conflict_and_resuming_a_finished_one_is_done(finished, folder, capsys):
     before = (finished / "manifest.json").read_bytes()
     code, error = run(["synthesize", folder / "small.toml", "--out", finished], capsys)
@@ -202,7 +260,11 @@ def test_an_interrupted_run_resumes_to_the_same_bits(finished, folder, monkeypat
         (["synthesize", "{small}", "--set", "evaluate.reference=nowhere", "evaluate.verifiers=[]"], 2, "needs evaluate.verifiers"),
         (["sweep", "{small}", "--vary", "seed=[0,1]", "--set", "evaluate.reference=nowhere"], 5, "nowhere"),
         (["evaluate", "nowhere"], 5, "nowhere"),
+        (["evaluate", "{small}"], 5, "not a run directory"),
         (["report", "nowhere"], 5, "nowhere"),
+        (["report", "{small}"], 5, "not a run directory"),
+        (["report", "nowhere", "--sheet", "s.png"], 2, "ends in .jpg"),
+        (["report", "nowhere", "--out", "c.html"], 2, "several runs"),
     ],
 )
 def test_mistakes_get_one_line_their_exit_code_and_leave_nothing(folder, arguments, code, words, capsys, tmp_path, monkeypatch):

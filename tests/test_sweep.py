@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from jinv.cli import main
 from jinv.config import check_config
@@ -197,9 +198,34 @@ def test_a_sweep_leaves_a_run_per_setting_that_equals_the_run_alone(folder, caps
     assert "already exists" in error and error.count("\n") == 1
 
 
+def test_every_setting_starts_from_its_own_images(folder, tmp_path):
+    for i, value in enumerate((40, 220)):
+        (tmp_path / "real" / "cat").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((16, 16, 3), value, np.uint8)).save(tmp_path / "real" / "cat" / f"{i}.png")
+    common = ["image.labels=['cat']", "image.init=class_gaussian", f"image.init_reference={tmp_path / 'real'}",
+              "stages.0.learning_rate=1e-6", "evaluate.verifiers=[]"]  # fmt: skip
+    config = str(folder / "short.toml")
+    assert main(["sweep", config, "--vary", "seed=[0,1]", "--set", *common, "--out", str(tmp_path / "sweep")]) == 0
+    assert main(["synthesize", config, "--set", "seed=1", *common, "--out", str(tmp_path / "alone")]) == 0
+    first, second = (np.load(tmp_path / "sweep" / f"{i}_seed={i}" / "images.npy") for i in range(2))
+    np.testing.assert_allclose(second, np.load(tmp_path / "alone" / "images.npy"), atol=1e-3)
+    assert abs(first - second).max() > 0.5
+
+
+def test_an_evaluation_that_fails_leaves_every_settings_images(folder, tmp_path, capsys):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.png").write_bytes(b"no picture")
+    arguments = ["--vary", "seed=[0,1]", "--set", f"evaluate.reference={tmp_path / 'real'}", "--out", str(tmp_path / "s")]
+    assert main(["sweep", str(folder / "short.toml"), *arguments]) == 3
+    assert "a.png" in capsys.readouterr().err
+    assert all((tmp_path / "s" / f"{i}_seed={i}" / "report.html").exists() for i in range(2))
+    assert (tmp_path / "s" / "sweep.json").exists() and (tmp_path / "s" / "comparison.html").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
+        (["--vary", "seed=[1,2]", "--set", "devices=7"], 2, "one device"),
         ([], 2, "what is varied"),
         (["--vary", "seed=3"], 2, "must be a list"),
         (["--vary", "seed=[1]"], 2, "from 2 to 1000"),

@@ -12,7 +12,7 @@ from jinv.images import fit_image
 
 MAXIMUM_BYTES = 400_000
 WIDTH = 1280
-MOST_COLUMNS = 20
+MOST_COLUMNS, FEW_COLUMNS = 20, 10
 GAP = 6
 TITLE = 58  # the height of a panel's title and its line of figures
 INK, SOFT, PAPER = (32, 29, 25), (107, 101, 92), (250, 248, 244)
@@ -47,12 +47,13 @@ def sheet_jpeg(title: str, panels: Sequence[SheetPanel], *, rows: int = 3) -> by
 
 def _draw(title: str, panels: Sequence[SheetPanel], rows: int) -> Image.Image:
     margin, head = 28, 58
-    panels = [band for panel in panels for band in _bands(panel)]
-    layouts = [_layout(panel, rows, margin) for panel in panels]
+    bands = [(band, per_line) for panel in panels for band, per_line in _bands(panel)]
+    panels = [band for band, _ in bands]
+    layouts = [_layout(band, per_line, rows, margin) for band, per_line in bands]
     height = head + sum(tall for *_, tall in layouts) + margin
     sheet = Image.new("RGB", (WIDTH, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((margin, 20), title, INK, _font(26))
+    draw.text((margin, 20), _cut(title, WIDTH - 2 * margin, 26), INK, _font(26))
     top = head
     for panel, (cell, shown, tall) in zip(panels, layouts, strict=True):
         bottom = top + tall
@@ -69,18 +70,22 @@ def _draw(title: str, panels: Sequence[SheetPanel], rows: int) -> Image.Image:
     return sheet
 
 
-def _bands(panel: SheetPanel) -> list[SheetPanel]:
-    """The panel, its columns in as many lines as they need to stay visible; the second line on has no title."""
-    starts = range(0, max(len(panel.columns), 1), MOST_COLUMNS)
+def _bands(panel: SheetPanel) -> list[tuple[SheetPanel, int]]:
+    """The panel in as many lines as its columns need to stay visible, each with the columns that a line holds.
+
+    Single images of up to twice ten classes take two even lines. The second line on has no title.
+    """
+    count = max(len(panel.columns), 1)
+    single = all(len(images) <= 1 for _, images in panel.columns)
+    per_line = -(-count // 2) if single and FEW_COLUMNS < count <= 2 * FEW_COLUMNS else min(count, MOST_COLUMNS)
     return [
-        SheetPanel("" if start else panel.title, panel.line, panel.columns[start : start + MOST_COLUMNS])
-        for start in starts
+        (SheetPanel("" if start else panel.title, panel.line, panel.columns[start : start + per_line]), per_line)
+        for start in range(0, count, per_line)
     ]
 
 
-def _layout(panel: SheetPanel, rows: int, margin: int) -> tuple[int, int, int]:
+def _layout(panel: SheetPanel, columns: int, rows: int, margin: int) -> tuple[int, int, int]:
     """(side of an image, number of rows, height of the panel); a panel of few columns does not fill the width."""
-    columns = max(len(panel.columns), 1) if panel.title else MOST_COLUMNS
     cell = min((WIDTH - 2 * margin - (columns - 1) * GAP) // columns, 224)
     shown = min(max((len(images) for _, images in panel.columns), default=0), rows)
     return cell, shown, (TITLE if panel.title else 0) + 20 + shown * (cell + GAP) + 16

@@ -80,7 +80,10 @@ def write_contact_sheet(run_dirs: Sequence[str | Path], out: str | Path) -> Path
     for view in views:
         columns = [(name, _pixels(view, images[:ROWS])) for name, images in _columns(view, ())]
         panels.append(SheetPanel(view.name, result_line(view), columns))
-    write_bytes(out, sheet_jpeg(" and ".join(view.name for view in views), panels, rows=ROWS))
+    folders = {view.path.resolve().parent.name for view in views}
+    many = folders.pop() if len(folders) == 1 else f"{len(views)} runs"
+    title = " and ".join(view.name for view in views) if len(views) < 3 else many
+    write_bytes(out, sheet_jpeg(title, panels, rows=ROWS))
     return Path(out)
 
 

@@ -194,6 +194,14 @@ def test_many_classes_take_several_lines():
     assert len(rows) > 0.9 * side**2 and np.ptp(rows) <= side and np.ptp(columns) <= side
 
 
+def test_fourteen_single_images_take_two_even_lines():
+    images = [(f"class {i}", [np.full((32, 32, 3), (200, 30, 30) if i == 13 else 90, np.uint8)]) for i in range(14)]
+    with Image.open(io.BytesIO(sheet_jpeg("t" * 300, [SheetPanel("p", "", images)]))) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    rows, columns = np.nonzero((pixels[..., 0] > 150) & (pixels[..., 1] < 90))
+    assert np.ptp(rows) == pytest.approx(168, abs=4) and columns.max() == pytest.approx(1280 - 28, abs=8)
+
+
 def test_contact_sheets_stay_small_and_keep_their_columns():
     noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
     panels = [

@@ -8,7 +8,7 @@ results.
 
 from typing import Literal, NamedTuple
 
-from jinv.run_numbers import Numbers, Order, agreed, both, compare, distances, order_of
+from jinv.run_numbers import Numbers, Order, agreed, compare, distances, judged_both, order_of
 
 Verdict = Literal["confirmed", "refuted", "undecided"]
 
@@ -75,7 +75,7 @@ def statistics_make_objects(prior: Numbers | None, statistics: Numbers | None) -
     if not (prior and statistics):
         return _missing(prior, statistics)
     sentence = f"With the statistics {_verifiers(statistics)}; with the image prior alone {_verifiers(prior)}."
-    for name in both(statistics.norm_distance, prior.norm_distance)[:1]:
+    for name in judged_both(statistics.norm_distance, prior.norm_distance)[:1]:
         sentence += (
             f" The statistics of {name}, which took no part, are off by "
             f"{100 * statistics.norm_distance[name]:.0f} % with the term and {100 * prior.norm_distance[name]:.0f} % "
@@ -91,15 +91,10 @@ def robust_is_clearer(standard: Numbers | None, robust: Numbers | None) -> Findi
     """
     if not (standard and robust):
         return _missing(standard, robust)
-    seen = compare(robust, standard)
     sentence = f"Of the robust network's images {_verifiers(robust)}; of the standard one's {_verifiers(standard)}."
     if robust.high_frequency and standard.high_frequency:
         sentence += f" High frequencies hold {robust.high_frequency} of the energy against {standard.high_frequency}."
-    farther, text = distances(robust, standard)
-    sentence += text
-    if seen == "below" or farther == "above":
-        return Finding("undecided" if seen == "above" or farther == "below" else "refuted", sentence)
-    return Finding("confirmed" if seen == "above" or farther == "below" else "undecided", sentence)
+    return _more_real(robust, standard, sentence)
 
 
 def no_momentum_blurs(with_betas: Numbers | None, without: Numbers | None) -> Finding:
@@ -148,13 +143,8 @@ def larger_is_realistic(small: Numbers | None, large: Numbers | None) -> Finding
     """Larger images look more realistic: verifiers, at their own size, recognise more of them; as `robust_is_clearer`."""
     if not (small and large):
         return _missing(small, large)
-    seen = compare(large, small)
     sentence = f"At {large.size} px {_verifiers(large)}; at {small.size} px {_verifiers(small)}."
-    nearer, text = distances(large, small)
-    sentence += text
-    if seen == "below" or nearer == "above":
-        return Finding("undecided" if seen == "above" or nearer == "below" else "refuted", sentence)
-    return Finding("confirmed" if seen == "above" or nearer == "below" else "undecided", sentence)
+    return _more_real(large, small, sentence)
 
 
 def clipping_contributes_most(clip: Numbers | None, moves: Numbers | None) -> Finding:
@@ -205,6 +195,15 @@ def surer_than_of_a_photograph(optimized: Numbers | None, photograph: Numbers | 
         f"{photograph.own_confidence:.4f} in the photograph."
     )
     return Finding("confirmed" if optimized.own_confidence > photograph.own_confidence else "refuted", sentence)
+
+
+def _more_real(run: Numbers, other: Numbers, sentence: str) -> Finding:
+    """Recognised more, or nearer to real images, where the two do not contradict each other."""
+    seen = compare(run, other)
+    farther, text = distances(run, other)
+    better, worse = seen == "above" or farther == "below", seen == "below" or farther == "above"
+    verdict: Verdict = "undecided" if better == worse else "confirmed" if better else "refuted"
+    return Finding(verdict, sentence + text)
 
 
 def _verdict(order: Order, *, confirmed: Order) -> Verdict:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,8 +128,15 @@ def picture_figures(pixels: Sequence[np.ndarray]) -> dict[str, Any]:
     return result
 
 
-def check_judges(recipe: Recipe, classifier: Classifier, labels: Sequence[int]) -> None:
+def check_judges(
+    recipe: Recipe,
+    classifier: Classifier,
+    labels: Sequence[int],
+    class_names: Callable[[str], Sequence[str]] | None = None,
+) -> None:
     """What can be said before there are images: are the verifiers sound, do they know the classes, are there real images?
+
+    `class_names` gives a verifier's, where it is loaded already; else its file does.
 
     Raises:
       As `evaluate_run`, and `open_image_folder`.
@@ -138,7 +145,8 @@ def check_judges(recipe: Recipe, classifier: Classifier, labels: Sequence[int]) 
         raise UsageError("evaluate.reference: needs evaluate.verifiers, in whose features images are compared")
     names = [classifier.class_names[label] for label in labels]
     for verifier in recipe.verifiers:
-        _check_classes(verifier, class_names_of(check_file(verifier)), labels, names)
+        known = class_names(verifier) if class_names else class_names_of(check_file(verifier))
+        _check_classes(verifier, known, labels, names)
     if recipe.reference is not None:
         open_image_folder(recipe.reference)
 

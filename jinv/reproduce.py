@@ -24,7 +24,7 @@ from jinv.errors import (
     UsageError,
 )
 from jinv.measured import judge_claims, numbers_of
-from jinv.run_inputs import check_run, check_same
+from jinv.run_inputs import Network, check_run, check_same, network_cache
 from jinv.runs import RunDirectory
 from jinv.sheet_pages import write_index, write_sheet
 from jinv.sheets import Choices, Panel, Sheets, choose_figures, network_title, plan, read_sheets
@@ -52,9 +52,10 @@ def reproduce(
         reasons = dict.fromkeys(panel.skipped for panel in panels if panel.figure in wanted)
         raise UsageError(f"reproduce: nothing can be run: {'; '.join(reasons)}")
     runs = unique_runs(chosen)
+    network = network_cache()
     for panel in runs.values():
         assert panel.recipe is not None
-        check_run(panel.recipe)
+        check_run(panel.recipe, network)
     try:
         (out / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -94,7 +95,8 @@ def write_pages(
 
     Runs that are not among those `carried_out` just now count only if they were made as their panels say.
     """
-    panels = [_as_made(out, panel, panel.run in carried_out) for panel in panels]
+    network = network_cache()
+    panels = [panel if panel.run in carried_out else _as_made(out, panel, network) for panel in panels]
     made = [panel for panel in panels if panel.recipe is not None]
     measured = {
         (p.figure, p.network, p.variant): numbers_of(out / "runs" / p.run, f"figure {p.figure}, {p.title}")
@@ -125,17 +127,16 @@ def write_pages(
     return write_index(sheets, choices.preset, summaries, findings, out)
 
 
-def _as_made(out: Path, panel: Panel, carried_out: bool) -> Panel:
+def _as_made(out: Path, panel: Panel, network: Network) -> Panel:
     """The panel, or why its run does not show: it is not there, or was made with other settings or weights."""
-    if panel.recipe is None or carried_out:
+    if panel.recipe is None:
         return panel
     run_directory = RunDirectory(out / "runs" / panel.run)
     manifest = run_directory.manifest()
     if not manifest or not manifest.get("finished"):
         return replace(panel, recipe=None, skipped="not run yet")
     try:
-        classifier, labels, size, *_ = check_run(panel.recipe)
-        check_same(run_directory, manifest, panel.recipe, (classifier, labels, size))
+        check_same(run_directory, manifest, panel.recipe, check_run(panel.recipe, network))
     except RunConflictError:
         return replace(panel, recipe=None, skipped="run with other settings than these")
     except JinvError as error:

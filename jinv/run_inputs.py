@@ -1,5 +1,6 @@
 """What a run needs before its first step, loaded and checked: mistakes should not cost a synthesis first."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,18 +17,24 @@ from jinv.runs import RunDirectory, resolved_table
 from jinv.start_images import load_init, measured_spectrum
 from jinv.weights import load
 
+Network = Callable[[str], Classifier]
+
 
 class Inputs(NamedTuple):
-    """A recipe's network (with its student), class ids, image size, start images (None for noise), measured spectra."""
+    """A recipe's network (with its student), class ids, image size, start images (None for noise)."""
 
     classifier: Classifier
     labels: list[int]
     size: tuple[int, int]
     init: np.ndarray | None
-    spectra: dict[str, Callable[..., Any]]
 
 
-def check_run(recipe: Recipe) -> Inputs:
+def network_cache() -> Network:
+    """`load` that reads each network once, for many runs."""
+    return functools.cache(load)
+
+
+def check_run(recipe: Recipe, network: Network | None = None) -> Inputs:
     """All that can be wrong with a run before its first step, but for its directory and the memory that it takes.
 
     Raises:
@@ -35,19 +42,28 @@ def check_run(recipe: Recipe) -> Inputs:
     """
     experiment.check_recipe(recipe)
     check_devices(recipe)
-    return load_inputs(recipe)
+    inputs = load_inputs(recipe, network)
+    measured_spectra(recipe)
+    return inputs
 
 
-def load_inputs(recipe: Recipe) -> Inputs:
-    """Load what `recipe` names, and look at its verifiers and real images; raises as `check_run`."""
-    classifier = load(recipe.model)
+def load_inputs(recipe: Recipe, network: Network | None = None) -> Inputs:
+    """Load what `recipe` names, and look at its verifiers and real images; raises as `check_run`.
+
+    With a `network_cache` verifiers come out of it; without one their files are looked at and no network is built.
+    """
+    lookup = network or load
+    classifier = lookup(recipe.model)
     if recipe.student is not None:
-        classifier = classifier.with_student(load(recipe.student))
+        classifier = classifier.with_student(lookup(recipe.student))
     labels, size = check_against_model(recipe, classifier)
-    check_judges(recipe, classifier, labels)
-    init = load_init(recipe, classifier, labels, size)
-    spectra = {path: measured_spectrum(path) for path in experiment.spectra_of(recipe)}
-    return Inputs(classifier, labels, size, init, spectra)
+    check_judges(recipe, classifier, labels, (lambda name: network(name).class_names) if network else None)
+    return Inputs(classifier, labels, size, load_init(recipe, classifier, labels, size))
+
+
+def measured_spectra(recipe: Recipe) -> dict[str, Callable[..., Any]]:
+    """The spectra of real images that `recipe` names, by path."""
+    return {path: measured_spectrum(path) for path in experiment.spectra_of(recipe)}
 
 
 def check_against_model(recipe: Recipe, classifier: Classifier) -> tuple[list[int], tuple[int, int]]:
@@ -71,22 +87,14 @@ def check_against_model(recipe: Recipe, classifier: Classifier) -> tuple[list[in
     return labels, size
 
 
-def check_same(
-    run_directory: RunDirectory,
-    manifest: dict[str, Any],
-    recipe: Recipe,
-    known: tuple[Classifier, list[int], tuple[int, int]],
-) -> None:
+def check_same(run_directory: RunDirectory, manifest: dict[str, Any], recipe: Recipe, inputs: Inputs) -> None:
     """Refuse to go on with a run that was started with another config or other weights.
-
-    Args:
-      known: the classifier, labels and size that the recipe comes to.
 
     Raises:
       RunConflictError: it was; the message names what differs.
     """
-    classifier, labels, size = known
-    table = resolved_table(recipe, labels, size)
+    classifier = inputs.classifier
+    table = resolved_table(recipe, inputs.labels, inputs.size)
     before = run_directory.config()
     changed = sorted(key for key in {*before, *table} if before.get(key) != table.get(key))
     if changed:

@@ -80,17 +80,17 @@ def agreed(orders: Sequence[Order]) -> Order:
 
 def compare(a: Numbers, b: Numbers) -> Order:
     """Do the verifiers recognise more of a's images than of b's? All of those that judged both have to agree."""
-    return agreed([order_of(a.verifiers[name], b.verifiers[name]) for name in both(a.verifiers, b.verifiers)])
+    return agreed([order_of(a.verifiers[name], b.verifiers[name]) for name in judged_both(a.verifiers, b.verifiers)])
 
 
 def distances(a: Numbers, b: Numbers) -> tuple[Order, str]:
     """Is a farther from real images than b in the features of every network that judged both? And the sentence."""
-    common = both(a.kernel_distance, b.kernel_distance)
+    common = judged_both(a.kernel_distance, b.kernel_distance)
     order = agreed([order_of(a.kernel_distance[name], b.kernel_distance[name]) for name in common])
     pairs = (f"{a.kernel_distance[n]} against {b.kernel_distance[n]} in {n}'s features" for n in common)
     return order, f" Distance to real images (KID): {' and '.join(pairs)}." if common else ""
 
 
-def both(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+def judged_both(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """The networks that both have a figure of."""
     return [name for name in a if name in b]

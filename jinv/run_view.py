@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import math
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,7 +56,7 @@ def read_run(
     if manifest is None:
         raise StorageError(f"{run_dir}: not a run directory (no manifest.json)")
     try:
-        config = _config(run.path / "config.toml")
+        config = run.config() if (run.path / "config.toml").exists() else {}
         lines = [line for line in run.read_lines("metrics.jsonl") if isinstance(line, dict) and "step" in line]
         evaluation_path = run.path / "evaluation.json"
         evaluation = json.loads(evaluation_path.read_text(encoding="utf-8")) if evaluation_path.exists() else {}
@@ -137,10 +136,6 @@ def _digests(run: Path) -> dict[str, str]:
     files = (p for p in run.iterdir() if p.is_file() and not p.name.startswith("."))
     kept = sorted(p for p in files if p.name not in ("manifest.json", "report.html"))
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
-
-
-def _config(path: Path) -> dict[str, Any]:
-    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _verdicts(verifiers: dict[str, Any]) -> list[dict[str, Any]]:

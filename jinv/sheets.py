@@ -153,14 +153,15 @@ def _figure(
     if not isinstance(classes, list) or any(isinstance(c, bool) or not isinstance(c, int) for c in classes):
         check.problem(f"{prefix}classes: {classes!r} must be a list of class ids")
         classes = []
-    check.keys(check.table(entry, "set"), tuple(settings), f"{prefix}set.")
+    changes = check.table(entry, "set")
+    check.keys(changes, tuple(settings), f"{prefix}set.")
     return Figure(
         str(check.text(entry, "id", prefix, required=True)),
         str(check.text(entry, "title", prefix, required=True)),
         str(check.text(entry, "shows", prefix) or ""),
         tuple(names),
         tuple(classes),
-        {name: check.texts(entry["set"], name, f"{prefix}set.") for name in check.table(entry, "set")},
+        {name: check.texts(changes, name, f"{prefix}set.") for name in changes},
         tuple(variants),
         check.choice(entry, "chart", prefix, ("", "confidence"), ""),
     )

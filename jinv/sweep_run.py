@@ -17,19 +17,17 @@ from jinv.config import Recipe
 from jinv.core import synthesis
 from jinv.core.sweep import Bound, snapshot_of, synthesize_sweep
 from jinv.errors import JinvError, NumericalError, RunConflictError, UsageError
-from jinv.evaluate import check_judges
 from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.progress import SynthesisProgress
-from jinv.run_inputs import check_against_model
+from jinv.run_inputs import load_inputs, network_cache
 from jinv.run_records import metrics_line, new_manifest
 from jinv.runs import RunDirectory, resolved_table
-from jinv.start_images import load_init, measured_spectrum
+from jinv.start_images import measured_spectrum
 from jinv.sweep_summary import summarize
 from jinv.synthesis_run import complete
 from jinv.variations import Place, Variation, groups, replace_numbers, varied_numbers
-from jinv.weights import load
 
 
 @dataclass
@@ -117,18 +115,8 @@ def run_sweep(
 
 def _prepare(variations: Sequence[Variation], directory: Path) -> list[SettingRun]:
     """Load what every setting needs, each network once, so that mistakes show before any synthesis."""
-    names = dict.fromkeys(
-        name for v in variations for name in (v.recipe.model, v.recipe.student, *v.recipe.verifiers) if name is not None
-    )
-    networks = {name: load(name) for name in names}
-    checked = []
-    for variation in variations:
-        classifier = networks[variation.recipe.model]
-        if variation.recipe.student is not None:
-            classifier = classifier.with_student(networks[variation.recipe.student])
-        labels, size = check_against_model(variation.recipe, classifier)
-        check_judges(variation.recipe, classifier, labels)
-        checked.append((classifier, labels, size, load_init(variation.recipe, classifier, labels, size)))
+    network = network_cache()
+    checked = [load_inputs(variation.recipe, network) for variation in variations]
     bound: dict[Any, Classifier] = {}
     runs = []
     for variation, (loaded, labels, size, init) in zip(variations, checked, strict=True):

@@ -25,7 +25,7 @@ from jinv.memory_plan import check_fits
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.progress import SynthesisProgress
-from jinv.run_inputs import check_same, load_inputs
+from jinv.run_inputs import check_same, load_inputs, measured_spectra
 from jinv.run_records import metrics_line, new_manifest, record_images
 from jinv.runs import RunDirectory, resolved_table
 
@@ -43,15 +43,17 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
     check_devices(recipe)
     resuming = run_directory.prepare(resume=resume)
     try:
-        classifier, labels, size, init, spectra = load_inputs(recipe)
+        inputs = load_inputs(recipe)
+        classifier, labels, size, init = inputs
         bound = experiment.bind_classifier(recipe, classifier)
         check_fits(recipe, bound)
+        spectra = measured_spectra(recipe)
     except BaseException:
         run_directory.discard()
         raise
     manifest = run_directory.manifest() if resuming else None
     if manifest is not None:
-        check_same(run_directory, manifest, recipe, (classifier, labels, size))
+        check_same(run_directory, manifest, recipe, inputs)
         if manifest["finished"]:
             if recipe.verifiers and not is_judged(run_directory, recipe):
                 _evaluate(run_directory, recipe, manifest, console)

@@ -1,5 +1,6 @@
 """Metrics against loops written from the equations, and against cases whose answer is known."""
 
+import functools
 import itertools
 
 import jax.numpy as jnp
@@ -82,9 +83,15 @@ def test_kernel_distance_equals_its_definition_over_blocks(monkeypatch):
     assert estimate.low < estimate.high
 
 
+@functools.cache
+def true_distance():
+    pairs = [(normal(s, 600), normal(900 + s, 600, shift=0.4)) for s in range(30)]
+    return np.mean([kernel_distance(*pair, subsets=1).value for pair in pairs])
+
+
 @pytest.mark.parametrize("count, other", [(100, 100), (110, 110), (200, 200), (1500, 120)])
 def test_the_interval_of_the_kernel_distance_covers_however_few_images_there_are(count, other):
-    truth = np.mean([kernel_distance(normal(s, 600), normal(900 + s, 600, shift=0.4), subsets=1).value for s in range(30)])
+    truth = true_distance()
     estimates = [
         kernel_distance(normal(100 + s, count), normal(500 + s, other, shift=0.4), subsets=60) for s in range(30)
     ]
@@ -94,7 +101,15 @@ def test_the_interval_of_the_kernel_distance_covers_however_few_images_there_are
     assert 2.8 < width < 6
 
 
-def test_kernel_distance_is_unbiased():
+def test_kernel_distance_is_unbiased_and_its_interval_covers():
+    pairs = [(normal(s, 300), normal(900 + s, 300, shift=0.4)) for s in range(30)]
+    truth = np.mean([kernel_distance(*pair, subsets=1).value for pair in pairs])
+    hits = 0
+    for seed in range(30):
+        x, y = normal(100 + seed, 200), normal(500 + seed, 200, shift=0.4)
+        estimate = kernel_distance(x, y, subsets=60, subset_size=50)
+        hits += estimate.low <= truth <= estimate.high
+    assert hits >= 24
     same = [kernel_distance(normal(s, 100), normal(50 + s, 100), subsets=1).value for s in range(40)]
     assert abs(np.mean(same)) < 3 * np.std(same) / 40**0.5 and min(same) < 0
 

@@ -84,7 +84,12 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("run", type=Path, metavar="RUN")
     command.add_argument("--verifier", nargs="+", action="extend", default=[], metavar="NAME_OR_FILE",
                          help="networks that took no part in the synthesis (default: those of the run's config)")  # fmt: skip
-    command.add_argument("--reference", type=Path, metavar="FOLDER_OR_ZIP", help="real images to compare with (default: those of the run's config)")
+    command.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FOLDER_OR_ZIP",
+        help="real images to compare with (default: those of the run's config)",
+    )
 
     command = _command(
         commands, "report", _report, "write report.html, one self-contained page; several runs side by side"

@@ -120,7 +120,9 @@ def read_sheets(folder: str | Path) -> Sheets:
     figures = tuple(
         _figure(check, entry, prefix, networks, settings) for entry, prefix in check.tables(table, "figures", "")
     )
-    names = [_run_name(f, network, str(v.get("name", ""))) for f in figures for network in f.networks for v in f.variants]
+    names = [
+        _run_name(f, network, str(v.get("name", ""))) for f in figures for network in f.networks for v in f.variants
+    ]
     for name in sorted({name for name in names if names.count(name) > 1}):
         check.problem(f"two panels are called {name!r}: figures' ids and variants' names have to differ")
     if check.problems:

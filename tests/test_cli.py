@@ -88,13 +88,26 @@ def test_help_and_import_load_neither_jax_nor_torch():
 
 def test_a_run_leaves_what_the_design_promises(finished):
     present = {p.name for p in finished.iterdir()}
-    assert present == {"config.toml", "manifest.json", "metrics.jsonl", "images", "images.npy", "grid.png", "evaluation.json", "report.html"}
+    assert present == {
+        "config.toml",
+        "manifest.json",
+        "metrics.jsonl",
+        "images",
+        "images.npy",
+        "grid.png",
+        "evaluation.json",
+        "report.html",
+    }
     manifest = json.loads((finished / "manifest.json").read_text())
     assert manifest["labels"] == [3, 8, 1] and manifest["finished"]
     assert set(manifest["outputs"]) >= {"images.npy", "report.html", "images/000000_cat.png"}
     images = np.load(finished / "images.npy")
     assert images.shape == (3, 16, 16, 3) and images.dtype == np.float32
-    assert sorted(p.name for p in (finished / "images").iterdir()) == ["000000_cat.png", "000001_ship.png", "000002_automobile.png"]
+    assert sorted(p.name for p in (finished / "images").iterdir()) == [
+        "000000_cat.png",
+        "000001_ship.png",
+        "000002_automobile.png",
+    ]
     pixels = np.asarray(Image.open(finished / "images" / "000001_ship.png"))
     assert (load(finished.parent / "tiny.safetensors").to_uint8(images[1:2])[0] == pixels).all()
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
@@ -250,14 +263,26 @@ def test_an_interrupted_run_resumes_to_the_same_bits(finished, folder, monkeypat
         (["synthesize", "{small}", "--set", "image.init=nothing.npy"], 5, "nothing.npy"),
         (["synthesize", "{small}", "--set", "image.init=package:nosuch/x.png"], 2, "package:nosuch"),
         (["synthesize", "{small}", "--set", "image.init=class_gaussian", "image.init_reference=nowhere"], 5, "nowhere"),
-        (["synthesize", "{small}", "--set", "parameterization.name=maco", "parameterization.spectrum=nowhere"], 5, "nowhere"),
+        (
+            ["synthesize", "{small}", "--set", "parameterization.name=maco", "parameterization.spectrum=nowhere"],
+            5,
+            "nowhere",
+        ),
         (["synthesize", "{small}", "--set", "terms.layer_activation.layer=99"], 2, "0 to 18"),
         (["synthesize", "{small}", "--set", "student=nothing.safetensors"], 5, "nothing.safetensors"),
         (["synthesize", "{small}", "--set", "student=mice.safetensors"], 4, "class 0 is 'airplane' and 'mouse'"),
         # Judges are asked before anything is computed, so these leave nothing either.
-        (["synthesize", "{small}", "--set", "evaluate.verifiers=[\"mice.safetensors\"]", "image.labels=[0]"], 4, "class 0 is 'mouse'"),
+        (
+            ["synthesize", "{small}", "--set", 'evaluate.verifiers=["mice.safetensors"]', "image.labels=[0]"],
+            4,
+            "class 0 is 'mouse'",
+        ),
         (["synthesize", "{small}", "--set", "evaluate.reference=nowhere"], 5, "nowhere"),
-        (["synthesize", "{small}", "--set", "evaluate.reference=nowhere", "evaluate.verifiers=[]"], 2, "needs evaluate.verifiers"),
+        (
+            ["synthesize", "{small}", "--set", "evaluate.reference=nowhere", "evaluate.verifiers=[]"],
+            2,
+            "needs evaluate.verifiers",
+        ),
         (["sweep", "{small}", "--vary", "seed=[0,1]", "--set", "evaluate.reference=nowhere"], 5, "nowhere"),
         (["evaluate", "nowhere"], 5, "nowhere"),
         (["evaluate", "{small}"], 5, "not a run directory"),
@@ -267,7 +292,9 @@ def test_an_interrupted_run_resumes_to_the_same_bits(finished, folder, monkeypat
         (["report", "nowhere", "--out", "c.html"], 2, "several runs"),
     ],
 )
-def test_mistakes_get_one_line_their_exit_code_and_leave_nothing(folder, arguments, code, words, capsys, tmp_path, monkeypatch):
+def test_mistakes_get_one_line_their_exit_code_and_leave_nothing(
+    folder, arguments, code, words, capsys, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     arguments = [a.format(small=folder / "small.toml") for a in arguments]
     actual, error = run(arguments, capsys)
@@ -295,5 +322,14 @@ def test_listings_show_every_name(capsys):
     assert main(["terms"]) == 0 and main(["models"]) == 0
     text = capsys.readouterr().out
     assert "[min_factor," in text  # not taken for markup
-    for name in ("feature_statistics", "first_layer_weight", "max_shift", "warmup_cosine", "resized_crop", "maco", "efficientnet_lite0", "resnet50"):
+    for name in (
+        "feature_statistics",
+        "first_layer_weight",
+        "max_shift",
+        "warmup_cosine",
+        "resized_crop",
+        "maco",
+        "efficientnet_lite0",
+        "resnet50",
+    ):
         assert name in text

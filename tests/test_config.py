@@ -72,7 +72,9 @@ def test_a_typed_path_is_where_the_user_stands(tmp_path, monkeypatch):
     here.mkdir(), folder.mkdir()
     (here / "mine.safetensors").touch(), (here / "efficientnet_lite1").touch()
     monkeypatch.chdir(here)
-    recipe = read(folder, GOOD, ["model=mine.safetensors", 'evaluate.verifiers=["./mine.safetensors", "efficientnet_lite1"]'])
+    recipe = read(
+        folder, GOOD, ["model=mine.safetensors", 'evaluate.verifiers=["./mine.safetensors", "efficientnet_lite1"]']
+    )
     assert recipe.model == str(here / "mine.safetensors")
     assert recipe.verifiers == (recipe.model, "efficientnet_lite1")
     assert read(folder, GOOD, ["model=other.safetensors"]).model == str(folder / "other.safetensors")

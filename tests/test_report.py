@@ -14,7 +14,7 @@ from jinv.images import png_bytes
 from jinv.report import gallery_columns, settings, value_text, write_comparison, write_report
 from jinv.run_view import curve, duration_text, read_run, short_names
 
-HOSTILE = '<script>alert("x")</script> & \'quotes\' {{ 7 * 7 }}'
+HOSTILE = "<script>alert(\"x\")</script> & 'quotes' {{ 7 * 7 }}"
 
 
 def make_run(path, *, names=("tench", "goldfish"), lines=(), evaluation=None, config="", **manifest):

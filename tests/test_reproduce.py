@@ -88,7 +88,9 @@ def test_a_run_that_diverges_stops_no_other_and_one_of_other_settings_does_not_s
     text = Page(tmp_path / "index.html").text
     assert "step 1: the loss is nan" in text and "run with other settings than these" in text
     assert pages["4_4"].exists() and not pages["4_3"].exists()
-    assert all(f["verdict"] == "undecided" for c in json.loads((tmp_path / "findings.json").read_text()) for f in c["findings"])
+    assert all(
+        f["verdict"] == "undecided" for c in json.loads((tmp_path / "findings.json").read_text()) for f in c["findings"]
+    )
 
 
 def test_what_is_wrong_with_a_late_run_is_found_before_the_first(tiny, tmp_path, monkeypatch):

@@ -114,7 +114,9 @@ def test_a_run_over_eight_devices_equals_one_and_resumes(tmp_path):
     assert checkpoint["position"].tolist() == [0, 0, 3] and checkpoint["leaf_0000"].shape == (8, 16, 16, 3)
     resumed = jinv(("-c", DIES.replace("batch == 0", "False")), *many, "--resume")
     # The last batch's four images lie on four of the devices.
-    assert resumed.returncode == 0 and "0 6 8" in resumed.stdout and "1 6 4" in resumed.stdout, resumed.stdout + resumed.stderr
+    assert resumed.returncode == 0 and "0 6 8" in resumed.stdout and "1 6 4" in resumed.stdout, (
+        resumed.stdout + resumed.stderr
+    )
     one = jinv(cli, "--out", str(tmp_path / "one"))
     assert one.returncode == 0 and "devices" not in one.stderr, one.stderr
     images, expected = (np.load(tmp_path / name / "images.npy") for name in ("many", "one"))

@@ -52,7 +52,7 @@ def recipe(seed, *, flip=0.5, weight=1e-2, first=1.0, start=0.1, peak=0.1, rate=
     table["terms"]["total_variation"]["weight"] = weight
     table["terms"]["feature_statistics"] |= {"first_layer_weight": first}
     table["terms"]["feature_statistics"]["weight"]["start"] = start
-    table["stages"][0]["learning_rate"] ["peak"] = peak
+    table["stages"][0]["learning_rate"]["peak"] = peak
     table["stages"][1]["learning_rate"] = rate
     table["stages"][1]["optimizer"] |= {"b1": b1, "b2": b2}
     return check_config(table)
@@ -171,8 +171,18 @@ def test_settings_are_a_grid_or_pairs_and_share_programs_where_numbers_alone_dif
 
 def test_a_sweep_leaves_a_run_per_setting_that_equals_the_run_alone(folder, capsys):
     out = folder / "out"
-    vary = ["--vary", "seed=[0,1]", "stages.0.learning_rate=[0.05,1e30]", "--set", "stages.0.optimizer=sgd", "clip=none"]
-    assert main(["synthesize", str(folder / "short.toml"), "--out", str(folder / "one"), "--set", "seed=1", *vary[-2:]]) == 0
+    vary = [
+        "--vary",
+        "seed=[0,1]",
+        "stages.0.learning_rate=[0.05,1e30]",
+        "--set",
+        "stages.0.optimizer=sgd",
+        "clip=none",
+    ]
+    assert (
+        main(["synthesize", str(folder / "short.toml"), "--out", str(folder / "one"), "--set", "seed=1", *vary[-2:]])
+        == 0
+    )
     assert main(["sweep", str(folder / "short.toml"), *vary, "--at-once", "3", "--out", str(out)]) == 0
     table = capsys.readouterr().out
     assert "diverged" in table and str(out / "comparison.html") in table
@@ -215,7 +225,14 @@ def test_every_setting_starts_from_its_own_images(folder, tmp_path):
 def test_an_evaluation_that_fails_leaves_every_settings_images(folder, tmp_path, capsys):
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a.png").write_bytes(b"no picture")
-    arguments = ["--vary", "seed=[0,1]", "--set", f"evaluate.reference={tmp_path / 'real'}", "--out", str(tmp_path / "s")]
+    arguments = [
+        "--vary",
+        "seed=[0,1]",
+        "--set",
+        f"evaluate.reference={tmp_path / 'real'}",
+        "--out",
+        str(tmp_path / "s"),
+    ]
     assert main(["sweep", str(folder / "short.toml"), *arguments]) == 3
     assert "a.png" in capsys.readouterr().err
     assert all((tmp_path / "s" / f"{i}_seed={i}" / "report.html").exists() for i in range(2))

@@ -155,7 +155,9 @@ def test_another_checkpoint_is_noticed(pair, tmp_path):
 def test_a_deeper_sister_that_holds_every_tensor_is_told_at_once(pair, tmp_path):
     """A ResNet-32 has all of a ResNet-20's names and shapes."""
     deeper = save(random_reference("resnet32").state_dict(), tmp_path / "deeper.pth", "zip")
-    with pytest.raises(ModelMismatchError, match=r"deeper\.pth: not a resnet20, as the converted file says, but resnet32"):
+    with pytest.raises(
+        ModelMismatchError, match=r"deeper\.pth: not a resnet20, as the converted file says, but resnet32"
+    ):
         validate(pair[0], deeper)
     convert_checkpoint(deeper, tmp_path / "part.safetensors", architecture="resnet20", ignore_extra=True)
     assert validate(tmp_path / "part.safetensors", deeper).passed

@@ -48,7 +48,7 @@ def run_convert(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from convert.pipeline import convert_checkpoint
-    from jinv.atomic import check_writable
+    from jinv.files import check_writable
 
     check_writable(args.out)  # before anything is downloaded
     console = Console(highlight=False)
@@ -90,8 +90,8 @@ def run_validate(args: argparse.Namespace) -> int:
     from convert.parity_page import write_html
     from convert.parity_report import write_json
     from convert.parity_table import print_report
-    from jinv.atomic import check_writable
     from jinv.errors import UsageError
+    from jinv.files import check_writable
 
     try:
         from convert.validate import validate

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from convert.published import Published
-from jinv.atomic import sync_directory, write_text
 from jinv.errors import StorageError, UnsafeInputError
+from jinv.files import sync_directory, write_text
 from jinv.weights import file_sha256, make_cache_directory
 
 CHUNK = 1 << 20

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from convert.parity_report import LAYER_FLOAT32, LAYER_FLOAT64, Errors, LayerErrors, ValidationReport
 from convert.parity_summary import Check, number, summarize
-from jinv.atomic import write_text
+from jinv.files import write_text
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 1040, 330, 56, 54, 12
 LOWEST, HIGHEST = -18, 2  # powers of ten on the error axis; what is smaller or exact lies on its floor

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from jinv.atomic import write_text
+from jinv.files import write_text
 
 LAYER_FLOAT64 = 1e-10
 """Separates a wrong conversion from rounding, which stays orders of magnitude below."""

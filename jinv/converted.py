@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jinv.atomic import atomic_path
 from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError
+from jinv.files import atomic_path
 
 FORMAT = "1"
 MAX_HEADER = 8 << 20

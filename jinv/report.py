@@ -9,10 +9,10 @@ from typing import Any
 
 import jinja2
 
-from jinv.atomic import write_text
 from jinv.charts import Chart, Series, format_number, line_chart
 from jinv.errors import UsageError
 from jinv.evaluation_text import OWN, part_text, picture_rows, reference_rows, whole_percent
+from jinv.files import write_text
 from jinv.run_view import RunView, curve, date_text, duration_text, read_run, size_text, stage_spans
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jinv.atomic import write_text
 from jinv.errors import (
     Interrupted,
     JinvError,
@@ -23,6 +22,7 @@ from jinv.errors import (
     StorageError,
     UsageError,
 )
+from jinv.files import write_text
 from jinv.measured import judge_claims, numbers_of
 from jinv.run_inputs import Network, check_run, check_same, network_cache
 from jinv.runs import RunDirectory

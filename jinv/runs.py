@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from jinv.atomic import atomic_path, write_bytes, write_text
 from jinv.config import Recipe
 from jinv.errors import RunConflictError, StorageError
+from jinv.files import atomic_path, write_bytes, write_text
 
 SCHEMA = 1
 UNSEALED = ("manifest.json", "checkpoint.npz")

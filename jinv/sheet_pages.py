@@ -8,10 +8,10 @@ from typing import Any
 
 from PIL import Image
 
-from jinv.atomic import write_bytes, write_text
 from jinv.charts import Chart, Series, line_chart
 from jinv.contact_sheet import SheetPanel, sheet_jpeg
 from jinv.evaluation_text import OWN, part_text, picture_rows, reference_rows
+from jinv.files import write_bytes, write_text
 from jinv.images import read_image
 from jinv.measured import confidence_curve
 from jinv.report import environment, run_facts, settings

@@ -13,8 +13,8 @@ import numpy as np
 
 from convert.parity_jax import on_cpu
 from convert.parity_report import Agreement
-from jinv.image_folder import class_of, open_image_folder
-from jinv.images import fit_image
+from jinv.images.codec import fit_image
+from jinv.images.folder import class_of, open_image_folder
 from jinv.labels import find_class
 from jinv.models.classifier import Classifier
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jinv.image_folder import open_image_folder
-from jinv.images import fit_image
+from jinv.images.codec import fit_image
+from jinv.images.folder import open_image_folder
 
 LARGE = 100.0
 """Factor of the large inputs: a hundred standard deviations of the training set."""

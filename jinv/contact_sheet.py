@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from jinv.errors import UsageError
-from jinv.images import fit_image
+from jinv.images.codec import fit_image
 
 MAXIMUM_BYTES = 400_000
 WIDTH = 1280

@@ -13,8 +13,8 @@ from jinv.core.metrics import norm_distances, top_k_correct, wilson_interval
 from jinv.core.picture_metrics import high_frequency_energy, mean_frequency, mean_interval, mean_variation
 from jinv.errors import ModelMismatchError, StorageError, UsageError
 from jinv.evaluation_text import print_evaluation
-from jinv.image_folder import ImageFolder, open_image_folder
-from jinv.images import read_image
+from jinv.images.codec import read_image
+from jinv.images.folder import ImageFolder, open_image_folder
 from jinv.judge import judge
 from jinv.models.classifier import Classifier
 from jinv.reference import compare_with_reference, diversity, figure, neighbor_pictures

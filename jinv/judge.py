@@ -14,7 +14,7 @@ import numpy as np
 
 from jinv.core.types import NormStats
 from jinv.errors import NumericalError
-from jinv.images import fit_image
+from jinv.images.codec import fit_image
 from jinv.models.classifier import Classifier
 from jinv.models.features import forward_with_features
 

@@ -21,8 +21,8 @@ from jinv.core.metrics import (
     wilson_interval,
 )
 from jinv.errors import UsageError
-from jinv.image_folder import ImageFolder, class_of
-from jinv.images import fit_image, png_bytes
+from jinv.images.codec import fit_image, png_bytes
+from jinv.images.folder import ImageFolder, class_of
 from jinv.judge import Judgement, judge
 from jinv.labels import find_class
 from jinv.models.classifier import Classifier

@@ -12,7 +12,7 @@ import numpy as np
 import jinv
 from jinv.config import Recipe
 from jinv.core import synthesis
-from jinv.images import grid_png, png_bytes
+from jinv.images.codec import grid_png, png_bytes
 from jinv.models.classifier import Classifier
 from jinv.runs import SCHEMA, RunDirectory
 

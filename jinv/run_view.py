@@ -12,7 +12,7 @@ from typing import Any
 
 from jinv.charts import Series, Span
 from jinv.errors import StorageError
-from jinv.images import jpeg_bytes, read_image
+from jinv.images.codec import jpeg_bytes, read_image
 from jinv.runs import RunDirectory
 
 INLINE_BYTES = 6_000_000

@@ -12,7 +12,7 @@ from jinv.charts import Chart, Series, line_chart
 from jinv.contact_sheet import SheetPanel, sheet_jpeg
 from jinv.evaluation_text import OWN, part_text, picture_rows, reference_rows
 from jinv.files import write_bytes, write_text
-from jinv.images import read_image
+from jinv.images.codec import read_image
 from jinv.measured import confidence_curve
 from jinv.report import environment, run_facts, settings
 from jinv.run_view import RunView, curve, read_run

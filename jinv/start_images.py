@@ -14,8 +14,8 @@ from jinv.config import Recipe
 from jinv.core.parameterization import average_pool_to, mean_magnitude
 from jinv.core.starts import class_gaussian
 from jinv.errors import StorageError, UsageError
-from jinv.image_folder import ImageFolder, class_of, open_image_folder
-from jinv.images import fit_image, read_image, resize_image
+from jinv.images.codec import fit_image, read_image, resize_image
+from jinv.images.folder import ImageFolder, class_of, open_image_folder
 from jinv.labels import find_class
 from jinv.models.classifier import Classifier
 

@@ -12,7 +12,7 @@ import pytest
 from jinv import run_inputs, synthesis_run
 from jinv.config import check_config, read_config
 from jinv.experiment import check_recipe
-from jinv.images import png_bytes
+from jinv.images.codec import png_bytes
 from jinv.models.registry import ARCHITECTURES, EMBEDDED
 from jinv.weights import embedded_checkpoint
 

@@ -13,7 +13,7 @@ from jinv import evaluate, judge
 from jinv.core.metrics import wilson_interval
 from jinv.errors import ModelMismatchError, NumericalError, StorageError, UsageError
 from jinv.evaluate import evaluate_run, print_evaluation
-from jinv.images import png_bytes, read_image
+from jinv.images.codec import png_bytes, read_image
 from jinv.models.classifier import Classifier
 from jinv.models.layers import Dense
 from jinv.models.norm import BatchNorm

@@ -10,8 +10,17 @@ import pytest
 from PIL import Image
 
 from jinv.errors import StorageError, UnsafeInputError, UsageError
-from jinv.image_folder import class_of, open_image_folder
-from jinv.images import decode_image, fit_image, grid_image, grid_png, jpeg_bytes, png_bytes, read_image, resize_image
+from jinv.images.codec import (
+    decode_image,
+    fit_image,
+    grid_image,
+    grid_png,
+    jpeg_bytes,
+    png_bytes,
+    read_image,
+    resize_image,
+)
+from jinv.images.folder import class_of, open_image_folder
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 

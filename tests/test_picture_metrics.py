@@ -10,7 +10,7 @@ from jinv.core.picture_metrics import (
     mean_interval,
     mean_variation,
 )
-from jinv.images import resize_image
+from jinv.images.codec import resize_image
 
 
 def naive_spectrum(pixels):

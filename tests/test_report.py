@@ -10,7 +10,7 @@ import pytest
 from jinv.charts import Series, Span, format_number, line_chart, nice_ticks
 from jinv.errors import StorageError, UsageError
 from jinv.evaluation_text import whole_percent
-from jinv.images import png_bytes
+from jinv.images.codec import png_bytes
 from jinv.report import gallery_columns, settings, value_text, write_comparison, write_report
 from jinv.run_view import curve, duration_text, read_run, short_names
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from jinv.errors import StorageError, UnsafeInputError, UsageError
-from jinv.images import MAXIMUM_BYTES, decode_image, read_image
+from jinv.images.codec import MAXIMUM_BYTES, decode_image, read_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 MAXIMUM_FILES = 2_000_000

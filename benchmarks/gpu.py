@@ -32,7 +32,7 @@ from jinv.models.classifier import Classifier
 from jinv.models.layers import Conv, Dense
 from jinv.models.precision import Precision, check_precision, matmul_precision
 from jinv.models.registry import get_architecture
-from jinv.weights import load
+from jinv.weights.load import load
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bf16")
 NOT_MEASURED = "not measured"

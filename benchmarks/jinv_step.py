@@ -19,7 +19,7 @@ from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision, with_precision
 from jinv.models.registry import get_architecture
-from jinv.weights import unflatten
+from jinv.weights.load import unflatten
 
 
 def augmentations(size: int) -> list[Augmentation]:

@@ -155,7 +155,7 @@ def _find_checkpoint(name: str, console: Any, unverified: bool = False) -> tuple
     from convert.published import find_published, published_names
     from jinv.errors import StorageError
     from jinv.models.registry import EMBEDDED
-    from jinv.weights import embedded_checkpoint
+    from jinv.weights.cache import embedded_checkpoint
 
     path = Path(name)
     if path.exists() or path.is_symlink():

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from convert.published import Published
 from jinv.errors import StorageError, UnsafeInputError
 from jinv.files import sync_directory, write_text
-from jinv.weights import file_sha256, make_cache_directory
+from jinv.weights.cache import file_sha256, make_cache_directory
 
 CHUNK = 1 << 20
 MAX_BYTES = 8 << 30

@@ -15,8 +15,8 @@ from convert.parity_jax import on_cpu
 from convert.parity_report import Agreement
 from jinv.images.codec import fit_image
 from jinv.images.folder import class_of, open_image_folder
-from jinv.labels import find_class
 from jinv.models.classifier import Classifier
+from jinv.weights.labels import find_class
 
 PIXELS_PER_BATCH = 50 * 32 * 32
 """Small enough that a layer of a batch stays in a core's cache."""

@@ -17,7 +17,7 @@ from convert.parity_inputs import Inputs
 from jinv.core.objective import TERMS, term_fields
 from jinv.core.types import Forward, NormStats
 from jinv.models.layers import prepare
-from jinv.weights import unflatten
+from jinv.weights.load import unflatten
 
 Statistics = Sequence[tuple[np.ndarray, np.ndarray]]
 """(mean, variance) of every batch norm, in network order."""

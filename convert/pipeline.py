@@ -14,12 +14,12 @@ from convert.reader import Checkpoint, read_checkpoint
 from convert.rules import COUNTER, detect_architecture, map_state_dict
 from convert.state_dict import StateDict, select_state_dict
 from convert.tensor_checks import read_weights
-from jinv.converted import save_converted
 from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
 from jinv.files import check_writable
-from jinv.labels import class_names, read_label_file, usual_ids
 from jinv.models.registry import Architecture, get_architecture
-from jinv.weights import CHECKPOINT_SUFFIXES
+from jinv.weights.cache import CHECKPOINT_SUFFIXES
+from jinv.weights.file import save_converted
+from jinv.weights.labels import class_names, read_label_file, usual_ids
 
 Clamp = Literal["straight-through"] | bool
 RGB = tuple[float, ...]

@@ -26,11 +26,11 @@ from convert.reference import make_reference
 from convert.reference.measure import load_weights
 from convert.rules import COUNTER, detect_architecture, expected_targets, family_of, map_state_dict
 from convert.state_dict import StateDict, select_state_dict
-from jinv.converted import ConvertedFile, open_converted
 from jinv.errors import ModelMismatchError, UsageError
 from jinv.models.classifier import Classifier
 from jinv.models.registry import ARCHITECTURES, Architecture, get_architecture
-from jinv.weights import unflatten
+from jinv.weights.file import ConvertedFile, open_converted
+from jinv.weights.load import unflatten
 
 Progress = Callable[[str], None]
 

@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {
-    "load": ("jinv.weights", "load"),
+    "load": ("jinv.weights.load", "load"),
     "Classifier": ("jinv.models.classifier", "Classifier"),
     "synthesize": ("jinv.core.synthesis", "synthesize"),
     "losses": ("jinv.core.losses", None),

@@ -174,7 +174,7 @@ def _prepare_jax() -> None:
     """The persistent compilation cache, in the user's cache directory unless JAX was told otherwise."""
     import jax
 
-    from jinv.weights import cache_directory
+    from jinv.weights.cache import cache_directory
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))

@@ -15,7 +15,7 @@ from jinv.errors import UsageError
 def print_models(console: Console | None = None) -> None:
     """Every architecture, its size, and whether its weights are at hand."""
     from jinv.models.registry import ARCHITECTURES
-    from jinv.weights import embedded_checkpoint
+    from jinv.weights.cache import embedded_checkpoint
 
     table = Table("name", "input", "smallest", "classes", "weights", title="Networks", title_justify="left")
     for name, architecture in ARCHITECTURES.items():

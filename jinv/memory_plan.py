@@ -134,7 +134,7 @@ def plans(recipe: Recipe, classifier: Classifier, image_size: Size, budget: int)
 def print_plan(recipe: Recipe, budget: int | None = None) -> None:
     """What `--memory` prints: a line per way, as they are compiled."""
     from jinv.run_inputs import check_against_model
-    from jinv.weights import load
+    from jinv.weights.load import load
 
     experiment.check_recipe(recipe)
     classifier = load(recipe.model)

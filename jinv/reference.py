@@ -24,8 +24,8 @@ from jinv.errors import UsageError
 from jinv.images.codec import fit_image, png_bytes
 from jinv.images.folder import ImageFolder, class_of
 from jinv.judge import Judgement, judge
-from jinv.labels import find_class
 from jinv.models.classifier import Classifier
+from jinv.weights.labels import find_class
 
 NEIGHBORS = 3
 THUMBNAIL = 112

@@ -43,7 +43,7 @@ def run_reproduce(arguments: argparse.Namespace) -> int:
         )
     from jinv.reproduce import reproduce
     from jinv.sheets import Choices
-    from jinv.weights import converted_file
+    from jinv.weights.load import converted_file
 
     files = {option: getattr(arguments, option) for option in ("standard", "robust")}
     choices = Choices(

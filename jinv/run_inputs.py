@@ -11,11 +11,11 @@ from jinv.config import Recipe
 from jinv.devices import check_devices
 from jinv.errors import RunConflictError, UsageError
 from jinv.evaluate import check_judges
-from jinv.labels import resolve_labels
 from jinv.models.classifier import Classifier
 from jinv.runs import RunDirectory, resolved_table
 from jinv.start_images import load_init, measured_spectrum
-from jinv.weights import load
+from jinv.weights.labels import resolve_labels
+from jinv.weights.load import load
 
 Network = Callable[[str], Classifier]
 

@@ -16,8 +16,8 @@ from jinv.core.starts import class_gaussian
 from jinv.errors import StorageError, UsageError
 from jinv.images.codec import fit_image, read_image, resize_image
 from jinv.images.folder import ImageFolder, class_of, open_image_folder
-from jinv.labels import find_class
 from jinv.models.classifier import Classifier
+from jinv.weights.labels import find_class
 
 Size = tuple[int, int]
 MAXIMUM_IMAGES = 2000

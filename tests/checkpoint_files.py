@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from convert.reference import make_reference
-from jinv.converted import read_converted
+from jinv.weights.file import read_converted
 
 
 def random_reference(name: str, num_classes: int | None = None, seed: int = 0) -> nn.Module:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from jinv.cli import main
 from jinv.errors import StorageError
-from jinv.weights import load, save_converted
+from jinv.weights.load import load, save_converted
 
 from .networks import CLASSES, tiny_classifier
 

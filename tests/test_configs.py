@@ -14,7 +14,7 @@ from jinv.config import check_config, read_config
 from jinv.experiment import check_recipe
 from jinv.images.codec import png_bytes
 from jinv.models.registry import ARCHITECTURES, EMBEDDED
-from jinv.weights import embedded_checkpoint
+from jinv.weights.cache import embedded_checkpoint
 
 from .networks import CLASSES, tiny_classifier
 

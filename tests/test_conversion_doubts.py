@@ -11,9 +11,9 @@ import jinv
 from convert.pipeline import convert_checkpoint
 from convert.published import promised_sha256
 from convert.rules import map_state_dict
-from jinv.converted import read_converted
 from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
-from jinv.labels import class_names
+from jinv.weights.file import read_converted
+from jinv.weights.labels import class_names
 from tests.checkpoint_files import assert_is_network, prefixed, random_reference, save, state, without
 
 
@@ -125,7 +125,7 @@ def test_m15_promised_digests_are_those_of_published_and_embedded_files(shared_d
 def validate_notes(out, path):
     from convert.reader import read_checkpoint
     from convert.validate import _notes
-    from jinv.converted import open_converted
+    from jinv.weights.file import open_converted
 
     return _notes(open_converted(out), read_checkpoint(path))
 

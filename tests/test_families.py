@@ -11,8 +11,8 @@ import torch
 import jinv
 from convert.pipeline import convert_checkpoint
 from convert.validate import validate
-from jinv.converted import read_converted
 from jinv.models.registry import ARCHITECTURES
+from jinv.weights.file import read_converted
 from tests.checkpoint_files import random_reference, save
 from tests.reduced import REDUCED, register
 
@@ -112,7 +112,7 @@ def test_real_files_agree_with_pytorch_on_ten_thousand_images(file, shared_data,
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"])
 def test_embedded_files_are_validated(name, tmp_path):
-    from jinv.weights import embedded_checkpoint
+    from jinv.weights.cache import embedded_checkpoint
 
     checkpoint = embedded_checkpoint(name)
     convert_checkpoint(checkpoint, tmp_path / "out.safetensors")

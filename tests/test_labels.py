@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jinv.errors import StorageError, UsageError
-from jinv.labels import COUNTS, class_names, read_label_file, resolve_labels, usual_ids
+from jinv.weights.labels import COUNTS, class_names, read_label_file, resolve_labels, usual_ids
 
 IMAGENET = class_names("imagenet")
 CIFAR = class_names("cifar10")

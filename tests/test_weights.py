@@ -10,9 +10,9 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from jinv import converted
-from jinv.converted import open_converted, parse_converted, read_converted, save_converted
 from jinv.errors import JinvError, ModelMismatchError, StorageError, UnsafeInputError, UsageError
+from jinv.weights import file
+from jinv.weights.file import open_converted, parse_converted, read_converted, save_converted
 
 RNG = np.random.default_rng(0)
 VARIABLES = {
@@ -168,7 +168,7 @@ def entry(shape, start, stop, dtype="F32"):
         pytest.param(b"", UnsafeInputError, id="S01 empty"),
         pytest.param(struct.pack("<Q", 2**64 - 1) + b"{}", UnsafeInputError, id="S01 length 2^64-1"),
         pytest.param(struct.pack("<Q", 100) + b"{}", UnsafeInputError, id="S01 header past the end"),
-        pytest.param(raw(b" " * (converted.MAX_HEADER + 1)), UnsafeInputError, id="S02 long header"),
+        pytest.param(raw(b" " * (file.MAX_HEADER + 1)), UnsafeInputError, id="S02 long header"),
         pytest.param(raw(b'{"\xff":1}'), UnsafeInputError, id="S03 not UTF-8"),
         pytest.param(raw(b"{} x"), UnsafeInputError, id="S03 trailing garbage"),
         pytest.param(raw(b'{"a":{"dtype":"F32"},"a":{"dtype":"F32"}}'), UnsafeInputError, id="S03 key twice"),

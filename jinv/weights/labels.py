@@ -158,7 +158,7 @@ def _classes(kind: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """(synset, names) of every class, from the packaged text."""
     if kind not in COUNTS:
         raise UsageError(f"class names {kind!r}: not known{nearest(kind, COUNTS)} (known: {', '.join(COUNTS)})")
-    text = (resources.files("jinv.data") / f"{kind}_classes.txt").read_text(encoding="utf-8")
+    text = (resources.files("jinv.weights.data") / f"{kind}_classes.txt").read_text(encoding="utf-8")
     lines = [line.partition(" ") for line in text.splitlines() if not line.startswith("#")]
     assert len(lines) == COUNTS[kind], f"{kind}_classes.txt has {len(lines)} classes"
     return tuple((synset, tuple(names.split(", "))) for synset, _, names in lines)

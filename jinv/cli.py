@@ -202,7 +202,7 @@ def _synthesize(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from jinv.evaluation_text import print_result
-    from jinv.runs import RunDirectory
+    from jinv.record.directory import RunDirectory
     from jinv.synthesis_run import run
 
     if arguments.replace and not arguments.resume:
@@ -253,7 +253,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     _prepare_jax()
     from jinv.errors import StorageError
     from jinv.evaluate import evaluate_run, print_evaluation
-    from jinv.runs import RunDirectory
+    from jinv.record.directory import RunDirectory
     from jinv.synthesis_run import finish
 
     run_directory = RunDirectory(arguments.run)

@@ -17,8 +17,8 @@ from jinv.images.codec import read_image
 from jinv.images.folder import ImageFolder, open_image_folder
 from jinv.judge import judge
 from jinv.models.classifier import Classifier
+from jinv.record.directory import RunDirectory
 from jinv.reference import compare_with_reference, diversity, figure, neighbor_pictures
-from jinv.runs import RunDirectory
 from jinv.weights.load import check_file, class_names_of, load
 
 __all__ = ["RunImages", "check_judges", "evaluate_run", "is_judged", "judge_run", "print_evaluation", "read_run_images"]

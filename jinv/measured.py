@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from jinv import claims
 from jinv.claims import Finding
 from jinv.evaluation_text import OWN, part_text
+from jinv.record.directory import RunDirectory
 from jinv.run_numbers import Figure, Numbers, Share
-from jinv.runs import RunDirectory
 
 CONFIDENCE = 0.9
 """`Numbers.steps_to_confidence` counts the steps to this confidence."""

@@ -12,7 +12,8 @@ from jinv.devices import check_devices
 from jinv.errors import RunConflictError, UsageError
 from jinv.evaluate import check_judges
 from jinv.models.classifier import Classifier
-from jinv.runs import RunDirectory, resolved_table
+from jinv.recipe.resolved import resolved_table
+from jinv.record.directory import RunDirectory
 from jinv.start_images import load_init, measured_spectrum
 from jinv.weights.labels import resolve_labels
 from jinv.weights.load import load

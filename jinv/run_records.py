@@ -14,7 +14,7 @@ from jinv.config import Recipe
 from jinv.core import synthesis
 from jinv.images.codec import grid_png, png_bytes
 from jinv.models.classifier import Classifier
-from jinv.runs import SCHEMA, RunDirectory
+from jinv.record.directory import SCHEMA, RunDirectory
 
 
 def metrics_line(snapshot: synthesis.Snapshot, recipe: Recipe, batch: int) -> dict[str, Any]:

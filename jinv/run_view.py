@@ -13,7 +13,7 @@ from typing import Any
 from jinv.charts import Series, Span
 from jinv.errors import StorageError
 from jinv.images.codec import jpeg_bytes, read_image
-from jinv.runs import RunDirectory
+from jinv.record.directory import RunDirectory
 
 INLINE_BYTES = 6_000_000
 """Up to this sum the page carries the PNG files themselves, beyond it JPEGs."""

@@ -21,9 +21,10 @@ from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.progress import SynthesisProgress
+from jinv.recipe.resolved import resolved_table
+from jinv.record.directory import RunDirectory
 from jinv.run_inputs import load_inputs, network_cache
 from jinv.run_records import metrics_line, new_manifest
-from jinv.runs import RunDirectory, resolved_table
 from jinv.start_images import measured_spectrum
 from jinv.sweep_summary import summarize
 from jinv.synthesis_run import complete

@@ -25,9 +25,10 @@ from jinv.memory_plan import check_fits
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.progress import SynthesisProgress
+from jinv.recipe.resolved import resolved_table
+from jinv.record.directory import RunDirectory
 from jinv.run_inputs import check_same, load_inputs, measured_spectra
 from jinv.run_records import metrics_line, new_manifest, record_images
-from jinv.runs import RunDirectory, resolved_table
 
 
 def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Console | None = None) -> RunDirectory:

@@ -5,7 +5,7 @@ import pytest
 from jinv.config import check_config, read_config
 from jinv.errors import StorageError, UsageError
 from jinv.experiment import bind_augmentations, bind_stage, check_recipe
-from jinv.runs import resolved_table
+from jinv.recipe.resolved import resolved_table
 
 GOOD = """
 model = "efficientnet_lite0"

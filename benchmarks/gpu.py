@@ -22,7 +22,6 @@ import numpy as np
 
 from benchmarks import machine
 from jinv import experiment
-from jinv.config import Recipe, check_config
 from jinv.core import metrics, synthesis
 from jinv.errors import JinvError
 from jinv.experiment import pixel_bounds
@@ -32,6 +31,8 @@ from jinv.models.classifier import Classifier
 from jinv.models.layers import Conv, Dense
 from jinv.models.precision import Precision, check_precision, matmul_precision
 from jinv.models.registry import get_architecture
+from jinv.recipe.read import check_config
+from jinv.recipe.recipe import Recipe
 from jinv.weights.load import load
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bf16")

@@ -182,7 +182,7 @@ def _prepare_jax() -> None:
 
 
 def _synthesize(arguments: argparse.Namespace) -> int:
-    from jinv.config import read_config
+    from jinv.recipe.read import read_config
 
     overrides = list(arguments.overrides)
     if arguments.config is None and overrides and "=" not in overrides[-1]:
@@ -214,7 +214,7 @@ def _synthesize(arguments: argparse.Namespace) -> int:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    from jinv.variations import read_variations
+    from jinv.recipe.variations import read_variations
 
     for words in (arguments.vary, arguments.overrides):
         if arguments.config is None and words and "=" not in words[-1]:

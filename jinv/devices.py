@@ -3,9 +3,9 @@
 import jax
 from jax.sharding import NamedSharding
 
-from jinv.config import Recipe
 from jinv.core.devices import batch_sharding
 from jinv.errors import UsageError
+from jinv.recipe.recipe import Recipe
 
 
 def check_devices(recipe: Recipe) -> None:

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jinv.config import Recipe, StageRecipe
 from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.chunked import chunked
@@ -27,6 +26,7 @@ from jinv.core.types import Number
 from jinv.errors import UsageError, nearest
 from jinv.models.classifier import Classifier
 from jinv.models.precision import check_precision, with_precision
+from jinv.recipe.recipe import Recipe, StageRecipe
 
 
 def bind_terms(recipe: Recipe, steps: int) -> list[Term]:

@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 
 from jinv import experiment
-from jinv.config import Recipe
 from jinv.core import synthesis
 from jinv.core.objective import TERMS, term_fields
 from jinv.errors import MemoryLimitError, UsageError
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
+from jinv.recipe.recipe import Recipe
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
 Size = tuple[int, int]

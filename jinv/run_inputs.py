@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jinv import experiment
-from jinv.config import Recipe
 from jinv.devices import check_devices
 from jinv.errors import RunConflictError, UsageError
 from jinv.evaluate import check_judges
 from jinv.models.classifier import Classifier
+from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.record.directory import RunDirectory
 from jinv.start_images import load_init, measured_spectrum

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 import jinv
-from jinv.config import Recipe
 from jinv.core import synthesis
 from jinv.images.codec import grid_png, png_bytes
 from jinv.models.classifier import Classifier
+from jinv.recipe.recipe import Recipe
 from jinv.record.directory import SCHEMA, RunDirectory
 
 

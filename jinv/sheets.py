@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jinv.checks import Checker
-from jinv.config import Recipe, read_config
 from jinv.errors import StorageError, UsageError, nearest
+from jinv.recipe.checks import Checker
+from jinv.recipe.read import read_config
+from jinv.recipe.recipe import Recipe
 
 Preset = Literal["quick", "full"]
 FILE = "sheets.toml"

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.config import Recipe
 from jinv.core.parameterization import average_pool_to, mean_magnitude
 from jinv.core.starts import class_gaussian
 from jinv.errors import StorageError, UsageError
 from jinv.images.codec import fit_image, read_image, resize_image
 from jinv.images.folder import ImageFolder, class_of, open_image_folder
 from jinv.models.classifier import Classifier
+from jinv.recipe.recipe import Recipe
 from jinv.weights.labels import find_class
 
 Size = tuple[int, int]

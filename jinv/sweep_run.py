@@ -13,7 +13,6 @@ import numpy as np
 from rich.console import Console
 
 from jinv import experiment
-from jinv.config import Recipe
 from jinv.core import synthesis
 from jinv.core.sweep import Bound, snapshot_of, synthesize_sweep
 from jinv.errors import JinvError, NumericalError, RunConflictError, UsageError
@@ -21,14 +20,15 @@ from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.progress import SynthesisProgress
+from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
+from jinv.recipe.variations import Place, Variation, groups, replace_numbers, varied_numbers
 from jinv.record.directory import RunDirectory
 from jinv.run_inputs import load_inputs, network_cache
 from jinv.run_records import metrics_line, new_manifest
 from jinv.start_images import measured_spectrum
 from jinv.sweep_summary import summarize
 from jinv.synthesis_run import complete
-from jinv.variations import Place, Variation, groups, replace_numbers, varied_numbers
 
 
 @dataclass

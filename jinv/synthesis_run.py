@@ -15,7 +15,6 @@ import numpy as np
 from rich.console import Console
 
 from jinv import experiment
-from jinv.config import Recipe
 from jinv.core import synthesis
 from jinv.devices import check_devices, sharding
 from jinv.errors import Interrupted, JinvError, NumericalError
@@ -25,6 +24,7 @@ from jinv.memory_plan import check_fits
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.progress import SynthesisProgress
+from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.record.directory import RunDirectory
 from jinv.run_inputs import check_same, load_inputs, measured_spectra

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from jinv import run_inputs, synthesis_run
-from jinv.config import check_config, read_config
 from jinv.experiment import check_recipe
 from jinv.images.codec import png_bytes
 from jinv.models.registry import ARCHITECTURES, EMBEDDED
+from jinv.recipe.read import check_config, read_config
 from jinv.weights.cache import embedded_checkpoint
 
 from .networks import CLASSES, tiny_classifier

@@ -6,9 +6,9 @@ import pytest
 
 from jinv import experiment, memory_plan
 from jinv.cli import main
-from jinv.config import check_config
 from jinv.errors import MemoryLimitError, UsageError
 from jinv.memory_plan import parse_bytes
+from jinv.recipe.read import check_config
 
 from .networks import tiny_classifier
 from .test_cli import CONFIG, save_tiny

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from jinv.config import read_config
 from jinv.experiment import check_recipe
+from jinv.recipe.read import read_config
 
 
 def test_the_cifar_pair_differs_in_its_model_alone():

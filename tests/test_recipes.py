@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinv.config import StageRecipe
 from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term
 from jinv.errors import ModelMismatchError
 from jinv.experiment import bind_stage
+from jinv.recipe.recipe import StageRecipe
 
 from .networks import tiny_classifier
 

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from jinv.cli import main
-from jinv.config import check_config
 from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS
 from jinv.core.objective import TERMS, hyperparameters_of, term_fields
@@ -18,7 +17,8 @@ from jinv.core.sweep import Bound, snapshot_of, synthesize_sweep
 from jinv.core.types import Number
 from jinv.experiment import bind_augmentations, bind_stage, bind_terms
 from jinv.models import ops
-from jinv.variations import groups, read_variations, replace_numbers, varied_numbers
+from jinv.recipe.read import check_config
+from jinv.recipe.variations import groups, read_variations, replace_numbers, varied_numbers
 
 from .networks import tiny_classifier
 from .test_cli import CONFIG, save_tiny

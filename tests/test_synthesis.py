@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinv.config import StageRecipe
 from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS, Augmentation, augment_batch
 from jinv.core.objective import TERMS, Term
@@ -13,6 +12,7 @@ from jinv.core.parameterization import average_pool_to, pooled_pixels, resized_p
 from jinv.core.schedules import warmup_cosine
 from jinv.core.step import step_keys
 from jinv.experiment import bind_stage
+from jinv.recipe.recipe import StageRecipe
 
 from .networks import tiny_classifier
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from jinv.config import Recipe
+from jinv.recipe.recipe import Recipe
 
 
 def resolved_table(recipe: Recipe, labels: list[int], size: tuple[int, int]) -> dict[str, Any]:

@@ -6,77 +6,21 @@ Reading a config imports neither jax nor a model; what depends on the model (cla
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from jinv.checks import Checker, Size
 from jinv.errors import StorageError, UsageError
+from jinv.recipe.checks import Checker, Size
+from jinv.recipe.overrides import parse_override, set_value
+from jinv.recipe.recipe import Recipe, StageRecipe
 
 MAXIMUM_BYTES = 1_000_000
-
-
-@dataclass(frozen=True)
-class StageRecipe:
-    """One `[[stages]]` table. `learning_rate` is a number or a schedule's table; `optimizer` a name or a table.
-
-    `start` says what the stage makes of the image before it (`core.starts.next_start`). `parameterization`, a name or a
-    table, may also stand at the top of the config, for every stage; its `spectrum` is a folder or zip of images.
-    """
-
-    size: Size
-    steps: int
-    learning_rate: float | dict[str, Any] = 0.05
-    optimizer: str | dict[str, Any] = "adam"
-    upsample: Literal["pool", "resize"] = "pool"
-    start: Literal["image", "clean", "detail", "zoom"] = "image"
-    parameterization: str | dict[str, Any] = "pixels"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A checked experiment. `None` for `image_size` is the model's own size.
-
-    `init` is "noise", "class_gaussian" (with `init_reference`, a folder or zip with a folder per class, whose images are
-    pooled by `init_pool`), `package:NAME/FILE`, or the path of a `.npy` or image file. `copies` views of each image are
-    taken per step. `log_gradients` adds each term's gradient norm to the logged steps.
-    """
-
-    model: str
-    labels: str | tuple[int | str, ...]
-    image_size: Size | None
-    count: int
-    batch: int
-    stages: tuple[StageRecipe, ...]
-    terms: dict[str, dict[str, Any]]
-    augment: dict[str, dict[str, Any]] = field(default_factory=dict)
-    init: str = "noise"
-    init_reference: str | None = None
-    init_pool: int = 4
-    copies: int = 1
-    log_gradients: bool = False
-    student: str | None = None
-    seed: int = 0
-    keep: Literal["last", "best"] = "last"
-    clip: Literal["variable", "fixed", "none"] = "variable"
-    clip_bounds: tuple[float, float] = (-2.0, 2.0)
-    log_every: int = 10
-    verifiers: tuple[str, ...] = ()
-    reference: str | None = None
-    checkpoint_every: int | None = None
-    devices: int | Literal["all"] | None = None
-    precision: Literal["float32", "tf32", "bf16"] = "float32"
-    remat: bool = False
-    chunk: int | None = None
-    raw: dict[str, Any] = field(default_factory=dict)
 
 
 TOP = ("model", "student", "seed", "keep", "clip", "clip_bounds", "log_every", "log_gradients", "copies", "devices",
        "precision", "remat", "parameterization", "image", "stages", "augment", "terms", "evaluate", "checkpoint")  # fmt: skip
 IMAGE = ("size", "count", "batch", "chunk", "labels", "init", "init_reference", "init_pool")
 STAGE = ("size", "steps", "learning_rate", "optimizer", "upsample", "start", "parameterization")
-
-PATHS = ("model", "student", "image.init", "image.init_reference", "evaluate.verifiers", "evaluate.reference")
 
 
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -253,43 +197,3 @@ def _relative(value: str | None, folder: Path) -> str | None:
 def _init(value: str, folder: Path) -> str:
     """ "noise", "class_gaussian" and `package:NAME/FILE` (a file inside an installed package) are no paths."""
     return value if value in ("noise", "class_gaussian") or value.startswith("package:") else str(folder / value)
-
-
-def parse_override(override: str, flag: str = "--set", example: str = "image.count=4") -> tuple[str, Any]:
-    """(key.path, value) of `key.path=value`; the value is read as TOML, or as a string where it is not TOML."""
-    path, separator, text = override.partition("=")
-    if not separator or not all(path.strip().split(".")):
-        raise UsageError(f"{flag} {override}: expected key.path=value, for example {flag} {example}")
-    try:
-        return path.strip(), tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return path.strip(), text.strip()
-
-
-def _typed(value: Any) -> Any:
-    """What is typed on the command line is where the user stands, where such a file is; else as in the config."""
-    is_path = isinstance(value, str) and ("/" in value or "." in value) and Path(value).exists()
-    return str(Path(value).resolve()) if is_path else value
-
-
-def set_value(table: dict[str, Any], path: str, value: Any, *, where: str) -> None:
-    """Set `key.path` of a config's table, in place; the message of an impossible path begins with `where`."""
-    keys = path.split(".")
-    if path in PATHS:
-        value = [_typed(item) for item in value] if isinstance(value, list) else _typed(value)
-    target: Any = table
-    for position, key in enumerate(keys):
-        last = position == len(keys) - 1
-        if isinstance(target, list):
-            if not key.isdigit() or int(key) >= len(target):
-                raise UsageError(
-                    f"{where}: {'.'.join(keys[:position])} has entries 0 to {len(target) - 1}, not {key!r}"
-                )
-        elif not isinstance(target, dict):
-            raise UsageError(f"{where}: {'.'.join(keys[:position])} is a value, not a table")
-        if last:
-            target[int(key) if isinstance(target, list) else key] = value
-        elif isinstance(target, list):
-            target = target[int(key)]
-        else:
-            target = target.setdefault(key, {})

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinv.config import Recipe, check_config, parse_override, read_table, set_value
 from jinv.errors import UsageError
+from jinv.recipe.overrides import parse_override, set_value
+from jinv.recipe.read import check_config, read_table
+from jinv.recipe.recipe import Recipe
 
 MAXIMUM_SETTINGS = 1000
 

@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import machine
-from jinv import experiment
 from jinv.core import metrics, synthesis
 from jinv.errors import JinvError
-from jinv.experiment import pixel_bounds
+from jinv.experiment import bind
+from jinv.experiment.bind import pixel_bounds
 from jinv.judge import judge
 from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
@@ -142,19 +142,19 @@ def matmul_flops_per_second(size: int, precision: Precision, repetitions: int = 
 
 def synthesize(recipe: Recipe, classifier: Classifier) -> tuple[np.ndarray, dict[str, Any]]:
     """(images, seconds and the last loss); what is not steps is compiling, for the most part."""
-    bound = experiment.bind_classifier(recipe, classifier)
+    bound = bind.bind_classifier(recipe, classifier)
     labels = _labels(recipe.count, classifier)
     marks: dict[int, list[tuple[int, float]]] = {}
     with matmul_precision(recipe.precision):
         started = time.perf_counter()
         for snapshot in synthesis.synthesize(
-            experiment.bind_forward(recipe, bound),
+            bind.bind_forward(recipe, bound),
             bound.variables,
             jnp.asarray(labels),
-            terms=lambda stage: experiment.bind_terms(recipe, stage.steps),
-            stages=[experiment.bind_stage(stage, i, recipe.batch) for i, stage in enumerate(recipe.stages)],
+            terms=lambda stage: bind.bind_terms(recipe, stage.steps),
+            stages=[bind.bind_stage(stage, i, recipe.batch) for i, stage in enumerate(recipe.stages)],
             image_size=cast(tuple[int, int], recipe.image_size),
-            augmentations=lambda stage: experiment.bind_augmentations(recipe, stage.size),
+            augmentations=lambda stage: bind.bind_augmentations(recipe, stage.size),
             bounds=pixel_bounds(recipe, bound),
             log_every=recipe.log_every,
         ):

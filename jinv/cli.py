@@ -195,7 +195,7 @@ def _synthesize(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("runs") / Path(arguments.config).stem
     _prepare_jax()
     if arguments.memory is not None:
-        from jinv.memory_plan import parse_bytes, print_plan
+        from jinv.experiment.memory import parse_bytes, print_plan
 
         print_plan(recipe, parse_bytes(arguments.memory) if arguments.memory else None)
         return 0

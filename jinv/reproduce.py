@@ -22,10 +22,10 @@ from jinv.errors import (
     StorageError,
     UsageError,
 )
+from jinv.experiment.inputs import Network, check_run, check_same, network_cache
 from jinv.files import write_text
 from jinv.measured import judge_claims, numbers_of
 from jinv.record.directory import RunDirectory
-from jinv.run_inputs import Network, check_run, check_same, network_cache
 from jinv.sheet_pages import write_index, write_sheet
 from jinv.sheets import Choices, Panel, Sheets, choose_figures, network_title, plan, read_sheets
 from jinv.synthesis_run import run

@@ -12,21 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jinv import experiment
 from jinv.core import synthesis
 from jinv.core.sweep import Bound, snapshot_of, synthesize_sweep
 from jinv.errors import JinvError, NumericalError, RunConflictError, UsageError
+from jinv.experiment import bind
+from jinv.experiment.inputs import load_inputs, network_cache
+from jinv.experiment.numbers import Place, groups, replace_numbers, varied_numbers
+from jinv.experiment.start_images import measured_spectrum
 from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.progress import SynthesisProgress
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
-from jinv.recipe.variations import Place, Variation, groups, replace_numbers, varied_numbers
+from jinv.recipe.variations import Variation
 from jinv.record.directory import RunDirectory
-from jinv.run_inputs import load_inputs, network_cache
 from jinv.run_records import metrics_line, new_manifest
-from jinv.start_images import measured_spectrum
 from jinv.sweep_summary import summarize
 from jinv.synthesis_run import complete
 
@@ -64,7 +65,7 @@ def run_sweep(
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise RunConflictError(f"{directory}: already exists; choose another --out (a sweep is not resumed)")
     for variation in variations:
-        experiment.check_recipe(variation.recipe)
+        bind.check_recipe(variation.recipe)
         if variation.recipe.log_gradients:
             raise UsageError("log_gradients: not recorded in a sweep; leave it out, or run the setting alone")
         if variation.recipe.devices:
@@ -124,7 +125,7 @@ def _prepare(variations: Sequence[Variation], directory: Path) -> list[SettingRu
         recipe = variation.recipe
         kind = recipe.model, recipe.student, recipe.precision, recipe.remat
         if kind not in bound:
-            bound[kind] = experiment.bind_classifier(recipe, loaded)
+            bound[kind] = bind.bind_classifier(recipe, loaded)
         classifier = bound[kind]
         manifest = new_manifest(variation.recipe, classifier, labels, size)
         manifest["sweep"] = {"name": variation.name, "changes": variation.changes}
@@ -174,14 +175,14 @@ def _synthesize_batch(
 
     def bind(index: int, setting: dict[str, Any]) -> Bound:
         mine = replace_numbers(recipe, lambda place, value: setting.get(_key(place), value))
-        stage = experiment.bind_stage(mine.stages[index], index, count, spectra=spectra)
-        terms = experiment.bind_terms(mine, stage.steps)
-        return Bound(stage, terms, experiment.bind_augmentations(mine, stage.size, stage.steps))
+        stage = bind.bind_stage(mine.stages[index], index, count, spectra=spectra)
+        terms = bind.bind_terms(mine, stage.steps)
+        return Bound(stage, terms, bind.bind_augmentations(mine, stage.size, stage.steps))
 
     images: Any = None
     work_before = [_work_until(recipe, index) for index in range(len(recipe.stages))]
     for snapshot in synthesize_sweep(
-        experiment.bind_forward(recipe, classifier),
+        bind.bind_forward(recipe, classifier),
         classifier.variables,
         jnp.asarray([run.labels[chosen] for run in runs], jnp.int32),
         bind=bind,
@@ -192,7 +193,7 @@ def _synthesize_batch(
         image_ids=jnp.arange(chosen.start, chosen.stop, dtype=jnp.uint32),
         # With start images, each setting's own: a draw for its seed and labels, for one.
         init=None if runs[0].init is None else np.stack([run.init[chosen] for run in runs if run.init is not None]),
-        bounds=experiment.pixel_bounds(recipe, classifier),
+        bounds=bind.pixel_bounds(recipe, classifier),
         keep=recipe.keep,
         copies=recipe.copies,
         log_every=recipe.log_every,

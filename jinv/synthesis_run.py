@@ -14,20 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jinv import experiment
 from jinv.core import synthesis
-from jinv.devices import check_devices, sharding
 from jinv.errors import Interrupted, JinvError, NumericalError
 from jinv.evaluate import evaluate_run, is_judged
+from jinv.experiment import bind
+from jinv.experiment.devices import check_devices, sharding
+from jinv.experiment.inputs import check_same, load_inputs, measured_spectra
+from jinv.experiment.memory import check_fits
 from jinv.memory import keep_freed_memory
-from jinv.memory_plan import check_fits
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.progress import SynthesisProgress
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.record.directory import RunDirectory
-from jinv.run_inputs import check_same, load_inputs, measured_spectra
 from jinv.run_records import metrics_line, new_manifest, record_images
 
 
@@ -40,13 +40,13 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
     console = console or Console(stderr=True)
     keep_freed_memory()
     run_directory = RunDirectory(directory)
-    experiment.check_recipe(recipe)
+    bind.check_recipe(recipe)
     check_devices(recipe)
     resuming = run_directory.prepare(resume=resume)
     try:
         inputs = load_inputs(recipe)
         classifier, labels, size, init = inputs
-        bound = experiment.bind_classifier(recipe, classifier)
+        bound = bind.bind_classifier(recipe, classifier)
         check_fits(recipe, bound)
         spectra = measured_spectra(recipe)
     except BaseException:
@@ -172,23 +172,22 @@ def _synthesize_batch(
 ) -> np.ndarray:
     ids = jnp.arange(first, first + len(labels), dtype=jnp.uint32)
     stages = [
-        experiment.bind_stage(stage, i, len(labels), spectra=spectra.__getitem__)
-        for i, stage in enumerate(recipe.stages)
+        bind.bind_stage(stage, i, len(labels), spectra=spectra.__getitem__) for i, stage in enumerate(recipe.stages)
     ]
     resume = synthesis.Resume(checkpoint[1], checkpoint[3], checkpoint[4]) if checkpoint else None
     work_before = [sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages[:i]) for i in range(len(stages))]
-    bounds = experiment.pixel_bounds(recipe, classifier)
+    bounds = bind.pixel_bounds(recipe, classifier)
     snapshots = synthesis.synthesize(
-        experiment.bind_forward(recipe, classifier),
+        bind.bind_forward(recipe, classifier),
         classifier.variables,
         jnp.asarray(labels),
-        terms=lambda stage: experiment.bind_terms(recipe, stage.steps),
+        terms=lambda stage: bind.bind_terms(recipe, stage.steps),
         stages=stages,
         image_size=size,
         seed=recipe.seed,
         image_ids=ids,
         init=init,
-        augmentations=lambda stage: experiment.bind_augmentations(recipe, stage.size, stage.steps),
+        augmentations=lambda stage: bind.bind_augmentations(recipe, stage.size, stage.steps),
         bounds=bounds,
         keep=recipe.keep,
         copies=recipe.copies,

@@ -3,7 +3,7 @@
 import pytest
 
 from jinv.errors import StorageError, UsageError
-from jinv.experiment import bind_augmentations, bind_stage, check_recipe
+from jinv.experiment.bind import bind_augmentations, bind_stage, check_recipe
 from jinv.recipe.read import check_config, read_config
 from jinv.recipe.resolved import resolved_table
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from jinv import experiment, memory_plan
 from jinv.cli import main
 from jinv.errors import MemoryLimitError, UsageError
-from jinv.memory_plan import parse_bytes
+from jinv.experiment import bind, memory
+from jinv.experiment.memory import parse_bytes
 from jinv.recipe.read import check_config
 
 from .networks import tiny_classifier
@@ -37,10 +37,10 @@ def test_what_is_no_amount_of_memory_is_refused(text):
 
 
 def test_the_step_needs_less_in_chunks_and_more_for_more_images():
-    classifier = experiment.bind_classifier(RECIPE, tiny_classifier(blocks=0))
+    classifier = bind.bind_classifier(RECIPE, tiny_classifier(blocks=0))
 
     def needed(batch, **changes):
-        return memory_plan.step_bytes(replace(RECIPE, **changes), classifier, (32, 32), batch)
+        return memory.step_bytes(replace(RECIPE, **changes), classifier, (32, 32), batch)
 
     whole, twice, chunks = needed(8), needed(16), needed(8, chunk=1)
     activations = 4 * 8 * 32 * 32 * 4  # the one norm layer's input: 4 channels of 8 images of 32 px in float32
@@ -56,10 +56,10 @@ def test_the_command_prints_a_line_per_way_and_runs_nothing(tmp_path, capsys, mo
         CONFIG.replace("stages]]\nsize = 16", "stages]]\nsize = 8").replace("size = 16", "size = 8")
     )
     needs = iter((10_000, 20_000, 4_000, 8_000, 6_000, 12_000, 2_000, 4_000))
-    monkeypatch.setattr(memory_plan, "step_bytes", lambda *_: next(needs))
-    monkeypatch.setattr(memory_plan, "resident_bytes", lambda: 50_000)
+    monkeypatch.setattr(memory, "step_bytes", lambda *_: next(needs))
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 50_000)
     assert main(["synthesize", "--memory", "small.toml", "--set", "image.batch=2"]) == 0
-    monkeypatch.setattr(memory_plan, "step_bytes", lambda *_: 10_000)
+    monkeypatch.setattr(memory, "step_bytes", lambda *_: 10_000)
     assert main(["synthesize", "small.toml", "--memory", "100 apples"]) == 2
     lines = capsys.readouterr().out.splitlines()
     assert "resnet20, 2 images of 8x8 px" in lines[0] and "budget" in lines[1]
@@ -69,12 +69,12 @@ def test_the_command_prints_a_line_per_way_and_runs_nothing(tmp_path, capsys, mo
 
 
 def test_the_largest_batch_is_what_the_budget_leaves(monkeypatch):
-    monkeypatch.setattr(memory_plan, "resident_bytes", lambda: 1_000)
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 1_000)
     # 600 bytes whatever the batch, 50 an image: of 8, and of 16 images.
-    monkeypatch.setattr(memory_plan, "step_bytes", lambda recipe, network, size, batch: 600 + 50 * batch)
-    plans = list(memory_plan.plans(RECIPE, tiny_classifier(blocks=0), (32, 32), budget=3_100))
+    monkeypatch.setattr(memory, "step_bytes", lambda recipe, network, size, batch: 600 + 50 * batch)
+    plans = list(memory.plans(RECIPE, tiny_classifier(blocks=0), (32, 32), budget=3_100))
     assert [(plan.buffers, plan.per_image, plan.largest_batch) for plan in plans] == [(1_000, 50, 30)] * 4
-    plans = list(memory_plan.plans(replace(RECIPE, chunk=2, remat=True), tiny_classifier(blocks=0), (32, 32), 900))
+    plans = list(memory.plans(replace(RECIPE, chunk=2, remat=True), tiny_classifier(blocks=0), (32, 32), 900))
     assert [plan.name for plan in plans][0] == "image.chunk = 2, remat = true (as given)"
     assert {plan.largest_batch for plan in plans} == {0}
 
@@ -83,12 +83,12 @@ def test_a_run_that_evidently_cannot_fit_is_refused_and_one_in_chunks_is_not(mon
     classifier = tiny_classifier()
     # 19 norm inputs of 4, 8 and 16 channels at 32, 16 and 8 px would be ResNet-20's; the tiny one has 3 + 2 + 2 of them.
     inputs = 3 * 4 * 32**2 + 2 * 8 * 16**2 + 2 * 16 * 8**2
-    available = memory_plan.weight_bytes(classifier) + 8 * 4 * inputs - 1
-    monkeypatch.setattr(memory_plan, "available_bytes", lambda: available)
+    available = memory.weight_bytes(classifier) + 8 * 4 * inputs - 1
+    monkeypatch.setattr(memory, "available_bytes", lambda: available)
     with pytest.raises(MemoryLimitError, match=r"image.batch: 8 images of 32x32 px .*image.chunk = [1-4]"):
-        memory_plan.check_fits(RECIPE, classifier)
-    memory_plan.check_fits(replace(RECIPE, chunk=7), classifier)
-    memory_plan.check_fits(replace(RECIPE, remat=True), classifier)
-    memory_plan.check_fits(replace(RECIPE, terms={"cross_entropy": {}}), classifier)
-    monkeypatch.setattr(memory_plan, "available_bytes", lambda: available + 1)
-    memory_plan.check_fits(RECIPE, classifier)
+        memory.check_fits(RECIPE, classifier)
+    memory.check_fits(replace(RECIPE, chunk=7), classifier)
+    memory.check_fits(replace(RECIPE, remat=True), classifier)
+    memory.check_fits(replace(RECIPE, terms={"cross_entropy": {}}), classifier)
+    monkeypatch.setattr(memory, "available_bytes", lambda: available + 1)
+    memory.check_fits(RECIPE, classifier)

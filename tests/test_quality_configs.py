@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from jinv.experiment import check_recipe
+from jinv.experiment.bind import check_recipe
 from jinv.recipe.read import read_config
 
 

@@ -11,7 +11,7 @@ from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term
 from jinv.errors import ModelMismatchError
-from jinv.experiment import bind_stage
+from jinv.experiment.bind import bind_stage
 from jinv.recipe.recipe import StageRecipe
 
 from .networks import tiny_classifier

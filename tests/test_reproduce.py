@@ -10,12 +10,12 @@ from PIL import Image
 from rich.console import Console
 
 import jinv.evaluate
+import jinv.experiment.inputs
 import jinv.reproduce
-import jinv.run_inputs
 from jinv.cli import main
 from jinv.contact_sheet import MAXIMUM_BYTES, SheetPanel, sheet_jpeg
 from jinv.errors import NumericalError, RunConflictError, StorageError, UsageError
-from jinv.experiment import check_recipe
+from jinv.experiment.bind import check_recipe
 from jinv.reproduce import reproduce, unique_runs
 from jinv.sheets import Choices, choose_figures, plan, read_sheets
 
@@ -32,7 +32,7 @@ TINY = ("model=tiny", "evaluate={}", "image.labels=[0, 1]", "image.count=2", "im
 @pytest.fixture
 def tiny(monkeypatch):
     network = replace(classifier(), source={"source": {"sha256": "tiny"}, "source_sha256": "tiny"})  # compiles at once
-    monkeypatch.setattr(jinv.run_inputs, "load", lambda name: network)
+    monkeypatch.setattr(jinv.experiment.inputs, "load", lambda name: network)
     metadata = {"source": {"sha256": "tiny"}, "class_names": network.class_names}
     monkeypatch.setattr(jinv.evaluate, "check_file", lambda name: metadata)
     monkeypatch.setattr(jinv.evaluate, "load", lambda name: network)

@@ -8,8 +8,8 @@ import pytest
 from jinv.core.parameterization import average_pool_to, resize
 from jinv.core.starts import class_gaussian, next_start
 from jinv.errors import StorageError, UsageError
+from jinv.experiment.start_images import measured_spectrum, package_file
 from jinv.images.codec import png_bytes
-from jinv.start_images import measured_spectrum, package_file
 
 IMAGE, FIRST, NOISE = (jnp.asarray(np.random.default_rng(s).normal(size=(2, 16, 16, 3)), jnp.float32) for s in range(3))
 

@@ -15,10 +15,11 @@ from jinv.core.objective import TERMS, hyperparameters_of, term_fields
 from jinv.core.schedules import SCHEDULES
 from jinv.core.sweep import Bound, snapshot_of, synthesize_sweep
 from jinv.core.types import Number
-from jinv.experiment import bind_augmentations, bind_stage, bind_terms
+from jinv.experiment.bind import bind_augmentations, bind_stage, bind_terms
+from jinv.experiment.numbers import groups, replace_numbers, varied_numbers
 from jinv.models import ops
 from jinv.recipe.read import check_config
-from jinv.recipe.variations import groups, read_variations, replace_numbers, varied_numbers
+from jinv.recipe.variations import read_variations
 
 from .networks import tiny_classifier
 from .test_cli import CONFIG, save_tiny

@@ -11,7 +11,7 @@ from jinv.core.objective import TERMS, Term
 from jinv.core.parameterization import average_pool_to, pooled_pixels, resized_pixels
 from jinv.core.schedules import warmup_cosine
 from jinv.core.step import step_keys
-from jinv.experiment import bind_stage
+from jinv.experiment.bind import bind_stage
 from jinv.recipe.recipe import StageRecipe
 
 from .networks import tiny_classifier

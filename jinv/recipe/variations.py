@@ -8,7 +8,7 @@ import copy
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,6 @@ from jinv.recipe.read import check_config, read_table
 from jinv.recipe.recipe import Recipe
 
 MAXIMUM_SETTINGS = 1000
-
-OPTIMIZER_NUMBERS = {"adam": ("b1", "b2", "eps"), "sgd": ("momentum",)}
-"""Hyperparameters that an optimizer takes as traced numbers; others are settled when the program is made."""
-
-Place = tuple[str | int, ...]
-"""Where in a recipe: ("terms", "total_variation", "weight")."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,80 +64,6 @@ def read_variations(
         where = f"{path} with " + ", ".join(f"{key}={value}" for key, value in changes.items())
         variations.append(Variation(index, name, changes, check_config(changed, where=where, folder=path.parent)))
     return variations
-
-
-def groups(variations: Sequence[Variation]) -> list[list[Variation]]:
-    """The variations that run in one program, group by group, in order of first appearance."""
-    found: dict[str, list[Variation]] = {}
-    for variation in variations:
-        masked = replace_numbers(variation.recipe, lambda path, value: "a number")
-        # Seeds and labels are arguments of every program.
-        program = dataclasses.replace(masked, seed=0, labels=(), raw={})
-        found.setdefault(repr(program), []).append(variation)
-    return list(found.values())
-
-
-def varied_numbers(group: Sequence[Variation]) -> dict[Place, list[float | int]]:
-    """The numbers in which a group's recipes differ, one value per recipe; the others stay constants of the program."""
-    numbers: dict[Place, list[float | int]] = {}
-    for variation in group:
-        replace_numbers(variation.recipe, lambda path, value: numbers.setdefault(path, []).append(value))
-    return {path: values for path, values in numbers.items() if len(set(values)) > 1}
-
-
-def replace_numbers(recipe: Recipe, replacement: Callable[[Place, float | int], Any]) -> Recipe:
-    """The recipe with `replacement(path, value)` in place of every number that a program can take as an argument.
-
-    Those are weights, learning rates, the hyperparameters of terms, augmentations and schedules that are declared as a
-    `Number`, and the optimizers' decays. A whole number may be a size, or how often something is done.
-    """
-
-    def change(table: dict[str, Any], path: Place) -> dict[str, Any]:
-        return {key: _changed(value, (*path, key), replacement) for key, value in table.items()}
-
-    stages = []
-    for index, stage in enumerate(recipe.stages):
-        path = ("stages", index)
-        rate = _changed(stage.learning_rate, (*path, "learning_rate"), replacement)
-        optimizer = stage.optimizer
-        if isinstance(optimizer, dict):
-            optimizer = change(optimizer, (*path, "optimizer", str(optimizer.get("name"))))
-        stages.append(dataclasses.replace(stage, learning_rate=rate, optimizer=optimizer))
-    terms = {name: change(entry, ("terms", name)) for name, entry in recipe.terms.items()}
-    augment = {name: change(entry, ("augment", name)) for name, entry in recipe.augment.items()}
-    return dataclasses.replace(recipe, stages=tuple(stages), terms=terms, augment=augment)
-
-
-def _changed(value: Any, path: Place, replacement: Callable[[Place, float | int], Any]) -> Any:
-    if isinstance(value, dict) and "schedule" in value:
-        path = (*path, "schedule", str(value["schedule"]))
-        return {key: _changed(inner, (*path, key), replacement) for key, inner in value.items()}
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    return replacement(path, value) if _is_argument(path) else value
-
-
-def _is_argument(path: Place) -> bool:
-    """Does a program take the number at `path` as an argument? Where a signature decides, what it calls a `Number`."""
-    from jinv.core.augment import AUGMENTATIONS
-    from jinv.core.objective import TERMS, hyperparameters_of
-    from jinv.core.schedules import SCHEDULES
-    from jinv.core.types import Number
-
-    tables: dict[str, Any] = {"terms": TERMS, "augment": AUGMENTATIONS, "schedule": SCHEDULES}
-    match path:
-        case ("stages", _, "learning_rate") | ("terms", _, "weight"):
-            return True
-        case ("stages", _, "optimizer", str(name), str(key)):
-            return key in OPTIMIZER_NUMBERS.get(name, ())
-        case (*_, "schedule" as kind, str(name), str(key)) | ("terms" | "augment" as kind, str(name), str(key)):
-            known = hyperparameters_of(tables[kind].get(name, _nothing))
-            return key in known and known[key].annotation == Number
-    return False
-
-
-def _nothing() -> None:
-    """Stands for a name that is not known; `experiment.check_recipe` says so."""
 
 
 def _varied(vary: Sequence[str]) -> dict[str, list[Any]]:

@@ -15,7 +15,7 @@ from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term, evaluate_terms
 from jinv.core.step import step_keys
 from jinv.core.types import Forward
-from jinv.experiment import bind_stage
+from jinv.experiment.bind import bind_stage
 from jinv.models.registry import ARCHITECTURES
 from jinv.recipe.recipe import StageRecipe
 

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jinv import experiment
 from jinv.core import synthesis
 from jinv.core.objective import TERMS, term_fields
 from jinv.errors import MemoryLimitError, UsageError
+from jinv.experiment import bind
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.recipe.recipe import Recipe
@@ -78,8 +78,8 @@ def weight_bytes(classifier: Classifier) -> int:
 def step_bytes(recipe: Recipe, classifier: Classifier, image_size: Size, batch: int) -> int:
     """Bytes of the buffers of one step at the largest stage, without the variables. Compiles it; runs nothing."""
     index, stage_recipe = max(enumerate(recipe.stages), key=lambda pair: pair[1].size[0] * pair[1].size[1])
-    stage = experiment.bind_stage(stage_recipe, index, batch)
-    bounds = experiment.pixel_bounds(recipe, classifier)
+    stage = bind.bind_stage(stage_recipe, index, batch)
+    bounds = bind.pixel_bounds(recipe, classifier)
     parameterization = stage.parameterization(image_size, stage.size, bounds)
 
     def start(image: jax.Array) -> synthesis.SynthesisState:
@@ -88,11 +88,11 @@ def step_bytes(recipe: Recipe, classifier: Classifier, image_size: Size, batch: 
         return synthesis.SynthesisState(params, stage.optimizer.init(params), jnp.zeros((), jnp.int32), *best)
 
     step = synthesis.make_step(
-        experiment.bind_forward(recipe, classifier),
-        experiment.bind_terms(recipe, stage.steps),
+        bind.bind_forward(recipe, classifier),
+        bind.bind_terms(recipe, stage.steps),
         stage,
         parameterization,
-        augmentations=experiment.bind_augmentations(recipe, stage.size, stage.steps),
+        augmentations=bind.bind_augmentations(recipe, stage.size, stage.steps),
         bounds=bounds,
         keep=recipe.keep,
         copies=recipe.copies,
@@ -113,7 +113,7 @@ def step_bytes(recipe: Recipe, classifier: Classifier, image_size: Size, batch: 
 
 def plans(recipe: Recipe, classifier: Classifier, image_size: Size, budget: int) -> Iterator[Plan]:
     """The recipe as given, then with chunks, with rematerialisation and with both, as far as it has them not yet."""
-    bound = experiment.bind_classifier(replace(recipe, remat=False), classifier)
+    bound = bind.bind_classifier(replace(recipe, remat=False), classifier)
     held = resident_bytes() if jax.default_backend() == "cpu" else weight_bytes(bound)
     chunk = recipe.chunk or min(8, recipe.batch // 2)
     can_remat = hasattr(bound.module, "remat")
@@ -133,10 +133,10 @@ def plans(recipe: Recipe, classifier: Classifier, image_size: Size, budget: int)
 
 def print_plan(recipe: Recipe, budget: int | None = None) -> None:
     """What `--memory` prints: a line per way, as they are compiled."""
-    from jinv.run_inputs import check_against_model
+    from jinv.experiment.inputs import check_against_model
     from jinv.weights.load import load
 
-    experiment.check_recipe(recipe)
+    bind.check_recipe(recipe)
     classifier = load(recipe.model)
     _, image_size = check_against_model(recipe, classifier)
     budget = budget or available_bytes()
@@ -144,7 +144,7 @@ def print_plan(recipe: Recipe, budget: int | None = None) -> None:
     device = jax.devices()[0]
     where = "CPU" if device.platform == "cpu" else device.device_kind
     print(f"{classifier.architecture}, {recipe.batch} images of {height}x{width} px, {recipe.precision}, on {where}")
-    weights = weight_bytes(experiment.bind_classifier(recipe, classifier))
+    weights = weight_bytes(bind.bind_classifier(recipe, classifier))
     process = f", process with weights {_amount(resident_bytes())}" if device.platform == "cpu" else ""
     print(f"weights {_amount(weights)}{process}, budget {_amount(budget)}")
     print(f"{'':34} {'buffers':>10} {'per image':>10} {'largest batch':>14}")

@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jinv import experiment
-from jinv.devices import check_devices
 from jinv.errors import RunConflictError, UsageError
 from jinv.evaluate import check_judges
+from jinv.experiment import bind
+from jinv.experiment.devices import check_devices
+from jinv.experiment.start_images import load_init, measured_spectrum
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.record.directory import RunDirectory
-from jinv.start_images import load_init, measured_spectrum
 from jinv.weights.labels import resolve_labels
 from jinv.weights.load import load
 
@@ -41,7 +41,7 @@ def check_run(recipe: Recipe, network: Network | None = None) -> Inputs:
     Raises:
       JinvError: something is.
     """
-    experiment.check_recipe(recipe)
+    bind.check_recipe(recipe)
     check_devices(recipe)
     inputs = load_inputs(recipe, network)
     measured_spectra(recipe)
@@ -64,12 +64,12 @@ def load_inputs(recipe: Recipe, network: Network | None = None) -> Inputs:
 
 def measured_spectra(recipe: Recipe) -> dict[str, Callable[..., Any]]:
     """The spectra of real images that `recipe` names, by path."""
-    return {path: measured_spectrum(path) for path in experiment.spectra_of(recipe)}
+    return {path: measured_spectrum(path) for path in bind.spectra_of(recipe)}
 
 
 def check_against_model(recipe: Recipe, classifier: Classifier) -> tuple[list[int], tuple[int, int]]:
     """What only the model can say: are the labels its classes, are the sizes ones it allows?"""
-    experiment.check_layers(recipe, classifier.variables["batch_stats"])
+    bind.check_layers(recipe, classifier.variables["batch_stats"])
     labels = resolve_labels(recipe.labels, classifier.class_names, recipe.count, recipe.seed)
     size = recipe.image_size or (classifier.input_size, classifier.input_size)
     for name, (height, width) in [("image.size", size)] + [

@@ -21,11 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import machine
-from jinv.core import metrics, synthesis
+from jinv.core import synthesis
 from jinv.errors import JinvError
 from jinv.experiment import bind
 from jinv.experiment.bind import pixel_bounds
-from jinv.judge import judge
+from jinv.judge import metrics
+from jinv.judge.judge import judge
 from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.layers import Conv, Dense

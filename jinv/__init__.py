@@ -15,7 +15,7 @@ _LAZY = {
     "losses": ("jinv.core.losses", None),
     "regularizers": ("jinv.core.regularizers", None),
     "augment": ("jinv.core.augment", None),
-    "metrics": ("jinv.core.metrics", None),
+    "metrics": ("jinv.judge.metrics", None),
 }
 
 __all__ = ["__version__", *_LAZY]

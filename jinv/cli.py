@@ -252,7 +252,7 @@ def _validate(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     _prepare_jax()
     from jinv.errors import StorageError
-    from jinv.evaluate import evaluate_run, print_evaluation
+    from jinv.judge.evaluate import evaluate_run, print_evaluation
     from jinv.record.directory import RunDirectory
     from jinv.synthesis_run import finish
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from jinv.core.metrics import wilson_interval
+from jinv.judge.metrics import wilson_interval
 
 Order = Literal["above", "below", "overlap"]
 

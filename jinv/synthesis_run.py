@@ -16,11 +16,11 @@ from rich.console import Console
 
 from jinv.core import synthesis
 from jinv.errors import Interrupted, JinvError, NumericalError
-from jinv.evaluate import evaluate_run, is_judged
 from jinv.experiment import bind
 from jinv.experiment.devices import check_devices, sharding
 from jinv.experiment.inputs import check_same, load_inputs, measured_spectra
 from jinv.experiment.memory import check_fits
+from jinv.judge.evaluate import evaluate_run, is_judged
 from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision

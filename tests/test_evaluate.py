@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jinv import evaluate, judge
-from jinv.core.metrics import wilson_interval
 from jinv.errors import ModelMismatchError, NumericalError, StorageError, UsageError
-from jinv.evaluate import evaluate_run, print_evaluation
 from jinv.images.codec import png_bytes, read_image
+from jinv.judge import evaluate, judge
+from jinv.judge.evaluate import evaluate_run, print_evaluation
+from jinv.judge.metrics import wilson_interval
 from jinv.models.classifier import Classifier
 from jinv.models.layers import Dense
 from jinv.models.norm import BatchNorm

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinv.core import metrics
-from jinv.core.metrics import (
+from jinv.core.types import NormStats
+from jinv.judge import metrics
+from jinv.judge.metrics import (
     frechet_distance,
     kernel_distance,
     mean_pairwise_distance,
@@ -18,7 +19,6 @@ from jinv.core.metrics import (
     top_k_correct,
     wilson_interval,
 )
-from jinv.core.types import NormStats
 
 
 def normal(seed: int, n: int, d: int = 6, shift: float = 0.0) -> np.ndarray:

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from jinv.core.picture_metrics import (
+from jinv.images.codec import resize_image
+from jinv.judge.picture_metrics import (
     WHITE_NOISE_HIGH_FREQUENCY,
     high_frequency_energy,
     mean_frequency,
     mean_interval,
     mean_variation,
 )
-from jinv.images.codec import resize_image
 
 
 def naive_spectrum(pixels):

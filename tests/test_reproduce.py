@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-import jinv.evaluate
 import jinv.experiment.inputs
+import jinv.judge.evaluate
 import jinv.reproduce
 from jinv.cli import main
 from jinv.contact_sheet import MAXIMUM_BYTES, SheetPanel, sheet_jpeg
@@ -34,8 +34,8 @@ def tiny(monkeypatch):
     network = replace(classifier(), source={"source": {"sha256": "tiny"}, "source_sha256": "tiny"})  # compiles at once
     monkeypatch.setattr(jinv.experiment.inputs, "load", lambda name: network)
     metadata = {"source": {"sha256": "tiny"}, "class_names": network.class_names}
-    monkeypatch.setattr(jinv.evaluate, "check_file", lambda name: metadata)
-    monkeypatch.setattr(jinv.evaluate, "load", lambda name: network)
+    monkeypatch.setattr(jinv.judge.evaluate, "check_file", lambda name: metadata)
+    monkeypatch.setattr(jinv.judge.evaluate, "load", lambda name: network)
 
 
 def test_every_figure_of_the_thesis_runs_and_ends_in_a_sheet_and_an_index(tiny, tmp_path, monkeypatch):

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jinv.errors import RunConflictError, UsageError
-from jinv.evaluate import check_judges
 from jinv.experiment import bind
 from jinv.experiment.devices import check_devices
 from jinv.experiment.start_images import load_init, measured_spectrum
+from jinv.judge.evaluate import check_judges
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table

@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jinv.core.metrics import norm_distances, top_k_correct, wilson_interval
-from jinv.core.picture_metrics import high_frequency_energy, mean_frequency, mean_interval, mean_variation
 from jinv.errors import ModelMismatchError, StorageError, UsageError
 from jinv.evaluation_text import print_evaluation
 from jinv.images.codec import read_image
 from jinv.images.folder import ImageFolder, open_image_folder
-from jinv.judge import judge
+from jinv.judge.judge import judge
+from jinv.judge.metrics import norm_distances, top_k_correct, wilson_interval
+from jinv.judge.picture_metrics import high_frequency_energy, mean_frequency, mean_interval, mean_variation
+from jinv.judge.real_images import compare_with_reference, diversity, figure, neighbor_pictures
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.record.directory import RunDirectory
-from jinv.reference import compare_with_reference, diversity, figure, neighbor_pictures
 from jinv.weights.load import check_file, class_names_of, load
 
 __all__ = ["RunImages", "check_judges", "evaluate_run", "is_judged", "judge_run", "print_evaluation", "read_run_images"]

@@ -10,7 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from jinv.core.metrics import (
+from jinv.errors import UsageError
+from jinv.images.codec import fit_image, png_bytes
+from jinv.images.folder import ImageFolder, class_of
+from jinv.judge.judge import Judgement, judge
+from jinv.judge.metrics import (
     TooFewImages,
     frechet_distance,
     kernel_distance,
@@ -20,10 +24,6 @@ from jinv.core.metrics import (
     top_k_correct,
     wilson_interval,
 )
-from jinv.errors import UsageError
-from jinv.images.codec import fit_image, png_bytes
-from jinv.images.folder import ImageFolder, class_of
-from jinv.judge import Judgement, judge
 from jinv.models.classifier import Classifier
 from jinv.weights.labels import find_class
 

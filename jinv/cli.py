@@ -201,8 +201,8 @@ def _synthesize(arguments: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
-    from jinv.evaluation_text import print_result
     from jinv.record.directory import RunDirectory
+    from jinv.report.text import print_result
     from jinv.synthesis_run import run
 
     if arguments.replace and not arguments.resume:
@@ -275,7 +275,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from jinv.report import write_comparison, write_report
+    from jinv.report.page import write_comparison, write_report
 
     if arguments.out and len(arguments.runs) == 1:
         raise UsageError("--out: is for the comparison of several runs; one run's report goes into its directory")

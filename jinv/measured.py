@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from jinv import claims
 from jinv.claims import Finding
-from jinv.evaluation_text import OWN, part_text
 from jinv.record.directory import RunDirectory
+from jinv.report.text import OWN, part_text
 from jinv.run_numbers import Figure, Numbers, Share
 
 CONFIDENCE = 0.9

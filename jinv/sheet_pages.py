@@ -8,14 +8,14 @@ from typing import Any
 
 from PIL import Image
 
-from jinv.charts import Chart, Series, line_chart
-from jinv.contact_sheet import SheetPanel, sheet_jpeg
-from jinv.evaluation_text import OWN, part_text, picture_rows, reference_rows
 from jinv.files import write_bytes, write_text
 from jinv.images.codec import read_image
 from jinv.measured import confidence_curve
-from jinv.report import environment, run_facts, settings
-from jinv.run_view import RunView, curve, read_run
+from jinv.report.charts import Chart, Series, line_chart
+from jinv.report.contact_sheet import SheetPanel, sheet_jpeg
+from jinv.report.page import environment, run_facts, settings
+from jinv.report.text import OWN, part_text, picture_rows, reference_rows
+from jinv.report.view import RunView, curve, read_run
 from jinv.sheets import Figure, Panel, Sheets
 
 ROWS = 4

@@ -105,7 +105,7 @@ def run_sweep(
     sweep_directory.write_json("sweep.json", summary)
     finished = [run.directory.path for run in runs if run.diverged_at is None]
     if len(finished) > 1:
-        from jinv.report import write_comparison
+        from jinv.report.page import write_comparison
 
         write_comparison(finished, directory / "comparison.html")
     if not finished:

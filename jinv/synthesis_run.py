@@ -106,7 +106,7 @@ def _evaluate(run_directory: RunDirectory, recipe: Recipe, manifest: dict[str, A
 
 def finish(run_directory: RunDirectory, manifest: dict[str, Any]) -> None:
     """Write the report, seal the manifest with the digest of every output, remove what only an unfinished run needs."""
-    from jinv.report import write_report
+    from jinv.report.page import write_report
 
     manifest["finished"] = manifest.get("finished") or datetime.now(UTC).isoformat(timespec="seconds")
     write_report(run_directory.path, manifest)

@@ -189,7 +189,7 @@ def test_an_evaluation_that_fails_costs_no_images_and_can_be_made_up_for(small_r
 
 
 def test_a_run_is_sealed_last_and_a_student_took_part(small_run, monkeypatch, capsys):
-    import jinv.report
+    import jinv.report.page
 
     path, arguments = small_run
     (path / "real" / "b.png").unlink()
@@ -198,7 +198,7 @@ def test_a_run_is_sealed_last_and_a_student_took_part(small_run, monkeypatch, ca
     def fails(*_):
         raise StorageError("no space left")
 
-    monkeypatch.setattr(jinv.report, "write_report", fails)
+    monkeypatch.setattr(jinv.report.page, "write_report", fails)
     assert run(arguments, capsys)[0] == 5
     assert json.loads((path / "run" / "manifest.json").read_text())["finished"] is None
     monkeypatch.undo()

@@ -7,12 +7,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from jinv.charts import Series, Span, format_number, line_chart, nice_ticks
 from jinv.errors import StorageError, UsageError
-from jinv.evaluation_text import whole_percent
 from jinv.images.codec import png_bytes
-from jinv.report import gallery_columns, settings, value_text, write_comparison, write_report
-from jinv.run_view import curve, duration_text, read_run, short_names
+from jinv.report.charts import Series, Span, format_number, line_chart, nice_ticks
+from jinv.report.page import gallery_columns, settings, value_text, write_comparison, write_report
+from jinv.report.text import whole_percent
+from jinv.report.view import curve, duration_text, read_run, short_names
 
 HOSTILE = "<script>alert(\"x\")</script> & 'quotes' {{ 7 * 7 }}"
 

@@ -13,9 +13,9 @@ import jinv.experiment.inputs
 import jinv.judge.evaluate
 import jinv.reproduce
 from jinv.cli import main
-from jinv.contact_sheet import MAXIMUM_BYTES, SheetPanel, sheet_jpeg
 from jinv.errors import NumericalError, RunConflictError, StorageError, UsageError
 from jinv.experiment.bind import check_recipe
+from jinv.report.contact_sheet import MAXIMUM_BYTES, SheetPanel, sheet_jpeg
 from jinv.reproduce import reproduce, unique_runs
 from jinv.sheets import Choices, choose_figures, plan, read_sheets
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jinv.errors import ModelMismatchError, StorageError, UsageError
-from jinv.evaluation_text import print_evaluation
 from jinv.images.codec import read_image
 from jinv.images.folder import ImageFolder, open_image_folder
 from jinv.judge.judge import judge
@@ -19,6 +18,7 @@ from jinv.judge.real_images import compare_with_reference, diversity, figure, ne
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.record.directory import RunDirectory
+from jinv.report.text import print_evaluation
 from jinv.weights.load import check_file, class_names_of, load
 
 __all__ = ["RunImages", "check_judges", "evaluate_run", "is_judged", "judge_run", "print_evaluation", "read_run_images"]

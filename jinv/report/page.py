@@ -9,11 +9,11 @@ from typing import Any
 
 import jinja2
 
-from jinv.charts import Chart, Series, format_number, line_chart
 from jinv.errors import UsageError
-from jinv.evaluation_text import OWN, part_text, picture_rows, reference_rows, whole_percent
 from jinv.files import write_text
-from jinv.run_view import RunView, curve, date_text, duration_text, read_run, size_text, stage_spans
+from jinv.report.charts import Chart, Series, format_number, line_chart
+from jinv.report.text import OWN, part_text, picture_rows, reference_rows, whole_percent
+from jinv.report.view import RunView, curve, date_text, duration_text, read_run, size_text, stage_spans
 
 
 def write_report(run_dir: str | Path, manifest: dict[str, Any] | None = None) -> Path:
@@ -274,7 +274,7 @@ def _distinct_names(views: list[RunView]) -> list[str]:
 def environment() -> jinja2.Environment:
     # Everything is escaped: class names, file names and configs are other people's text.
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("jinv"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        loader=jinja2.PackageLoader("jinv.report"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["share"] = whole_percent

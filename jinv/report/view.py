@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinv.charts import Series, Span
 from jinv.errors import StorageError
 from jinv.images.codec import jpeg_bytes, read_image
 from jinv.record.directory import RunDirectory
+from jinv.report.charts import Series, Span
 
 INLINE_BYTES = 6_000_000
 """Up to this sum the page carries the PNG files themselves, beyond it JPEGs."""

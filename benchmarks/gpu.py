@@ -27,13 +27,13 @@ from jinv.experiment import bind
 from jinv.experiment.bind import pixel_bounds
 from jinv.judge import metrics
 from jinv.judge.judge import judge
-from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.layers import Conv, Dense
 from jinv.models.precision import Precision, check_precision, matmul_precision
 from jinv.models.registry import get_architecture
 from jinv.recipe.read import check_config
 from jinv.recipe.recipe import Recipe
+from jinv.runs.allocator import keep_freed_memory
 from jinv.weights.load import load
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bf16")

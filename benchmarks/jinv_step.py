@@ -15,10 +15,10 @@ from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term
 from jinv.core.parameterization import pooled_pixels
 from jinv.core.step import Stage, SynthesisState, make_step
-from jinv.memory import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision, with_precision
 from jinv.models.registry import get_architecture
+from jinv.runs.allocator import keep_freed_memory
 from jinv.weights.load import unflatten
 
 

@@ -27,7 +27,7 @@ from jinv.core.optimizers import adam
 from jinv.core.step import Stage
 from jinv.core.sweep import Bound, synthesize_sweep
 from jinv.core.synthesis import clip_bounds, synthesize
-from jinv.memory import keep_freed_memory
+from jinv.runs.allocator import keep_freed_memory
 
 WARM_UP = 10
 

@@ -203,7 +203,7 @@ def _synthesize(arguments: argparse.Namespace) -> int:
 
     from jinv.record.directory import RunDirectory
     from jinv.report.text import print_result
-    from jinv.synthesis_run import run
+    from jinv.runs.synthesize import run
 
     if arguments.replace and not arguments.resume:
         RunDirectory(out).remove()
@@ -226,8 +226,8 @@ def _sweep(arguments: argparse.Namespace) -> int:
     variations = read_variations(arguments.config, arguments.vary, overrides=arguments.overrides, zipped=arguments.zip)
     out = arguments.out or Path("runs") / f"{Path(arguments.config).stem}_sweep"
     _prepare_jax()
-    from jinv.sweep_run import run_sweep
-    from jinv.sweep_summary import print_summary
+    from jinv.runs.sweep import run_sweep
+    from jinv.runs.sweep_summary import print_summary
 
     print_summary(run_sweep(variations, out, at_once=arguments.at_once))
     print(f"settings   {out / 'sweep.json'}")
@@ -254,7 +254,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from jinv.errors import StorageError
     from jinv.judge.evaluate import evaluate_run, print_evaluation
     from jinv.record.directory import RunDirectory
-    from jinv.synthesis_run import finish
+    from jinv.runs.synthesize import finish
 
     run_directory = RunDirectory(arguments.run)
     manifest = run_directory.manifest()

@@ -203,7 +203,7 @@ def test_a_run_is_sealed_last_and_a_student_took_part(small_run, monkeypatch, ca
     assert json.loads((path / "run" / "manifest.json").read_text())["finished"] is None
     monkeypatch.undo()
     # The finished batch is still there: nothing is synthesized again.
-    monkeypatch.setattr("jinv.synthesis_run._synthesize_batch", lambda *_: pytest.fail("synthesized again"))
+    monkeypatch.setattr("jinv.runs.synthesize._synthesize_batch", lambda *_: pytest.fail("synthesized again"))
     assert main([str(a) for a in [*arguments, "--resume"]]) == 0
     assert "other, the synthesis' student, recognises" in capsys.readouterr().out
     assert "the synthesis&#39; student" in (path / "run" / "report.html").read_text()
@@ -220,7 +220,7 @@ def test_an_existing_run_is_a_conflict_and_resuming_a_finished_one_is_done(finis
 
 
 def test_an_interrupted_run_resumes_to_the_same_bits(finished, folder, monkeypatch):
-    import jinv.synthesis_run as synthesis_run
+    import jinv.runs.synthesize as synthesis_run
 
     config = folder / "checkpointed.toml"
     config.write_text(CONFIG + "[checkpoint]\nevery_steps = 3\n")

@@ -9,12 +9,12 @@ import jax
 import numpy as np
 import pytest
 
-from jinv import synthesis_run
 from jinv.experiment import inputs
 from jinv.experiment.bind import check_recipe
 from jinv.images.codec import png_bytes
 from jinv.models.registry import ARCHITECTURES, EMBEDDED
 from jinv.recipe.read import check_config, read_config
+from jinv.runs import synthesize
 from jinv.weights.cache import embedded_checkpoint
 
 from .networks import CLASSES, tiny_classifier
@@ -77,7 +77,7 @@ def test_a_config_runs(path, pictures, tmp_path, monkeypatch):
     table = tomllib.loads(path.read_text())
     seeds = {"tiny": 0, table.get("student"): 1}
     monkeypatch.setattr(inputs, "load", lambda name: tiny_classifier(seeds[name], blocks=0))
-    run = synthesis_run.run(check_config(shrunk(table, pictures), folder=path.parent), tmp_path / "run")
+    run = synthesize.run(check_config(shrunk(table, pictures), folder=path.parent), tmp_path / "run")
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert lines and all(np.isfinite(line["total"]) for line in lines)
     assert set(lines[-1]["terms"]) == set(table["terms"])

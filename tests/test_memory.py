@@ -36,7 +36,7 @@ def test_freed_memory_is_kept_for_the_next_buffer():
 
 
 def test_other_systems_are_left_alone(monkeypatch):
-    from jinv import memory
+    from jinv.runs import allocator
 
-    monkeypatch.setattr(memory.sys, "platform", "darwin")
-    assert not memory.keep_freed_memory()
+    monkeypatch.setattr(allocator.sys, "platform", "darwin")
+    assert not allocator.keep_freed_memory()

@@ -6,15 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jinv.errors import RunConflictError, UsageError
+from jinv.errors import UsageError
 from jinv.experiment import bind
-from jinv.experiment.devices import check_devices
 from jinv.experiment.start_images import load_init, measured_spectrum
 from jinv.judge.evaluate import check_judges
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
-from jinv.recipe.resolved import resolved_table
-from jinv.record.directory import RunDirectory
 from jinv.weights.labels import resolve_labels
 from jinv.weights.load import load
 
@@ -33,19 +30,6 @@ class Inputs(NamedTuple):
 def network_cache() -> Network:
     """`load` that reads each network once, for many runs."""
     return functools.cache(load)
-
-
-def check_run(recipe: Recipe, network: Network | None = None) -> Inputs:
-    """All that can be wrong with a run before its first step, but for its directory and the memory that it takes.
-
-    Raises:
-      JinvError: something is.
-    """
-    bind.check_recipe(recipe)
-    check_devices(recipe)
-    inputs = load_inputs(recipe, network)
-    measured_spectra(recipe)
-    return inputs
 
 
 def load_inputs(recipe: Recipe, network: Network | None = None) -> Inputs:
@@ -86,22 +70,3 @@ def check_against_model(recipe: Recipe, classifier: Classifier) -> tuple[list[in
             f"keep: 'best' needs a last stage at image.size {list(size)}, not {list(recipe.stages[-1].size)}"
         )
     return labels, size
-
-
-def check_same(run_directory: RunDirectory, manifest: dict[str, Any], recipe: Recipe, inputs: Inputs) -> None:
-    """Refuse to go on with a run that was started with another config or other weights.
-
-    Raises:
-      RunConflictError: it was; the message names what differs.
-    """
-    classifier = inputs.classifier
-    table = resolved_table(recipe, inputs.labels, inputs.size)
-    before = run_directory.config()
-    changed = sorted(key for key in {*before, *table} if before.get(key) != table.get(key))
-    if changed:
-        detail = "; ".join(f"{key}: {before.get(key)!r} then, {table.get(key)!r} now" for key in changed)
-        raise RunConflictError(f"{run_directory.path}: cannot be resumed with another config: {detail}")
-    if manifest["model"]["sha256"] != classifier.source["source"]["sha256"]:
-        raise RunConflictError(f"{run_directory.path}: cannot be resumed with other weights than it was started with")
-    if classifier.student and manifest.get("student_sha256") != classifier.student.source["source"]["sha256"]:
-        raise RunConflictError(f"{run_directory.path}: cannot be resumed with another student than it was started with")

@@ -18,17 +18,18 @@ from jinv.core import synthesis
 from jinv.errors import Interrupted, JinvError, NumericalError
 from jinv.experiment import bind
 from jinv.experiment.devices import check_devices, sharding
-from jinv.experiment.inputs import check_same, load_inputs, measured_spectra
+from jinv.experiment.inputs import load_inputs, measured_spectra
+from jinv.runs.checks import check_same
 from jinv.experiment.memory import check_fits
 from jinv.judge.evaluate import evaluate_run, is_judged
-from jinv.memory import keep_freed_memory
+from jinv.runs.allocator import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
-from jinv.progress import SynthesisProgress
+from jinv.runs.progress import SynthesisProgress
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.record.directory import RunDirectory
-from jinv.run_records import metrics_line, new_manifest, record_images
+from jinv.runs.records import metrics_line, new_manifest, record_images
 
 
 def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Console | None = None) -> RunDirectory:

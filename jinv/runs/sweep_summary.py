@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from jinv.sweep_run import SettingRun
+    from jinv.runs.sweep import SettingRun
 
 SCHEMA = 1
 

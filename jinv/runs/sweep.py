@@ -19,17 +19,17 @@ from jinv.experiment import bind
 from jinv.experiment.inputs import load_inputs, network_cache
 from jinv.experiment.numbers import Place, groups, replace_numbers, varied_numbers
 from jinv.experiment.start_images import measured_spectrum
-from jinv.memory import keep_freed_memory
+from jinv.runs.allocator import keep_freed_memory
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
-from jinv.progress import SynthesisProgress
+from jinv.runs.progress import SynthesisProgress
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.recipe.variations import Variation
 from jinv.record.directory import RunDirectory
-from jinv.run_records import metrics_line, new_manifest
-from jinv.sweep_summary import summarize
-from jinv.synthesis_run import complete
+from jinv.runs.records import metrics_line, new_manifest
+from jinv.runs.sweep_summary import summarize
+from jinv.runs.synthesize import complete
 
 
 @dataclass

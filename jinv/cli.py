@@ -286,7 +286,7 @@ def _report(arguments: argparse.Namespace) -> int:
     if len(arguments.runs) > 1:
         print(write_comparison(arguments.runs, arguments.out or Path("comparison.html")))
     if arguments.sheet:
-        from jinv.sheet_pages import write_contact_sheet
+        from jinv.reproduce.pages import write_contact_sheet
 
         print(write_contact_sheet(arguments.runs, arguments.sheet))
     return 0

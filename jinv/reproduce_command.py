@@ -41,8 +41,8 @@ def run_reproduce(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"--preset {arguments.preset}: no such preset{nearest(arguments.preset, presets)} (known: quick, full)"
         )
-    from jinv.reproduce import reproduce
-    from jinv.sheets import Choices
+    from jinv.reproduce.carry_out import reproduce
+    from jinv.reproduce.plan import Choices
     from jinv.weights.load import converted_file
 
     files = {option: getattr(arguments, option) for option in ("standard", "robust")}

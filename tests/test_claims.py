@@ -2,9 +2,9 @@
 
 import pytest
 
-from jinv import claims
-from jinv.measured import CLAIMS, _own_share, confidence_curve, judge_claims, numbers_of, steps_to
-from jinv.run_numbers import Figure, Numbers, Share
+from jinv.reproduce import claims
+from jinv.reproduce.findings import CLAIMS, _own_share, confidence_curve, judge_claims, numbers_of, steps_to
+from jinv.reproduce.numbers import Figure, Numbers, Share
 
 from .test_report import make_run
 

@@ -11,13 +11,13 @@ from rich.console import Console
 
 import jinv.experiment.inputs
 import jinv.judge.evaluate
-import jinv.reproduce
+import jinv.reproduce.carry_out
 from jinv.cli import main
 from jinv.errors import NumericalError, RunConflictError, StorageError, UsageError
 from jinv.experiment.bind import check_recipe
 from jinv.report.contact_sheet import MAXIMUM_BYTES, SheetPanel, sheet_jpeg
-from jinv.reproduce import reproduce, unique_runs
-from jinv.sheets import Choices, choose_figures, plan, read_sheets
+from jinv.reproduce.carry_out import reproduce, unique_runs
+from jinv.reproduce.plan import Choices, choose_figures, plan, read_sheets
 
 from .test_evaluate import classifier
 from .test_report import Page, make_run
@@ -59,7 +59,7 @@ def test_every_figure_of_the_thesis_runs_and_ends_in_a_sheet_and_an_index(tiny, 
         return {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*") if p.is_file()}
 
     before = stamps()
-    monkeypatch.setattr(jinv.reproduce, "write_pages", lambda *_, **__: None)
+    monkeypatch.setattr(jinv.reproduce.carry_out, "write_pages", lambda *_, **__: None)
     reproduce(FOLDER, tmp_path, choices, console=Console(file=io.StringIO()))
     assert stamps() == before
     with pytest.raises(RunConflictError, match="another config"):
@@ -72,7 +72,7 @@ def test_a_run_that_diverges_stops_no_other_and_one_of_other_settings_does_not_s
     console = Console(file=io.StringIO())
     choices = Choices("full", TINY)
     reproduce(FOLDER, tmp_path, choices, only=["4.1"], console=console)
-    carry_out, order = jinv.reproduce.run, []
+    carry_out, order = jinv.reproduce.carry_out.run, []
 
     def diverges(recipe, directory, **options):
         order.append(directory.name)
@@ -80,7 +80,7 @@ def test_a_run_that_diverges_stops_no_other_and_one_of_other_settings_does_not_s
             raise NumericalError("step 1: the loss is nan")
         return carry_out(recipe, directory, **options)
 
-    monkeypatch.setattr(jinv.reproduce, "run", diverges)
+    monkeypatch.setattr(jinv.reproduce.carry_out, "run", diverges)
     with pytest.raises(NumericalError, match=r"4.3-standard: step 1: the loss is nan; the pages .*index.html"):
         reproduce(FOLDER, tmp_path, Choices("full", (*TINY, "seed=3")), only=["4.3", "4.4"], console=console)
     assert order == ["4.3-standard", "4.4-standard"]
@@ -94,7 +94,7 @@ def test_a_run_that_diverges_stops_no_other_and_one_of_other_settings_does_not_s
 
 
 def test_what_is_wrong_with_a_late_run_is_found_before_the_first(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(jinv.reproduce, "run", lambda *_, **__: pytest.fail("a run was started"))
+    monkeypatch.setattr(jinv.reproduce.carry_out, "run", lambda *_, **__: pytest.fail("a run was started"))
     photograph = Choices("full", TINY, photograph=tmp_path / "nowhere.jpg")
     with pytest.raises(StorageError, match=r"nowhere.jpg"):
         reproduce(FOLDER, tmp_path / "out", photograph, only=["3.1"], console=Console(file=io.StringIO()))

@@ -24,12 +24,12 @@ from jinv.errors import (
 )
 from jinv.experiment.inputs import Network, network_cache
 from jinv.files import write_text
-from jinv.measured import judge_claims, numbers_of
 from jinv.record.directory import RunDirectory
+from jinv.reproduce.findings import judge_claims, numbers_of
+from jinv.reproduce.pages import write_index, write_sheet
+from jinv.reproduce.plan import Choices, Panel, Sheets, choose_figures, network_title, plan, read_sheets
 from jinv.runs.checks import check_run, check_same
 from jinv.runs.synthesize import run
-from jinv.sheet_pages import write_index, write_sheet
-from jinv.sheets import Choices, Panel, Sheets, choose_figures, network_title, plan, read_sheets
 
 
 def reproduce(

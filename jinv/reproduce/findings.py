@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinv import claims
-from jinv.claims import Finding
 from jinv.record.directory import RunDirectory
 from jinv.report.text import OWN, part_text
-from jinv.run_numbers import Figure, Numbers, Share
+from jinv.reproduce import claims
+from jinv.reproduce.claims import Finding
+from jinv.reproduce.numbers import Figure, Numbers, Share
 
 CONFIDENCE = 0.9
 """`Numbers.steps_to_confidence` counts the steps to this confidence."""

@@ -10,13 +10,13 @@ from PIL import Image
 
 from jinv.files import write_bytes, write_text
 from jinv.images.codec import read_image
-from jinv.measured import confidence_curve
 from jinv.report.charts import Chart, Series, line_chart
 from jinv.report.contact_sheet import SheetPanel, sheet_jpeg
 from jinv.report.page import environment, run_facts, settings
 from jinv.report.text import OWN, part_text, picture_rows, reference_rows
 from jinv.report.view import RunView, curve, read_run
-from jinv.sheets import Figure, Panel, Sheets
+from jinv.reproduce.findings import confidence_curve
+from jinv.reproduce.plan import Figure, Panel, Sheets
 
 ROWS = 4
 """Of a class, on the contact sheet of runs."""

@@ -8,7 +8,7 @@ results.
 
 from typing import Literal, NamedTuple
 
-from jinv.run_numbers import Numbers, Order, agreed, compare, distances, judged_both, order_of
+from jinv.reproduce.numbers import Numbers, Order, agreed, compare, distances, judged_both, order_of
 
 Verdict = Literal["confirmed", "refuted", "undecided"]
 

@@ -87,9 +87,9 @@ def run_validate(args: argparse.Namespace) -> int:
     """Carry out `jinv validate`; returns 0 where digests and numbers are right, else 4."""
     from rich.console import Console
 
-    from convert.parity_page import write_html
-    from convert.parity_report import write_json
-    from convert.parity_table import print_report
+    from convert.parity.page import write_html
+    from convert.parity.report import write_json
+    from convert.parity.table import print_report
     from jinv.errors import UsageError
     from jinv.files import check_writable
 

@@ -15,11 +15,11 @@ import flax.linen as nn
 import numpy as np
 import torch
 
-from convert.compare import compare_networks, compare_operations, compare_prepared, compare_weights, layer_pairs
-from convert.parity_images import compare_classes
-from convert.parity_inputs import first_pictures, make_inputs
-from convert.parity_jax import FlaxNetwork, compile_ahead
-from convert.parity_report import Agreement, ValidationReport
+from convert.parity.compare import compare_networks, compare_operations, compare_prepared, compare_weights, layer_pairs
+from convert.parity.flax_side import FlaxNetwork, compile_ahead
+from convert.parity.images import compare_classes
+from convert.parity.inputs import first_pictures, make_inputs
+from convert.parity.report import Agreement, ValidationReport
 from convert.published import promised_sha256
 from convert.reader import Checkpoint, read_checkpoint
 from convert.reference import make_reference

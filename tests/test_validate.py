@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from convert import compare
 from convert.commands import run_validate
-from convert.parity_inputs import make_inputs, natural_noise
-from convert.parity_jax import FlaxNetwork
-from convert.parity_page import page
-from convert.parity_report import LARGEST, Agreement, LayerErrors, ValidationReport, relative_error, to_json
-from convert.parity_summary import summarize
-from convert.parity_table import print_report
+from convert.parity import compare
+from convert.parity.flax_side import FlaxNetwork
+from convert.parity.inputs import make_inputs, natural_noise
+from convert.parity.page import page
+from convert.parity.report import LARGEST, Agreement, LayerErrors, ValidationReport, relative_error, to_json
+from convert.parity.summary import summarize
+from convert.parity.table import print_report
 from convert.pipeline import convert_checkpoint
 from convert.reference import make_reference
 from convert.validate import _doubts_of_order, make_original, validate

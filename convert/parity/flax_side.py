@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convert.parity_inputs import Inputs
+from convert.parity.inputs import Inputs
 from jinv.core.objective import TERMS, term_fields
 from jinv.core.types import Forward, NormStats
 from jinv.models.layers import prepare

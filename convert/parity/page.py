@@ -4,8 +4,8 @@ import math
 from html import escape
 from pathlib import Path
 
-from convert.parity_report import LAYER_FLOAT32, LAYER_FLOAT64, Errors, LayerErrors, ValidationReport
-from convert.parity_summary import Check, number, summarize
+from convert.parity.report import LAYER_FLOAT32, LAYER_FLOAT64, Errors, LayerErrors, ValidationReport
+from convert.parity.summary import Check, number, summarize
 from jinv.files import write_text
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 1040, 330, 56, 54, 12

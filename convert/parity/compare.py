@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from convert.parity_inputs import Inputs
-from convert.parity_jax import Cotangents, FlaxNetwork, looks_at_image_alone, on_cpu, term_cotangents
-from convert.parity_report import (
+from convert.parity.flax_side import Cotangents, FlaxNetwork, looks_at_image_alone, on_cpu, term_cotangents
+from convert.parity.inputs import Inputs
+from convert.parity.report import (
     ROUNDING_FACTOR,
     GradientErrors,
     LayerErrors,

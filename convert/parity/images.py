@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from convert.parity_jax import on_cpu
-from convert.parity_report import Agreement
+from convert.parity.flax_side import on_cpu
+from convert.parity.report import Agreement
 from jinv.images.codec import fit_image
 from jinv.images.folder import class_of, open_image_folder
 from jinv.models.classifier import Classifier

@@ -10,7 +10,7 @@ import optax
 
 from benchmarks import problem
 from benchmarks.problem import Problem
-from convert.rules import map_state_dict
+from convert.families.rules import map_state_dict
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term
 from jinv.core.parameterization import pooled_pixels

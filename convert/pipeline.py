@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
+from convert.families.rules import COUNTER, detect_architecture, map_state_dict
 from convert.published import promised_sha256
 from convert.reader import Checkpoint, read_checkpoint
-from convert.rules import COUNTER, detect_architecture, map_state_dict
 from convert.state_dict import StateDict, select_state_dict
 from convert.tensor_checks import read_weights
 from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError

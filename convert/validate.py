@@ -15,6 +15,7 @@ import flax.linen as nn
 import numpy as np
 import torch
 
+from convert.families.rules import COUNTER, detect_architecture, expected_targets, family_of, map_state_dict
 from convert.parity.compare import compare_networks, compare_operations, compare_prepared, compare_weights, layer_pairs
 from convert.parity.flax_side import FlaxNetwork, compile_ahead
 from convert.parity.images import compare_classes
@@ -24,7 +25,6 @@ from convert.published import promised_sha256
 from convert.reader import Checkpoint, read_checkpoint
 from convert.reference import make_reference
 from convert.reference.measure import load_weights
-from convert.rules import COUNTER, detect_architecture, expected_targets, family_of, map_state_dict
 from convert.state_dict import StateDict, select_state_dict
 from jinv.errors import ModelMismatchError, UsageError
 from jinv.models.classifier import Classifier

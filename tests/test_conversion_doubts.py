@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import jinv
+from convert.families.rules import map_state_dict
 from convert.pipeline import convert_checkpoint
 from convert.published import promised_sha256
-from convert.rules import map_state_dict
 from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
 from jinv.weights.file import read_converted
 from jinv.weights.labels import class_names

@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 
-from convert.rules import TRANSPOSES, Target, detect_architecture, expected_targets, family_of, map_state_dict
+from convert.families.rules import TRANSPOSES, Target, detect_architecture, expected_targets, family_of, map_state_dict
 from jinv.errors import ModelMismatchError, UsageError
 from jinv.models.registry import ARCHITECTURES, Architecture
 from tests.reduced import REDUCED, register

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from convert.families.rules import expected_targets
 from convert.parity.flax_side import Cotangents, FlaxNetwork, looks_at_image_alone, on_cpu, term_cotangents
 from convert.parity.inputs import Inputs
 from convert.parity.report import (
@@ -19,7 +20,6 @@ from convert.parity.report import (
     relative_error,
 )
 from convert.reference.measure import TorchNetwork, run_operation
-from convert.rules import expected_targets
 from jinv.models import ops
 from jinv.models.registry import Architecture
 

@@ -16,7 +16,7 @@ from flax.traverse_util import unflatten_dict
 from torch import nn
 from torch.nn import functional as F
 
-from convert.rules import map_state_dict
+from convert.families.rules import map_state_dict
 from jinv.models.registry import ARCHITECTURES
 
 LABELS = (1, 7)

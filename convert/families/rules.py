@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
-from convert.family import Family, Shapes
+from convert.families.family import Family, Shapes
 from jinv.errors import ModelMismatchError, UsageError, nearest
 from jinv.models.ops import for_shapes
 from jinv.models.registry import ARCHITECTURES, Architecture, get_architecture
@@ -57,7 +57,7 @@ class Target(NamedTuple):
 
 def family_of(architecture: Architecture) -> Family:
     """The rule file with the name of the model file."""
-    return import_module(f"convert.{architecture.family}").FAMILY
+    return import_module(f"convert.families.{architecture.family}").FAMILY
 
 
 @lru_cache(maxsize=64)

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from convert.family import Family, Shapes, axis
+from convert.families.family import Family, Shapes, axis
 
 
 def _describe(shapes: Shapes) -> dict[str, Any]:

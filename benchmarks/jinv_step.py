@@ -10,7 +10,6 @@ import optax
 
 from benchmarks import problem
 from benchmarks.problem import Problem
-from convert.families.rules import map_state_dict
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term
 from jinv.core.parameterization import pooled_pixels
@@ -20,6 +19,7 @@ from jinv.models.precision import matmul_precision, with_precision
 from jinv.models.registry import get_architecture
 from jinv.runs.allocator import keep_freed_memory
 from jinv.weights.load import unflatten
+from jinv_convert.families.rules import map_state_dict
 
 
 def augmentations(size: int) -> list[Augmentation]:

@@ -84,7 +84,7 @@ def _weights(model: str, size: int) -> tuple[dict[str, np.ndarray], str, float]:
     import torch
     from torch import nn
 
-    from convert.reference import make_reference
+    from jinv_convert.reference import make_reference
 
     torch.manual_seed(SEED)
     network = make_reference(model).requires_grad_(False)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from benchmarks import problem
 from benchmarks.problem import Problem
-from convert.reference import make_reference
+from jinv_convert.reference import make_reference
 
 
 class Objective(nn.Module):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from convert.pipeline import ConversionReport
+    from jinv_convert.pipeline import ConversionReport
 
 CLAMPS: dict[str, Literal["straight-through"] | bool] = {
     "true": True,
@@ -47,8 +47,8 @@ def run_convert(args: argparse.Namespace) -> int:
     """Carry out `jinv convert`; returns the exit code."""
     from rich.console import Console
 
-    from convert.pipeline import convert_checkpoint
     from jinv.files import check_writable
+    from jinv_convert.pipeline import convert_checkpoint
 
     check_writable(args.out)  # before anything is downloaded
     console = Console(highlight=False)
@@ -87,14 +87,14 @@ def run_validate(args: argparse.Namespace) -> int:
     """Carry out `jinv validate`; returns 0 where digests and numbers are right, else 4."""
     from rich.console import Console
 
-    from convert.parity.page import write_html
-    from convert.parity.report import write_json
-    from convert.parity.table import print_report
     from jinv.errors import UsageError
     from jinv.files import check_writable
+    from jinv_convert.parity.page import write_html
+    from jinv_convert.parity.report import write_json
+    from jinv_convert.parity.table import print_report
 
     try:
-        from convert.validate import validate
+        from jinv_convert.validate import validate
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -151,11 +151,11 @@ def print_conversion(report: "ConversionReport", checkpoint: Path, console: Any)
 
 def _find_checkpoint(name: str, console: Any, unverified: bool = False) -> tuple[Path, str | None]:
     """(file, architecture if the name says so): a path, an embedded name, or a published file, fetched if need be."""
-    from convert.download import download
-    from convert.published import find_published, published_names
     from jinv.errors import StorageError
     from jinv.models.registry import EMBEDDED
     from jinv.weights.cache import embedded_checkpoint
+    from jinv_convert.download import download
+    from jinv_convert.published import find_published, published_names
 
     path = Path(name)
     if path.exists() or path.is_symlink():

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from convert.published import Published
 from jinv.errors import StorageError, UnsafeInputError
 from jinv.files import sync_directory, write_text
 from jinv.weights.cache import file_sha256, make_cache_directory
+from jinv_convert.published import Published
 
 CHUNK = 1 << 20
 MAX_BYTES = 8 << 30

@@ -9,17 +9,17 @@ from typing import Literal
 
 import numpy as np
 
-from convert.families.rules import COUNTER, detect_architecture, map_state_dict
-from convert.published import promised_sha256
-from convert.reader import Checkpoint, read_checkpoint
-from convert.state_dict import StateDict, select_state_dict
-from convert.tensor_checks import read_weights
 from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
 from jinv.files import check_writable
 from jinv.models.registry import Architecture, get_architecture
 from jinv.weights.cache import CHECKPOINT_SUFFIXES
 from jinv.weights.file import save_converted
 from jinv.weights.labels import class_names, read_label_file, usual_ids
+from jinv_convert.families.rules import COUNTER, detect_architecture, map_state_dict
+from jinv_convert.published import promised_sha256
+from jinv_convert.reader import Checkpoint, read_checkpoint
+from jinv_convert.state_dict import StateDict, select_state_dict
+from jinv_convert.tensor_checks import read_weights
 
 Clamp = Literal["straight-through"] | bool
 RGB = tuple[float, ...]

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from convert.reader import Checkpoint, Opaque, TensorRef
 from jinv.errors import ModelMismatchError, UsageError
+from jinv_convert.reader import Checkpoint, Opaque, TensorRef
 
 CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "last")
 AVERAGED_CONTAINERS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "ema_model", "model_ema_state_dict")

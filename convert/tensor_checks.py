@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from convert.reader import TensorRef
 from jinv.errors import ModelMismatchError
+from jinv_convert.reader import TensorRef
 
 WIDENED = ("float16", "bfloat16")
 FLOAT8 = ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")

@@ -15,22 +15,28 @@ import flax.linen as nn
 import numpy as np
 import torch
 
-from convert.families.rules import COUNTER, detect_architecture, expected_targets, family_of, map_state_dict
-from convert.parity.compare import compare_networks, compare_operations, compare_prepared, compare_weights, layer_pairs
-from convert.parity.flax_side import FlaxNetwork, compile_ahead
-from convert.parity.images import compare_classes
-from convert.parity.inputs import first_pictures, make_inputs
-from convert.parity.report import Agreement, ValidationReport
-from convert.published import promised_sha256
-from convert.reader import Checkpoint, read_checkpoint
-from convert.reference import make_reference
-from convert.reference.measure import load_weights
-from convert.state_dict import StateDict, select_state_dict
 from jinv.errors import ModelMismatchError, UsageError
 from jinv.models.classifier import Classifier
 from jinv.models.registry import ARCHITECTURES, Architecture, get_architecture
 from jinv.weights.file import ConvertedFile, open_converted
 from jinv.weights.load import unflatten
+from jinv_convert.families.rules import COUNTER, detect_architecture, expected_targets, family_of, map_state_dict
+from jinv_convert.parity.compare import (
+    compare_networks,
+    compare_operations,
+    compare_prepared,
+    compare_weights,
+    layer_pairs,
+)
+from jinv_convert.parity.flax_side import FlaxNetwork, compile_ahead
+from jinv_convert.parity.images import compare_classes
+from jinv_convert.parity.inputs import first_pictures, make_inputs
+from jinv_convert.parity.report import Agreement, ValidationReport
+from jinv_convert.published import promised_sha256
+from jinv_convert.reader import Checkpoint, read_checkpoint
+from jinv_convert.reference import make_reference
+from jinv_convert.reference.measure import load_weights
+from jinv_convert.state_dict import StateDict, select_state_dict
 
 Progress = Callable[[str], None]
 

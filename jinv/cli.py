@@ -74,7 +74,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, metavar="DIR", help="its directory (default: runs/<config name>_sweep)")
 
     command = _command(
-        commands, "convert", _convert, "convert a PyTorch checkpoint to Flax, without running anything in it"
+        commands, "jinv_convert", _convert, "convert a PyTorch checkpoint to Flax, without running anything in it"
     )
     _lazy_arguments(command, "add_convert_arguments")
     command = _command(commands, "validate", _validate, "prove a conversion against PyTorch, layer by layer")
@@ -165,9 +165,9 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
 
 
 def _lazy_arguments(command: argparse.ArgumentParser, function: str) -> None:
-    import convert.commands
+    import jinv_convert.commands
 
-    getattr(convert.commands, function)(command)
+    getattr(jinv_convert.commands, function)(command)
 
 
 def _prepare_jax() -> None:
@@ -237,13 +237,13 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from convert.commands import run_convert
+    from jinv_convert.commands import run_convert
 
     return run_convert(arguments)
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from convert.commands import run_validate
+    from jinv_convert.commands import run_validate
 
     _prepare_jax()
     return run_validate(arguments)

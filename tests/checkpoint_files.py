@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from convert.reference import make_reference
 from jinv.weights.file import read_converted
+from jinv_convert.reference import make_reference
 
 
 def random_reference(name: str, num_classes: int | None = None, seed: int = 0) -> nn.Module:

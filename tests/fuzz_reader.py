@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.reader import read_checkpoint
 from jinv.errors import JinvError
+from jinv_convert.reader import read_checkpoint
 from tests.reader_audit import watched
 from tests.reader_files import (
     FLOATS,

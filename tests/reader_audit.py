@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from convert.reader import Checkpoint, read_checkpoint
 from jinv.errors import JinvError, ModelMismatchError, StorageError, UnsafeInputError
+from jinv_convert.reader import Checkpoint, read_checkpoint
 from tests.reader_trees import contents
 
 # Everything below these; `open` is judged by its mode.

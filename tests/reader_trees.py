@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from convert.reader import Checkpoint, TensorRef
+from jinv_convert.reader import Checkpoint, TensorRef
 
 Contents = dict[str, tuple[tuple[int, ...], str, bytes]]
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import jinv
-from convert.families.rules import map_state_dict
-from convert.pipeline import convert_checkpoint
-from convert.published import promised_sha256
 from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
 from jinv.weights.file import read_converted
 from jinv.weights.labels import class_names
+from jinv_convert.families.rules import map_state_dict
+from jinv_convert.pipeline import convert_checkpoint
+from jinv_convert.published import promised_sha256
 from tests.checkpoint_files import assert_is_network, prefixed, random_reference, save, state, without
 
 
@@ -123,9 +123,9 @@ def test_m15_promised_digests_are_those_of_published_and_embedded_files(shared_d
 
 
 def validate_notes(out, path):
-    from convert.reader import read_checkpoint
-    from convert.validate import _notes
     from jinv.weights.file import open_converted
+    from jinv_convert.reader import read_checkpoint
+    from jinv_convert.validate import _notes
 
     return _notes(open_converted(out), read_checkpoint(path))
 

@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from convert import download as module
-from convert.download import download
-from convert.published import Published, find_published, published_names
 from jinv.errors import StorageError, UnsafeInputError, UsageError
+from jinv_convert import download as module
+from jinv_convert.download import download
+from jinv_convert.published import Published, find_published, published_names
 
 BODY = bytes(range(256)) * 4000  # about 1 MB: more than one read
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import jinv
-from convert.pipeline import convert_checkpoint
-from convert.validate import validate
 from jinv.models.registry import ARCHITECTURES
 from jinv.weights.file import read_converted
+from jinv_convert.pipeline import convert_checkpoint
+from jinv_convert.validate import validate
 from tests.checkpoint_files import random_reference, save
 from tests.reduced import REDUCED, register
 
@@ -50,7 +50,7 @@ def test_full_networks_convert_from_both_containers(name, tmp_path):
 
 MEASURE = """
 import resource, sys
-from convert.pipeline import convert_checkpoint
+from jinv_convert.pipeline import convert_checkpoint
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 convert_checkpoint(sys.argv[1], sys.argv[2])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import jinv
-from convert.commands import add_convert_arguments, run_convert
 from jinv.cli import main
 from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError
 from jinv.weights.file import read_converted
+from jinv_convert.commands import add_convert_arguments, run_convert
 from tests.checkpoint_files import NETWORK, assert_is_network, save, state, without
 
 
@@ -28,16 +28,16 @@ def test_a_converted_file_loads_as_a_classifier(convert, out):
 
 def test_the_command_line_converts_and_returns_the_exit_codes(tmp_path, out, capsys):
     path = save(state(), tmp_path / "in.pth")
-    assert main(["convert", str(path), str(out), "--mean", "0.5", "0.5", "0.5", "--std", "0.2", "0.2", "0.2"]) == 0
+    assert main(["jinv_convert", str(path), str(out), "--mean", "0.5", "0.5", "0.5", "--std", "0.2", "0.2", "0.2"]) == 0
     assert "resnet20" in capsys.readouterr().out
     assert jinv.load(str(out)).std == (0.2, 0.2, 0.2)
-    assert main(["convert", str(tmp_path / "none.pth"), str(out)]) == 5
-    assert main(["convert", "resnet5O", str(out)]) == 2
-    assert main(["convert", str(path), str(out), "--clamp", "maybe"]) == 2
+    assert main(["jinv_convert", str(tmp_path / "none.pth"), str(out)]) == 5
+    assert main(["jinv_convert", "resnet5O", str(out)]) == 2
+    assert main(["jinv_convert", str(path), str(out), "--clamp", "maybe"]) == 2
     save(without("linear.bias"), path)
-    assert main(["convert", str(path), str(out)]) == 4
+    assert main(["jinv_convert", str(path), str(out)]) == 4
     path.write_bytes(b"not a checkpoint")
-    assert main(["convert", str(path), str(out)]) == 3
+    assert main(["jinv_convert", str(path), str(out)]) == 3
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 5 and "did you mean 'resnet50'" in errors[1]
 
@@ -89,7 +89,7 @@ def test_a_damaged_converted_file_is_not_loaded(convert, out):
 
 def test_the_argument_parser_imports_neither_jax_nor_torch():
     code = (
-        "import argparse, sys; from convert.commands import add_convert_arguments as c, add_validate_arguments as v;"
+        "import argparse, sys; from jinv_convert.commands import add_convert_arguments as c, add_validate_arguments as v;"
         "c(argparse.ArgumentParser()); v(argparse.ArgumentParser());"
         "assert not {'jax', 'torch', 'flax', 'numpy'} & set(sys.modules), sorted(sys.modules)"
     )
@@ -166,7 +166,7 @@ def test_a_published_name_is_fetched_from_the_mirror_and_converted(cache, tmp_pa
     import http.server
     import threading
 
-    from convert import published
+    from jinv_convert import published
 
     served = tmp_path / "served"
     served.mkdir()

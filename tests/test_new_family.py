@@ -1,19 +1,16 @@
-"""Adding a family is one model file, one rule file with its torch twin, and one line of the registry: done here."""
+"""Adding a family is one model file, one rule file and its torch twin, each with a line in its table: done here."""
 
-import importlib
-import sys
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-import convert
-import convert.reference
 import jinv
-import jinv.models
-from convert.validate import validate
 from jinv.models.registry import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, Architecture
+from jinv_convert.families.table import FAMILIES
+from jinv_convert.reference import REFERENCES
+from jinv_convert.validate import validate
 from tests.checkpoint_files import random_reference
 
 MODEL = """
@@ -32,7 +29,7 @@ class Shallow(nn.Module):
         return Dense(self.num_classes, name="head")(ops.global_average_pool(nn.relu(x))), (stats,)
 """
 RULES = """
-from convert.family import Family, axis
+from jinv_convert.families.family import Family, axis
 
 FAMILY = Family(
     title="a shallow network",
@@ -56,24 +53,32 @@ class Shallow(nn.Module):
 
 
 @pytest.fixture
-def shallow(tmp_path, monkeypatch):
-    """The three files beside the package's own, and the line."""
-    for package, text in ((jinv.models, MODEL), (convert, RULES), (convert.reference, REFERENCE)):
-        folder = tmp_path / package.__name__
-        folder.mkdir()
-        (folder / "shallow.py").write_text(text)
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
-    make = partial(importlib.import_module("jinv.models.shallow").Shallow, width=8)
-    entry = Architecture("shallow8", make, 16, 8, IMAGENET_MEAN, IMAGENET_STD, num_classes=5, class_names=None)
+def shallow(monkeypatch):
+    """The three files' classes, and a line in each of the three tables."""
+    module, rules, reference = (run(text) for text in (MODEL, RULES, REFERENCE))
+    entry = Architecture(
+        "shallow8",
+        partial(module["Shallow"], width=8),
+        16,
+        8,
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        num_classes=5,
+        class_names=None,
+    )
     monkeypatch.setitem(ARCHITECTURES, "shallow8", entry)
-    yield
-    for package in (jinv.models, convert, convert.reference):
-        sys.modules.pop(f"{package.__name__}.shallow", None)
-        vars(package).pop("shallow", None)
+    monkeypatch.setitem(FAMILIES, module["Shallow"], rules["FAMILY"])
+    monkeypatch.setitem(REFERENCES, module["Shallow"], reference["Shallow"])
+
+
+def run(text):
+    names = {"__name__": "shallow"}
+    exec(text, names)
+    return names
 
 
 def test_a_new_family_is_recognised_converted_loaded_and_validated(shallow, tmp_path, out):
-    from convert.pipeline import convert_checkpoint
+    from jinv_convert.pipeline import convert_checkpoint
 
     network, path = random_reference("shallow8"), tmp_path / "in.pth"
     torch.save({"state_dict": {f"module.{name}": value for name, value in network.state_dict().items()}}, path)

@@ -7,9 +7,9 @@ import safetensors.torch
 import torch
 
 import jinv
-from convert.pipeline import convert_checkpoint
 from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError
 from jinv.weights.file import read_converted
+from jinv_convert.pipeline import convert_checkpoint
 from tests.checkpoint_files import assert_is_network, prefixed, save, state, without
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from convert.reader import Opaque, TensorRef, read_checkpoint
+from jinv_convert.reader import Opaque, TensorRef, read_checkpoint
 from tests.reader_audit import read_watched
 from tests.reader_files import integer, name, sequence, tensor, write_legacy
 from tests.reader_trees import contents, leaves, torch_contents
@@ -178,7 +178,7 @@ def test_reader_returns_fresh_arrays(tmp_path):
 
 
 def test_reader_imports_neither_torch_nor_jax():
-    code = "import sys, convert.reader; print({'torch', 'jax', 'dill', 'safetensors'} & set(sys.modules))"
+    code = "import sys, jinv_convert.reader; print({'torch', 'jax', 'dill', 'safetensors'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from convert.reader import read_checkpoint
 from jinv.errors import JinvError, UnsafeInputError
+from jinv_convert.reader import read_checkpoint
 from tests.reader_files import FLOATS, entry, write_safetensors
 from tests.reader_trees import contents, torch_contents
 

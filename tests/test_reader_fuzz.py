@@ -20,12 +20,12 @@ def test_reader_survives_many_more_mutations(tmp_path):
 
 
 def test_fuzzer_notices_another_exception(tmp_path, monkeypatch):
-    monkeypatch.setattr("convert.reader.tree.check_tensor", lambda *_: {}["x"])
+    monkeypatch.setattr("jinv_convert.reader.tree.check_tensor", lambda *_: {}["x"])
     with pytest.raises(KeyError):
         fuzz(100, seed=0, folder=tmp_path)
 
 
 def test_fuzzer_notices_an_effect(tmp_path, monkeypatch):
-    monkeypatch.setattr("convert.reader.read.container_of", lambda source: open(tmp_path / "new", "w").close())
+    monkeypatch.setattr("jinv_convert.reader.read.container_of", lambda source: open(tmp_path / "new", "w").close())
     with pytest.raises(AssertionError, match="open for writing"):
         fuzz(100, seed=0, folder=tmp_path)

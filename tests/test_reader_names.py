@@ -7,7 +7,7 @@ import struct
 import dill
 import pytest
 
-from convert.reader import Opaque
+from jinv_convert.reader import Opaque
 from tests.reader_audit import read_watched, refused, watched
 from tests.reader_files import (
     PROTO2,

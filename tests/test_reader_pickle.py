@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from convert.reader import limits
 from jinv.errors import ModelMismatchError, UnsafeInputError
+from jinv_convert.reader import limits
 from tests.reader_audit import read_watched, refused
 from tests.reader_files import (
     PROTO4,

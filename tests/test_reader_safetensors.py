@@ -11,8 +11,8 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from convert.reader import limits, read_checkpoint
 from jinv.errors import ModelMismatchError
+from jinv_convert.reader import limits, read_checkpoint
 from tests.reader_audit import read_watched, refused
 from tests.reader_files import FLOATS, entry, write_safetensors
 from tests.reader_trees import contents, torch_contents

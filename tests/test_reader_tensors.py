@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from convert.reader import Opaque
+from jinv_convert.reader import Opaque
 from tests.reader_audit import read_watched, refused
 from tests.reader_files import (
     FLOATS,

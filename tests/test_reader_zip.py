@@ -9,7 +9,7 @@ import zipfile
 import pytest
 import torch
 
-from convert.reader import limits
+from jinv_convert.reader import limits
 from tests.reader_audit import read_watched, refused
 from tests.reader_files import FLOATS, PROTO2, STOP, dictionary, storage, tensor, write_zip
 from tests.reader_trees import contents

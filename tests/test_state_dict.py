@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from convert.reader.types import Checkpoint, Opaque, Storage, TensorRef
-from convert.state_dict import select_state_dict
 from jinv.errors import ModelMismatchError
+from jinv_convert.reader.types import Checkpoint, Opaque, Storage, TensorRef
+from jinv_convert.state_dict import select_state_dict
 
 
 class Memory:

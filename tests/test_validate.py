@@ -11,20 +11,20 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from convert.commands import run_validate
-from convert.parity import compare
-from convert.parity.flax_side import FlaxNetwork
-from convert.parity.inputs import make_inputs, natural_noise
-from convert.parity.page import page
-from convert.parity.report import LARGEST, Agreement, LayerErrors, ValidationReport, relative_error, to_json
-from convert.parity.summary import summarize
-from convert.parity.table import print_report
-from convert.pipeline import convert_checkpoint
-from convert.reference import make_reference
-from convert.validate import _doubts_of_order, make_original, validate
 from jinv.cli import main
 from jinv.errors import ModelMismatchError, UsageError
 from jinv.weights.file import read_converted, save_converted
+from jinv_convert.commands import run_validate
+from jinv_convert.parity import compare
+from jinv_convert.parity.flax_side import FlaxNetwork
+from jinv_convert.parity.inputs import make_inputs, natural_noise
+from jinv_convert.parity.page import page
+from jinv_convert.parity.report import LARGEST, Agreement, LayerErrors, ValidationReport, relative_error, to_json
+from jinv_convert.parity.summary import summarize
+from jinv_convert.parity.table import print_report
+from jinv_convert.pipeline import convert_checkpoint
+from jinv_convert.reference import make_reference
+from jinv_convert.validate import _doubts_of_order, make_original, validate
 from tests.checkpoint_files import random_reference, save
 
 COMPILED: dict[tuple[str, ...], FlaxNetwork] = {}
@@ -43,7 +43,7 @@ def pair(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small_inputs(monkeypatch):
     """One small batch: what is tested here is what surrounds the comparison."""
-    from convert import validate as module
+    from jinv_convert import validate as module
 
     def compiled_once(network, variables, layers):
         key = (repr(network), *layers)
@@ -263,7 +263,7 @@ def test_classes_that_are_right_no_more_often_than_by_chance_are_doubted():
 
 
 def test_without_torch_the_command_says_what_to_install(monkeypatch, pair):
-    monkeypatch.delitem(sys.modules, "convert.validate")
+    monkeypatch.delitem(sys.modules, "jinv_convert.validate")
     for name in [name for name in sys.modules if name.split(".")[0] == "torch"]:
         monkeypatch.setitem(sys.modules, name, None)
     arguments = types.SimpleNamespace(converted=pair[0], checkpoint=str(pair[1]))

@@ -10,16 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from convert.parity.compare import compare_networks, compare_operations, compare_weights, layer_pairs
-from convert.parity.flax_side import FlaxNetwork
-from convert.parity.inputs import LARGE, Inputs
-from convert.parity.report import LAYER_FLOAT64, ValidationReport
-from convert.reference import reference_for
 from jinv.models import norm, ops, resnet, resnet_cifar
 from jinv.models.layers import Conv
 from jinv.models.registry import ARCHITECTURES
 from jinv.models.resnet import ResNet
 from jinv.models.resnet_cifar import ResNetCifar
+from jinv_convert.parity.compare import compare_networks, compare_operations, compare_weights, layer_pairs
+from jinv_convert.parity.flax_side import FlaxNetwork
+from jinv_convert.parity.inputs import LARGE, Inputs
+from jinv_convert.parity.report import LAYER_FLOAT64, ValidationReport
+from jinv_convert.reference import reference_for
 from tests.checkpoint_files import randomize
 from tests.conversion_bugs import BUGS, CONV, HEAD, SCALE, VAR
 
@@ -197,7 +197,7 @@ ZERO = ((0, 0), (1, 1), (1, 1), (0, 0))
 
 @pytest.mark.parametrize("bug", OPERATION_BUGS)
 def test_a_wrong_operation_is_caught_even_where_a_relu_hides_it(monkeypatch, bug):
-    from convert.parity import compare
+    from jinv_convert.parity import compare
 
     start, broken = OPERATION_BUGS[bug]
     name = next(name for name in compare.OPERATIONS if name.startswith(start))

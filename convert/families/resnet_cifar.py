@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from convert.families.family import Family, Shapes, axis, count_children
+from jinv_convert.families.family import Family, Shapes, axis, count_children
 
 
 def _describe(shapes: Shapes) -> dict[str, Any]:

@@ -5,17 +5,17 @@ Needs only names and shapes, so that a mismatch is known before any weight is re
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from importlib import import_module
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
-from convert.families.family import Family, Shapes
 from jinv.errors import ModelMismatchError, UsageError, nearest
 from jinv.models.ops import for_shapes
 from jinv.models.registry import ARCHITECTURES, Architecture, get_architecture
+from jinv_convert.families.family import Family, Shapes
+from jinv_convert.families.table import FAMILIES
 
 COUNTER = ".num_batches_tracked"
 LISTED = 10
@@ -56,8 +56,8 @@ class Target(NamedTuple):
 
 
 def family_of(architecture: Architecture) -> Family:
-    """The rule file with the name of the model file."""
-    return import_module(f"convert.families.{architecture.family}").FAMILY
+    """The rules of the architecture's family."""
+    return FAMILIES[architecture.family]
 
 
 @lru_cache(maxsize=64)
@@ -129,10 +129,10 @@ def detect_architecture(shapes: Shapes) -> str:
     for title, keys, near in FOREIGN:
         if all(key in shapes for key in keys):
             raise ModelMismatchError(f"this is {title}, which jinv does not have; nearest: {near}")
-    found = {name: family for name, family in _families().items() if family.matches(shapes)}
+    found = {module: family for module, family in FAMILIES.items() if family.matches(shapes)}
     described = {
-        name: family.describe({family.published_name(key): shape for key, shape in shapes.items()})
-        for name, family in found.items()
+        module: family.describe({family.published_name(key): shape for key, shape in shapes.items()})
+        for module, family in found.items()
     }
     candidates = {}
     for name, architecture in ARCHITECTURES.items():
@@ -159,7 +159,7 @@ def _unknown(shapes: Shapes) -> str:
     missing = {
         family.title: [key for key in family.markers if key not in shapes]
         + [key for key in family.absent if key in shapes]
-        for family in _families().values()
+        for family in FAMILIES.values()
     }
     near = min(missing, key=lambda title: len(missing[title]))
     norms = "" if any(name.endswith(".running_mean") for name in shapes) else ", no BatchNorm statistics"
@@ -168,10 +168,6 @@ def _unknown(shapes: Shapes) -> str:
     verb = "but has" if lacking in shapes else "but lacks"
     similar = nearest(lacking, list(shapes)[:1000]) if lacking not in shapes else ""
     return f"unknown network: {len(shapes)} tensors ({start}, ...){norms}; nearest: {near}, {verb} {lacking!r}{similar}"
-
-
-def _families() -> dict[str, Family]:
-    return {architecture.family: family_of(architecture) for architecture in ARCHITECTURES.values()}
 
 
 def _first(problems: Iterable[str]) -> str:

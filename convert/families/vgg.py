@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from convert.families.family import Family, Shapes, axis
+from jinv_convert.families.family import Family, Shapes, axis
 
 
 def _describe(shapes: Shapes) -> dict[str, Any]:

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from convert.families.rules import expected_targets
-from convert.parity.flax_side import Cotangents, FlaxNetwork, looks_at_image_alone, on_cpu, term_cotangents
-from convert.parity.inputs import Inputs
-from convert.parity.report import (
+from jinv.models import ops
+from jinv.models.registry import Architecture
+from jinv_convert.families.rules import expected_targets
+from jinv_convert.parity.flax_side import Cotangents, FlaxNetwork, looks_at_image_alone, on_cpu, term_cotangents
+from jinv_convert.parity.inputs import Inputs
+from jinv_convert.parity.report import (
     ROUNDING_FACTOR,
     GradientErrors,
     LayerErrors,
@@ -19,9 +21,7 @@ from convert.parity.report import (
     l2_error,
     relative_error,
 )
-from convert.reference.measure import TorchNetwork, run_operation
-from jinv.models import ops
-from jinv.models.registry import Architecture
+from jinv_convert.reference.measure import TorchNetwork, run_operation
 
 DTYPES = ("float64", "float32")
 KINK_SIZE, KINK_DRAWS = 5e-6, 16
@@ -35,7 +35,7 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "global_average_pool": ops.global_average_pool,
     "relu6": ops.relu6,
 }
-"""jinv's side of `convert.reference.measure.OPERATIONS`."""
+"""jinv's side of `jinv_convert.reference.measure.OPERATIONS`."""
 
 
 class Pair(NamedTuple):

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from convert.parity.inputs import Inputs
 from jinv.core.objective import TERMS, term_fields
 from jinv.core.types import Forward, NormStats
 from jinv.models.layers import prepare
 from jinv.weights.load import unflatten
+from jinv_convert.parity.inputs import Inputs
 
 Statistics = Sequence[tuple[np.ndarray, np.ndarray]]
 """(mean, variance) of every batch norm, in network order."""

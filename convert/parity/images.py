@@ -11,12 +11,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from convert.parity.flax_side import on_cpu
-from convert.parity.report import Agreement
 from jinv.images.codec import fit_image
 from jinv.images.folder import class_of, open_image_folder
 from jinv.models.classifier import Classifier
 from jinv.weights.labels import find_class
+from jinv_convert.parity.flax_side import on_cpu
+from jinv_convert.parity.report import Agreement
 
 PIXELS_PER_BATCH = 50 * 32 * 32
 """Small enough that a layer of a batch stays in a core's cache."""

@@ -4,9 +4,9 @@ import math
 from html import escape
 from pathlib import Path
 
-from convert.parity.report import LAYER_FLOAT32, LAYER_FLOAT64, Errors, LayerErrors, ValidationReport
-from convert.parity.summary import Check, number, summarize
 from jinv.files import write_text
+from jinv_convert.parity.report import LAYER_FLOAT32, LAYER_FLOAT64, Errors, LayerErrors, ValidationReport
+from jinv_convert.parity.summary import Check, number, summarize
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 1040, 330, 56, 54, 12
 LOWEST, HIGHEST = -18, 2  # powers of ten on the error axis; what is smaller or exact lies on its floor

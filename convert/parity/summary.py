@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from convert.parity.report import LARGEST, LOGITS_ATOL, LOGITS_RTOL, MAX_DIFFERENT_TOP1, Errors, ValidationReport
+from jinv_convert.parity.report import LARGEST, LOGITS_ATOL, LOGITS_RTOL, MAX_DIFFERENT_TOP1, Errors, ValidationReport
 
 
 class Check(NamedTuple):

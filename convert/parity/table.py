@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from convert.parity.report import (
+from jinv_convert.parity.report import (
     GRADIENT_FLOAT32,
     GRADIENT_FLOAT64,
     LARGEST,

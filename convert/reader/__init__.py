@@ -1,6 +1,6 @@
 """Reads PyTorch's checkpoint files and safetensors with numpy and the standard library; executes nothing of them."""
 
-from convert.reader.read import read_checkpoint
-from convert.reader.types import Checkpoint, Opaque, TensorRef
+from jinv_convert.reader.read import read_checkpoint
+from jinv_convert.reader.types import Checkpoint, Opaque, TensorRef
 
 __all__ = ["Checkpoint", "Opaque", "TensorRef", "read_checkpoint"]

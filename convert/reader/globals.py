@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from convert.reader import rebuild
-from convert.reader.rebuild import Known, StorageType
-from convert.reader.types import DTYPES, Opaque
+from jinv_convert.reader import rebuild
+from jinv_convert.reader.rebuild import Known, StorageType
+from jinv_convert.reader.types import DTYPES, Opaque
 
 # Storage class -> dtype. Complex and quantised ones are named so that the refusal can say what they are.
 _STORAGES = {

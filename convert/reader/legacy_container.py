@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from convert.reader.pickle_machine import PickleMachine
-from convert.reader.source import Blob, Cursor, Source
-from convert.reader.storages import StorageTable
-from convert.reader.types import DTYPES, Storage
+from jinv_convert.reader.pickle_machine import PickleMachine
+from jinv_convert.reader.source import Blob, Cursor, Source
+from jinv_convert.reader.storages import StorageTable
+from jinv_convert.reader.types import DTYPES, Storage
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001

@@ -11,12 +11,12 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from convert.reader import limits
-from convert.reader.globals import asks_for_danger, dangerous, resolve
-from convert.reader.rebuild import Known, Malformed, NumpyDtype, StorageView, set_item
-from convert.reader.source import Cursor
-from convert.reader.types import Opaque, TensorRef
 from jinv.errors import ModelMismatchError
+from jinv_convert.reader import limits
+from jinv_convert.reader.globals import asks_for_danger, dangerous, resolve
+from jinv_convert.reader.rebuild import Known, Malformed, NumpyDtype, StorageView, set_item
+from jinv_convert.reader.source import Cursor
+from jinv_convert.reader.types import Opaque, TensorRef
 
 # Attributes that change what an object is or does; no state of a checkpoint sets them.
 _POISON = frozenset(

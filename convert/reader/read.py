@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any, Literal
 
-from convert.reader.legacy_container import read_legacy
-from convert.reader.safetensors_container import read_safetensors
-from convert.reader.sniff import container_of
-from convert.reader.source import Source
-from convert.reader.tree import check_tree, slack_warnings
-from convert.reader.types import Checkpoint, Storage
-from convert.reader.zip_container import read_zip
+from jinv_convert.reader.legacy_container import read_legacy
+from jinv_convert.reader.safetensors_container import read_safetensors
+from jinv_convert.reader.sniff import container_of
+from jinv_convert.reader.source import Source
+from jinv_convert.reader.tree import check_tree, slack_warnings
+from jinv_convert.reader.types import Checkpoint, Storage
+from jinv_convert.reader.zip_container import read_zip
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, check_crc: bool = True) -> Checkpoint:

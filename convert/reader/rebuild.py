@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from convert.reader.limits import MAX_KEY_CHARS
-from convert.reader.types import DTYPES, Opaque, Storage, TensorRef
 from jinv.errors import ModelMismatchError
+from jinv_convert.reader.limits import MAX_KEY_CHARS
+from jinv_convert.reader.types import DTYPES, Opaque, Storage, TensorRef
 
 PLAIN_TENSORS = frozenset({"torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"})
 SCALAR_CODES = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"})

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from convert.reader import limits
-from convert.reader.source import Blob, Source
-from convert.reader.types import DTYPES, Storage, TensorRef
 from jinv.errors import ModelMismatchError
+from jinv_convert.reader import limits
+from jinv_convert.reader.source import Blob, Source
+from jinv_convert.reader.types import DTYPES, Storage, TensorRef
 
 _DTYPES = {
     "F64": "float64",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from convert.reader.source import Source
+from jinv_convert.reader.source import Source
 
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "gzip-compressed: decompress it first (gunzip)"),

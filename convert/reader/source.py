@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from convert.reader.types import Readable
 from jinv.errors import StorageError, UnsafeInputError
+from jinv_convert.reader.types import Readable
 
 CHUNK = 1 << 20
 _KINDS = {

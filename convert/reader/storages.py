@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from convert.reader.rebuild import Known, Malformed, StorageType, StorageView, dtype_name
-from convert.reader.types import DTYPES, Opaque, Storage
+from jinv_convert.reader.rebuild import Known, Malformed, StorageType, StorageView, dtype_name
+from jinv_convert.reader.types import DTYPES, Opaque, Storage
 
 
 class StorageTable:

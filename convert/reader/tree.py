@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from convert.reader import limits
-from convert.reader.rebuild import StorageView
-from convert.reader.source import Source
-from convert.reader.types import Storage, TensorRef
+from jinv_convert.reader import limits
+from jinv_convert.reader.rebuild import StorageView
+from jinv_convert.reader.source import Source
+from jinv_convert.reader.types import Storage, TensorRef
 
 
 def check_tree(source: Source, tree: Any, containers_limit: int = limits.MAX_NODES) -> list[TensorRef]:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convert.reader import limits
-from convert.reader.source import CHUNK, Blob, Source
-from convert.reader.types import Readable
+from jinv_convert.reader import limits
+from jinv_convert.reader.source import CHUNK, Blob, Source
+from jinv_convert.reader.types import Readable
 
 _END, _END64, _LOCATOR = struct.Struct("<4s4H2IH"), struct.Struct("<4sQ2H2I4Q"), struct.Struct("<4sIQI")
 _CENTRAL, _LOCAL = struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s5H3I2H")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from convert.reader import limits
-from convert.reader.pickle_machine import PickleMachine
-from convert.reader.rebuild import Malformed
-from convert.reader.source import Cursor, MemoryBlob, Source
-from convert.reader.storages import StorageTable
-from convert.reader.types import Readable, Storage
-from convert.reader.zip_archive import Member, check_crcs, read_members
+from jinv_convert.reader import limits
+from jinv_convert.reader.pickle_machine import PickleMachine
+from jinv_convert.reader.rebuild import Malformed
+from jinv_convert.reader.source import Cursor, MemoryBlob, Source
+from jinv_convert.reader.storages import StorageTable
+from jinv_convert.reader.types import Readable, Storage
+from jinv_convert.reader.zip_archive import Member, check_crcs, read_members
 
 _NOTES = frozenset({"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"})
 _VERSIONS = {"1", "2", "3"}

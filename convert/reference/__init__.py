@@ -5,27 +5,39 @@ files. Written beside the Flax definitions, not derived from them, so that an er
 """
 
 from dataclasses import fields
-from importlib import import_module
-from typing import TYPE_CHECKING
 
 import flax.linen as flax_nn
+from torch import nn
 
+from jinv.models import densenet as flax_densenet
+from jinv.models import efficientnet_lite as flax_efficientnet_lite
+from jinv.models import mobilenet as flax_mobilenet
+from jinv.models import resnet as flax_resnet
+from jinv.models import resnet_cifar as flax_resnet_cifar
+from jinv.models import vgg as flax_vgg
 from jinv.models.registry import get_architecture
+from jinv_convert.reference import densenet, efficientnet_lite, mobilenet, resnet, resnet_cifar, vgg
 
-if TYPE_CHECKING:
-    from torch import nn
+REFERENCES: dict[type[flax_nn.Module], type[nn.Module]] = {
+    flax_densenet.DenseNet: densenet.DenseNet,
+    flax_efficientnet_lite.EfficientNetLite: efficientnet_lite.EfficientNetLite,
+    flax_mobilenet.MobileNetV2: mobilenet.MobileNetV2,
+    flax_resnet.ResNet: resnet.ResNet,
+    flax_resnet_cifar.ResNetCifar: resnet_cifar.ResNetCifar,
+    flax_vgg.VGG: vgg.VGG,
+}
+"""The torch module of every family, by the Flax class that defines its networks."""
 
 
-def make_reference(name: str, num_classes: int | None = None) -> "nn.Module":
+def make_reference(name: str, num_classes: int | None = None) -> nn.Module:
     """The torch module of a registered architecture, in eval mode, with torch's own random weights."""
     architecture = get_architecture(name)
     return reference_for(architecture.make(num_classes or architecture.num_classes))
 
 
-def reference_for(module: flax_nn.Module) -> "nn.Module":
-    """The torch module with the same configuration as a Flax one: same class name, same fields (widths included)."""
-    family = import_module(f"convert.reference.{type(module).__module__.rpartition('.')[2]}")
+def reference_for(module: flax_nn.Module) -> nn.Module:
+    """The torch module with the same configuration as a Flax one: same fields, widths included."""
     # `remat` is how a gradient is computed, not what the network is.
     others = ("parent", "name", "remat")
     config = {field.name: getattr(module, field.name) for field in fields(module) if field.name not in others}
-    return getattr(family, type(module).__name__)(**config).eval()
+    return REFERENCES[type(module)](**config).eval()

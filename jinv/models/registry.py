@@ -64,9 +64,9 @@ class Architecture:
         return EMBEDDED.get(self.name)
 
     @property
-    def family(self) -> str:
-        """The file of `jinv/models/` that defines it; its rules and its torch reference have the same name."""
-        return type(self.make(self.num_classes)).__module__.rpartition(".")[2]
+    def family(self) -> type[nn.Module]:
+        """The class of `jinv.models` that defines it, by which its rules and its torch reference are found."""
+        return type(self.make(self.num_classes))
 
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

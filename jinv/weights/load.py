@@ -91,7 +91,7 @@ def converted_file(path: str | Path) -> Path:
     try:
         read_converted(cached)
     except JinvError:
-        from convert.pipeline import convert_checkpoint
+        from jinv_convert.pipeline import convert_checkpoint
 
         make_cache_directory()
         convert_checkpoint(path, cached)
@@ -118,7 +118,7 @@ def _cached(name: str) -> Path:
     try:
         read_converted(cached)
     except JinvError:  # absent, from a crashed disk, tampered with: the checkpoint is here, so make it anew
-        from convert.pipeline import convert_checkpoint
+        from jinv_convert.pipeline import convert_checkpoint
 
         make_cache_directory()
         convert_checkpoint(checkpoint, cached, architecture=name)

@@ -12,8 +12,8 @@ import tarfile
 import pytest
 import torch
 
-from convert.reader import limits, read_checkpoint
 from jinv.errors import StorageError, UnsafeInputError
+from jinv_convert.reader import limits, read_checkpoint
 from tests.reader_audit import read_watched, refused
 from tests.reader_files import MAGIC, SYSTEM, dictionary, integer, storage, tensor, text, write_legacy, write_zip
 
@@ -192,7 +192,7 @@ def test_reader_leaks_no_descriptors(tmp_path):
 # Not ru_maxrss: that one begins at the parent's.
 MEASURE = """
 import re, sys
-from convert.reader import read_checkpoint, TensorRef
+from jinv_convert.reader import read_checkpoint, TensorRef
 from jinv.errors import JinvError
 peak = lambda: int(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1])
 base = peak()

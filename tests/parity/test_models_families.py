@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from convert.families.rules import detect_architecture
-from convert.reference import make_reference
 from jinv.models.registry import ARCHITECTURES
+from jinv_convert.families.rules import detect_architecture
+from jinv_convert.reference import make_reference
 from tests.checkpoint_files import randomize
 from tests.parity.torch_oracle import compare, flax_variables, own_rounding, random_image
 from tests.reduced import REDUCED, register

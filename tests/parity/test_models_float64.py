@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from convert.reference import make_reference
 from jinv.models.registry import ARCHITECTURES
+from jinv_convert.reference import make_reference
 from tests.checkpoint_files import randomize
 from tests.parity.torch_oracle import compare, embedded_state_dict, flax_variables, random_image
 

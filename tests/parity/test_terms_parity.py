@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from convert.reference import make_reference
 from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term, evaluate_terms
@@ -18,6 +17,7 @@ from jinv.core.types import Forward
 from jinv.experiment.bind import bind_stage
 from jinv.models.registry import ARCHITECTURES
 from jinv.recipe.recipe import StageRecipe
+from jinv_convert.reference import make_reference
 
 from .torch_oracle import LABELS, embedded_state_dict, flax_variables, random_image, relative_error
 

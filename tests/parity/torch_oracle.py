@@ -16,8 +16,8 @@ from flax.traverse_util import unflatten_dict
 from torch import nn
 from torch.nn import functional as F
 
-from convert.families.rules import map_state_dict
 from jinv.models.registry import ARCHITECTURES
+from jinv_convert.families.rules import map_state_dict
 
 LABELS = (1, 7)
 

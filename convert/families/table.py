@@ -1,0 +1,21 @@
+"""The rules of every family, by the Flax class that defines its networks: one literal table."""
+
+import flax.linen as nn
+
+from jinv.models.densenet import DenseNet
+from jinv.models.efficientnet_lite import EfficientNetLite
+from jinv.models.mobilenet import MobileNetV2
+from jinv.models.resnet import ResNet
+from jinv.models.resnet_cifar import ResNetCifar
+from jinv.models.vgg import VGG
+from jinv_convert.families import densenet, efficientnet_lite, mobilenet, resnet, resnet_cifar, vgg
+from jinv_convert.families.family import Family
+
+FAMILIES: dict[type[nn.Module], Family] = {
+    DenseNet: densenet.FAMILY,
+    EfficientNetLite: efficientnet_lite.FAMILY,
+    MobileNetV2: mobilenet.FAMILY,
+    ResNet: resnet.FAMILY,
+    ResNetCifar: resnet_cifar.FAMILY,
+    VGG: vgg.FAMILY,
+}

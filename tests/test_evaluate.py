@@ -15,8 +15,7 @@ from jinv.judge import evaluate, judge
 from jinv.judge.evaluate import evaluate_run, print_evaluation
 from jinv.judge.metrics import wilson_interval
 from jinv.models.classifier import Classifier
-from jinv.models.layers import Dense
-from jinv.models.norm import BatchNorm
+from jinv.models.layers import BatchNorm, Dense
 
 COLOURS = ("red", "green", "blue")
 MEAN, STD = (0.5, 0.25, 0.5), (0.25, 0.5, 0.5)

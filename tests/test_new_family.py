@@ -16,8 +16,7 @@ from tests.checkpoint_files import random_reference
 MODEL = """
 import flax.linen as nn
 from jinv.models import ops
-from jinv.models.layers import Conv, Dense
-from jinv.models.norm import BatchNorm
+from jinv.models.layers import BatchNorm, Conv, Dense
 
 class Shallow(nn.Module):
     num_classes: int

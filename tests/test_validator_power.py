@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinv.models import norm, ops, resnet, resnet_cifar
+from jinv.models import layers, ops, resnet, resnet_cifar
 from jinv.models.layers import Conv
 from jinv.models.registry import ARCHITECTURES
 from jinv.models.resnet import ResNet
@@ -109,7 +109,7 @@ def is_conv(module, **attributes):
 
 
 def is_norm(module):
-    return isinstance(module, norm.BatchNorm)
+    return isinstance(module, layers.BatchNorm)
 
 
 SAME = ((0, 1), (0, 1))

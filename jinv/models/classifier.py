@@ -11,8 +11,7 @@ from jax import Array, lax
 
 from jinv.core.types import Forward
 from jinv.errors import ModelMismatchError, NumericalError, UsageError
-from jinv.models.layers import prepare
-from jinv.models.norm import Stats
+from jinv.models.layers import Stats, prepare
 from jinv.models.ops import at_least_float32
 
 Clamp = Literal["straight-through"] | bool

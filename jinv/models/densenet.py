@@ -5,8 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jinv.models import ops
-from jinv.models.layers import Conv, Dense, recomputed
-from jinv.models.norm import BatchNorm, Stats
+from jinv.models.layers import BatchNorm, Conv, Dense, Stats, recomputed
 
 
 class DenseLayer(nn.Module):

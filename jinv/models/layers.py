@@ -1,4 +1,4 @@
-"""Convolution and dense layers as named linen modules; the compute dtype follows the input, the parameters are cast.
+"""Convolutions, batch norms and dense layers as named linen modules; the compute dtype follows the input, the parameters are cast.
 
 A third collection, "derived", can hold what a convolution would otherwise compute from its frozen kernel in every step:
 `prepare` adds it.
@@ -10,10 +10,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
+from jax.nn.initializers import Initializer
 
+from jinv.core.types import NormStats
 from jinv.models import ops
-from jinv.models.leaves import leaf
 
 
 class Conv(nn.Module):
@@ -123,3 +124,45 @@ class Dense(nn.Module):
         kernel = leaf(self, "params", "kernel", (x.shape[-1], self.features), nn.initializers.zeros)
         bias = leaf(self, "params", "bias", (self.features,), nn.initializers.zeros)
         return x @ kernel.astype(x.dtype) + bias.astype(x.dtype).reshape(1, -1)
+
+
+def leaf(module: nn.Module, collection: str, name: str, shape: tuple[int, ...], initial: Initializer) -> Array:
+    """The module's variable of that name; made by `initial` where the module is being initialised.
+
+    Flax's own `param` traces the initializer in every trace, to compare shapes: a second or two per network. Here shapes
+    are compared when a file is loaded, and that is enough.
+    """
+    if module.has_variable(collection, name):
+        return module.get_variable(collection, name)
+    if collection == "params":
+        return module.param(name, initial, shape)
+    made: Any = module.variable(collection, name, initial, None, shape).value
+    return made
+
+
+Stats = tuple[NormStats, ...]
+"""What a block returns beside its output: one `NormStats` per batch-norm layer, in network order."""
+
+
+class BatchNorm(nn.Module):
+    """Normalizes with the running statistics and returns (y, NormStats of the input).
+
+    Statistics are accumulated in at least float32; where no term uses them the compiler removes them.
+    """
+
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Array) -> tuple[Array, NormStats]:
+        channels = (x.shape[-1],)
+        scale = leaf(self, "params", "scale", channels, nn.initializers.ones)
+        bias = leaf(self, "params", "bias", channels, nn.initializers.zeros)
+        mean = leaf(self, "batch_stats", "mean", channels, nn.initializers.zeros)
+        var = leaf(self, "batch_stats", "var", channels, nn.initializers.ones)
+        dtype = ops.at_least_float32(x)
+        scale, bias, mean, var = (parameter.astype(dtype) for parameter in (scale, bias, mean, var))
+        # One multiply-add per pixel, torch's own order of operations at inference.
+        slope = scale * lax.rsqrt(var + self.epsilon)
+        offset = bias - mean * slope
+        y = (x * slope.reshape(1, 1, 1, -1) + offset.reshape(1, 1, 1, -1)).astype(x.dtype)
+        return y, NormStats(*ops.moments(x), mean, var, count=x.size // x.shape[-1])

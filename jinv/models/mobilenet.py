@@ -5,8 +5,7 @@ from jax import Array
 
 from jinv.models import ops
 from jinv.models.efficientnet_lite import scale_features
-from jinv.models.layers import Conv, Dense, recomputed
-from jinv.models.norm import BatchNorm, Stats
+from jinv.models.layers import BatchNorm, Conv, Dense, Stats, recomputed
 
 # expansion, features, repeats, stride
 BLOCK_GROUPS = (

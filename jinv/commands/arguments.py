@@ -1,0 +1,49 @@
+"""Arguments that several commands have."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+
+class _Words(argparse.Action):
+    """`--set a=1 b=2 CONFIG.toml`: argparse hands an option every word that follows it; the last may be the positional."""
+
+    def __init__(self, *args: Any, positional: str, belongs: Callable[[str], bool], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.positional, self.belongs = positional, belongs
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        words = [values] if isinstance(values, str) else list(values)
+        if words and words[-1] and not self.belongs(words[-1]) and getattr(namespace, self.positional, None) is None:
+            setattr(namespace, self.positional, words.pop())
+        if self.nargs == "?":
+            setattr(namespace, self.dest, words[0] if words else self.const)
+        else:
+            setattr(namespace, self.dest, [*getattr(namespace, self.dest), *words])
+
+
+def add_positional(command: argparse.ArgumentParser, name: str, metavar: str, help: str | None = None) -> None:
+    """A positional that a greedy option before it may have taken, see `add_words`; missing, it is None."""
+    # No default: argparse would set it after the option has given the word back.
+    command.add_argument(name, nargs="?", default=argparse.SUPPRESS, metavar=metavar, help=help)
+    command.set_defaults(**{name: None})
+
+
+def add_words(
+    command: argparse.ArgumentParser, flag: str, metavar: str, help: str, *, positional: str, dest: str
+) -> None:
+    """An option that takes words with "=" in them, as many as follow and as often as it is given."""
+    command.add_argument(
+        flag, nargs="+", action=_Words, default=[], metavar=metavar, dest=dest, help=help,
+        positional=positional, belongs=lambda word: "=" in word,
+    )  # fmt: skip
+
+
+def add_amount(command: argparse.ArgumentParser, flag: str, metavar: str, help: str, *, positional: str) -> None:
+    """An option with a value that may be left out ("" then), in front of a positional that is a .toml file."""
+    command.add_argument(
+        flag, nargs="?", const="", action=_Words, metavar=metavar, help=help,
+        positional=positional, belongs=lambda word: not word.endswith(".toml"),
+    )  # fmt: skip

@@ -1,0 +1,60 @@
+"""`jinv reproduce`: a folder of experiments as a whole."""
+
+import argparse
+from pathlib import Path
+
+from jinv.commands.arguments import add_positional, add_words
+from jinv.commands.compilation import keep_compiled
+from jinv.errors import UsageError, nearest
+
+HELP = "carry out a folder of experiments: a sheet per figure, findings in numbers"
+PRESETS = ("quick", "full")
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add_positional(command, "folder", "CONFIG_FOLDER", "configs with a sheets.toml beside them")
+    preset = "quick: embedded networks, few steps, under an hour on two cores; full: the published size"
+    command.add_argument("--preset", default="quick", metavar="|".join(PRESETS), help=preset)
+    command.add_argument("--out", type=Path, metavar="DIR", help="default: runs/<folder's name>-<preset>")
+    command.add_argument("--only", default="", metavar="4.4,4.5", help="these figures alone")
+    set_help = "change a config value in every run, such as --set image.count=28"
+    add_words(command, "--set", "key.path=value", set_help, positional="folder", dest="overrides")
+    command.add_argument("--standard", type=Path, metavar="FILE", help="a standard network, converted or a checkpoint")
+    command.add_argument("--robust", type=Path, metavar="FILE", help="its robust twin, converted or a checkpoint")
+    verifier = "who judges the images of --standard and --robust"
+    command.add_argument("--verifier", nargs="+", action="extend", default=[], metavar="NAME_OR_FILE", help=verifier)
+    reference = "real images of --standard and --robust"
+    command.add_argument("--reference", type=Path, metavar="FOLDER_OR_ZIP", help=reference)
+    photograph = "a photograph of a golden retriever, figure 3.1"
+    command.add_argument("--photograph", type=Path, metavar="FILE", help=photograph)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry the command out; returns the exit code."""
+    if arguments.folder is None:
+        raise UsageError("reproduce: which CONFIG_FOLDER? For example: jinv reproduce configs/thesis")
+    folder = Path(arguments.folder)
+    if arguments.preset not in PRESETS:
+        raise UsageError(
+            f"--preset {arguments.preset}: no such preset{nearest(arguments.preset, PRESETS)} (known: quick, full)"
+        )
+    keep_compiled()
+    from jinv.reproduce.carry_out import reproduce
+    from jinv.reproduce.plan import Choices
+    from jinv.weights.load import converted_file
+
+    files = {option: getattr(arguments, option) for option in ("standard", "robust")}
+    choices = Choices(
+        arguments.preset,
+        tuple(arguments.overrides),
+        {option: converted_file(file) for option, file in files.items() if file is not None},
+        tuple(str(converted_file(v)) if Path(v).is_file() else v for v in arguments.verifier),
+        arguments.reference,
+        arguments.photograph,
+    )
+    out = arguments.out or Path("runs") / f"{folder.name}-{arguments.preset}"
+    only = [name.strip() for name in arguments.only.split(",") if name.strip()]
+    index = reproduce(folder, out, choices, only=only)
+    print(f"\nfigures and findings   {index}")
+    return 0

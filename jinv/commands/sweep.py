@@ -1,0 +1,48 @@
+"""`jinv sweep`: one experiment in many settings."""
+
+import argparse
+from pathlib import Path
+
+from jinv.commands.arguments import add_positional, add_words
+from jinv.commands.compilation import keep_compiled
+from jinv.errors import UsageError
+
+HELP = "one experiment in many settings, side by side in one program, and what compares them"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add_positional(command, "config", "CONFIG.toml")
+    vary = (
+        "every combination of these values; numbers of terms, augmentations, learning rates, schedules, betas, and "
+        "seeds and labels run in one program, anything else in one of its own"
+    )
+    add_words(command, "--vary", "key.path=[value,...]", vary, positional="config", dest="vary")
+    zip_help = "pair the values instead: the first of each, the second ..."
+    command.add_argument("--zip", action="store_true", help=zip_help)
+    set_help = "change a config value in every setting"
+    add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
+    at_once = "at most K settings at a time; each takes the memory of a run (default: all)"
+    command.add_argument("--at-once", type=int, metavar="K", help=at_once)
+    command.add_argument("--out", type=Path, metavar="DIR", help="its directory (default: runs/<config name>_sweep)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry the command out; returns the exit code."""
+    from jinv.recipe.variations import read_variations
+
+    if arguments.config is None:
+        raise UsageError("sweep: which CONFIG.toml? For example: jinv sweep configs/demo.toml --vary seed=[0,1,2]")
+    if arguments.at_once is not None and arguments.at_once < 1:
+        raise UsageError(f"--at-once: {arguments.at_once} must be a whole number of at least 1")
+    variations = read_variations(arguments.config, arguments.vary, overrides=arguments.overrides, zipped=arguments.zip)
+    out = arguments.out or Path("runs") / f"{Path(arguments.config).stem}_sweep"
+    keep_compiled()
+    from jinv.runs.sweep import run_sweep
+    from jinv.runs.sweep_summary import print_summary
+
+    print_summary(run_sweep(variations, out, at_once=arguments.at_once))
+    print(f"settings   {out / 'sweep.json'}")
+    if (out / "comparison.html").exists():
+        print(f"comparison {out / 'comparison.html'}")
+    return 0

@@ -1,0 +1,49 @@
+"""`jinv synthesize`: carry an experiment out."""
+
+import argparse
+from pathlib import Path
+
+from jinv.commands.arguments import add_amount, add_positional, add_words
+from jinv.commands.compilation import keep_compiled
+from jinv.errors import UsageError
+
+HELP = "carry out an experiment: images of chosen classes from a config"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add_positional(command, "config", "CONFIG.toml")
+    set_help = "change a config value, such as --set image.count=4 stages.0.steps=50"
+    add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
+    command.add_argument("--out", type=Path, metavar="DIR", help="the run directory (default: runs/<config name>)")
+    command.add_argument("--resume", action="store_true", help="continue an interrupted run in DIR")
+    memory = "run nothing: print the memory needed and the largest batch in BUDGET (such as 8GB)"
+    add_amount(command, "--memory", "BUDGET", memory, positional="config")
+    command.add_argument("--replace", action="store_true", help="remove an earlier run in DIR first")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry the command out; returns the exit code."""
+    from jinv.recipe.read import read_config
+
+    if arguments.config is None:
+        raise UsageError("synthesize: which CONFIG.toml? For example: jinv synthesize configs/demo.toml")
+    recipe = read_config(arguments.config, arguments.overrides)
+    out = arguments.out or Path("runs") / Path(arguments.config).stem
+    keep_compiled()
+    if arguments.memory is not None:
+        from jinv.experiment.memory import parse_bytes, print_plan
+
+        print_plan(recipe, parse_bytes(arguments.memory) if arguments.memory else None)
+        return 0
+    from rich.console import Console
+
+    from jinv.record.directory import RunDirectory
+    from jinv.report.text import print_result
+    from jinv.runs.synthesize import run as carry_out
+
+    if arguments.replace and not arguments.resume:
+        RunDirectory(out).remove()
+    run_directory = carry_out(recipe, out, resume=arguments.resume, console=Console(stderr=True))
+    print_result(run_directory.path)
+    return 0

@@ -144,7 +144,7 @@ def matmul_flops_per_second(size: int, precision: Precision, repetitions: int = 
 def synthesize(recipe: Recipe, classifier: Classifier) -> tuple[np.ndarray, dict[str, Any]]:
     """(images, seconds and the last loss); what is not steps is compiling, for the most part."""
     bound = bind.bind_classifier(recipe, classifier)
-    labels = _labels(recipe.count, classifier)
+    labels = _labels(recipe.image.count, classifier)
     marks: dict[int, list[tuple[int, float]]] = {}
     with matmul_precision(recipe.precision):
         started = time.perf_counter()
@@ -153,8 +153,8 @@ def synthesize(recipe: Recipe, classifier: Classifier) -> tuple[np.ndarray, dict
             bound.variables,
             jnp.asarray(labels),
             terms=lambda stage: bind.bind_terms(recipe, stage.steps),
-            stages=[bind.bind_stage(stage, i, recipe.batch) for i, stage in enumerate(recipe.stages)],
-            image_size=cast(tuple[int, int], recipe.image_size),
+            stages=[bind.bind_stage(stage, i, recipe.image.batch) for i, stage in enumerate(recipe.stages)],
+            image_size=cast(tuple[int, int], recipe.image.size),
             augmentations=lambda stage: bind.bind_augmentations(recipe, stage.size),
             bounds=pixel_bounds(recipe, bound),
             log_every=recipe.log_every,
@@ -194,11 +194,11 @@ def measure(
     """One precision's entry of the result."""
     images, entry = synthesize(recipe, classifier)
     flops = sum(
-        2 * forward_flops(classifier, stage.size[0]) * recipe.batch * stage.steps for stage in recipe.stages
+        2 * forward_flops(classifier, stage.size[0]) * recipe.image.batch * stage.steps for stage in recipe.stages
     )  # forward, and the image's gradient; the weights' is never needed
     peak = matmul_flops_per_second(matmul_size, recipe.precision)
     entry |= {
-        "image_steps_per_second": recipe.batch * sum(s.steps for s in recipe.stages) / entry["seconds_of_steps"],
+        "image_steps_per_second": recipe.image.batch * sum(s.steps for s in recipe.stages) / entry["seconds_of_steps"],
         "flops": flops,
         "matmul_peak_flops_per_second": peak,
         "fraction_of_matmul_peak": flops / entry["seconds_of_steps"] / peak,

@@ -37,7 +37,13 @@ def read(tmp_path, text, overrides=()):
 
 def test_a_good_config_is_read_with_its_defaults(tmp_path):
     recipe = read(tmp_path, GOOD)
-    assert (recipe.count, recipe.batch, recipe.seed, recipe.clip, recipe.keep) == (3, 3, 0, "variable", "last")
+    assert (recipe.image.count, recipe.image.batch, recipe.seed, recipe.clip, recipe.keep) == (
+        3,
+        3,
+        0,
+        "variable",
+        "last",
+    )
     assert [stage.size for stage in recipe.stages] == [(32, 32), (64, 64)]
     assert recipe.terms["cross_entropy"]["weight"] == 1.0
     assert bind_augmentations(recipe, (32, 32))[0].hyperparameters == {"max_shift": 4}
@@ -47,7 +53,7 @@ def test_memory_and_precision_are_recorded_only_where_they_are_set(tmp_path):
     plain = resolved_table(read(tmp_path, GOOD), [1, 2, 3], (64, 64))
     assert not {"precision", "remat"} & {*plain} and "chunk" not in plain["image"]
     recipe = read(tmp_path, GOOD, ["precision=bf16", "remat=true", "image.chunk=2"])
-    assert (recipe.precision, recipe.remat, recipe.chunk) == ("bf16", True, 2)
+    assert (recipe.precision, recipe.remat, recipe.image.chunk) == ("bf16", True, 2)
     table = resolved_table(recipe, [1, 2, 3], (64, 64))
     assert (table["precision"], table["remat"], table["image"]["chunk"]) == ("bf16", True, 2)
 
@@ -76,14 +82,14 @@ def test_a_typed_path_is_where_the_user_stands(tmp_path, monkeypatch):
         folder, GOOD, ["model=mine.safetensors", 'evaluate.verifiers=["./mine.safetensors", "efficientnet_lite1"]']
     )
     assert recipe.model == str(here / "mine.safetensors")
-    assert recipe.verifiers == (recipe.model, "efficientnet_lite1")
+    assert recipe.evaluate.verifiers == (recipe.model, "efficientnet_lite1")
     assert read(folder, GOOD, ["model=other.safetensors"]).model == str(folder / "other.safetensors")
 
 
 def test_overrides_reach_tables_lists_and_new_keys(tmp_path):
     overrides = ["image.count=7", "stages.1.steps=9", "terms.image_norm.weight=1e-5", "model=efficientnet_lite1"]
     recipe = read(tmp_path, GOOD, overrides)
-    assert (recipe.count, recipe.stages[1].steps, recipe.model) == (7, 9, "efficientnet_lite1")
+    assert (recipe.image.count, recipe.stages[1].steps, recipe.model) == (7, 9, "efficientnet_lite1")
     assert recipe.terms["image_norm"]["weight"] == 1e-5
 
 

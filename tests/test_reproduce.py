@@ -113,7 +113,7 @@ def test_every_config_is_complete_and_binds(preset, tmp_path):
         check_recipe(panel.recipe)
         if preset == "full" and panel.figure in FIGURES[2:12]:
             steps = [stage.steps for stage in panel.recipe.stages]
-            assert (panel.recipe.count, panel.recipe.batch, steps) == (84, 84, [2000, 1000])
+            assert (panel.recipe.image.count, panel.recipe.image.batch, steps) == (84, 84, [2000, 1000])
 
 
 def test_without_the_users_networks_a_figure_says_what_it_needs():

@@ -255,7 +255,7 @@ def bind_classifier(recipe: Recipe, classifier: Classifier) -> Classifier:
 
 def bind_forward(recipe: Recipe, classifier: Classifier) -> synthesis.ForwardFunction:
     """The bound classifier's forward, in chunks where the recipe says so."""
-    return chunked(classifier.forward, recipe.chunk) if recipe.chunk else classifier.forward
+    return chunked(classifier.forward, recipe.image.chunk) if recipe.image.chunk else classifier.forward
 
 
 def pixel_bounds(recipe: Recipe, classifier: Classifier) -> synthesis.Bounds | None:
@@ -278,4 +278,4 @@ def check_recipe(recipe: Recipe) -> None:
     for index, stage in enumerate(recipe.stages):
         bind_terms(recipe, stage.steps)
         bind_augmentations(recipe, stage.size, stage.steps)
-        bind_stage(stage, index, recipe.batch)
+        bind_stage(stage, index, recipe.image.batch)

@@ -20,11 +20,11 @@ def check_devices(recipe: Recipe) -> None:
     if isinstance(wanted, int) and wanted > there:
         raise UsageError(f"devices: {wanted}, but JAX sees {there} ({jax.default_backend()})")
     number = there if wanted == "all" else wanted
-    if recipe.batch % number:
+    if recipe.image.batch % number:
         asked = f"{number}" if wanted != "all" else f"'all', which are {number},"
         raise UsageError(
-            f"devices: {asked} can't share a batch of {recipe.batch} images evenly (image.batch); "
-            f"{_most(recipe.batch, number)} can, or a batch of {recipe.batch // number * number or number}"
+            f"devices: {asked} can't share a batch of {recipe.image.batch} images evenly (image.batch); "
+            f"{_most(recipe.image.batch, number)} can, or a batch of {recipe.image.batch // number * number or number}"
         )
 
 

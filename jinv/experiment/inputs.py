@@ -54,8 +54,8 @@ def measured_spectra(recipe: Recipe) -> dict[str, Callable[..., Any]]:
 def check_against_model(recipe: Recipe, classifier: Classifier) -> tuple[list[int], tuple[int, int]]:
     """What only the model can say: are the labels its classes, are the sizes ones it allows?"""
     bind.check_layers(recipe, classifier.variables["batch_stats"])
-    labels = resolve_labels(recipe.labels, classifier.class_names, recipe.count, recipe.seed)
-    size = recipe.image_size or (classifier.input_size, classifier.input_size)
+    labels = resolve_labels(recipe.image.labels, classifier.class_names, recipe.image.count, recipe.seed)
+    size = recipe.image.size or (classifier.input_size, classifier.input_size)
     for name, (height, width) in [("image.size", size)] + [
         (f"stages[{i}].size", s.size) for i, s in enumerate(recipe.stages)
     ]:

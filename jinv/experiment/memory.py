@@ -115,16 +115,16 @@ def plans(recipe: Recipe, classifier: Classifier, image_size: Size, budget: int)
     """The recipe as given, then with chunks, with rematerialisation and with both, as far as it has them not yet."""
     bound = bind.bind_classifier(replace(recipe, remat=False), classifier)
     held = resident_bytes() if jax.default_backend() == "cpu" else weight_bytes(bound)
-    chunk = recipe.chunk or min(8, recipe.batch // 2)
+    chunk = recipe.image.chunk or min(8, recipe.image.batch // 2)
     can_remat = hasattr(bound.module, "remat")
-    ways = [(recipe.chunk, recipe.remat), (chunk, False), (None, can_remat), (chunk, can_remat)]
+    ways = [(recipe.image.chunk, recipe.remat), (chunk, False), (None, can_remat), (chunk, can_remat)]
     for number, (ways_chunk, remat) in enumerate(dict.fromkeys((c or None, r) for c, r in ways)):
         network = bound.rematerialised() if remat else bound
-        one_way = replace(recipe, chunk=ways_chunk, remat=remat)
-        buffers, twice = (step_bytes(one_way, network, image_size, n * recipe.batch) for n in (1, 2))
-        per_image = (twice - buffers) / recipe.batch
+        one_way = replace(recipe, image=replace(recipe.image, chunk=ways_chunk), remat=remat)
+        buffers, twice = (step_bytes(one_way, network, image_size, n * recipe.image.batch) for n in (1, 2))
+        per_image = (twice - buffers) / recipe.image.batch
         # What is not per image may be negative where the compiler reuses buffers better in the larger program.
-        fixed = max(buffers - per_image * recipe.batch, 0)
+        fixed = max(buffers - per_image * recipe.image.batch, 0)
         largest = max(int((budget - held - fixed) / max(per_image, 1)), 0)
         settings = [f"image.chunk = {ways_chunk}"] if ways_chunk else []
         name = ", ".join(settings + ["remat = true"] * remat) or "neither"
@@ -143,7 +143,9 @@ def print_plan(recipe: Recipe, budget: int | None = None) -> None:
     height, width = max((stage.size for stage in recipe.stages), key=lambda size: size[0] * size[1])
     device = jax.devices()[0]
     where = "CPU" if device.platform == "cpu" else device.device_kind
-    print(f"{classifier.architecture}, {recipe.batch} images of {height}x{width} px, {recipe.precision}, on {where}")
+    print(
+        f"{classifier.architecture}, {recipe.image.batch} images of {height}x{width} px, {recipe.precision}, on {where}"
+    )
     weights = weight_bytes(bind.bind_classifier(recipe, classifier))
     process = f", process with weights {_amount(resident_bytes())}" if device.platform == "cpu" else ""
     print(f"weights {_amount(weights)}{process}, budget {_amount(budget)}")
@@ -170,7 +172,7 @@ def check_fits(recipe: Recipe, classifier: Classifier) -> None:
     if jax.default_backend() != "cpu" or "norm_stats" not in fields or recipe.remat:
         return
     height, width = max((stage.size for stage in recipe.stages), key=lambda size: size[0] * size[1])
-    images = min(recipe.chunk or recipe.batch, recipe.batch)
+    images = min(recipe.image.chunk or recipe.image.batch, recipe.image.batch)
     if images * height * width * 4 * MOST_VALUES_PER_PIXEL < available_bytes():
         return  # looking closer takes a second
     values: list[int] = []
@@ -185,7 +187,7 @@ def check_fits(recipe: Recipe, classifier: Classifier) -> None:
     if needed > available:
         fitting = max(int((available - weight_bytes(classifier)) / per_image / 2), 1)
         raise MemoryLimitError(
-            f"image.{'chunk' if recipe.chunk else 'batch'}: {images} images of {height}x{width} px at once need more than "
+            f"image.{'chunk' if recipe.image.chunk else 'batch'}: {images} images of {height}x{width} px at once need more than "
             f"{_amount(needed)}, this machine has {_amount(available)}; try image.chunk = {fitting}, or see --memory"
         )
 

@@ -21,7 +21,7 @@ def groups(variations: Sequence[Variation]) -> list[list[Variation]]:
     for variation in variations:
         masked = replace_numbers(variation.recipe, lambda path, value: "a number")
         # Seeds and labels are arguments of every program.
-        program = dataclasses.replace(masked, seed=0, labels=(), raw={})
+        program = dataclasses.replace(masked, seed=0, image=dataclasses.replace(masked.image, labels=()))
         found.setdefault(repr(program), []).append(variation)
     return list(found.values())
 

@@ -33,16 +33,16 @@ def load_init(recipe: Recipe, classifier: Classifier, labels: Sequence[int], siz
     Raises:
       StorageError: no such file. UsageError: an array of another shape or not finite, a class without images.
     """
-    if recipe.init == "noise":
+    if recipe.image.init == "noise":
         return None
-    if recipe.init == "class_gaussian":
+    if recipe.image.init == "class_gaussian":
         return _class_gaussians(recipe, classifier, labels, size)
-    if recipe.init.endswith(".npy"):
+    if recipe.image.init.endswith(".npy"):
         array = _load_array(recipe, size)
     else:
-        path = package_file(recipe.init) if recipe.init.startswith("package:") else Path(recipe.init)
+        path = package_file(recipe.image.init) if recipe.image.init.startswith("package:") else Path(recipe.image.init)
         array = np.asarray(classifier.preprocess(resize_image(read_image(path), size)[None]))
-    return np.broadcast_to(array, (recipe.count, *array.shape[1:]))
+    return np.broadcast_to(array, (recipe.image.count, *array.shape[1:]))
 
 
 def package_file(name: str) -> Path:
@@ -89,11 +89,11 @@ def measured_spectrum(path: str) -> Callable[[Size, bool], np.ndarray]:
 
 
 def _class_gaussians(recipe: Recipe, classifier: Classifier, labels: Sequence[int], size: Size) -> np.ndarray:
-    pool = recipe.init_pool
+    pool = recipe.image.init_pool
     if size[0] % pool or size[1] % pool:
         raise UsageError(f"image.init_pool: {pool} must divide the image's size {list(size)}")
-    assert recipe.init_reference is not None
-    folder = open_image_folder(recipe.init_reference)
+    assert recipe.image.init_reference is not None
+    folder = open_image_folder(recipe.image.init_reference)
     by_class: dict[int, list[str]] = {}
     for name in folder.names:
         found = find_class(class_of(name) or "", classifier.class_names)
@@ -105,7 +105,7 @@ def _class_gaussians(recipe: Recipe, classifier: Classifier, labels: Sequence[in
                 f"{folder.path}: {len(by_class.get(label, []))} images in a folder of the class "
                 f"{classifier.class_names[label]!r}, at least 2 are needed (image.init_reference)"
             )
-    result = np.empty((recipe.count, *size, 3), np.float32)
+    result = np.empty((recipe.image.count, *size, 3), np.float32)
     run_key = jax.random.key(recipe.seed)
     draw = jax.jit(class_gaussian, static_argnames="enlarge")
     for label in sorted(set(labels)):
@@ -132,20 +132,20 @@ def _spread(names: Sequence[str]) -> list[str]:
 
 def _load_array(recipe: Recipe, size: Size) -> np.ndarray:
     try:
-        array = np.load(recipe.init, allow_pickle=False)
+        array = np.load(recipe.image.init, allow_pickle=False)
     except FileNotFoundError as error:
-        raise StorageError(f"{recipe.init}: no such file (image.init)") from error
+        raise StorageError(f"{recipe.image.init}: no such file (image.init)") from error
     except (ValueError, OSError, EOFError) as error:
-        raise UsageError(f"{recipe.init}: not a plain .npy array (image.init): {error}") from error
+        raise UsageError(f"{recipe.image.init}: not a plain .npy array (image.init): {error}") from error
     if (
         array.dtype.kind not in "fiu"
         or array.ndim != 4
-        or array.shape[0] not in (1, recipe.count)
+        or array.shape[0] not in (1, recipe.image.count)
         or array.shape[1:] != (*size, 3)
     ):
         raise UsageError(
-            f"{recipe.init}: {array.dtype} {array.shape}, but image.init must be numbers of shape ({recipe.count} or 1, {size[0]}, {size[1]}, 3)"
+            f"{recipe.image.init}: {array.dtype} {array.shape}, but image.init must be numbers of shape ({recipe.image.count} or 1, {size[0]}, {size[1]}, 3)"
         )
     if not np.isfinite(array).all():
-        raise UsageError(f"{recipe.init}: image.init has values that are not finite")
+        raise UsageError(f"{recipe.image.init}: image.init has values that are not finite")
     return array.astype(np.float32)

@@ -82,9 +82,9 @@ def is_judged(run: RunDirectory, recipe: Recipe) -> bool:
         reference = evaluation.get("reference")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    wanted = [check_file(name)["source"].get("sha256") for name in dict.fromkeys(recipe.verifiers)]
-    same = (reference is None) == (recipe.reference is None) and (
-        reference is None or Path(reference).resolve() == Path(recipe.reference or "").resolve()
+    wanted = [check_file(name)["source"].get("sha256") for name in dict.fromkeys(recipe.evaluate.verifiers)]
+    same = (reference is None) == (recipe.evaluate.reference is None) and (
+        reference is None or Path(reference).resolve() == Path(recipe.evaluate.reference or "").resolve()
     )
     return same and judges == wanted
 
@@ -141,14 +141,14 @@ def check_judges(
     Raises:
       As `evaluate_run`, and `open_image_folder`.
     """
-    if recipe.reference is not None and not recipe.verifiers:
+    if recipe.evaluate.reference is not None and not recipe.evaluate.verifiers:
         raise UsageError("evaluate.reference: needs evaluate.verifiers, in whose features images are compared")
     names = [classifier.class_names[label] for label in labels]
-    for verifier in recipe.verifiers:
+    for verifier in recipe.evaluate.verifiers:
         known = class_names(verifier) if class_names else class_names_of(check_file(verifier))
         _check_classes(verifier, known, labels, names)
-    if recipe.reference is not None:
-        open_image_folder(recipe.reference)
+    if recipe.evaluate.reference is not None:
+        open_image_folder(recipe.evaluate.reference)
 
 
 def _check_classes(name: str, known: Sequence[str], labels: Sequence[int], class_names: Sequence[str]) -> None:

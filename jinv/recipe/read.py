@@ -12,7 +12,7 @@ from typing import Any
 from jinv.errors import StorageError, UsageError
 from jinv.recipe.checks import Checker, Size
 from jinv.recipe.overrides import parse_override, set_value
-from jinv.recipe.recipe import Recipe, StageRecipe
+from jinv.recipe.recipe import CheckpointRecipe, EvaluateRecipe, ImageRecipe, Recipe, StageRecipe
 
 MAXIMUM_BYTES = 1_000_000
 
@@ -85,28 +85,31 @@ def check_config(table: dict[str, Any], *, where: str = "config", folder: Path =
         clip=check.choice(table, "clip", "", ("variable", "fixed", "none"), "variable"),
         clip_bounds=check.bounds(table, "clip_bounds", (-2.0, 2.0)),
         log_every=check.integer(table, "log_every", "", default=10, low=1),
-        labels=labels,
-        image_size=image_size,
-        count=count,
-        batch=min(batch or 1, count or 1),
-        init=_init(check.text(image, "init", "image.") or "noise", folder),
-        init_reference=_relative(check.text(image, "init_reference", "image."), folder),
-        init_pool=check.integer(image, "init_pool", "image.", default=4, low=1),
         copies=check.integer(table, "copies", "", default=1, low=1, high=1024),
         log_gradients=check.boolean(table, "log_gradients", "", default=False),
         stages=_stages(check, table, image_size, folder),
+        image=ImageRecipe(
+            labels=labels,
+            count=count,
+            batch=min(batch or 1, count or 1),
+            size=image_size,
+            chunk=check.integer(image, "chunk", "image.", default=None, low=1),
+            init=_init(check.text(image, "init", "image.") or "noise", folder),
+            init_reference=_relative(check.text(image, "init_reference", "image."), folder),
+            init_pool=check.integer(image, "init_pool", "image.", default=4, low=1),
+        ),
         terms=terms,
         augment=augment,
-        verifiers=tuple(_path_or_name(v, folder) for v in check.texts(evaluate, "verifiers", "evaluate.")),
-        reference=_relative(check.text(evaluate, "reference", "evaluate."), folder),
-        checkpoint_every=check.integer(checkpoint, "every_steps", "checkpoint.", default=None, low=1),
+        evaluate=EvaluateRecipe(
+            tuple(_path_or_name(v, folder) for v in check.texts(evaluate, "verifiers", "evaluate.")),
+            _relative(check.text(evaluate, "reference", "evaluate."), folder),
+        ),
+        checkpoint=CheckpointRecipe(check.integer(checkpoint, "every_steps", "checkpoint.", default=None, low=1)),
         devices=_devices(check, table),
         precision=check.choice(table, "precision", "", ("float32", "tf32", "bf16"), "float32"),
         remat=check.boolean(table, "remat", "", default=False),
-        chunk=check.integer(image, "chunk", "image.", default=None, low=1),
-        raw=table,
     )
-    if (recipe.init == "class_gaussian") != (recipe.init_reference is not None):
+    if (recipe.image.init == "class_gaussian") != (recipe.image.init_reference is not None):
         check.problem('image.init: "class_gaussian" and image.init_reference = FOLDER_OR_ZIP go together')
     if check.problems:
         shown = "; ".join(check.problems[:10]) + (

@@ -24,25 +24,52 @@ class StageRecipe:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A checked experiment. `None` for `image_size` is the model's own size.
+class ImageRecipe:
+    """The `[image]` table. `size` None is the model's own size.
 
     `init` is "noise", "class_gaussian" (with `init_reference`, a folder or zip with a folder per class, whose images are
-    pooled by `init_pool`), `package:NAME/FILE`, or the path of a `.npy` or image file. `copies` views of each image are
-    taken per step. `log_gradients` adds each term's gradient norm to the logged steps.
+    pooled by `init_pool`), `package:NAME/FILE`, or the path of a `.npy` or image file.
     """
 
-    model: str
     labels: str | tuple[int | str, ...]
-    image_size: Size | None
     count: int
     batch: int
-    stages: tuple[StageRecipe, ...]
-    terms: dict[str, dict[str, Any]]
-    augment: dict[str, dict[str, Any]] = field(default_factory=dict)
+    size: Size | None = None
+    chunk: int | None = None
     init: str = "noise"
     init_reference: str | None = None
     init_pool: int = 4
+
+
+@dataclass(frozen=True)
+class EvaluateRecipe:
+    """The `[evaluate]` table: who judges, and real images to compare with."""
+
+    verifiers: tuple[str, ...] = ()
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointRecipe:
+    """The `[checkpoint]` table."""
+
+    every_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked experiment; what is a table in a config is one here.
+
+    `copies` views of each image are taken per step. `log_gradients` adds each term's gradient norm to the logged steps.
+    """
+
+    model: str
+    image: ImageRecipe
+    stages: tuple[StageRecipe, ...]
+    terms: dict[str, dict[str, Any]]
+    augment: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evaluate: EvaluateRecipe = EvaluateRecipe()
+    checkpoint: CheckpointRecipe = CheckpointRecipe()
     copies: int = 1
     log_gradients: bool = False
     student: str | None = None
@@ -51,11 +78,6 @@ class Recipe:
     clip: Literal["variable", "fixed", "none"] = "variable"
     clip_bounds: tuple[float, float] = (-2.0, 2.0)
     log_every: int = 10
-    verifiers: tuple[str, ...] = ()
-    reference: str | None = None
-    checkpoint_every: int | None = None
     devices: int | Literal["all"] | None = None
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     remat: bool = False
-    chunk: int | None = None
-    raw: dict[str, Any] = field(default_factory=dict)

@@ -17,11 +17,19 @@ def resolved_table(recipe: Recipe, labels: list[int], size: tuple[int, int]) -> 
             return spec | {"spectrum": str(Path(spec["spectrum"]).resolve())}
         return spec
 
-    image: dict[str, Any] = {"size": list(size), "count": recipe.count, "batch": recipe.batch, "labels": labels}
-    named = recipe.init in ("noise", "class_gaussian") or recipe.init.startswith("package:")
-    image["init"] = recipe.init if named else str(Path(recipe.init).resolve())
-    if recipe.init_reference:
-        image |= {"init_reference": str(Path(recipe.init_reference).resolve()), "init_pool": recipe.init_pool}
+    image: dict[str, Any] = {
+        "size": list(size),
+        "count": recipe.image.count,
+        "batch": recipe.image.batch,
+        "labels": labels,
+    }
+    named = recipe.image.init in ("noise", "class_gaussian") or recipe.image.init.startswith("package:")
+    image["init"] = recipe.image.init if named else str(Path(recipe.image.init).resolve())
+    if recipe.image.init_reference:
+        image |= {
+            "init_reference": str(Path(recipe.image.init_reference).resolve()),
+            "init_pool": recipe.image.init_pool,
+        }
     table: dict[str, Any] = {
         "model": location(recipe.model),
         "seed": recipe.seed,
@@ -39,8 +47,8 @@ def resolved_table(recipe: Recipe, labels: list[int], size: tuple[int, int]) -> 
         table["precision"] = recipe.precision
     if recipe.remat:
         table["remat"] = True
-    if recipe.chunk:
-        image["chunk"] = recipe.chunk
+    if recipe.image.chunk:
+        image["chunk"] = recipe.image.chunk
     if recipe.copies > 1:
         table["copies"] = recipe.copies
     if recipe.log_gradients:
@@ -64,11 +72,11 @@ def resolved_table(recipe: Recipe, labels: list[int], size: tuple[int, int]) -> 
                 **({} if stage.parameterization == "pixels" else {"parameterization": located(stage.parameterization)}),
             }  # fmt: skip
         )
-    evaluate: dict[str, Any] = {"verifiers": [location(v) for v in recipe.verifiers]}
-    if recipe.reference:
-        evaluate["reference"] = str(Path(recipe.reference).resolve())
-    if recipe.verifiers or recipe.reference:
+    evaluate: dict[str, Any] = {"verifiers": [location(v) for v in recipe.evaluate.verifiers]}
+    if recipe.evaluate.reference:
+        evaluate["reference"] = str(Path(recipe.evaluate.reference).resolve())
+    if recipe.evaluate.verifiers or recipe.evaluate.reference:
         table["evaluate"] = evaluate
-    if recipe.checkpoint_every:
-        table["checkpoint"] = {"every_steps": recipe.checkpoint_every}
+    if recipe.checkpoint.every_steps:
+        table["checkpoint"] = {"every_steps": recipe.checkpoint.every_steps}
     return table

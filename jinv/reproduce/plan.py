@@ -198,7 +198,7 @@ def plan(sheets: Sheets, choices: Choices) -> list[Panel]:
             for variant in figure.variants:
                 panel = _panel(sheets, choices, figure, name, variant)
                 if panel.recipe is not None:
-                    plain = replace(panel.recipe, raw={})
+                    plain = panel.recipe
                     shared = next((run for recipe, run in runs if recipe == plain), None)
                     if shared is None:
                         runs.append((plain, panel.run))
@@ -243,8 +243,10 @@ def _panel(sheets: Sheets, choices: Choices, figure: Figure, name: str, variant:
         option = f", or name one with --{network.option} FILE" if network.option else ""
         return replace(panel, skipped=f"there is no {model.name}: convert one to {recipe.model}{option}")
     # The inverted network judges the files too: "classified at about 100 %" is its own opinion.
-    if recipe.model not in recipe.verifiers:
-        changes.append(f"evaluate.verifiers=[{', '.join(_toml(v) for v in (*recipe.verifiers, recipe.model))}]")
+    if recipe.model not in recipe.evaluate.verifiers:
+        changes.append(
+            f"evaluate.verifiers=[{', '.join(_toml(v) for v in (*recipe.evaluate.verifiers, recipe.model))}]"
+        )
         recipe = read_config(sheets.folder / figure.config, changes)
     return replace(panel, changes=tuple(changes), recipe=recipe, run=_run_name(figure, name, variant_name))
 

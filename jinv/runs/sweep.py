@@ -85,7 +85,7 @@ def run_sweep(
             chosen = slice(start, start + (at_once or len(group)))
             slices = {place: values[chosen] for place, values in numbers.items()}
             parts.append(([runs[variation.index] for variation in group[chosen]], slices))
-    work = sum(_work(run.variation.recipe) * run.variation.recipe.count for run in runs)
+    work = sum(_work(run.variation.recipe) * run.variation.recipe.image.count for run in runs)
     with SynthesisProgress(console, work) as progress:
         for number, (members, slices) in enumerate(parts):
             part = f"part {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
@@ -150,10 +150,10 @@ def _synthesize_part(
     recipe, started = runs[0].variation.recipe, time.monotonic()
     progress.note(f"compiling {runs[0].classifier.architecture} for {where} on {jax.default_backend()}")
     done_before = progress.done
-    for first in range(0, recipe.count, recipe.batch):
-        chosen = slice(first, min(first + recipe.batch, recipe.count))
+    for first in range(0, recipe.image.count, recipe.image.batch):
+        chosen = slice(first, min(first + recipe.image.batch, recipe.image.count))
         with matmul_precision(recipe.precision):
-            _synthesize_batch(runs, numbers, first // recipe.batch, chosen, progress, where, done_before)
+            _synthesize_batch(runs, numbers, first // recipe.image.batch, chosen, progress, where, done_before)
     for run in runs:
         run.directory.write_lines("metrics.jsonl", run.lines)
         # A program's time is shared by its settings; the sum over the runs is what the sweep took.
@@ -173,7 +173,7 @@ def _synthesize_batch(
     count = chosen.stop - chosen.start
     spectra = functools.cache(measured_spectrum)  # measured when first bound, outside the program
 
-    def bind(index: int, setting: dict[str, Any]) -> Bound:
+    def bound(index: int, setting: dict[str, Any]) -> Bound:
         mine = replace_numbers(recipe, lambda place, value: setting.get(_key(place), value))
         stage = bind.bind_stage(mine.stages[index], index, count, spectra=spectra)
         terms = bind.bind_terms(mine, stage.steps)
@@ -185,7 +185,7 @@ def _synthesize_batch(
         bind.bind_forward(recipe, classifier),
         classifier.variables,
         jnp.asarray([run.labels[chosen] for run in runs], jnp.int32),
-        bind=bind,
+        bind=bound,
         num_stages=len(recipe.stages),
         settings={_key(place): jnp.asarray(values, jnp.float32) for place, values in numbers.items()},
         seeds=[run.variation.recipe.seed for run in runs],
@@ -210,8 +210,8 @@ def _synthesize_batch(
         stage = recipe.stages[snapshot.stage]
         done = work_before[snapshot.stage] + snapshot.stage_step * stage.size[0] * stage.size[1]
         text = f"{where}  stage {snapshot.stage + 1}/{len(recipe.stages)} ({stage.size[0]} px)  step {snapshot.stage_step}/{stage.steps}"
-        if recipe.count > recipe.batch:
-            text = f"batch {batch + 1}/{-(-recipe.count // recipe.batch)}  {text}"
+        if recipe.image.count > recipe.image.batch:
+            text = f"batch {batch + 1}/{-(-recipe.image.count // recipe.image.batch)}  {text}"
         work = done_before + len(runs) * (chosen.start * _work(recipe) + count * done)
         progress.update(text, work, {"lowest total": min(totals), "highest": max(totals)})
     if images is None:  # no stage has a step: the result is the start

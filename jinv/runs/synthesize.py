@@ -57,7 +57,7 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
     if manifest is not None:
         check_same(run_directory, manifest, recipe, inputs)
         if manifest["finished"]:
-            if recipe.verifiers and not is_judged(run_directory, recipe):
+            if recipe.evaluate.verifiers and not is_judged(run_directory, recipe):
                 _evaluate(run_directory, recipe, manifest, console)
             console.print(f"{directory}: already finished")
             return run_directory
@@ -88,16 +88,16 @@ def complete(
       JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
     """
     record_images(run_directory, classifier, images, labels, manifest["class_names"])
-    if recipe.verifiers:
+    if recipe.evaluate.verifiers:
         _evaluate(run_directory, recipe, manifest, console)
     else:
         finish(run_directory, manifest)
 
 
 def _evaluate(run_directory: RunDirectory, recipe: Recipe, manifest: dict[str, Any], console: Console) -> None:
-    console.print("evaluating with " + ", ".join(recipe.verifiers), highlight=False)
+    console.print("evaluating with " + ", ".join(recipe.evaluate.verifiers), highlight=False)
     try:
-        evaluate_run(run_directory.path, list(recipe.verifiers), recipe.reference)
+        evaluate_run(run_directory.path, list(recipe.evaluate.verifiers), recipe.evaluate.reference)
     except JinvError as error:
         finish(run_directory, manifest)
         hint = f"the images are there; then: jinv evaluate {run_directory.path}"
@@ -126,19 +126,19 @@ def _synthesize_all(
     console: Console,
     stop: Callable[[], bool],
 ) -> np.ndarray:
-    starts = list(range(0, recipe.count, recipe.batch))
+    starts = list(range(0, recipe.image.count, recipe.image.batch))
     work_per_image = sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages)
     checkpoint = run_directory.load_checkpoint()
     lines = [line for line in run_directory.read_lines("metrics.jsonl") if _kept(line, checkpoint, run_directory)]
     results = []
-    with SynthesisProgress(console, work_per_image * recipe.count) as progress:
-        spread = sharding(recipe, recipe.batch)
+    with SynthesisProgress(console, work_per_image * recipe.image.count) as progress:
+        spread = sharding(recipe, recipe.image.batch)
         devices = f"{len(spread.device_set)} devices, " if spread else ""
         progress.note(f"compiling {classifier.architecture} on {devices}{jax.default_backend()}")
         for batch, first in enumerate(starts):
             finished = run_directory.finished_batch(batch)
             if finished is None:
-                chosen = slice(first, min(first + recipe.batch, recipe.count))
+                chosen = slice(first, min(first + recipe.image.batch, recipe.image.count))
                 finished = _synthesize_batch(
                     recipe, classifier, labels[chosen], size, None if init is None else init[chosen], spectra, batch, first,
                     run_directory, checkpoint if checkpoint and checkpoint[0] == batch else None, lines, progress, stop,
@@ -194,7 +194,7 @@ def _synthesize_batch(
         copies=recipe.copies,
         log_every=recipe.log_every,
         log_gradients=recipe.log_gradients,
-        checkpoint_every=recipe.checkpoint_every,
+        checkpoint_every=recipe.checkpoint.every_steps,
         resume=resume,
         sharding=sharding(recipe, len(labels)),
     )
@@ -214,12 +214,12 @@ def _synthesize_batch(
         where = (
             f"stage {snapshot.stage + 1}/{len(stages)} ({stage.size[0]} px)  step {snapshot.stage_step}/{stage.steps}"
         )
-        if recipe.count > recipe.batch:
-            where = f"batch {batch + 1}/{-(-recipe.count // recipe.batch)}  {where}"
+        if recipe.image.count > recipe.image.batch:
+            where = f"batch {batch + 1}/{-(-recipe.image.count // recipe.image.batch)}  {where}"
         images_before = first * sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages)
         work = images_before + len(labels) * (work_before[snapshot.stage] + snapshot.stage_step * pixels)
         progress.update(where, work, {name: term["weighted"] for name, term in line["terms"].items()})
-        due = recipe.checkpoint_every and snapshot.step % recipe.checkpoint_every == 0
+        due = recipe.checkpoint.every_steps and snapshot.step % recipe.checkpoint.every_steps == 0
         if due or stop():
             done = snapshot.stage_done
             leaves = None if done else jax.tree.leaves(snapshot.state)

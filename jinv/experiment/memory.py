@@ -8,7 +8,6 @@ process itself holds (Python, JAX, the weights) is measured where host memory is
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from jinv.errors import MemoryLimitError, UsageError
 from jinv.experiment import bind
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
-from jinv.recipe.recipe import Recipe
+from jinv.recipe.recipe import Recipe, replaced
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
 Size = tuple[int, int]
@@ -113,14 +112,14 @@ def step_bytes(recipe: Recipe, classifier: Classifier, image_size: Size, batch: 
 
 def plans(recipe: Recipe, classifier: Classifier, image_size: Size, budget: int) -> Iterator[Plan]:
     """The recipe as given, then with chunks, with rematerialisation and with both, as far as it has them not yet."""
-    bound = bind.bind_classifier(replace(recipe, remat=False), classifier)
+    bound = bind.bind_classifier(replaced(recipe, remat=False), classifier)
     held = resident_bytes() if jax.default_backend() == "cpu" else weight_bytes(bound)
     chunk = recipe.image.chunk or min(8, recipe.image.batch // 2)
     can_remat = hasattr(bound.module, "remat")
     ways = [(recipe.image.chunk, recipe.remat), (chunk, False), (None, can_remat), (chunk, can_remat)]
     for number, (ways_chunk, remat) in enumerate(dict.fromkeys((c or None, r) for c, r in ways)):
         network = bound.rematerialised() if remat else bound
-        one_way = replace(recipe, image=replace(recipe.image, chunk=ways_chunk), remat=remat)
+        one_way = replaced(recipe, image=replaced(recipe.image, chunk=ways_chunk), remat=remat)
         buffers, twice = (step_bytes(one_way, network, image_size, n * recipe.image.batch) for n in (1, 2))
         per_image = (twice - buffers) / recipe.image.batch
         # What is not per image may be negative where the compiler reuses buffers better in the larger program.

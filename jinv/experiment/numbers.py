@@ -1,10 +1,9 @@
 """Which numbers of a recipe a program takes as arguments: in those, runs of one program may differ."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jinv.recipe.recipe import Recipe
+from jinv.recipe.recipe import Recipe, replaced
 from jinv.recipe.variations import Variation
 
 OPTIMIZER_NUMBERS = {"adam": ("b1", "b2", "eps"), "sgd": ("momentum",)}
@@ -21,7 +20,7 @@ def groups(variations: Sequence[Variation]) -> list[list[Variation]]:
     for variation in variations:
         masked = replace_numbers(variation.recipe, lambda path, value: "a number")
         # Seeds and labels are arguments of every program.
-        program = dataclasses.replace(masked, seed=0, image=dataclasses.replace(masked.image, labels=()))
+        program = replaced(masked, seed=0, image=replaced(masked.image, labels=()))
         found.setdefault(repr(program), []).append(variation)
     return list(found.values())
 
@@ -51,10 +50,10 @@ def replace_numbers(recipe: Recipe, replacement: Callable[[Place, float | int], 
         optimizer = stage.optimizer
         if isinstance(optimizer, dict):
             optimizer = change(optimizer, (*path, "optimizer", str(optimizer.get("name"))))
-        stages.append(dataclasses.replace(stage, learning_rate=rate, optimizer=optimizer))
+        stages.append(replaced(stage, learning_rate=rate, optimizer=optimizer))
     terms = {name: change(entry, ("terms", name)) for name, entry in recipe.terms.items()}
     augment = {name: change(entry, ("augment", name)) for name, entry in recipe.augment.items()}
-    return dataclasses.replace(recipe, stages=tuple(stages), terms=terms, augment=augment)
+    return replaced(recipe, stages=tuple(stages), terms=terms, augment=augment)
 
 
 def _changed(value: Any, path: Place, replacement: Callable[[Place, float | int], Any]) -> Any:

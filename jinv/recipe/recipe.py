@@ -1,9 +1,11 @@
 """An experiment as plain values: what a config says, checked."""
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 from jinv.recipe.checks import Size
+
+Part = TypeVar("Part", bound="StageRecipe | ImageRecipe | EvaluateRecipe | CheckpointRecipe | Recipe")
 
 
 @dataclass(frozen=True)
@@ -81,3 +83,8 @@ class Recipe:
     devices: int | Literal["all"] | None = None
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     remat: bool = False
+
+
+def replaced(part: Part, **changes: Any) -> Part:
+    """A recipe, or a part of one, with other values in it; unchecked, so that a sweep may put traced numbers there."""
+    return replace(part, **changes)

@@ -29,35 +29,33 @@ def measure_here(number: int, model: str, batch: int, size: int, steps: int) -> 
 
     from benchmarks import jinv_step, problem
     from jinv.core.devices import batch_sharding, place, replicate
+    from jinv.core.loop import initial_noise
     from jinv.core.objective import TERMS, Term
     from jinv.core.optimizers import adam
-    from jinv.core.parameterization import pooled_pixels
-    from jinv.core.step import Stage, make_step, start_state
-    from jinv.core.synthesis import clip_bounds, initial_noise
+    from jinv.core.step import Inputs, Method, Stage, make_step, start_state
+    from jinv.core.synthesis import clip_bounds
 
     case = problem.Problem(model, batch, size)
     with tempfile.TemporaryDirectory() as folder:
         case.write(Path(folder) / "problem.npz")
         classifier = jinv_step.build(case, problem.read(Path(folder) / "problem.npz")[1])
     pixels = (size, size)
-    stage = Stage(pixels, steps, adam(0.05))
     weights = (("cross_entropy", 1.0), ("total_variation", 1e-4), ("feature_statistics", 1e-2))
     terms = [Term(name, TERMS[name], weight) for name, weight in weights]
-    bounds = clip_bounds(classifier.mean, classifier.std)
-    step = make_step(
-        classifier.forward, terms, stage, pooled_pixels(pixels, pixels),
-        augmentations=jinv_step.augmentations(size), bounds=bounds,
-    )  # fmt: skip
+    stage = Stage(pixels, steps, terms, adam(0.05), augmentations=jinv_step.augmentations(size))
+    method = Method(pixels, clip_bounds(classifier.mean, classifier.std))
+    step = make_step(classifier.forward, stage, method)
     sharding = batch_sharding(jax.devices()[:number])
     key, ids = jax.random.key(0), jnp.arange(batch, dtype=jnp.uint32)
-    state = start_state(initial_noise(key, ids, pixels), stage, "last", (batch,))
+    state = start_state(initial_noise(key, ids, pixels), stage, method)
     state, labels, ids = place((state, jnp.arange(batch, dtype=jnp.int32) % 10, ids), sharding, batch)
-    shared = replicate((classifier.variables, key, jnp.int32(0)), sharding)
-    compiled = jax.jit(step, donate_argnums=0).lower(state, shared[0], labels, (shared[1], ids), shared[2]).compile()
+    variables, key, first = replicate((classifier.variables, key, jnp.int32(0)), sharding)
+    inputs = Inputs(variables, labels, key, ids, first)
+    compiled = jax.jit(step, donate_argnums=0).lower(state, inputs).compile()
     seconds, metrics = [], None
     for _ in range(3 + steps):
         started = time.perf_counter()
-        state, metrics = compiled(state, shared[0], labels, (shared[1], ids), shared[2])
+        state, metrics = compiled(state, inputs)
         jax.block_until_ready(state)
         seconds.append(time.perf_counter() - started)
     assert metrics is not None

@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import machine
-from jinv.core import synthesis
 from jinv.errors import JinvError
-from jinv.experiment import bind
-from jinv.experiment.bind import pixel_bounds
+from jinv.experiment.experiment import bind_experiment
+from jinv.experiment.inputs import Inputs
+from jinv.experiment.shared import Shared
 from jinv.judge import metrics
 from jinv.judge.judge import judge
 from jinv.models.classifier import Classifier
@@ -143,22 +143,13 @@ def matmul_flops_per_second(size: int, precision: Precision, repetitions: int = 
 
 def synthesize(recipe: Recipe, classifier: Classifier) -> tuple[np.ndarray, dict[str, Any]]:
     """(images, seconds and the last loss); what is not steps is compiling, for the most part."""
-    bound = bind.bind_classifier(recipe, classifier)
-    labels = _labels(recipe.image.count, classifier)
+    size = cast(tuple[int, int], recipe.image.size)
+    inputs = Inputs(classifier, _labels(recipe.image.count, classifier).tolist(), size, None, {})
+    experiment = bind_experiment(recipe, inputs, shared=Shared({recipe.model: classifier}))
     marks: dict[int, list[tuple[int, float]]] = {}
-    with matmul_precision(recipe.precision):
+    with experiment.precision():
         started = time.perf_counter()
-        for snapshot in synthesis.synthesize(
-            bind.bind_forward(recipe, bound),
-            bound.variables,
-            jnp.asarray(labels),
-            terms=lambda stage: bind.bind_terms(recipe, stage.steps),
-            stages=[bind.bind_stage(stage, i, recipe.image.batch) for i, stage in enumerate(recipe.stages)],
-            image_size=cast(tuple[int, int], recipe.image.size),
-            augmentations=lambda stage: bind.bind_augmentations(recipe, stage.size),
-            bounds=pixel_bounds(recipe, bound),
-            log_every=recipe.log_every,
-        ):
+        for snapshot in experiment.snapshots(0):
             total = float(snapshot.metrics.total)  # as a run reads every logged loss
             marks.setdefault(snapshot.stage, []).append((snapshot.stage_step, time.perf_counter()))
         image = np.asarray(snapshot.image)

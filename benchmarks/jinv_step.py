@@ -6,14 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from benchmarks import problem
 from benchmarks.problem import Problem
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term
-from jinv.core.parameterization import pooled_pixels
-from jinv.core.step import Stage, SynthesisState, make_step
+from jinv.core.optimizers import adam
+from jinv.core.step import Inputs, Method, Stage, SynthesisState, make_step
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision, with_precision
 from jinv.models.registry import get_architecture
@@ -60,28 +59,24 @@ class Implementation:
         keep_freed_memory()
         arrays, weights = problem.read(path)
         classifier = build(case, weights)
-        optimizer = optax.adam(problem.LEARNING_RATE, *problem.BETAS, problem.EPSILON)
+        optimizer = adam(problem.LEARNING_RATE, *problem.BETAS, problem.EPSILON)  # the one that runs use
         size = (case.size, case.size)
         terms = [
             Term("cross_entropy", TERMS["cross_entropy"], problem.CROSS_ENTROPY),
             Term("total_variation", TERMS["total_variation"], problem.TOTAL_VARIATION),
             Term("feature_statistics", TERMS["feature_statistics"], problem.FEATURE_STATISTICS),
         ]
-        step = make_step(
-            classifier.forward,
-            terms,
-            Stage(size, 1, optimizer),
-            pooled_pixels(size, size),
-            augmentations=augmentations(case.size),
-            bounds=(jnp.asarray(arrays["lower"]), jnp.asarray(arrays["upper"])),
-        )
+        stage = Stage(size, 1, terms, optimizer, problem.LEARNING_RATE, augmentations(case.size))
+        method = Method(size, (jnp.asarray(arrays["lower"]), jnp.asarray(arrays["upper"])))
+        step = make_step(classifier.forward, stage, method)
         self._start = arrays["image"]
         self._optimizer = optimizer
         self._precision = case.precision
-        self._arguments = (classifier.variables, jnp.asarray(arrays["labels"]), run_keys(case.batch), jnp.int32(0))
+        labels = jnp.asarray(arrays["labels"])
+        self._inputs = Inputs(classifier.variables, labels, *run_keys(case.batch), jnp.int32(0))
         self._state = self._first_state()
         with matmul_precision(self._precision):
-            self._step = jax.jit(step, donate_argnums=0).lower(self._state, *self._arguments).compile()
+            self._step = jax.jit(step, donate_argnums=0).lower(self._state, self._inputs).compile()
 
     def _first_state(self) -> SynthesisState:
         image = jnp.array(self._start)
@@ -91,7 +86,7 @@ class Implementation:
         """(losses of the first steps, the first one's gradient NHWC), read back from Adam's first moment."""
         state, losses, gradient = self._first_state(), [], np.zeros(0)
         for index in range(steps):
-            state, metrics = self._step(state, *self._arguments)
+            state, metrics = self._step(state, self._inputs)
             losses.append(float(metrics.total))
             if index == 0:
                 gradient = np.asarray(state.optimizer_state[0].mu) / (1 - problem.BETAS[0])
@@ -100,7 +95,7 @@ class Implementation:
     def run(self, steps: int) -> None:
         """That many steps; returns when they are done."""
         for _ in range(steps):
-            self._state, metrics = self._step(self._state, *self._arguments)
+            self._state, metrics = self._step(self._state, self._inputs)
         metrics.total.block_until_ready()
 
     def matmul(self, size: int) -> Any:

@@ -21,12 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import jinv_step, machine, problem
-from jinv.core.augment import AUGMENTATIONS, Augmentation
+from jinv.core.loop import Pace
 from jinv.core.objective import TERMS, Term
 from jinv.core.optimizers import adam
-from jinv.core.step import Stage
-from jinv.core.sweep import Bound, synthesize_sweep
-from jinv.core.synthesis import clip_bounds, synthesize
+from jinv.core.step import Method, Stage
+from jinv.core.sweep import sweep_of, synthesize_sweep
+from jinv.core.synthesis import Options, clip_bounds, synthesize
 from jinv.runs.allocator import keep_freed_memory
 
 WARM_UP = 10
@@ -49,34 +49,31 @@ class Experiment:
             "b2": [0.999 - 0.01 * k for k in range(runs)],
         }
 
-    def bind(self, _: int, setting: Any) -> Any:
+    def bind(self, setting: Any) -> Stage:
         rate = setting["learning_rate"]
         weights = (
             ("cross_entropy", 1.0),
             ("total_variation", setting["total_variation"]),
             ("feature_statistics", 1e-2),
         )
-        return Bound(
-            Stage((32, 32), WARM_UP + self.steps, adam(rate, 0.9, setting["b2"]), rate),
-            [Term(name, TERMS[name], weight) for name, weight in weights],
-            [
-                Augmentation("roll", AUGMENTATIONS["roll"], {"max_shift": 4}),
-                Augmentation("flip", AUGMENTATIONS["flip"], {}),
-            ],
-        )
+        terms = [Term(name, TERMS[name], weight) for name, weight in weights]
+        steps, optimizer = WARM_UP + self.steps, adam(rate, 0.9, setting["b2"])
+        return Stage((32, 32), steps, terms, optimizer, rate, jinv_step.augmentations(32))
 
     def separate(self, run: int) -> Iterator[Any]:
-        bound = self.bind(0, {name: values[run] for name, values in self.settings.items()})
+        stage = self.bind({name: values[run] for name, values in self.settings.items()})
         return synthesize(
-            self.classifier.forward, self.classifier.variables, self.labels[run], terms=bound.terms, stages=[bound.stage], image_size=(32, 32),
-            seed=self.seeds[run], augmentations=bound.augmentations, bounds=self.bounds, log_every=WARM_UP,
+            self.classifier.forward, self.classifier.variables, self.labels[run], stages=[stage], image_size=(32, 32),
+            seed=self.seeds[run], options=Options(bounds=self.bounds, log_every=WARM_UP),
         )  # fmt: skip
 
     def vmapped(self) -> Iterator[Any]:
         settings = {name: jnp.asarray(values, jnp.float32) for name, values in self.settings.items()}
+        plain = [{name: values[k] for name, values in self.settings.items()} for k in range(len(self.seeds))]
+        synthesis = sweep_of(self.classifier.forward, [self.bind], Method((32, 32), self.bounds), plain)
         return synthesize_sweep(
-            self.classifier.forward, self.classifier.variables, self.labels, bind=self.bind, num_stages=1, settings=settings, seeds=self.seeds,
-            image_size=(32, 32), bounds=self.bounds, log_every=WARM_UP,
+            synthesis, self.classifier.variables, jnp.asarray(self.labels), settings=settings, seeds=self.seeds,
+            pace=Pace(WARM_UP),
         )  # fmt: skip
 
 

@@ -19,6 +19,21 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+@pytest.fixture(scope="module")
+def one_block():
+    """The name of a CIFAR ResNet with one block per stage, known to this process while a module's tests run."""
+    from functools import partial
+
+    from jinv.models.registry import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, Architecture
+    from jinv.models.resnet_cifar import ResNetCifar
+
+    make = partial(ResNetCifar, blocks_per_stage=1, width=4)
+    entry = Architecture("one_block", make, 32, 8, IMAGENET_MEAN, IMAGENET_STD, num_classes=10, class_names="cifar10")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, entry.name, entry)
+        yield entry.name
+
+
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """Where a converted file goes."""

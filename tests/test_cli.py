@@ -37,14 +37,14 @@ verifiers = ["other.safetensors"]
 """
 
 
-def save_tiny(path, seed, classes=CLASSES):
-    """A ResNet-20 file: the smallest architecture that can be loaded by name."""
+def save_tiny(path, seed, classes=CLASSES, name="resnet20"):
+    """A ResNet-20 file: the smallest architecture that every process can load; `one_block` is one for this process."""
     import jax
     from flax.traverse_util import flatten_dict
 
     from jinv.models.registry import ARCHITECTURES
 
-    architecture = ARCHITECTURES["resnet20"]
+    architecture = ARCHITECTURES[name]
     module = architecture.make(10)
     shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
     random = np.random.default_rng(seed)
@@ -54,17 +54,17 @@ def save_tiny(path, seed, classes=CLASSES):
         flat[key] = random.uniform(0.5, 1.5, leaf.shape) if positive else random.normal(size=leaf.shape) * 0.1
         flat[key] = flat[key].astype(np.float32)
     save_converted(
-        path, architecture="resnet20", variables=flat, mean=architecture.mean, std=architecture.std,
+        path, architecture=name, variables=flat, mean=architecture.mean, std=architecture.std,
         input_size=32, num_classes=10, class_names=classes, source={"file": "made up", "sha256": str(seed) * 8},
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, one_block):
     path = tmp_path_factory.mktemp("cli")
-    save_tiny(path / "tiny.safetensors", 1)
-    save_tiny(path / "other.safetensors", 2)
-    save_tiny(path / "mice.safetensors", 3, ("mouse", *CLASSES[1:]))
+    save_tiny(path / "tiny.safetensors", 1, name=one_block)
+    save_tiny(path / "other.safetensors", 2, name=one_block)
+    save_tiny(path / "mice.safetensors", 3, ("mouse", *CLASSES[1:]), one_block)
     (path / "small.toml").write_text(CONFIG)
     return path
 
@@ -127,10 +127,10 @@ def test_the_same_config_gives_the_same_bits_and_the_resolved_one_too(finished, 
 
 
 def test_a_student_gradient_norms_and_class_gaussian_starts(folder, monkeypatch):
-    import jinv.experiment.inputs
+    import jinv.experiment.shared
 
     seeds = {str(folder / "tiny.safetensors"): 1, str(folder / "other.safetensors"): 2}
-    monkeypatch.setattr(jinv.experiment.inputs, "load", lambda name: tiny_classifier(seeds[name], blocks=0))
+    monkeypatch.setattr(jinv.experiment.shared, "load", lambda name: tiny_classifier(seeds[name], blocks=0))
     for name in ("cat", "ship"):
         (folder / "real" / name).mkdir(parents=True)
         for i in range(2):
@@ -203,7 +203,7 @@ def test_a_run_is_sealed_last_and_a_student_took_part(small_run, monkeypatch, ca
     assert json.loads((path / "run" / "manifest.json").read_text())["finished"] is None
     monkeypatch.undo()
     # The finished batch is still there: nothing is synthesized again.
-    monkeypatch.setattr("jinv.runs.synthesize._synthesize_batch", lambda *_: pytest.fail("synthesized again"))
+    monkeypatch.setattr("jinv.runs.synthesize.batch_images", lambda *_, **__: pytest.fail("synthesized again"))
     assert main([str(a) for a in [*arguments, "--resume"]]) == 0
     assert "other, the synthesis' student, recognises" in capsys.readouterr().out
     assert "the synthesis&#39; student" in (path / "run" / "report.html").read_text()
@@ -268,7 +268,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(finished, folder, monkeypat
             5,
             "nowhere",
         ),
-        (["synthesize", "{small}", "--set", "terms.layer_activation.layer=99"], 2, "0 to 18"),
+        (["synthesize", "{small}", "--set", "terms.layer_activation.layer=99"], 2, "0 to 6"),
         (["synthesize", "{small}", "--set", "student=nothing.safetensors"], 5, "nothing.safetensors"),
         (["synthesize", "{small}", "--set", "student=mice.safetensors"], 4, "class 0 is 'airplane' and 'mouse'"),
         # Judges are asked before anything is computed, so these leave nothing either.
@@ -303,9 +303,9 @@ def test_mistakes_get_one_line_their_exit_code_and_leave_nothing(
 
 
 def test_an_unwritable_directory_is_found_before_a_model_is_loaded(folder, capsys, monkeypatch):
-    import jinv.experiment.inputs
+    import jinv.experiment.shared
 
-    monkeypatch.setattr(jinv.experiment.inputs, "load", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(jinv.experiment.shared, "load", lambda *_: pytest.fail("a model was loaded"))
     (folder / "file").write_text("in the way")
     for out in (folder / "file", folder / "file" / "run"):
         code, error = run(["synthesize", folder / "small.toml", "--out", out], capsys)

@@ -46,7 +46,7 @@ def test_a_good_config_is_read_with_its_defaults(tmp_path):
     )
     assert [stage.size for stage in recipe.stages] == [(32, 32), (64, 64)]
     assert recipe.terms["cross_entropy"]["weight"] == 1.0
-    assert bind_augmentations(recipe, (32, 32))[0].hyperparameters == {"max_shift": 4}
+    assert bind_augmentations(recipe, (32, 32), 4)[0].hyperparameters == {"max_shift": 4}
 
 
 def test_memory_and_precision_are_recorded_only_where_they_are_set(tmp_path):
@@ -198,7 +198,7 @@ def test_adam_eps_is_per_image():
     gradient = jnp.full((1,), 1e-8)
     moves = []
     for batch in (1, 4):
-        optimizer = bind_stage(recipe.stages[0], 0, batch).optimizer
+        optimizer = bind_stage(recipe, 0, batch).optimizer
         update, _ = optimizer.update(gradient / batch, optimizer.init(gradient))
         moves.append(float(update[0]))
     assert moves[0] == pytest.approx(moves[1], rel=1e-5) and abs(moves[0]) < 0.03

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from jinv.experiment import inputs
+from jinv.experiment import shared
 from jinv.experiment.bind import check_recipe
 from jinv.images.codec import png_bytes
 from jinv.models.registry import ARCHITECTURES, EMBEDDED
@@ -76,7 +76,7 @@ def test_a_config_runs(path, pictures, tmp_path, monkeypatch):
     check_recipe(read_config(path))
     table = tomllib.loads(path.read_text())
     seeds = {"tiny": 0, table.get("student"): 1}
-    monkeypatch.setattr(inputs, "load", lambda name: tiny_classifier(seeds[name], blocks=0))
+    monkeypatch.setattr(shared, "load", lambda name: tiny_classifier(seeds[name], blocks=0))
     run = synthesize.run(check_config(shrunk(table, pictures), folder=path.parent), tmp_path / "run")
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert lines and all(np.isfinite(line["total"]) for line in lines)

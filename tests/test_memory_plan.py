@@ -1,14 +1,16 @@
 """What a run needs, from the compiler; what cannot fit is refused before anything is written."""
 
-from dataclasses import replace
-
 import pytest
 
 from jinv.cli import main
 from jinv.errors import MemoryLimitError, UsageError
-from jinv.experiment import bind, memory
+from jinv.experiment import memory
+from jinv.experiment.experiment import bind_experiment
+from jinv.experiment.inputs import Inputs
 from jinv.experiment.memory import parse_bytes
+from jinv.experiment.shared import Shared
 from jinv.recipe.read import check_config
+from jinv.recipe.recipe import replaced
 
 from .networks import tiny_classifier
 from .test_cli import CONFIG, save_tiny
@@ -36,11 +38,14 @@ def test_what_is_no_amount_of_memory_is_refused(text):
         parse_bytes(text)
 
 
-def test_the_step_needs_less_in_chunks_and_more_for_more_images():
-    classifier = bind.bind_classifier(RECIPE, tiny_classifier(blocks=0))
+def experiment(recipe=RECIPE, blocks=0):
+    inputs = Inputs(tiny_classifier(blocks=blocks), [1] * 8, (32, 32), None, {})
+    return bind_experiment(recipe, inputs, shared=Shared({"tiny": inputs.classifier}))
 
-    def needed(batch, **changes):
-        return memory.step_bytes(replace(RECIPE, **changes), classifier, (32, 32), batch)
+
+def test_the_step_needs_less_in_chunks_and_more_for_more_images():
+    def needed(batch, chunk=None):
+        return memory.step_bytes(experiment().varied(chunk=chunk, remat=False), batch)
 
     whole, twice, chunks = needed(8), needed(16), needed(8, chunk=1)
     activations = 4 * 8 * 32 * 32 * 4  # the one norm layer's input: 4 channels of 8 images of 32 px in float32
@@ -71,24 +76,34 @@ def test_the_command_prints_a_line_per_way_and_runs_nothing(tmp_path, capsys, mo
 def test_the_largest_batch_is_what_the_budget_leaves(monkeypatch):
     monkeypatch.setattr(memory, "resident_bytes", lambda: 1_000)
     # 600 bytes whatever the batch, 50 an image: of 8, and of 16 images.
-    monkeypatch.setattr(memory, "step_bytes", lambda recipe, network, size, batch: 600 + 50 * batch)
-    plans = list(memory.plans(RECIPE, tiny_classifier(blocks=0), (32, 32), budget=3_100))
+    monkeypatch.setattr(memory, "step_bytes", lambda experiment, batch: 600 + 50 * batch)
+    plans = list(memory.plans(experiment(), budget=3_100))
     assert [(plan.buffers, plan.per_image, plan.largest_batch) for plan in plans] == [(1_000, 50, 30)] * 4
-    plans = list(memory.plans(replace(RECIPE, chunk=2, remat=True), tiny_classifier(blocks=0), (32, 32), 900))
+    plans = list(memory.plans(experiment().varied(chunk=2, remat=True), 900))
     assert [plan.name for plan in plans][0] == "image.chunk = 2, remat = true (as given)"
     assert {plan.largest_batch for plan in plans} == {0}
 
 
 def test_a_run_that_evidently_cannot_fit_is_refused_and_one_in_chunks_is_not(monkeypatch):
-    classifier = tiny_classifier()
+    one = experiment(blocks=1)
     # 19 norm inputs of 4, 8 and 16 channels at 32, 16 and 8 px would be ResNet-20's; the tiny one has 3 + 2 + 2 of them.
     inputs = 3 * 4 * 32**2 + 2 * 8 * 16**2 + 2 * 16 * 8**2
-    available = memory.weight_bytes(classifier) + 8 * 4 * inputs - 1
+    available = memory.weight_bytes(one.classifier) + 8 * 4 * inputs - 1
     monkeypatch.setattr(memory, "available_bytes", lambda: available)
     with pytest.raises(MemoryLimitError, match=r"image.batch: 8 images of 32x32 px .*image.chunk = [1-4]"):
-        memory.check_fits(RECIPE, classifier)
-    memory.check_fits(replace(RECIPE, chunk=7), classifier)
-    memory.check_fits(replace(RECIPE, remat=True), classifier)
-    memory.check_fits(replace(RECIPE, terms={"cross_entropy": {}}), classifier)
+        memory.check_fits(one)
+    memory.check_fits(one.varied(chunk=7, remat=False))
+    memory.check_fits(one.varied(chunk=None, remat=True))
+    memory.check_fits(experiment(replaced(RECIPE, terms={"cross_entropy": {"weight": 1.0}}), 1))
     monkeypatch.setattr(memory, "available_bytes", lambda: available + 1)
-    memory.check_fits(RECIPE, classifier)
+    memory.check_fits(one)
+
+
+def test_a_student_is_planned_for_as_it_is_run(tmp_path, capsys):
+    """The plan and the run bind the same experiment; without the student's variables the plan could not be traced."""
+    save_tiny(tmp_path / "tiny.safetensors", 0)
+    save_tiny(tmp_path / "student.safetensors", 1)
+    competition = 'student = "student.safetensors"\n' + CONFIG + "\n[terms.competition]\n"
+    (tmp_path / "small.toml").write_text(competition)
+    assert main(["synthesize", str(tmp_path / "small.toml"), "--memory", "--set", "image.batch=1"]) == 0
+    assert "largest batch" in capsys.readouterr().out

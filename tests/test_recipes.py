@@ -11,9 +11,8 @@ from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term
 from jinv.errors import ModelMismatchError
-from jinv.experiment.bind import bind_stage
-from jinv.recipe.recipe import StageRecipe
 
+from . import small_synthesis
 from .networks import tiny_classifier
 
 CLASSIFIER = tiny_classifier(blocks=0)
@@ -23,22 +22,12 @@ NOISE = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
 ROLL = Augmentation("roll", AUGMENTATIONS["roll"], {"max_shift": 2})
 
 
-def stage(steps=4, size=16, rate=0.05, **kwargs):
-    return bind_stage(StageRecipe((size, size), steps, rate, **kwargs), 0, 2)
+def stage(steps=4, **kwargs):
+    return small_synthesis.stage(steps=steps, batch=2, **kwargs)
 
 
 def snapshots(stages, terms=CROSS_ENTROPY, classifier=CLASSIFIER, **kwargs):
-    return list(
-        synthesis.synthesize(
-            classifier.forward,
-            classifier.variables,
-            jnp.array([1, 2]),
-            terms=terms,
-            stages=stages,
-            image_size=(16, 16),
-            **kwargs,
-        )
-    )
+    return list(small_synthesis.snapshots(classifier, stages, terms, (1, 2), **kwargs))
 
 
 def test_the_student_sees_the_same_picture_in_its_own_units():
@@ -136,10 +125,9 @@ def test_resuming_at_and_within_a_stage_gives_the_same_bits(start, parameterizat
     options = dict(augmentations=[ROLL], bounds=BOUNDS)
     whole = np.asarray(snapshots(stages, **options)[-1].image)
     for at in (2, 4):
-        for snapshot in synthesis.synthesize(
-            CLASSIFIER.forward, CLASSIFIER.variables, jnp.array([1, 2]), terms=CROSS_ENTROPY, stages=stages,
-            image_size=(16, 16), checkpoint_every=1, **options,
-        ):  # fmt: skip
+        for snapshot in small_synthesis.snapshots(
+            CLASSIFIER, stages, CROSS_ENTROPY, (1, 2), checkpoint_every=1, **options
+        ):
             if snapshot.step == at:
                 leaves = None if snapshot.stage_done else [np.asarray(x) for x in jax.tree.leaves(snapshot.state)]
                 image = np.asarray(snapshot.image) if snapshot.stage_done else None

@@ -15,8 +15,7 @@ import jax, jax.numpy as jnp, numpy as np, optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term
-from jinv.core.parameterization import pooled_pixels
-from jinv.core.step import Stage, SynthesisState, make_step
+from jinv.core.step import Inputs, Method, Stage, SynthesisState, make_step
 from tests.networks import tiny_classifier
 
 classifier = tiny_classifier().prepared()
@@ -25,8 +24,8 @@ terms = [Term(name, TERMS[name], weight) for name, weight in
          (("cross_entropy", 1.0), ("total_variation", 1e-3), ("feature_statistics", 0.1))]
 augmentations = [Augmentation("roll", AUGMENTATIONS["roll"], {"max_shift": 2}),
                  Augmentation("flip", AUGMENTATIONS["flip"], {}, "image")]
-step = jax.jit(make_step(classifier.forward, terms, Stage(size, 1, optimizer), pooled_pixels(size, size),
-                         augmentations=augmentations))
+stage = Stage(size, 1, terms, optimizer, augmentations=augmentations)
+step = jax.jit(make_step(classifier.forward, stage, Method(size)))
 image = np.random.default_rng(0).normal(size=(count, *size, 3)).astype(np.float32)
 mesh = Mesh(np.array(jax.devices()), ("batch",))
 batch, everywhere = (NamedSharding(mesh, spec) for spec in (PartitionSpec("batch"), PartitionSpec()))
@@ -37,7 +36,7 @@ def take(batch, everywhere):
     state = SynthesisState(image_, optimizer.init(image_), jax.device_put(jnp.int32(0), everywhere))
     variables, key, first = jax.device_put((classifier.variables, jax.random.key(0), jnp.int32(0)), everywhere)
     for _ in range(3):
-        state, metrics = step(state, variables, labels, (key, ids), first)
+        state, metrics = step(state, Inputs(variables, labels, key, ids, first))
     return state.params, float(metrics.total)
 
 one, many = take(jax.devices()[0], jax.devices()[0]), take(batch, everywhere)
@@ -84,7 +83,7 @@ every_steps = 3
 
 # Says at every checkpoint on how many devices its images lay, and dies at the first one.
 DIES = """
-import sys, jax, jinv.synthesis_run as run
+import sys, jax, jinv.record.directory as run
 from jinv.cli import main
 save, calls = run.RunDirectory.save_checkpoint, []
 def dies(self, batch, stage, step, leaves, image):

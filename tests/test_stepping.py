@@ -1,30 +1,26 @@
 """Many steps in one program give what one after another gives, wherever the stops are."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinv.core import synthesis
-from jinv.core.stepping import take_steps
+from jinv.core.loop import take_steps
+from jinv.core.step import Metrics, SynthesisState
 
-from .test_synthesis import BOUNDS, CLASSIFIER, FLIP, ROLL, STATISTICS, stage
+from . import small_synthesis
+from .small_synthesis import stage
+from .test_synthesis import BOUNDS, CLASSIFIER, FLIP, ROLL, STATISTICS
 
 
 def snapshots(scan, **options):
     """Step, stage step, image, metrics and state of every snapshot of two stages."""
-    taken = synthesis.synthesize(
-        CLASSIFIER.forward,
-        CLASSIFIER.variables,
-        jnp.array([1, 2, 3, 4]),
-        terms=STATISTICS,
-        stages=[stage(steps=7, size=8), stage(steps=4, size=16)],
-        image_size=(16, 16),
-        augmentations=[ROLL, FLIP],
-        bounds=BOUNDS,
-        log_every=3,
-        scan=scan,
-        **options,
+    stages = [stage(steps=7, size=8), stage(steps=4, size=16)]
+    augmentations = [ROLL, FLIP]
+    taken = small_synthesis.snapshots(
+        CLASSIFIER, stages, STATISTICS, augmentations=augmentations, bounds=BOUNDS, log_every=3, scan=scan, **options
     )
     return [
         (
@@ -53,12 +49,23 @@ def test_a_scan_gives_the_same_snapshots(options):
 def test_the_next_call_is_under_way_before_the_last_is_looked_at_and_takes_no_buffer_of_it():
     calls = []
 
-    def step(state, log):
-        jax.debug.callback(lambda s: calls.append(int(s)), state.step, ordered=True)
-        return state._replace(step=state.step + 1, params=state.params * 2), synthesis.Metrics(log, {}, log)
+    class Program:
+        """Doubles, and says when."""
 
-    state = synthesis.SynthesisState(jnp.ones(3), (), jnp.int32(0))
-    steps = take_steps(step, state, (jnp.float32(1),), [2, 4, 5], scan_length=2)
+        @staticmethod
+        @partial(jax.jit, donate_argnums=0)
+        def step(state, log):
+            jax.debug.callback(lambda s: calls.append(int(s)), state.step, ordered=True)
+            return state._replace(step=state.step + 1, params=state.params * 2), Metrics(log, {}, log)
+
+        @classmethod
+        def steps(cls, state, log, length):
+            for _ in range(length):
+                state, metrics = cls.step(state, log)
+            return state, metrics
+
+    state = SynthesisState(jnp.ones(3), (), jnp.int32(0))
+    steps = take_steps(Program, state, jnp.float32(1), [2, 4, 5], scan_length=2)
     stop, kept, _ = next(steps)
     jax.effects_barrier()
     assert stop == 2 and calls == [0, 1, 2, 3]

@@ -1,6 +1,7 @@
 """Runs side by side are the runs alone: same draws, same paths to rounding, whatever number differs."""
 
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,13 @@ from PIL import Image
 from jinv.cli import main
 from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS
+from jinv.core.loop import Pace
 from jinv.core.objective import TERMS, hyperparameters_of, term_fields
 from jinv.core.schedules import SCHEDULES
-from jinv.core.sweep import Bound, snapshot_of, synthesize_sweep
+from jinv.core.step import Method
+from jinv.core.sweep import snapshot_of, sweep_of, synthesize_sweep
 from jinv.core.types import Number
-from jinv.experiment.bind import bind_augmentations, bind_stage, bind_terms
+from jinv.experiment.bind import bind_stage
 from jinv.experiment.numbers import groups, replace_numbers, varied_numbers
 from jinv.models import ops
 from jinv.recipe.read import check_config
@@ -59,23 +62,21 @@ def recipe(seed, *, flip=0.5, weight=1e-2, first=1.0, start=0.1, peak=0.1, rate=
     return check_config(table)
 
 
-def bind_all(chosen, index):
-    stage = bind_stage(chosen.stages[index], index, 3)
-    return Bound(stage, bind_terms(chosen, stage.steps), bind_augmentations(chosen, stage.size))
-
-
 def alone(chosen, keep):
-    stages = [bind_all(chosen, i).stage for i in range(2)]
-    snapshots = synthesis.synthesize(
-        CLASSIFIER.forward, CLASSIFIER.variables, jnp.asarray(chosen.labels), stages=stages, seed=chosen.seed,
-        terms=lambda stage: bind_terms(chosen, stage.steps), image_size=(16, 16), bounds=BOUNDS, keep=keep, log_every=2,
-        augmentations=lambda stage: bind_augmentations(chosen, stage.size),
-    )  # fmt: skip
-    return [(s.step, np.asarray(s.image), float(s.metrics.total), s.learning_rate) for s in snapshots]
+    taken = synthesis.synthesize(
+        CLASSIFIER.forward,
+        CLASSIFIER.variables,
+        jnp.asarray(chosen.image.labels),
+        stages=[bind_stage(chosen, index, 3) for index in range(2)],
+        image_size=(16, 16),
+        seed=chosen.seed,
+        options=synthesis.Options(bounds=BOUNDS, keep=keep, log_every=2, log_gradients=True),
+    )
+    return [(s.step, np.asarray(s.image), float(s.metrics.total), s.learning_rate, s.gradient_norms) for s in taken]
 
 
-@pytest.mark.parametrize("keep", ["last", "best"])
-def test_runs_side_by_side_take_the_paths_they_take_alone(keep):
+@pytest.mark.parametrize(("keep", "scan"), [("last", False), ("best", False), ("last", True)])
+def test_runs_side_by_side_take_the_paths_they_take_alone(keep, scan):
     recipes = [recipe(seed, **change) for seed, change in enumerate(CHANGES)]
     places = {}
     for one in recipes:
@@ -84,21 +85,24 @@ def test_runs_side_by_side_take_the_paths_they_take_alone(keep):
     assert len(settings) == 8, settings.keys()
 
     def bind(index, setting):
-        return bind_all(replace_numbers(recipes[0], lambda place, value: setting.get(str(place), value)), index)
+        return bind_stage(replace_numbers(recipes[0], lambda place, value: setting.get(str(place), value)), index, 3)
 
+    plain = [{place: values[k] for place, values in settings.items()} for k in range(3)]
+    method = Method((16, 16), BOUNDS, keep)
+    stages = sweep_of(CLASSIFIER.forward, [partial(bind, index) for index in range(2)], method, plain)
+    labels, pace = jnp.tile(jnp.array([1, 2, 3]), (3, 1)), Pace(2, log_gradients=True, scan=scan)
     together = list(
-        synthesize_sweep(
-            CLASSIFIER.forward, CLASSIFIER.variables, jnp.tile(jnp.array([1, 2, 3]), (3, 1)), bind=bind, num_stages=2,
-            settings=settings, seeds=[0, 1, 2], image_size=(16, 16), bounds=BOUNDS, keep=keep, log_every=2,
-        )
-    )  # fmt: skip
+        synthesize_sweep(stages, CLASSIFIER.variables, labels, settings=settings, seeds=[0, 1, 2], pace=pace)
+    )
     for run, one in enumerate(recipes):
         expected = alone(one, keep)
         assert [s.step for s in together] == [step for step, *_ in expected] == [2, 3, 5, 7]
-        for snapshot, (_, image, total, rate) in zip(together, expected, strict=True):
+        for snapshot, (_, image, total, rate, norms) in zip(together, expected, strict=True):
             mine = snapshot_of(snapshot, run)
             assert mine.learning_rate == pytest.approx(rate, rel=1e-6)
             assert float(mine.metrics.total) == pytest.approx(total, rel=1e-4)
+            for name, norm in norms.items():
+                assert float(mine.gradient_norms[name]) == pytest.approx(float(norm), rel=1e-2)
             # One step moves a pixel by about the learning rate, 0.02 at least; another draw would move all of them.
             np.testing.assert_allclose(mine.image, image, atol=5e-4)
 
@@ -138,10 +142,10 @@ def test_statistics_under_vmap_are_those_alone_where_one_of_them_needs_the_exact
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, one_block):
     path = tmp_path_factory.mktemp("sweep")
-    save_tiny(path / "tiny.safetensors", 1)
-    save_tiny(path / "other.safetensors", 2)
+    save_tiny(path / "tiny.safetensors", 1, name=one_block)
+    save_tiny(path / "other.safetensors", 2, name=one_block)
     (path / "small.toml").write_text(CONFIG)
     one_stage = CONFIG.replace("[[stages]]\nsize = 8\nsteps = 4\n", "").replace('"ship", 1', '"ship"')
     (path / "short.toml").write_text(one_stage)
@@ -243,7 +247,7 @@ def test_an_evaluation_that_fails_leaves_every_settings_images(folder, tmp_path,
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--vary", "seed=[1,2]", "--set", "devices=7"], 2, "one device"),
+        (["--vary", "seed=[1,2]", "--set", "devices=7"], 2, "devices: 7, but JAX sees 1"),
         ([], 2, "what is varied"),
         (["--vary", "seed=3"], 2, "must be a list"),
         (["--vary", "seed=[1]"], 2, "from 2 to 1000"),

@@ -1,5 +1,7 @@
 """The loop: determinism, independence of the batch, clipping, stages, best images, resuming."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,13 +10,12 @@ import pytest
 from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS, Augmentation, augment_batch
 from jinv.core.objective import TERMS, Term
-from jinv.core.parameterization import average_pool_to, pooled_pixels, resized_pixels
+from jinv.core.parameterization import average_pool_to, pixels, pooled_pixels, staged
 from jinv.core.schedules import warmup_cosine
 from jinv.core.step import step_keys
-from jinv.experiment.bind import bind_stage
-from jinv.recipe.recipe import StageRecipe
 
 from .networks import tiny_classifier
+from .small_synthesis import snapshots, stage
 
 # The stem alone: the loop is tested here, and it is compiled once per case.
 CLASSIFIER = tiny_classifier(blocks=0)
@@ -25,23 +26,10 @@ CROSS_ENTROPY = [Term("cross_entropy", TERMS["cross_entropy"])]
 STATISTICS = [*CROSS_ENTROPY, Term("feature_statistics", TERMS["feature_statistics"], 0.1)]
 
 
-def stage(steps=5, size=16, rate=0.05, batch=4, **kwargs):
-    return bind_stage(StageRecipe((size, size), steps, rate, **kwargs), 0, batch)
-
-
 def last(labels=(1, 2, 3, 4), stages=None, terms=STATISTICS, **kwargs):
     """The last snapshot of a small synthesis."""
     stages = stages or [stage(batch=len(labels))]
-    snapshots = synthesis.synthesize(
-        CLASSIFIER.forward,
-        CLASSIFIER.variables,
-        jnp.asarray(labels),
-        terms=terms,
-        stages=stages,
-        image_size=(16, 16),
-        **kwargs,
-    )
-    return list(snapshots)[-1]
+    return list(snapshots(CLASSIFIER, stages, terms, labels, **kwargs))[-1]
 
 
 def test_same_seed_gives_the_same_bits_and_another_seed_others():
@@ -81,20 +69,10 @@ def test_losses_go_down():
 @pytest.mark.parametrize("upsample", ["pool", "resize"])
 def test_stages_run_one_after_another_at_their_sizes(upsample):
     stages = [stage(steps=4, size=8, upsample=upsample), stage(steps=3, size=16, upsample=upsample)]
-    snapshots = list(
-        synthesis.synthesize(
-            CLASSIFIER.forward,
-            CLASSIFIER.variables,
-            jnp.array([1, 2]),
-            terms=STATISTICS,
-            stages=stages,
-            image_size=(16, 16),
-            log_every=2,
-        )
-    )
-    assert [(s.stage, s.step, s.stage_step, s.stage_done) for s in snapshots] == [
+    taken = list(snapshots(CLASSIFIER, stages, STATISTICS, (1, 2), log_every=2))
+    assert [(s.stage, s.step, s.stage_step, s.stage_done) for s in taken] == [
         (0, 2, 2, False), (0, 4, 4, True), (1, 6, 2, False), (1, 7, 3, True)]  # fmt: skip
-    assert all(s.image.shape == (2, 16, 16, 3) for s in snapshots)
+    assert all(s.image.shape == (2, 16, 16, 3) for s in taken)
 
 
 def test_the_pooled_stage_moves_the_pixels_of_a_window_alike_and_the_resized_one_leaves_no_noise():
@@ -130,10 +108,7 @@ def test_best_ranks_by_the_objective_alone():
     wild = stage(steps=12, rate={"schedule": "exponential", "start": 0.02, "end": 20.0})
     terms = [Term("total_variation", TERMS["total_variation"], 1e-3)]
     totals = []
-    for s in synthesis.synthesize(
-        CLASSIFIER.forward, CLASSIFIER.variables, jnp.array([1, 2, 3, 4]),
-        terms=terms, stages=[wild], image_size=(16, 16), keep="best", log_every=1,
-    ):  # fmt: skip
+    for s in snapshots(CLASSIFIER, [wild], terms, keep="best", log_every=1):
         totals.append(float(s.metrics.total))
     assert min(totals) < totals[-1]
     np.testing.assert_allclose(1e-3 * TERMS["total_variation"](s.image), min(totals), rtol=1e-6)
@@ -150,16 +125,7 @@ def test_resuming_gives_the_same_bits(at, keep):
     stages = [stage(steps=4, size=8), stage(steps=4, size=16)]
     options = dict(stages=stages, augmentations=[ROLL, FLIP], bounds=BOUNDS, keep=keep)
     whole = last(**options).image
-    snapshots = synthesis.synthesize(
-        CLASSIFIER.forward,
-        CLASSIFIER.variables,
-        jnp.array([1, 2, 3, 4]),
-        terms=STATISTICS,
-        image_size=(16, 16),
-        checkpoint_every=2,
-        **options,
-    )
-    for snapshot in snapshots:
+    for snapshot in snapshots(CLASSIFIER, terms=STATISTICS, checkpoint_every=2, **options):
         if snapshot.step == at:
             leaves = None if snapshot.stage_done else [np.asarray(leaf) for leaf in jax.tree.leaves(snapshot.state)]
             resume = synthesis.Resume(
@@ -216,7 +182,7 @@ def test_a_stage_larger_than_the_image_is_refused():
 
 def test_pixels_parameterizations_render_the_full_size():
     image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 16, 3)), jnp.float32)
-    for way in (pooled_pixels, resized_pixels):
+    for way in (pooled_pixels, partial(staged, pixels, "resize")):
         parameterization = way((16, 16), (8, 8))
         params = parameterization.init(image)
         assert parameterization.render(params).shape == (2, 16, 16, 3)

@@ -24,6 +24,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
     at_once = "at most K settings at a time; each takes the memory of a run (default: all)"
     command.add_argument("--at-once", type=int, metavar="K", help=at_once)
+    command.add_argument("--resume", action="store_true", help="continue an interrupted sweep in DIR")
     command.add_argument("--out", type=Path, metavar="DIR", help="its directory (default: runs/<config name>_sweep)")
 
 
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jinv.runs.sweep import run_sweep
     from jinv.runs.sweep_summary import print_summary
 
-    print_summary(run_sweep(variations, out, at_once=arguments.at_once))
+    print_summary(run_sweep(variations, out, at_once=arguments.at_once, resume=arguments.resume))
     print(f"settings   {out / 'sweep.json'}")
     if (out / "comparison.html").exists():
         print(f"comparison {out / 'comparison.html'}")

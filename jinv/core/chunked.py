@@ -8,7 +8,6 @@ Batch statistics couple the images, so averaging the chunks' gradients would be 
 Pass 2 costs a second forward pass, about a third more arithmetic.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,9 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jinv.core.types import Forward, Image, Labels, NormStats
-
-ForwardFunction = Callable[[Any, Image, Labels], Forward]
+from jinv.core.types import Forward, ForwardFunction, Image, Labels, NormStats
 
 
 def chunked(forward: ForwardFunction, images: int) -> ForwardFunction:

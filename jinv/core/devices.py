@@ -17,14 +17,19 @@ def batch_sharding(devices: Sequence[jax.Device]) -> NamedSharding:
     return NamedSharding(Mesh(np.array(devices), ("batch",)), PartitionSpec("batch"))
 
 
-def place(tree: Any, sharding: NamedSharding | None, count: int) -> Any:
-    """`tree` with every array of `count` rows split over the devices and every other one on each; None leaves it."""
+def place(tree: Any, sharding: NamedSharding | None, count: int, *, axis: int = 0) -> Any:
+    """`tree` with every array of `count` entries along `axis` split over the devices, every other one on each of them.
+
+    None leaves it. In a sweep the images are the second axis.
+    """
     if sharding is None:
         return tree
+    split = NamedSharding(sharding.mesh, PartitionSpec(*[None] * axis, "batch"))
 
     def put(leaf: Any) -> Any:
         shape = np.shape(leaf)
-        return jax.device_put(leaf, sharding) if shape and shape[0] == count else replicate(leaf, sharding)
+        fits = len(shape) > axis and shape[axis] == count
+        return jax.device_put(leaf, split) if fits else replicate(leaf, sharding)
 
     return jax.tree.map(put, tree)
 

@@ -82,3 +82,27 @@ def normalized_gradient(
         return updates, NormalizedGradientState(state.steps + 1, state.start)
 
     return optax.GradientTransformation(init, update)
+
+
+def _stub():
+    import inspect
+
+    found = {
+        k: v
+        for k, v in vars(optax).items()
+        if inspect.isfunction(v) and "learning_rate" in inspect.signature(v).parameters and not k.startswith("_")
+    }
+    return found | {"normalized_gradient": normalized_gradient}
+
+
+OPTIMIZERS = _stub()
+
+
+def check_hyperparameters(maker, hyperparameters):
+    for key, value in hyperparameters.items():
+        if isinstance(value, float | int) and not isinstance(value, bool) and not math.isfinite(value):
+            raise ValueError(f"{key}: {value} must be finite")
+        if key == "radius" and (isinstance(value, bool) or not isinstance(value, float | int) or value <= 0):
+            raise ValueError(f"radius: {value!r} must be a number above 0")
+        if key in ("b1", "b2", "momentum", "decay") and not (isinstance(value, float | int) and 0 <= value < 1):
+            raise ValueError(f"{key}: {value!r} must be from 0 up to, but not including, 1")

@@ -16,9 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jinv.core.types import Image
+from jinv.core.types import Image, Size
 
-Size = tuple[int, int]
 Bounds = tuple[Float[Array, " c"], Float[Array, " c"]]
 
 
@@ -168,11 +167,6 @@ def staged(
 def pooled_pixels(size: Size, stage_size: Size, bounds: Bounds | None = None) -> Parameterization:
     """The thesis' way: plain pixels of the full size, of which the network sees the average pooling."""
     return staged(pixels, "pool", size, stage_size, bounds)
-
-
-def resized_pixels(size: Size, stage_size: Size, bounds: Bounds | None = None) -> Parameterization:
-    """Plain pixels of the stage's own size, upsampled between stages."""
-    return staged(pixels, "resize", size, stage_size, bounds)
 
 
 def mean_magnitude(images: Image, *, decorrelate: bool = True) -> Float[Array, "h f c"]:

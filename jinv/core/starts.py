@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jinv.core.parameterization import Size, average_pool_to, resize
-from jinv.core.types import Image, Key
+from jinv.core.parameterization import average_pool_to, resize
+from jinv.core.types import Image, Key, Size
 
 Start = Literal["image", "clean", "detail", "zoom"]
 

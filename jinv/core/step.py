@@ -13,16 +13,15 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from jinv.core.augment import Augmentation, augment_copies
 from jinv.core.losses import cross_entropy_per_image
 from jinv.core.objective import Term, evaluate_terms
-from jinv.core.parameterization import Bounds, Parameterization, Size, pooled_pixels
+from jinv.core.optimizers import adam
+from jinv.core.parameterization import Bounds, Parameterization, pooled_pixels
 from jinv.core.starts import Start
-from jinv.core.types import Forward, Image, Key, Keys, Labels
-
-ForwardFunction = Callable[[Any, Image, Labels], Forward]
+from jinv.core.types import ForwardFunction, Image, Key, Keys, Labels, Size
 
 # Shared draws (`draw="batch"`) have an id of their own that no image has. It is the same for every batch, so that an
 # image's augmentations do not depend on the batch it is in.
@@ -32,15 +31,63 @@ SHARED_ID = 2**32 - 1
 class Stage(NamedTuple):
     """One resolution: `steps` steps in which the network sees images of `size`, with an optimizer of its own.
 
+    `optimizer` None is Adam with `learning_rate`; of any other, `learning_rate` is what the snapshots say of it.
     `start` is what a later stage makes of the image that the one before left, see `next_start`.
     """
 
     size: Size
     steps: int
-    optimizer: optax.GradientTransformation
+    terms: Sequence[Term]
+    optimizer: optax.GradientTransformation | None = None
     learning_rate: float | Array | optax.Schedule = 0.05
+    augmentations: Sequence[Augmentation] = ()
     parameterization: Callable[[Size, Size, Bounds | None], Parameterization] = pooled_pixels
     start: Start = "image"
+
+    @property
+    def update(self) -> optax.GradientTransformation:
+        """The optimizer."""
+        return adam(self.learning_rate) if self.optimizer is None else self.optimizer
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate at this step of the stage."""
+        return float(self.learning_rate(step) if callable(self.learning_rate) else self.learning_rate)
+
+
+class Method(NamedTuple):
+    """What all stages have in common.
+
+    image_size: (height, width) of the full-size image; no stage may be larger.
+    bounds: per-channel (lower, upper) that plain pixels are clipped to after every update; another parameterization is
+      rendered through a sigmoid between them.
+    keep: "best" returns, per image, the parameters with the lowest score within the *stage*, those after its last update
+      among them: an image of an earlier, smaller stage is never kept, its losses are of another resolution.
+    copies: views of each image per step, each with draws of its own.
+    """
+
+    image_size: Size
+    bounds: Bounds | None = None
+    keep: Literal["last", "best"] = "last"
+    copies: int = 1
+
+    def way(self, stage: Stage) -> Parameterization:
+        """The parameterization of a stage."""
+        return stage.parameterization(self.image_size, stage.size, self.bounds)
+
+
+class Inputs(NamedTuple):
+    """What a step is given beside its state; one program serves every batch of the same shapes.
+
+    run_key: the key that all draws derive from; image_ids: (N,) uint32. first_step: how many steps earlier stages took, so
+    that no stage repeats another's draws. setting: a sweep's numbers, which say what the stage is, see `core.sweep`.
+    """
+
+    variables: Any
+    labels: Labels
+    run_key: Key
+    image_ids: Array
+    first_step: Array
+    setting: Any = None
 
 
 class SynthesisState(NamedTuple):
@@ -61,104 +108,110 @@ class Metrics(NamedTuple):
     accuracy: Array
 
 
-def make_step(
-    forward: ForwardFunction,
-    terms: Sequence[Term],
-    stage: Stage,
-    parameterization: Parameterization,
-    *,
-    augmentations: Sequence[Augmentation] = (),
-    bounds: Bounds | None = None,
-    keep: Literal["last", "best"] = "last",
-    copies: int = 1,
-) -> Callable[..., tuple[SynthesisState, Metrics]]:
-    """One synthesis step as a pure function of arrays, `(state, variables, labels, keys, first_step) -> (state, metrics)`.
+Step = Callable[[SynthesisState, Inputs], tuple[SynthesisState, Metrics]]
 
-    Args:
-      keys: (run key, image ids (N,) uint32).
-      first_step: how many steps earlier stages took, so that no stage repeats another's draws.
-      copies: how many views of each image the terms are taken over, see `augment_copies`.
-    """
-    loss = _make_loss(forward, terms, parameterization, augmentations, copies)
 
-    def step(
-        state: SynthesisState, variables: Any, labels: Labels, keys: tuple[Key, Array], first_step: Array
-    ) -> tuple[SynthesisState, Metrics]:
-        batch_key, image_keys = step_keys(keys, first_step + state.step)
+def make_step(forward: ForwardFunction, stage: Stage, method: Method) -> Step:
+    """One synthesis step as a pure function of arrays, `(state, inputs) -> (state, metrics)`."""
+    way, optimizer = method.way(stage), stage.update
+    loss = _make_loss(forward, stage, method)
+
+    def step(state: SynthesisState, inputs: Inputs) -> tuple[SynthesisState, Metrics]:
+        drawn = _draws(inputs, state.step)
         (total, (values, logits)), gradient = jax.value_and_grad(loss, has_aux=True)(
-            state.params, variables, labels, batch_key, image_keys, state.step
+            state.params, inputs, drawn, state.step
         )
-        updates, optimizer_state = stage.optimizer.update(gradient, state.optimizer_state, state.params)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        if parameterization.plain:
-            params = clip_image(params, bounds)
-        shown = labels if copies == 1 else jnp.tile(labels, copies)
-        accuracy = jnp.mean(jnp.argmax(logits, axis=1) == shown)
-        best_params, best_score = state.best_params, state.best_score
-        if keep == "best" and best_score is not None:
-            # The batch's total with the image's own cross-entropy in place of the batch's mean, as far as it counts: what
-            # can be said of one image. It belongs to the parameters before the update, so those are kept with it.
-            own = cross_entropy_per_image(logits, shown).reshape(copies, -1).mean(axis=0)
-            weight = sum((t.weight_at(state.step) for t in terms if t.name == "cross_entropy"), start=0.0)
-            score = total + weight * (own - jnp.mean(own))
-            better = score < best_score
-            best_params = jax.tree.map(
-                lambda old, new: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old),
-                best_params,
-                state.params,
-            )
-            best_score = jnp.where(better, score, best_score)
-        new = SynthesisState(params, optimizer_state, state.step + 1, best_params, best_score)
-        return new, Metrics(total, values, accuracy)
+        if way.plain:
+            params = clip_image(params, method.bounds)
+        accuracy = jnp.mean(jnp.argmax(logits, axis=1) == _shown(inputs.labels, method))
+        if method.keep == "best":
+            state = _with_best(state, total, logits, inputs.labels, stage, method)
+        return state._replace(params=params, optimizer_state=optimizer_state, step=state.step + 1), Metrics(
+            total, values, accuracy
+        )
 
     return step
 
 
-def make_gradient_norms(
-    forward: ForwardFunction,
-    terms: Sequence[Term],
-    parameterization: Parameterization,
-    *,
-    augmentations: Sequence[Augmentation] = (),
-    copies: int = 1,
-) -> Callable[..., dict[str, Array]]:
+def make_last_look(forward: ForwardFunction, stage: Stage, method: Method) -> Callable[..., SynthesisState]:
+    """`(state, inputs) -> state` after a stage's last step: with `keep = "best"` what that step left is looked at too.
+
+    A step judges the parameters before its update, so that nothing would ever have judged those after the last one. They
+    are seen with draws of their own and with the last step's weights.
+    """
+    loss = _make_loss(forward, stage, method)
+
+    def look(state: SynthesisState, inputs: Inputs) -> SynthesisState:
+        last = state.step - 1
+        total, (_, logits) = loss(state.params, inputs, _draws(inputs, state.step), last)
+        return _with_best(state._replace(step=last), total, logits, inputs.labels, stage, method)._replace(
+            step=state.step
+        )
+
+    return look
+
+
+def make_gradient_norms(forward: ForwardFunction, stage: Stage, method: Method) -> Callable[..., dict[str, Array]]:
     """How hard each weighted term pulls: `name -> |d(weight term)/d params|_2` over the batch, and that of the "total".
 
     Takes what the step takes, and says it of the same draws; a backward pass per term that the network matters to.
     """
 
-    def norms(
-        state: SynthesisState, variables: Any, labels: Labels, keys: tuple[Key, Array], first_step: Array
-    ) -> dict[str, Array]:
-        drawn = step_keys(keys, first_step + state.step)
+    def norms(state: SynthesisState, inputs: Inputs) -> dict[str, Array]:
+        drawn = _draws(inputs, state.step)
 
         def gradient(term: Term) -> Any:
             # One gradient per term, not one pullback with a vector of them: no zeros are sent through the network.
-            loss = _make_loss(forward, [term], parameterization, augmentations, copies)
-            return jax.grad(lambda params: loss(params, variables, labels, *drawn, state.step)[0])(state.params)
+            loss = _make_loss(forward, stage._replace(terms=[term]), method)
+            return jax.grad(lambda params: loss(params, inputs, drawn, state.step)[0])(state.params)
 
-        gradients = {term.name: gradient(term) for term in terms}
+        gradients = {term.name: gradient(term) for term in stage.terms}
         gradients["total"] = jax.tree.map(lambda *leaves: sum(leaves), *gradients.values())
         return {name: optax.tree.norm(tree) for name, tree in gradients.items()}
 
     return norms
 
 
-def _make_loss(
-    forward: ForwardFunction,
-    terms: Sequence[Term],
-    parameterization: Parameterization,
-    augmentations: Sequence[Augmentation],
-    copies: int,
-) -> Callable[..., Any]:
-    def loss(params: Any, variables: Any, labels: Labels, batch_key: Key, image_keys: Keys, step: Array) -> Any:
-        image = parameterization.view(params)
-        view = augment_copies(augmentations, batch_key, image_keys, image, step, copies=copies)
-        result = forward(variables, view, labels if copies == 1 else jnp.tile(labels, copies))
-        total, values = evaluate_terms(terms, result, step)
+def _make_loss(forward: ForwardFunction, stage: Stage, method: Method) -> Callable[..., Any]:
+    way = method.way(stage)
+
+    def loss(params: Any, inputs: Inputs, drawn: tuple[Key, Keys], step: Array) -> Any:
+        view = augment_copies(stage.augmentations, *drawn, way.view(params), step, copies=method.copies)
+        result = forward(inputs.variables, view, _shown(inputs.labels, method))
+        total, values = evaluate_terms(stage.terms, result, step)
         return total, (values, result.logits)
 
     return loss
+
+
+def _shown(labels: Labels, method: Method) -> Int[Array, " views"]:
+    """The labels of what the network is shown."""
+    return labels if method.copies == 1 else jnp.tile(labels, method.copies)
+
+
+def _with_best(
+    state: SynthesisState, total: Array, logits: Array, labels: Labels, stage: Stage, method: Method
+) -> SynthesisState:
+    """The state whose best parameters are its own wherever they score lower."""
+    # The batch's total with the image's own cross-entropy in place of the batch's mean, as far as it counts: what can be
+    # said of one image. It belongs to the parameters before the update, so those are kept with it.
+    assert state.best_score is not None
+    own = cross_entropy_per_image(logits, _shown(labels, method)).reshape(method.copies, -1).mean(axis=0)
+    weight = sum((t.weight_at(state.step) for t in stage.terms if t.name == "cross_entropy"), start=0.0)
+    score = total + weight * (own - jnp.mean(own))
+    better = score < state.best_score
+    best_params = jax.tree.map(
+        lambda old, new: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old),
+        state.best_params,
+        state.params,
+    )
+    return state._replace(best_params=best_params, best_score=jnp.where(better, score, state.best_score))
+
+
+def _draws(inputs: Inputs, step: Array) -> tuple[Key, Keys]:
+    return step_keys((inputs.run_key, inputs.image_ids), inputs.first_step + step)
 
 
 def step_keys(keys: tuple[Key, Array], step: Array | int) -> tuple[Key, Keys]:
@@ -177,11 +230,12 @@ def first_params(parameterization: Parameterization, image: Image, *, noise: boo
     return parameterization.init(image)
 
 
-def start_state(params: Any, stage: Stage, keep: str, count: tuple[int, ...]) -> SynthesisState:
-    """The state before a stage's first step; `count` is the shape of the labels, (N,)."""
-    state = SynthesisState(params, stage.optimizer.init(params), jnp.zeros((), jnp.int32))
-    if keep == "best":
-        worst = jnp.full(count, jnp.inf, jnp.float32)
+def start_state(params: Any, stage: Stage, method: Method) -> SynthesisState:
+    """The state before a stage's first step."""
+    state = SynthesisState(params, stage.update.init(params), jnp.zeros((), jnp.int32))
+    if method.keep == "best":
+        first = jax.tree.leaves(params)[0]
+        worst = jnp.full(first.shape[:1], jnp.inf, jnp.promote_types(first.dtype, jnp.float32))
         state = state._replace(best_params=jax.tree.map(jnp.copy, params), best_score=worst)
     return state
 

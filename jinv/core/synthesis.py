@@ -1,66 +1,43 @@
-"""The loop: stage after stage of jitted steps, from noise (or a given start) to images of chosen classes."""
+"""Images of chosen classes from a network and an objective: `synthesize`, a generator that does no I/O."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from jinv.core.augment import Augmentation
-from jinv.core.devices import place, replicate
-from jinv.core.objective import Term
-from jinv.core.parameterization import Bounds, Size
-from jinv.core.starts import next_start
-from jinv.core.step import (
-    SHARED_ID,
-    ForwardFunction,
-    Metrics,
-    Stage,
-    SynthesisState,
-    clip_image,
-    first_params,
-    make_gradient_norms,
-    make_step,
-    start_state,
-)
-from jinv.core.stepping import scan_by_default, take_steps
-from jinv.core.types import Image, Key, Labels
+from jinv.core.loop import Batch, Pace, Resume, Snapshot, Synthesis, constant, initial_noise
+from jinv.core.parameterization import Bounds
+from jinv.core.step import Method, Stage
+from jinv.core.types import ForwardFunction, Labels, Size
+from jinv.errors import NumericalError, UsageError
+
+__all__ = ["Options", "Resume", "Snapshot", "clip_bounds", "initial_noise", "synthesize"]
 
 
-class Snapshot(NamedTuple):
-    """The synthesis at one moment. `step` counts finished steps over all stages, `stage_step` within the stage.
+class Options(NamedTuple):
+    """What `synthesize` can be told besides: `bounds`, `keep` and `copies` are `Method`'s, `log_every`, `log_gradients`,
+    `checkpoint_every` and `scan` are `Pace`'s.
 
-    `image` is full-size, standardised NHWC, after the update; `metrics` are those of the last step, before it, and so
-    are `gradient_norms` where they were asked for. `state` is the live state, valid until the generator is advanced (its
-    buffers are donated to the next step); a sweep keeps none.
+    image_ids: (N,) ids from which noise and augmentation keys derive, default 0..N-1.
+    resume: where an interrupted synthesis goes on.
+    sharding: how the images lie on several devices (`devices.batch_sharding`), which must divide N. Statistics stay
+      those of the whole batch, results equal one device's to float32 rounding.
     """
 
-    step: int
-    stage: int
-    stage_step: int
-    image: Image
-    metrics: Metrics
-    learning_rate: float
-    stage_done: bool
-    state: SynthesisState | None = None
-    gradient_norms: dict[str, Array] | None = None
-
-
-class Resume(NamedTuple):
-    """Where an interrupted synthesis goes on: the stage, and its state's leaves, or the image that the stage starts from."""
-
-    stage: int
-    leaves: Sequence[Any] | None = None
-    image: Image | Float[np.ndarray, "n h w c"] | None = None
-
-
-def initial_noise(run_key: Key, image_ids: Array, size: Size, channels: int = 3) -> Image:
-    """Standard normal noise in network units, (N, height, width, channels), each image from its own id alone."""
-    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(run_key, i), 0))(image_ids)
-    return jax.vmap(lambda key: jax.random.normal(key, (*size, channels), jnp.float32))(keys)
+    bounds: Bounds | None = None
+    keep: Literal["last", "best"] = "last"
+    copies: int = 1
+    image_ids: Array | np.ndarray | None = None
+    log_every: int = 10
+    log_gradients: bool = False
+    checkpoint_every: int | None = None
+    scan: bool | None = None
+    resume: Resume | None = None
+    sharding: NamedSharding | None = None
 
 
 def clip_bounds(mean: Sequence[float], std: Sequence[float]) -> Bounds:
@@ -72,130 +49,124 @@ def clip_bounds(mean: Sequence[float], std: Sequence[float]) -> Bounds:
 def synthesize(
     forward: ForwardFunction,
     variables: Any,
-    labels: Labels,
+    labels: Labels | np.ndarray | Sequence[int],
     *,
-    terms: Callable[[Stage], Sequence[Term]] | Sequence[Term],
     stages: Sequence[Stage],
-    image_size: Size,
+    image_size: Size | int,
     seed: int = 0,
-    image_ids: Array | None = None,
-    init: Image | Float[np.ndarray, "n h w c"] | None = None,
-    augmentations: Callable[[Stage], Sequence[Augmentation]] | Sequence[Augmentation] = (),
-    bounds: Bounds | None = None,
-    keep: Literal["last", "best"] = "last",
-    copies: int = 1,
-    log_every: int = 10,
-    log_gradients: bool = False,
-    checkpoint_every: int | None = None,
-    resume: Resume | None = None,
-    sharding: NamedSharding | None = None,
-    scan: bool | None = None,
+    init: Array | np.ndarray | None = None,
+    options: Options = Options(),
 ) -> Iterator[Snapshot]:
     """Synthesize one batch of images; a generator of `Snapshot`s that does no I/O.
 
     Every `log_every` and `checkpoint_every` steps and at the end of each stage it yields; the last snapshot's image is
-    the result.
+    the result. What is wrong with the arguments is said at the first step of the generator, before anything is computed.
 
     Args:
       forward: `(variables, image, labels) -> Forward`, as `Classifier.forward`.
       labels: (N,) class ids.
-      image_size: (height, width) of the full-size image; no stage may be larger.
-      image_ids: (N,) ids from which noise and augmentation keys derive, default 0..N-1.
+      stages: what is done, one after another, see `Stage`.
+      image_size: (height, width) of the full-size image, or the side of a square; no stage may be larger.
+      seed: noise and draws derive from it, the ids of the images and the step alone.
       init: start image (N, height, width, C) in network units instead of noise.
-      terms, augmentations: the same for every stage, or functions of the stage (schedules and shifts depend on it).
-      bounds: per-channel (lower, upper) that plain pixels are clipped to after every update; another parameterization
-        is rendered through a sigmoid between them.
-      keep: "best" returns, per image, the parameters with the lowest score within the *stage*: an image of an earlier,
-        smaller stage is never kept, its losses are of another resolution.
-      sharding: how the images lie on several devices (`devices.batch_sharding`), which must divide N. Statistics stay
-        those of the whole batch, results equal one device's to float32 rounding.
-      scan: whether `log_every` steps go into one program (`lax.scan`); None decides by the platform.
-      copies: views of each image per step, each with draws of its own.
-      log_gradients: whether the snapshots have `gradient_norms`; the images stay the same to the bit.
 
     Raises:
-      ValueError: a stage larger than the image, or an init of another shape.
+      UsageError (a ValueError): an argument that cannot be carried out, named with its value and limit.
+      NumericalError: the objective is no longer finite; the snapshot that says so comes before.
     """
-    labels = jnp.asarray(labels, jnp.int32)
-    image_ids = (
-        jnp.arange(labels.shape[0], dtype=jnp.uint32) if image_ids is None else jnp.asarray(image_ids, jnp.uint32)
-    )
-    run_key = jax.random.key(seed)
-    resume = resume or Resume(0)
-    image = initial_noise(run_key, image_ids, image_size) if init is None else jnp.array(init)
-    first = jnp.copy(image)  # the steps are given the image itself, and their buffers are donated
-    if resume.image is not None:
-        image = jnp.array(resume.image)
-    if image.shape[:3] != (labels.shape[0], *image_size):
-        raise ValueError(f"init: shape {image.shape}, expected {(labels.shape[0], *image_size, 3)}")
-    for index, stage in enumerate(stages):
-        if stage.size[0] > image_size[0] or stage.size[1] > image_size[1]:
-            raise ValueError(f"stages[{index}].size: {stage.size} is larger than the image {image_size}")
-    variables = replicate(variables, sharding)
-    labels, image_ids, image, first = place((labels, image_ids, image, first), sharding, len(labels))
-    first_step, previous_size = 0, image_size
-    for index, stage in enumerate(stages):
-        if index >= resume.stage and stage.steps:
-            parameterization = stage.parameterization(image_size, stage.size, bounds)
-            chosen = augmentations(stage) if callable(augmentations) else augmentations
-            objective = terms(stage) if callable(terms) else terms
-            step = make_step(
-                forward, objective, stage, parameterization,
-                augmentations=chosen, bounds=bounds, keep=keep, copies=copies,
-            )  # fmt: skip
-            norms_of = jax.jit(
-                make_gradient_norms(forward, objective, parameterization, augmentations=chosen, copies=copies)
+    size = _pair("image_size", image_size)
+    stages = _checked_stages(stages, size)
+    _check_options(options)
+    if np.size(labels) < 1 or np.ndim(labels) != 1 or not np.issubdtype(np.asarray(labels).dtype, np.integer):
+        raise UsageError(f"labels: {labels!r} must be (N,) class ids, at least one")
+    labels, ids = jnp.asarray(labels, jnp.int32), options.image_ids
+    ids = jnp.arange(len(labels), dtype=jnp.uint32) if ids is None else jnp.asarray(ids, jnp.uint32)
+    if ids.shape != labels.shape:
+        raise UsageError(f"image_ids: shape {ids.shape}, expected one id per label, {labels.shape}")
+    for name, image in (("init", init), ("resume.image", options.resume.image if options.resume else None)):
+        if image is not None and np.shape(image)[:3] != (len(labels), *size):
+            raise UsageError(f"{name}: shape {np.shape(image)}, expected {(len(labels), *size, 3)}")
+    method = Method(size, options.bounds, options.keep, options.copies)
+    batch = Batch(labels, jax.random.key(seed), ids, None if init is None else jnp.asarray(init))
+    synthesis = Synthesis(forward, [constant(stage) for stage in stages], method)
+    check_labels(forward, variables, labels, stages[0].size)
+    check_traces(synthesis, variables, batch)
+    pace = Pace(options.log_every, options.checkpoint_every, options.log_gradients, options.scan)
+    for snapshot in synthesis.run(variables, batch, pace=pace, resume=options.resume, sharding=options.sharding):
+        yield snapshot
+        if not np.isfinite(snapshot.metrics.total):
+            raise NumericalError(
+                f"step {snapshot.step}: the objective is {float(snapshot.metrics.total)}; lower the learning rate"
             )
-            image = stage_image(stage, index, image, first, (run_key, image_ids), first_step, previous_size)
-            start = start_state(
-                first_params(parameterization, image, noise=init is None and not first_step), stage, keep, labels.shape
-            )
-            if index == resume.stage and resume.leaves is not None:
-                start = jax.tree.unflatten(jax.tree.structure(start), [jnp.asarray(leaf) for leaf in resume.leaves])
-            start = place(start, sharding, len(labels))
-            arguments = (variables, labels, (run_key, image_ids), jnp.asarray(first_step, jnp.int32))
-            stops = [
-                stop
-                for stop in range(int(start.step) + 1, stage.steps + 1)
-                if stop == stage.steps
-                or stop % log_every == 0
-                or (checkpoint_every and (first_step + stop) % checkpoint_every == 0)
-            ]
-            shown, begin = set(stops), int(start.step)
-            norms = None
-            if log_gradients:  # those before a logged step are taken of the state that it starts from
-                norms = norms_of(start, *arguments) if begin + 1 in shown else None
-                stops = sorted(shown | {stop - 1 for stop in stops if stop - 1 > begin})
-            length = log_every if (scan_by_default() if scan is None else scan) else None
-            for stage_step, state, metrics in take_steps(step, start, arguments, stops, scan_length=length):
-                before = norms
-                norms = norms_of(state, *arguments) if log_gradients and stage_step + 1 in shown else None
-                if stage_step not in shown:
-                    continue
-                done = stage_step == stage.steps
-                params = state.best_params if done and keep == "best" else state.params
-                image = clip_image(parameterization.render(params), bounds)
-                image = jnp.copy(image)  # pixels render to themselves, and the next step donates the state's buffers
-                rate = stage.learning_rate
-                rate = float(rate(stage_step - 1)) if callable(rate) else float(rate)
-                yield Snapshot(first_step + stage_step, index, stage_step, image, metrics, rate, done, state, before)
-        first_step += stage.steps
-        previous_size = stage.size if stage.steps else previous_size
 
 
-def stage_image(
-    stage: Stage,
-    index: int,
-    image: Image,
-    first: Image,
-    keys: tuple[Key, Array],
-    first_step: int,
-    previous_size: Size,
-) -> Image:
-    """The full-size image that the stage of that index starts from, see `starts.next_start`; the run's first as it is."""
-    if not first_step or stage.start == "image":
-        return image
-    run_key, image_ids = keys
-    _, height, width, _ = image.shape
-    fresh = initial_noise(jax.random.fold_in(run_key, SHARED_ID - index), image_ids, (height, width))
-    return next_start(stage.start, image, first, fresh, previous_size, stage.size)
+def check_labels(forward: ForwardFunction, variables: Any, labels: Any, size: Size) -> None:
+    """Are there such classes? Traces the network, computes nothing.
+
+    Raises:
+      UsageError: a label that no output stands for.
+    """
+    image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+    one = jax.ShapeDtypeStruct((1,), jnp.int32)
+    classes = jax.eval_shape(forward, variables, image, one).logits.shape[1]
+    wrong = [int(label) for label in np.ravel(labels) if not 0 <= label < classes]
+    if wrong:
+        raise UsageError(f"labels: {wrong[0]} must be a class id from 0 to {classes - 1}")
+
+
+def check_traces(synthesis: Synthesis, variables: Any, batch: Batch) -> None:
+    """One abstract step of every stage: what would fail in the middle fails here. The compiler later takes the same trace.
+
+    Raises:
+      UsageError: a stage that cannot be carried out; the first line of what its trace says.
+    """
+    for index, (program, state, inputs) in enumerate(synthesis.shapes(variables, batch)):
+        try:
+            after, metrics = program.step.eval_shape(state, inputs)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"stages[{index}]: cannot be carried out: {_first_line(error)}") from error
+        if jax.tree.map(lambda x: (x.shape, x.dtype), after) != jax.tree.map(lambda x: (x.shape, x.dtype), state):
+            raise UsageError(
+                f"stages[{index}]: its optimizer or a term changes the shapes or types of what it is given"
+            )
+        if metrics.total.shape != batch.labels.shape[:-1]:
+            raise UsageError(
+                f"stages[{index}].terms: the objective has shape {metrics.total.shape}, not that of a number"
+            )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _pair(name: str, size: Any) -> Size:
+    pair = (size, size) if isinstance(size, int | np.integer) else tuple(size) if isinstance(size, tuple | list) else ()
+    if len(pair) != 2 or not all(isinstance(side, int | np.integer) and side >= 1 for side in pair):
+        raise UsageError(f"{name}: {size!r} must be (height, width) in pixels, at least 1 each")
+    return int(pair[0]), int(pair[1])
+
+
+def _checked_stages(stages: Sequence[Stage], image_size: Size) -> list[Stage]:
+    if not stages:
+        raise UsageError("stages: at least one Stage is needed")
+    checked = []
+    for index, stage in enumerate(stages):
+        size = _pair(f"stages[{index}].size", stage.size)
+        if size[0] > image_size[0] or size[1] > image_size[1]:
+            raise UsageError(f"stages[{index}].size: {size} is larger than the image {image_size}")
+        if not stage.terms:
+            raise UsageError(f"stages[{index}].terms: at least one term is needed")
+        if not isinstance(stage.steps, int) or stage.steps < 0:
+            raise UsageError(f"stages[{index}].steps: {stage.steps!r} must be a whole number of at least 0")
+        checked.append(stage._replace(size=size))
+    return checked
+
+
+def _check_options(options: Options) -> None:
+    if options.keep not in ("last", "best"):
+        raise UsageError(f"keep: {options.keep!r} must be one of 'last', 'best'")
+    for name in ("copies", "log_every", "checkpoint_every"):
+        value = getattr(options, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise UsageError(f"{name}: {value!r} must be a whole number of at least 1")

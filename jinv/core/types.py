@@ -1,6 +1,7 @@
 """The values that flow through the core; every one is a plain pytree that can be printed, saved and tested."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jaxtyping
 from jaxtyping import Array, Float, Int
@@ -13,6 +14,9 @@ Scalar = Float[Array, ""]
 Number = float | Scalar
 """A hyperparameter that may also be an array: a sweep varies it within one program, and a config may make it a schedule of
 the stage's step."""
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
 
 Labels = Int[Array, " n"]
 Logits = Float[Array, "n classes"]
@@ -45,3 +49,7 @@ class Forward(NamedTuple):
     labels: Labels | None
     norm_stats: tuple[NormStats, ...]
     student_logits: Logits | None = None
+
+
+ForwardFunction = Callable[[Any, Image, Labels], Forward]
+"""`(variables, image, labels) -> Forward`, as `Classifier.forward`: all that the core knows of a network."""

@@ -5,6 +5,7 @@ Bytes of a program's buffers are the compiler's own (`memory_analysis`), of the 
 process itself holds (Python, JAX, the weights) is measured where host memory is the device's, on a CPU.
 """
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -14,16 +15,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jinv.core import synthesis
-from jinv.core.objective import TERMS, term_fields
+from jinv.core.loop import Batch
+from jinv.core.objective import term_fields
+from jinv.core.types import Size
 from jinv.errors import MemoryLimitError, UsageError
-from jinv.experiment import bind
+from jinv.experiment.experiment import Experiment, load_experiment
 from jinv.models.classifier import Classifier
-from jinv.models.precision import matmul_precision
-from jinv.recipe.recipe import Recipe, replaced
+from jinv.recipe.recipe import Recipe
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
-Size = tuple[int, int]
 
 
 class Plan(NamedTuple):
@@ -74,56 +74,39 @@ def weight_bytes(classifier: Classifier) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(classifier.variables))
 
 
-def step_bytes(recipe: Recipe, classifier: Classifier, image_size: Size, batch: int) -> int:
+def step_bytes(experiment: Experiment, batch: int) -> int:
     """Bytes of the buffers of one step at the largest stage, without the variables. Compiles it; runs nothing."""
-    index, stage_recipe = max(enumerate(recipe.stages), key=lambda pair: pair[1].size[0] * pair[1].size[1])
-    stage = bind.bind_stage(stage_recipe, index, batch)
-    bounds = bind.pixel_bounds(recipe, classifier)
-    parameterization = stage.parameterization(image_size, stage.size, bounds)
-
-    def start(image: jax.Array) -> synthesis.SynthesisState:
-        params = parameterization.init(image)
-        best = (params, jnp.zeros(batch, jnp.float32)) if recipe.keep == "best" else (None, None)
-        return synthesis.SynthesisState(params, stage.optimizer.init(params), jnp.zeros((), jnp.int32), *best)
-
-    step = synthesis.make_step(
-        bind.bind_forward(recipe, classifier),
-        bind.bind_terms(recipe, stage.steps),
-        stage,
-        parameterization,
-        augmentations=bind.bind_augmentations(recipe, stage.size, stage.steps),
-        bounds=bounds,
-        keep=recipe.keep,
-        copies=recipe.copies,
-    )
-    state = jax.eval_shape(start, jax.ShapeDtypeStruct((batch, *image_size, 3), jnp.float32))
+    classifier = experiment.classifier
     labels, ids = (jax.ShapeDtypeStruct((batch,), dtype) for dtype in (jnp.int32, jnp.uint32))
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    variables = jax.eval_shape(lambda: classifier.variables)
-    first_step = jax.ShapeDtypeStruct((), jnp.int32)
-    with matmul_precision(recipe.precision):
-        lowered = jax.jit(step, donate_argnums=0).lower(state, variables, labels, (key, ids), first_step)
-    memory = lowered.compile().memory_analysis()
+    init = None if experiment.init is None else jax.ShapeDtypeStruct((batch, *experiment.size, 3), jnp.float32)
+    shapes = Batch(labels, jax.eval_shape(lambda: jax.random.key(0)), ids, init)  # type: ignore[arg-type]
+    with experiment.precision():
+        stages = experiment.synthesis(batch).shapes(classifier.variables, shapes)
+        if not stages:
+            raise UsageError("--memory: no stage has a step, so that nothing but the start is computed")
+        program, state, inputs = max(stages, key=lambda found: math.prod(found[0].stage.size))
+        memory = program.step.lower(state, inputs).compile().memory_analysis()
     if memory is None:
         raise UsageError(f"--memory: the compiler for {jax.default_backend()} does not say what it needs")
     whole = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-    return whole - memory.alias_size_in_bytes - weight_bytes(classifier)
+    return int(whole - memory.alias_size_in_bytes - weight_bytes(classifier))
 
 
-def plans(recipe: Recipe, classifier: Classifier, image_size: Size, budget: int) -> Iterator[Plan]:
+def plans(experiment: Experiment, budget: int) -> Iterator[Plan]:
     """The recipe as given, then with chunks, with rematerialisation and with both, as far as it has them not yet."""
-    bound = bind.bind_classifier(replaced(recipe, remat=False), classifier)
+    recipe = experiment.recipe
+    bound = experiment.varied(chunk=recipe.image.chunk, remat=False).classifier
     held = resident_bytes() if jax.default_backend() == "cpu" else weight_bytes(bound)
-    chunk = recipe.image.chunk or min(8, recipe.image.batch // 2)
+    batch = recipe.image.batch
+    chunk = recipe.image.chunk or min(8, batch // 2)
     can_remat = hasattr(bound.module, "remat")
     ways = [(recipe.image.chunk, recipe.remat), (chunk, False), (None, can_remat), (chunk, can_remat)]
     for number, (ways_chunk, remat) in enumerate(dict.fromkeys((c or None, r) for c, r in ways)):
-        network = bound.rematerialised() if remat else bound
-        one_way = replaced(recipe, image=replaced(recipe.image, chunk=ways_chunk), remat=remat)
-        buffers, twice = (step_bytes(one_way, network, image_size, n * recipe.image.batch) for n in (1, 2))
-        per_image = (twice - buffers) / recipe.image.batch
+        one_way = experiment.varied(chunk=ways_chunk, remat=remat)
+        buffers, twice = (step_bytes(one_way, n * batch) for n in (1, 2))
+        per_image = (twice - buffers) / batch
         # What is not per image may be negative where the compiler reuses buffers better in the larger program.
-        fixed = max(buffers - per_image * recipe.image.batch, 0)
+        fixed = max(buffers - per_image * batch, 0)
         largest = max(int((budget - held - fixed) / max(per_image, 1)), 0)
         settings = [f"image.chunk = {ways_chunk}"] if ways_chunk else []
         name = ", ".join(settings + ["remat = true"] * remat) or "neither"
@@ -132,45 +115,44 @@ def plans(recipe: Recipe, classifier: Classifier, image_size: Size, budget: int)
 
 def print_plan(recipe: Recipe, budget: int | None = None) -> None:
     """What `--memory` prints: a line per way, as they are compiled."""
-    from jinv.experiment.inputs import check_against_model
-    from jinv.weights.load import load
-
-    bind.check_recipe(recipe)
-    classifier = load(recipe.model)
-    _, image_size = check_against_model(recipe, classifier)
-    budget = budget or available_bytes()
-    height, width = max((stage.size for stage in recipe.stages), key=lambda size: size[0] * size[1])
+    experiment = load_experiment(recipe)
+    classifier, budget = experiment.classifier, budget or available_bytes()
+    height, width = _largest(recipe)
     device = jax.devices()[0]
     where = "CPU" if device.platform == "cpu" else device.device_kind
-    print(
-        f"{classifier.architecture}, {recipe.image.batch} images of {height}x{width} px, {recipe.precision}, on {where}"
-    )
-    weights = weight_bytes(bind.bind_classifier(recipe, classifier))
+    images = f"{recipe.image.batch} images of {height}x{width} px"
+    print(f"{classifier.architecture}, {images}, {recipe.precision}, on {where}")
+    weights = weight_bytes(classifier)
     process = f", process with weights {_amount(resident_bytes())}" if device.platform == "cpu" else ""
     print(f"weights {_amount(weights)}{process}, budget {_amount(budget)}")
     print(f"{'':34} {'buffers':>10} {'per image':>10} {'largest batch':>14}")
-    for plan in plans(recipe, classifier, image_size, budget):
+    for plan in plans(experiment, budget):
         columns = f"{_amount(plan.buffers):>10} {_amount(plan.per_image):>10} {plan.largest_batch:>14}"
         print(f"{plan.name:34} {columns}", flush=True)
+
+
+def _largest(recipe: Recipe) -> Size:
+    return max((stage.size for stage in recipe.stages), key=math.prod)
 
 
 MOST_VALUES_PER_PIXEL = 4000
 """More than the norms of any network here are given (a CIFAR ResNet-110 1,024, a ResNeXt-101 622, a ResNet-50 222)."""
 
 
-def check_fits(recipe: Recipe, classifier: Classifier) -> None:
+def check_fits(experiment: Experiment) -> None:
     """Refuse what cannot fit, by a lower bound: the backward pass of batch statistics needs every norm's input.
 
     Only on a CPU, where the system would end the process without a word; other devices say themselves that they are
-    full. Only for objectives with statistics: without them a compiler may keep less. `classifier` is the bound one.
+    full. Only for objectives with statistics: without them a compiler may keep less.
 
     Raises:
       MemoryLimitError: the bound is above the machine's memory.
     """
-    fields = {field for name in recipe.terms for field in term_fields(TERMS[name])}
+    recipe, classifier = experiment.recipe, experiment.classifier
+    fields = {field for name in recipe.terms for field in term_fields(experiment.vocabulary.terms[name])}
     if jax.default_backend() != "cpu" or "norm_stats" not in fields or recipe.remat:
         return
-    height, width = max((stage.size for stage in recipe.stages), key=lambda size: size[0] * size[1])
+    height, width = _largest(recipe)
     images = min(recipe.image.chunk or recipe.image.batch, recipe.image.batch)
     if images * height * width * 4 * MOST_VALUES_PER_PIXEL < available_bytes():
         return  # looking closer takes a second

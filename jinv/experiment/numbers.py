@@ -25,6 +25,15 @@ def groups(variations: Sequence[Variation]) -> list[list[Variation]]:
     return list(found.values())
 
 
+def program_of(recipe: Recipe) -> str:
+    """What of a recipe its programs are made of: equal for runs whose compiled steps are the same."""
+    image = replaced(recipe.image, labels=(), count=1, batch=1, init="noise", init_reference=None, size=None)
+    plain = replaced(
+        recipe, image=image, seed=0, evaluate=None, checkpoint=None, log_every=1, log_gradients=False, devices=None
+    )
+    return repr(plain)
+
+
 def varied_numbers(group: Sequence[Variation]) -> dict[Place, list[float | int]]:
     """The numbers in which a group's recipes differ, one value per recipe; the others stay constants of the program."""
     numbers: dict[Place, list[float | int]] = {}

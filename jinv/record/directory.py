@@ -9,6 +9,7 @@ with the same bits as an uninterrupted one.
 
 import hashlib
 import json
+import os
 import shutil
 import tomllib
 from contextlib import suppress
@@ -32,15 +33,19 @@ class RunDirectory:
 
     path: Path
 
-    def prepare(self, *, resume: bool) -> bool:
-        """Make the directory and prove that it can be written; True where an unfinished run is there to be resumed.
+    def check(self, *, resume: bool) -> bool:
+        """Can a run begin, or go on, here? True where one is there to be resumed.
 
         Raises:
-          RunConflictError: it exists and `resume` is false. StorageError: it cannot be made or written.
+          RunConflictError: it exists and `resume` is false, or holds something else.
+          StorageError: it is a file, or lies where nothing can be made.
         """
         exists = self.path.exists()
         if exists and not self.path.is_dir():
             raise StorageError(f"{self.path}: the run directory is a file")
+        above = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise StorageError(f"{self.path}: cannot be created: {above} is no directory that can be written to")
         occupied = exists and any(self.path.iterdir())
         if occupied and not resume:
             raise RunConflictError(
@@ -48,6 +53,15 @@ class RunDirectory:
             )
         if occupied and self.manifest() is None:
             raise RunConflictError(f"{self.path}: not a run directory (no manifest.json); choose another --out")
+        return occupied
+
+    def prepare(self, *, resume: bool) -> bool:
+        """Make the directory and prove that it can be written; True where an unfinished run is there to be resumed.
+
+        Raises:
+          As `check`. StorageError: it cannot be made or written.
+        """
+        exists, occupied = self.path.exists(), self.check(resume=resume)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -113,8 +127,15 @@ class RunDirectory:
     def write_config(self, table: dict[str, Any]) -> None:
         write_text(self.path / "config.toml", tomli_w.dumps(table))
 
-    def write_lines(self, name: str, lines: list[dict[str, Any]]) -> None:
-        write_text(self.path / name, "".join(json.dumps(line) + "\n" for line in lines))
+    def append_metrics(self, lines: list[dict[str, Any]]) -> None:
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
+
+    def rewrite_metrics(self, lines: list[dict[str, Any]]) -> None:
+        write_text(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return self.read_lines("metrics.jsonl")
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         path = self.path / name
@@ -148,10 +169,25 @@ class RunDirectory:
         except (OSError, ValueError, KeyError, EOFError):
             return None
 
-    def finished_batch(self, batch: int) -> np.ndarray | None:
-        """The images of a batch that an interrupted run had finished."""
-        path = self.path / "batches" / f"{batch:06d}.npy"
-        return np.load(path, allow_pickle=False) if path.exists() else None
+    def has_batch(self, number: int) -> bool:
+        """Whether an interrupted run had finished that batch; its images are not read for it."""
+        return self._batch(number).exists()
+
+    def batch(self, number: int) -> np.ndarray:
+        """The images of a batch that is finished."""
+        array: np.ndarray = np.load(self._batch(number), allow_pickle=False)
+        return array
+
+    def write_batch(self, number: int, images: np.ndarray) -> None:
+        """Keep the images of a finished batch until the run is."""
+        self.write_array(str(self._batch(number).relative_to(self.path)), images)
+
+    def _batch(self, number: int) -> Path:
+        return self.path / "batches" / f"{number:06d}.npy"
+
+    def is_finished(self) -> bool:
+        """Whether a finished run is there."""
+        return bool((self.manifest() or {}).get("finished"))
 
     def clean(self) -> None:
         """Remove what only an unfinished run needs."""

@@ -22,7 +22,7 @@ from jinv.errors import (
     StorageError,
     UsageError,
 )
-from jinv.experiment.inputs import Network, network_cache
+from jinv.experiment.shared import Shared
 from jinv.files import write_text
 from jinv.record.directory import RunDirectory
 from jinv.reproduce.findings import judge_claims, numbers_of
@@ -53,10 +53,10 @@ def reproduce(
         reasons = dict.fromkeys(panel.skipped for panel in panels if panel.figure in wanted)
         raise UsageError(f"reproduce: nothing can be run: {'; '.join(reasons)}")
     runs = unique_runs(chosen)
-    network = network_cache()
+    shared = Shared()
     for panel in runs.values():
         assert panel.recipe is not None
-        check_run(panel.recipe, network)
+        check_run(panel.recipe, shared)
     try:
         (out / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -66,7 +66,7 @@ def reproduce(
         console.print(f"\nrun {number} of {len(runs)}: {name}", highlight=False)
         assert panel.recipe is not None
         try:
-            run(panel.recipe, out / "runs" / name, resume=True, console=console)
+            run(panel.recipe, out / "runs" / name, resume=True, console=console, shared=shared)
         except Interrupted as error:
             raise Interrupted(f"{error}; the same jinv reproduce command does so") from None
         except (NumericalError, MemoryLimitError) as error:
@@ -96,8 +96,8 @@ def write_pages(
 
     Runs that are not among those `carried_out` just now count only if they were made as their panels say.
     """
-    network = network_cache()
-    panels = [panel if panel.run in carried_out else _as_made(out, panel, network) for panel in panels]
+    shared = Shared()
+    panels = [panel if panel.run in carried_out else _as_made(out, panel, shared) for panel in panels]
     made = [panel for panel in panels if panel.recipe is not None]
     measured = {
         (p.figure, p.network, p.variant): numbers_of(out / "runs" / p.run, f"figure {p.figure}, {p.title}")
@@ -128,7 +128,7 @@ def write_pages(
     return write_index(sheets, choices.preset, summaries, findings, out)
 
 
-def _as_made(out: Path, panel: Panel, network: Network) -> Panel:
+def _as_made(out: Path, panel: Panel, shared: Shared) -> Panel:
     """The panel, or why its run does not show: it is not there, or was made with other settings or weights."""
     if panel.recipe is None:
         return panel
@@ -137,7 +137,7 @@ def _as_made(out: Path, panel: Panel, network: Network) -> Panel:
     if not manifest or not manifest.get("finished"):
         return replace(panel, recipe=None, skipped="not run yet")
     try:
-        check_same(run_directory, manifest, panel.recipe, check_run(panel.recipe, network))
+        check_same(run_directory, manifest, check_run(panel.recipe, shared))
     except RunConflictError:
         return replace(panel, recipe=None, skipped="run with other settings than these")
     except JinvError as error:

@@ -10,14 +10,15 @@ import jax
 import numpy as np
 
 import jinv
-from jinv.core import synthesis
+from jinv.core.loop import Snapshot
+from jinv.experiment.experiment import Experiment
 from jinv.images.codec import grid_png, png_bytes
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.record.directory import SCHEMA, RunDirectory
 
 
-def metrics_line(snapshot: synthesis.Snapshot, recipe: Recipe, batch: int) -> dict[str, Any]:
+def metrics_line(snapshot: Snapshot, recipe: Recipe, batch: int) -> dict[str, Any]:
     """A line of `metrics.jsonl`."""
     terms = {
         name: {"value": float(value), "weighted": float(weighted)}
@@ -39,9 +40,7 @@ def metrics_line(snapshot: synthesis.Snapshot, recipe: Recipe, batch: int) -> di
     return line
 
 
-def record_images(
-    run_directory: RunDirectory, classifier: Classifier, images: np.ndarray, labels: list[int], names: list[str]
-) -> None:
+def record_images(run_directory: RunDirectory, classifier: Classifier, images: np.ndarray, names: list[str]) -> None:
     """Write `images/*.png`, `images.npy` and `grid.png`."""
     pixels = np.asarray(classifier.to_uint8(images))
     for index, name in enumerate(names):
@@ -54,9 +53,9 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "class"
 
 
-def new_manifest(recipe: Recipe, classifier: Classifier, labels: list[int], size: tuple[int, int]) -> dict[str, Any]:
+def new_manifest(experiment: Experiment) -> dict[str, Any]:
     """The manifest of a run that starts now."""
-    names = [classifier.class_names[label] for label in labels]
+    recipe, classifier = experiment.recipe, experiment.classifier
     student = {"student_sha256": classifier.student.source["source"]["sha256"]} if classifier.student else {}
     return {
         "schema": SCHEMA,
@@ -70,9 +69,9 @@ def new_manifest(recipe: Recipe, classifier: Classifier, labels: list[int], size
         },
         **student,
         "seed": recipe.seed,
-        "labels": labels,
-        "class_names": names,
-        "image_size": list(size),
+        "labels": list(experiment.labels),
+        "class_names": experiment.class_names,
+        "image_size": list(experiment.size),
         "stages": [{"size": list(s.size), "steps": s.steps} for s in recipe.stages],
         "versions": {"python": platform.python_version()}
         | {p: version(p) for p in ("jax", "jaxlib", "flax", "optax", "numpy")},

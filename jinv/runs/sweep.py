@@ -1,60 +1,46 @@
 """Carries a sweep out: group by group in one program each, a run directory per setting, and what compares them."""
 
-import functools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jinv.core import synthesis
-from jinv.core.sweep import Bound, snapshot_of, synthesize_sweep
-from jinv.errors import JinvError, NumericalError, RunConflictError, UsageError
-from jinv.experiment import bind
-from jinv.experiment.inputs import load_inputs, network_cache
-from jinv.experiment.numbers import Place, groups, replace_numbers, varied_numbers
-from jinv.experiment.start_images import measured_spectrum
-from jinv.runs.allocator import keep_freed_memory
-from jinv.models.classifier import Classifier
-from jinv.models.precision import matmul_precision
-from jinv.runs.progress import SynthesisProgress
-from jinv.recipe.recipe import Recipe
+from jinv.core.loop import Resume, Snapshot
+from jinv.core.sweep import snapshot_of
+from jinv.errors import JinvError, NumericalError, RunConflictError
+from jinv.experiment.experiment import total_work, work_until
+from jinv.experiment.numbers import groups, varied_numbers
+from jinv.experiment.shared import Shared
 from jinv.recipe.resolved import resolved_table
 from jinv.recipe.variations import Variation
 from jinv.record.directory import RunDirectory
+from jinv.runs.allocator import keep_freed_memory
+from jinv.runs.batches import place_text, work_done
+from jinv.runs.checks import check_run, check_same
+from jinv.runs.progress import SynthesisProgress
 from jinv.runs.records import metrics_line, new_manifest
+from jinv.runs.sweep_part import Part, SettingRun
 from jinv.runs.sweep_summary import summarize
 from jinv.runs.synthesize import complete
 
 
-@dataclass
-class SettingRun:
-    """One setting with what it needs and what becomes of it; `diverged_at` is the first step whose loss is not finite."""
-
-    variation: Variation
-    directory: RunDirectory
-    classifier: Classifier
-    labels: list[int]
-    size: tuple[int, int]
-    init: np.ndarray | None
-    manifest: dict[str, Any]
-    lines: list[dict[str, Any]]
-    images: list[np.ndarray]
-    diverged_at: int | None = None
-
-
 def run_sweep(
-    variations: Sequence[Variation], directory: Path, *, at_once: int | None = None, console: Console | None = None
+    variations: Sequence[Variation],
+    directory: Path,
+    *,
+    at_once: int | None = None,
+    resume: bool = False,
+    console: Console | None = None,
 ) -> dict[str, Any]:
     """Carry every variation out in `directory`; returns what `sweep.json` holds, the best setting first.
 
     Args:
       at_once: at most so many settings in one program at a time, where all would need too much memory.
+      resume: go on with a sweep that was interrupted; settings, batches and checkpoints that are there are kept.
 
     Raises:
       JinvError: anything a user can mend; an evaluation's, once every setting's images are recorded.
@@ -62,47 +48,23 @@ def run_sweep(
     """
     console = console or Console(stderr=True)
     keep_freed_memory()
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise RunConflictError(f"{directory}: already exists; choose another --out (a sweep is not resumed)")
-    for variation in variations:
-        bind.check_recipe(variation.recipe)
-        if variation.recipe.log_gradients:
-            raise UsageError("log_gradients: not recorded in a sweep; leave it out, or run the setting alone")
-        if variation.recipe.devices:
-            raise UsageError("devices: a sweep runs on one device; leave it out, or run the setting alone")
-    sweep_directory = RunDirectory(directory)
-    sweep_directory.prepare(resume=False)
-    try:
-        runs = _prepare(variations, directory)
-    except BaseException:
-        sweep_directory.discard()
-        raise
+    if not resume and directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise RunConflictError(f"{directory}: already exists; choose another --out, or continue it with --resume")
+    runs = _prepare(variations, directory)
+    parts = _parts(variations, runs, at_once)
+    for part in {len(part.members): part for part in parts}.values():
+        part.check_traces()
+    directory.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    parts: list[tuple[list[SettingRun], dict[Place, list[float | int]]]] = []
-    for group in groups(variations):
-        numbers = varied_numbers(group)
-        for start in range(0, len(group), at_once or len(group)):
-            chosen = slice(start, start + (at_once or len(group)))
-            slices = {place: values[chosen] for place, values in numbers.items()}
-            parts.append(([runs[variation.index] for variation in group[chosen]], slices))
-    work = sum(_work(run.variation.recipe) * run.variation.recipe.image.count for run in runs)
-    with SynthesisProgress(console, work) as progress:
-        for number, (members, slices) in enumerate(parts):
-            part = f"part {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
-            where = f"{part}{len(members)} settings"
-            _synthesize_part(members, slices, progress, where)
     failed: JinvError | None = None
-    for run in runs:
-        if run.diverged_at is None:
-            images = np.concatenate(run.images)
-            try:
-                complete(run.directory, run.variation.recipe, run.classifier, images, run.labels, run.manifest, console)
-            except JinvError as error:  # of its evaluation; the other settings' images are there too
-                failed = failed or error
-            console.print(f"{run.directory.path.name}: recorded", highlight=False)
-    summary = summarize(runs, [[run.variation.name for run in members] for members, _ in parts])
+    with SynthesisProgress(console, total_work([run.experiment.recipe for run in runs])) as progress:
+        for number, part in enumerate(parts):
+            where = f"part {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
+            images = _synthesize_part(part, progress, f"{where}{len(part.members)} settings")
+            failed = _complete_part(part, images, console) or failed
+    summary = summarize(runs, [[run.variation.name for run in part.members] for part in parts])
     summary["wall_seconds"] = round(time.monotonic() - started, 1)
-    sweep_directory.write_json("sweep.json", summary)
+    RunDirectory(directory).write_json("sweep.json", summary)
     finished = [run.directory.path for run in runs if run.diverged_at is None]
     if len(finished) > 1:
         from jinv.report.page import write_comparison
@@ -117,119 +79,133 @@ def run_sweep(
 
 def _prepare(variations: Sequence[Variation], directory: Path) -> list[SettingRun]:
     """Load what every setting needs, each network once, so that mistakes show before any synthesis."""
-    network = network_cache()
-    checked = [load_inputs(variation.recipe, network) for variation in variations]
-    bound: dict[Any, Classifier] = {}
+    shared = Shared()
     runs = []
-    for variation, (loaded, labels, size, init) in zip(variations, checked, strict=True):
-        recipe = variation.recipe
-        kind = recipe.model, recipe.student, recipe.precision, recipe.remat
-        if kind not in bound:
-            bound[kind] = bind.bind_classifier(recipe, loaded)
-        classifier = bound[kind]
-        manifest = new_manifest(variation.recipe, classifier, labels, size)
-        manifest["sweep"] = {"name": variation.name, "changes": variation.changes}
+    for variation in variations:
+        experiment = check_run(variation.recipe, shared)
         place = RunDirectory(directory / variation.name)
-        runs.append(SettingRun(variation, place, classifier, labels, size, init, manifest, [], []))
+        manifest = place.manifest()
+        if manifest is None:
+            sweep = {"name": variation.name, "changes": variation.changes}
+            manifest = new_manifest(experiment) | {"sweep": sweep}
+        else:
+            check_same(place, manifest, experiment)
+        runs.append(SettingRun(variation, place, experiment, manifest))
     return runs
 
 
-def _work(recipe: Recipe) -> int:
-    """Steps times pixels of one image."""
-    return sum(stage.steps * stage.size[0] * stage.size[1] for stage in recipe.stages)
+def _parts(variations: Sequence[Variation], runs: Sequence[SettingRun], at_once: int | None) -> list[Part]:
+    """What runs in one program at a time."""
+    parts = []
+    for group in groups(variations):
+        numbers = varied_numbers(group)
+        for start in range(0, len(group), at_once or len(group)):
+            chosen = slice(start, start + (at_once or len(group)))
+            slices = {place: values[chosen] for place, values in numbers.items()}
+            parts.append(Part([runs[variation.index] for variation in group[chosen]], slices))
+    return parts
 
 
-def _synthesize_part(
-    runs: list[SettingRun], numbers: dict[Place, list[float | int]], progress: SynthesisProgress, where: str
-) -> None:
-    """Some settings of one group, batch after batch, side by side."""
-    for run in runs:
-        run.directory.prepare(resume=False)
-        run.directory.write_config(resolved_table(run.variation.recipe, run.labels, run.size))
-        run.directory.write_json("manifest.json", run.manifest)
-    recipe, started = runs[0].variation.recipe, time.monotonic()
-    progress.note(f"compiling {runs[0].classifier.architecture} for {where} on {jax.default_backend()}")
-    done_before = progress.done
-    for first in range(0, recipe.image.count, recipe.image.batch):
-        chosen = slice(first, min(first + recipe.image.batch, recipe.image.count))
-        with matmul_precision(recipe.precision):
-            _synthesize_batch(runs, numbers, first // recipe.image.batch, chosen, progress, where, done_before)
-    for run in runs:
-        run.directory.write_lines("metrics.jsonl", run.lines)
+def _synthesize_part(part: Part, progress: SynthesisProgress, where: str) -> list[np.ndarray]:
+    """Each setting's images of all batches; nothing for a part whose settings are all finished."""
+    recipe, started, done_before = part.experiment.recipe, time.monotonic(), progress.done
+    everything = len(part.members) * work_until(recipe) * recipe.image.count
+    if all(run.manifest["finished"] for run in part.members):
+        progress.update(f"{where} already finished", done_before + everything, {})
+        return []
+    for run in part.members:
+        if not run.directory.prepare(resume=True):
+            experiment = run.experiment
+            table = resolved_table(experiment.recipe, list(experiment.labels), experiment.size)
+            run.directory.write_config(table)
+            run.directory.write_json("manifest.json", run.manifest)
+    progress.note(f"compiling {part.experiment.classifier.architecture} for {where} on {jax.default_backend()}")
+    batches = []
+    with part.experiment.precision():
+        for number in range(len(part.experiment.batches)):
+            batches.append(_synthesize_batch(part, number, progress, where, done_before))
+    for run in part.members:
         # A program's time is shared by its settings; the sum over the runs is what the sweep took.
-        run.manifest["wall_seconds"] = round((time.monotonic() - started) / len(runs), 1)
+        seconds = run.manifest.get("wall_seconds", 0) + (time.monotonic() - started) / len(part.members)
+        run.manifest["wall_seconds"] = round(seconds, 1)
+    return [np.concatenate([batch[k] for batch in batches]) for k in range(len(part.members))]
 
 
 def _synthesize_batch(
-    runs: list[SettingRun],
-    numbers: dict[Place, list[float | int]],
-    batch: int,
-    chosen: slice,
-    progress: SynthesisProgress,
-    where: str,
-    done_before: float,
-) -> None:
-    recipe, classifier = runs[0].variation.recipe, runs[0].classifier
-    count = chosen.stop - chosen.start
-    spectra = functools.cache(measured_spectrum)  # measured when first bound, outside the program
-
-    def bound(index: int, setting: dict[str, Any]) -> Bound:
-        mine = replace_numbers(recipe, lambda place, value: setting.get(_key(place), value))
-        stage = bind.bind_stage(mine.stages[index], index, count, spectra=spectra)
-        terms = bind.bind_terms(mine, stage.steps)
-        return Bound(stage, terms, bind.bind_augmentations(mine, stage.size, stage.steps))
-
-    images: Any = None
-    work_before = [_work_until(recipe, index) for index in range(len(recipe.stages))]
-    for snapshot in synthesize_sweep(
-        bind.bind_forward(recipe, classifier),
-        classifier.variables,
-        jnp.asarray([run.labels[chosen] for run in runs], jnp.int32),
-        bind=bound,
-        num_stages=len(recipe.stages),
-        settings={_key(place): jnp.asarray(values, jnp.float32) for place, values in numbers.items()},
-        seeds=[run.variation.recipe.seed for run in runs],
-        image_size=runs[0].size,
-        image_ids=jnp.arange(chosen.start, chosen.stop, dtype=jnp.uint32),
-        # With start images, each setting's own: a draw for its seed and labels, for one.
-        init=None if runs[0].init is None else np.stack([run.init[chosen] for run in runs if run.init is not None]),
-        bounds=bind.pixel_bounds(recipe, classifier),
-        keep=recipe.keep,
-        copies=recipe.copies,
-        log_every=recipe.log_every,
-    ):
-        images = snapshot.images
-        on_host = snapshot._replace(metrics=jax.device_get(snapshot.metrics))
-        totals = []
-        for position, run in enumerate(runs):
-            line = metrics_line(snapshot_of(on_host, position), run.variation.recipe, batch)
-            run.lines.append(line)
-            totals.append(line["total"])
-            if run.diverged_at is None and not np.isfinite(line["total"]):
-                run.diverged_at = snapshot.step
-        stage = recipe.stages[snapshot.stage]
-        done = work_before[snapshot.stage] + snapshot.stage_step * stage.size[0] * stage.size[1]
-        text = f"{where}  stage {snapshot.stage + 1}/{len(recipe.stages)} ({stage.size[0]} px)  step {snapshot.stage_step}/{stage.steps}"
-        if recipe.image.count > recipe.image.batch:
-            text = f"batch {batch + 1}/{-(-recipe.image.count // recipe.image.batch)}  {text}"
-        work = done_before + len(runs) * (chosen.start * _work(recipe) + count * done)
-        progress.update(text, work, {"lowest total": min(totals), "highest": max(totals)})
-    if images is None:  # no stage has a step: the result is the start
-        keys = [jax.random.key(run.variation.recipe.seed) for run in runs]
-        ids = jnp.arange(chosen.start, chosen.stop, dtype=jnp.uint32)
-        images = [
-            synthesis.initial_noise(key, ids, run.size) if run.init is None else run.init[chosen]
-            for key, run in zip(keys, runs, strict=True)
-        ]
-    for run, result in zip(runs, np.asarray(images), strict=True):
-        run.images.append(result)
-        if run.diverged_at is None and not np.isfinite(result).all():
-            run.diverged_at = run.lines[-1]["step"] if run.lines else 0
+    part: Part, number: int, progress: SynthesisProgress, where: str, done_before: float
+) -> np.ndarray:
+    """One batch of every setting, (K, n, height, width, 3)."""
+    recipe, chosen = part.experiment.recipe, part.experiment.batches[number]
+    if all(run.directory.has_batch(number) for run in part.members):
+        result = np.stack([run.directory.batch(number) for run in part.members])
+        _mark_diverged(part, result)
+        return result
+    resume = _resume_of(part, number)
+    image: Any = None
+    for snapshot in part.snapshots(number, resume=resume):
+        image = snapshot.image
+        totals = _record(part, number, snapshot)
+        work = done_before + len(part.members) * work_done(recipe, chosen, snapshot)
+        losses = {"lowest total": min(totals), "highest": max(totals)}
+        progress.update(f"{where}  {place_text(recipe, number, snapshot)}", work, losses)
+        every = recipe.checkpoint.every_steps
+        if every and snapshot.step % every == 0:
+            done = snapshot.stage_done
+            leaves = None if done else jax.tree.leaves(snapshot.state)
+            place = number, snapshot.stage + done, snapshot.step
+            # The states of all settings are one: they lie in the first one's directory.
+            part.members[0].directory.save_checkpoint(*place, leaves, snapshot.image if done else None)
+    if image is None:  # no stage has a step left: the result is the start
+        image = part.start(number) if resume is None or resume.image is None else resume.image
+    result = np.asarray(image)
+    for run, images in zip(part.members, result, strict=True):
+        run.directory.write_batch(number, images)
+    _mark_diverged(part, result)
+    return result
 
 
-def _work_until(recipe: Recipe, index: int) -> int:
-    return sum(stage.steps * stage.size[0] * stage.size[1] for stage in recipe.stages[:index])
+def _record(part: Part, number: int, snapshot: Snapshot) -> list[float]:
+    """A line for each setting; returns their totals."""
+    on_host = snapshot._replace(metrics=jax.device_get(snapshot.metrics))
+    totals = []
+    for position, run in enumerate(part.members):
+        line = metrics_line(snapshot_of(on_host, position), run.experiment.recipe, number)
+        run.directory.append_metrics([line])
+        totals.append(line["total"])
+        if run.diverged_at is None and not np.isfinite(line["total"]):
+            run.diverged_at = snapshot.step
+    return totals
 
 
-def _key(place: Place) -> str:
-    return ".".join(map(str, place))
+def _resume_of(part: Part, number: int) -> Resume | None:
+    """Where a batch goes on; lines of what is repeated are dropped from every setting's metrics."""
+    checkpoint = part.members[0].directory.load_checkpoint()
+    here = checkpoint if checkpoint and checkpoint[0] == number else None
+    last = here[2] if here else 0
+    for run in part.members:
+        lines = run.directory.metrics()
+        kept = [line for line in lines if line["batch"] < number or (line["batch"] == number and line["step"] <= last)]
+        if len(kept) < len(lines):
+            run.directory.rewrite_metrics(kept)
+    return Resume(here[1], here[3], here[4]) if here else None
+
+
+def _mark_diverged(part: Part, images: np.ndarray) -> None:
+    for run, result in zip(part.members, images, strict=True):
+        if run.diverged_at is None:
+            lost = [line["step"] for line in run.directory.metrics() if not np.isfinite(line["total"])]
+            if lost or not np.isfinite(result).all():
+                run.diverged_at = lost[0] if lost else 0
+
+
+def _complete_part(part: Part, images: Sequence[np.ndarray], console: Console) -> JinvError | None:
+    """Record, judge and seal the settings of a part; an evaluation's error is returned: the others' images are there too."""
+    failed: JinvError | None = None
+    for run, result in zip(part.members, images, strict=False):
+        if run.diverged_at is None:
+            try:
+                complete(run.directory, run.experiment, result, run.manifest, console)
+            except JinvError as error:
+                failed = failed or error
+            console.print(f"{run.directory.path.name}: recorded", highlight=False)
+    return failed

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from jinv.runs.sweep import SettingRun
+    from jinv.runs.sweep_part import SettingRun
 
 SCHEMA = 1
 
@@ -52,7 +52,7 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
 
 def _row(run: "SettingRun") -> dict[str, Any]:
     # Like the reports: the mean over the batches of their last logged step, taken before its update.
-    last = list({line["batch"]: line for line in run.lines}.values())
+    last = list({line["batch"]: line for line in run.directory.metrics()}.values())
     diverged = run.diverged_at is not None
     names = last[0]["terms"] if last and not diverged else {}
     return {

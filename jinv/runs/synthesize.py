@@ -3,37 +3,48 @@
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jinv.core import synthesis
-from jinv.errors import Interrupted, JinvError, NumericalError
-from jinv.experiment import bind
-from jinv.experiment.devices import check_devices, sharding
-from jinv.experiment.inputs import load_inputs, measured_spectra
-from jinv.runs.checks import check_same
+from jinv.core.loop import Resume
+from jinv.errors import JinvError
+from jinv.experiment.devices import sharding
+from jinv.experiment.experiment import Experiment, total_work
 from jinv.experiment.memory import check_fits
+from jinv.experiment.shared import Shared
+from jinv.experiment.vocabulary import Vocabulary
 from jinv.judge.evaluate import evaluate_run, is_judged
-from jinv.runs.allocator import keep_freed_memory
-from jinv.models.classifier import Classifier
-from jinv.models.precision import matmul_precision
-from jinv.runs.progress import SynthesisProgress
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.record.directory import RunDirectory
-from jinv.runs.records import metrics_line, new_manifest, record_images
+from jinv.runs.allocator import keep_freed_memory
+from jinv.runs.batches import batch_images
+from jinv.runs.checks import check_run, check_same
+from jinv.runs.progress import SynthesisProgress
+from jinv.runs.recorder import Recorder
+from jinv.runs.records import new_manifest, record_images
 
 
-def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Console | None = None) -> RunDirectory:
+def run(
+    recipe: Recipe,
+    directory: Path,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+    shared: Shared | None = None,
+    vocabulary: Vocabulary | None = None,
+) -> RunDirectory:
     """Carry `recipe` out in `directory`; returns it finished.
+
+    Args:
+      shared: networks and programs of earlier runs, to be used again.
 
     Raises:
       JinvError: anything a user can mend; the exit codes of the command line are the classes of `jinv.errors`.
@@ -41,44 +52,43 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
     console = console or Console(stderr=True)
     keep_freed_memory()
     run_directory = RunDirectory(directory)
-    bind.check_recipe(recipe)
-    check_devices(recipe)
-    resuming = run_directory.prepare(resume=resume)
-    try:
-        inputs = load_inputs(recipe)
-        classifier, labels, size, init = inputs
-        bound = bind.bind_classifier(recipe, classifier)
-        check_fits(recipe, bound)
-        spectra = measured_spectra(recipe)
-    except BaseException:
-        run_directory.discard()
-        raise
-    manifest = run_directory.manifest() if resuming else None
-    if manifest is not None:
-        check_same(run_directory, manifest, recipe, inputs)
-        if manifest["finished"]:
-            if recipe.evaluate.verifiers and not is_judged(run_directory, recipe):
-                _evaluate(run_directory, recipe, manifest, console)
-            console.print(f"{directory}: already finished")
-            return run_directory
-    else:
-        manifest = new_manifest(recipe, classifier, labels, size)
-        run_directory.write_config(resolved_table(recipe, labels, size))
-        run_directory.write_json("manifest.json", manifest)
+    run_directory.check(resume=resume)
+    experiment = check_run(recipe, shared, vocabulary)
+    check_fits(experiment)
+    if not run_directory.is_finished():
+        experiment.check_traces()  # last, because it takes a second or two
+    manifest = _manifest(run_directory, experiment, resume)
+    if manifest["finished"]:
+        if recipe.evaluate.verifiers and not is_judged(run_directory, recipe):
+            _evaluate(run_directory, recipe, manifest, console)
+        console.print(f"{directory}: already finished")
+        return run_directory
     started = time.monotonic()
-    with _graceful_stop() as stop, matmul_precision(recipe.precision):
-        images = _synthesize_all(recipe, bound, labels, size, init, spectra, run_directory, console, stop)
+    with _graceful_stop() as stop, experiment.precision():
+        images = _synthesize_all(experiment, run_directory, console, stop)
     manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0) + time.monotonic() - started, 1)
-    complete(run_directory, recipe, classifier, images, labels, manifest, console)
+    complete(run_directory, experiment, images, manifest, console)
     return run_directory
+
+
+def _manifest(run_directory: RunDirectory, experiment: Experiment, resume: bool) -> dict[str, Any]:
+    """The manifest of the run that is there to be resumed, or of one that begins now in its new directory."""
+    if run_directory.prepare(resume=resume):
+        manifest = run_directory.manifest()
+        assert manifest is not None
+        check_same(run_directory, manifest, experiment)
+        return manifest
+    manifest = new_manifest(experiment)
+    table = resolved_table(experiment.recipe, list(experiment.labels), experiment.size)
+    run_directory.write_config(table)
+    run_directory.write_json("manifest.json", manifest)
+    return manifest
 
 
 def complete(
     run_directory: RunDirectory,
-    recipe: Recipe,
-    classifier: Classifier,
+    experiment: Experiment,
     images: np.ndarray,
-    labels: list[int],
     manifest: dict[str, Any],
     console: Console,
 ) -> None:
@@ -87,9 +97,9 @@ def complete(
     Raises:
       JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
     """
-    record_images(run_directory, classifier, images, labels, manifest["class_names"])
-    if recipe.evaluate.verifiers:
-        _evaluate(run_directory, recipe, manifest, console)
+    record_images(run_directory, experiment.classifier, images, manifest["class_names"])
+    if experiment.recipe.evaluate.verifiers:
+        _evaluate(run_directory, experiment.recipe, manifest, console)
     else:
         finish(run_directory, manifest)
 
@@ -116,130 +126,45 @@ def finish(run_directory: RunDirectory, manifest: dict[str, Any]) -> None:
 
 
 def _synthesize_all(
-    recipe: Recipe,
-    classifier: Classifier,
-    labels: list[int],
-    size: tuple[int, int],
-    init: np.ndarray | None,
-    spectra: dict[str, Callable[..., Any]],
-    run_directory: RunDirectory,
-    console: Console,
-    stop: Callable[[], bool],
+    experiment: Experiment, run_directory: RunDirectory, console: Console, stop: Callable[[], bool]
 ) -> np.ndarray:
-    starts = list(range(0, recipe.image.count, recipe.image.batch))
-    work_per_image = sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages)
+    recipe = experiment.recipe
     checkpoint = run_directory.load_checkpoint()
-    lines = [line for line in run_directory.read_lines("metrics.jsonl") if _kept(line, checkpoint, run_directory)]
+    finished = {number for number in range(len(experiment.batches)) if run_directory.has_batch(number)}
+    _drop_what_is_repeated(run_directory, finished, checkpoint)
     results = []
-    with SynthesisProgress(console, work_per_image * recipe.image.count) as progress:
+    with SynthesisProgress(console, total_work([recipe])) as progress:
         spread = sharding(recipe, recipe.image.batch)
         devices = f"{len(spread.device_set)} devices, " if spread else ""
-        progress.note(f"compiling {classifier.architecture} on {devices}{jax.default_backend()}")
-        for batch, first in enumerate(starts):
-            finished = run_directory.finished_batch(batch)
-            if finished is None:
-                chosen = slice(first, min(first + recipe.image.batch, recipe.image.count))
-                finished = _synthesize_batch(
-                    recipe, classifier, labels[chosen], size, None if init is None else init[chosen], spectra, batch, first,
-                    run_directory, checkpoint if checkpoint and checkpoint[0] == batch else None, lines, progress, stop,
-                )  # fmt: skip
-                run_directory.write_array(f"batches/{batch:06d}.npy", finished)
-                run_directory.write_lines("metrics.jsonl", lines)
-            results.append(finished)
+        progress.note(f"compiling {experiment.classifier.architecture} on {devices}{jax.default_backend()}")
+        watch = Recorder(experiment, run_directory, progress, stop)
+        for number in range(len(experiment.batches)):
+            if number in finished:
+                results.append(run_directory.batch(number))
+                continue
+            here = checkpoint if checkpoint and checkpoint[0] == number else None
+            resume = Resume(here[1], here[3], here[4]) if here else None
+            images = batch_images(experiment, number, watch, resume=resume)
+            run_directory.write_batch(number, images)
+            results.append(images)
     return np.concatenate(results)
 
 
-def _kept(line: dict[str, Any], checkpoint: Any, run_directory: RunDirectory) -> bool:
+def _drop_what_is_repeated(run_directory: RunDirectory, finished: set[int], checkpoint: Any) -> None:
     """A resumed run repeats what came after its last checkpoint; those lines are written again, not twice."""
-    if run_directory.finished_batch(line["batch"]) is not None:
-        return True
-    return checkpoint is not None and line["batch"] == checkpoint[0] and line["step"] <= checkpoint[2]
-
-
-def _synthesize_batch(
-    recipe: Recipe,
-    classifier: Classifier,
-    labels: list[int],
-    size: tuple[int, int],
-    init: np.ndarray | None,
-    spectra: dict[str, Callable[..., Any]],
-    batch: int,
-    first: int,
-    run_directory: RunDirectory,
-    checkpoint: Any,
-    lines: list[dict[str, Any]],
-    progress: SynthesisProgress,
-    stop: Callable[[], bool],
-) -> np.ndarray:
-    ids = jnp.arange(first, first + len(labels), dtype=jnp.uint32)
-    stages = [
-        bind.bind_stage(stage, i, len(labels), spectra=spectra.__getitem__) for i, stage in enumerate(recipe.stages)
+    lines = run_directory.metrics()
+    kept = [
+        line
+        for line in lines
+        if line["batch"] in finished
+        or (checkpoint is not None and line["batch"] == checkpoint[0] and line["step"] <= checkpoint[2])
     ]
-    resume = synthesis.Resume(checkpoint[1], checkpoint[3], checkpoint[4]) if checkpoint else None
-    work_before = [sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages[:i]) for i in range(len(stages))]
-    bounds = bind.pixel_bounds(recipe, classifier)
-    snapshots = synthesis.synthesize(
-        bind.bind_forward(recipe, classifier),
-        classifier.variables,
-        jnp.asarray(labels),
-        terms=lambda stage: bind.bind_terms(recipe, stage.steps),
-        stages=stages,
-        image_size=size,
-        seed=recipe.seed,
-        image_ids=ids,
-        init=init,
-        augmentations=lambda stage: bind.bind_augmentations(recipe, stage.size, stage.steps),
-        bounds=bounds,
-        keep=recipe.keep,
-        copies=recipe.copies,
-        log_every=recipe.log_every,
-        log_gradients=recipe.log_gradients,
-        checkpoint_every=recipe.checkpoint.every_steps,
-        resume=resume,
-        sharding=sharding(recipe, len(labels)),
-    )
-    image: Any = None
-    for snapshot in snapshots:
-        image = snapshot.image
-        line = metrics_line(snapshot, recipe, batch)
-        lines.append(line)
-        if not np.isfinite(line["total"]):
-            run_directory.write_lines("metrics.jsonl", lines)
-            bad = [name for name, term in line["terms"].items() if not np.isfinite(term["value"])]
-            raise NumericalError(
-                f"step {snapshot.step}: the loss is {line['total']} ({', '.join(bad) or 'total'}); lower the learning rate"
-            )
-        stage = recipe.stages[snapshot.stage]
-        pixels = stage.size[0] * stage.size[1]
-        where = (
-            f"stage {snapshot.stage + 1}/{len(stages)} ({stage.size[0]} px)  step {snapshot.stage_step}/{stage.steps}"
-        )
-        if recipe.image.count > recipe.image.batch:
-            where = f"batch {batch + 1}/{-(-recipe.image.count // recipe.image.batch)}  {where}"
-        images_before = first * sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages)
-        work = images_before + len(labels) * (work_before[snapshot.stage] + snapshot.stage_step * pixels)
-        progress.update(where, work, {name: term["weighted"] for name, term in line["terms"].items()})
-        due = recipe.checkpoint.every_steps and snapshot.step % recipe.checkpoint.every_steps == 0
-        if due or stop():
-            done = snapshot.stage_done
-            leaves = None if done else jax.tree.leaves(snapshot.state)
-            run_directory.write_lines("metrics.jsonl", lines)
-            run_directory.save_checkpoint(batch, snapshot.stage + done, snapshot.step, leaves, image if done else None)
-        if stop():
-            raise Interrupted(
-                f"{run_directory.path}: stopped at step {snapshot.step} of batch {batch}; continue with --resume"
-            )
-    if image is None:  # no stage has a step left: the result is the start
-        start = resume.image if resume and resume.image is not None else init
-        image = synthesis.initial_noise(jax.random.key(recipe.seed), ids, size) if start is None else start
-    result = np.asarray(image)
-    if not np.isfinite(result).all():
-        raise NumericalError(f"batch {batch}: the images are no longer finite; lower the learning rate")
-    return result
+    if len(kept) < len(lines):
+        run_directory.rewrite_metrics(kept)
 
 
 @contextmanager
-def _graceful_stop() -> Any:
+def _graceful_stop() -> Iterator[Callable[[], bool]]:
     """SIGTERM asks for a stop at the next recorded step; elsewhere than in the main thread nothing is installed."""
     asked = False
 

@@ -12,11 +12,10 @@ from torch.nn import functional as F
 from jinv.core import synthesis
 from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term, evaluate_terms
-from jinv.core.step import step_keys
+from jinv.core.optimizers import adam
+from jinv.core.step import Stage, step_keys
 from jinv.core.types import Forward
-from jinv.experiment.bind import bind_stage
 from jinv.models.registry import ARCHITECTURES
-from jinv.recipe.recipe import StageRecipe
 from jinv_convert.reference import make_reference
 
 from .torch_oracle import LABELS, embedded_state_dict, flax_variables, random_image, relative_error
@@ -169,22 +168,25 @@ def replay(name, pair, precision, size, stage_size, labels, seed=0, start=None):
         logits, norm_stats = module.apply(variables, image)
         return Forward(image, logits, labels, norm_stats)
 
-    # Our eps counts per image; the listing's 1e-8 stands beside a gradient that is a mean over the batch.
-    adam = {"name": "adam", "eps": 1e-8 * len(labels)}
-    snapshots = synthesis.synthesize(
-        forward,
-        variables,
-        jnp.asarray(labels),
-        terms=[Term(term, TERMS[term], weight) for term, weight in LISTING.items()],
-        stages=[bind_stage(StageRecipe((stage_size, stage_size), STEPS, 0.05, adam), 0, len(labels))],
-        image_size=(size, size),
-        seed=seed,
-        init=start,
+    stage = Stage(
+        (stage_size, stage_size),
+        STEPS,
+        [Term(term, TERMS[term], weight) for term, weight in LISTING.items()],
+        adam(0.05),  # the published eps, 1e-8, beside a gradient that is a mean over the batch
         augmentations=[
             Augmentation("roll", AUGMENTATIONS["roll"], {"max_shift": shift}),
             Augmentation("flip", AUGMENTATIONS["flip"], {}),
         ],
-        bounds=synthesis.clip_bounds(mean, std),
+    )
+    snapshots = synthesis.synthesize(
+        forward,
+        variables,
+        jnp.asarray(labels),
+        stages=[stage],
+        image_size=(size, size),
+        seed=seed,
+        init=start,
+        options=synthesis.Options(bounds=synthesis.clip_bounds(mean, std)),
     )
     ours = np.asarray(list(snapshots)[-1].image)
 

@@ -1,0 +1,343 @@
+"""The one stage loop: stage after stage of compiled steps, for a batch or for K settings of a batch side by side.
+
+A `Synthesis` compiles each of its stages once, whatever number of batches runs through it: all that batches differ in
+(labels, keys, ids, where the steps of a stage begin) are arguments of the program.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import NamedSharding
+from jaxtyping import Array, Float, Int
+
+from jinv.core.devices import place, replicate
+from jinv.core.starts import next_start
+from jinv.core.step import (
+    SHARED_ID,
+    Inputs,
+    Method,
+    Metrics,
+    Stage,
+    SynthesisState,
+    clip_image,
+    first_params,
+    make_gradient_norms,
+    make_last_look,
+    make_step,
+    start_state,
+)
+from jinv.core.types import ForwardFunction, Image, Key, Size
+
+Setting = Any
+"""The numbers in which a sweep's settings differ: a pytree of scalars, or of (K,) arrays for all settings at once."""
+
+BindStage = Callable[[Setting], Stage]
+"""What a setting makes of a stage. Numbers in it may be traced; sizes, steps and names are plain and the same for all."""
+
+
+def constant(stage: Stage) -> BindStage:
+    """A stage that no setting changes."""
+    return lambda setting: stage
+
+
+# Of a sweep's `Inputs`: each setting has its own labels, run key and numbers; variables and image ids are shared.
+SIDE_BY_SIDE = Inputs(variables=None, labels=0, run_key=0, image_ids=None, first_step=None, setting=0)  # type: ignore[arg-type]
+
+
+class Batch(NamedTuple):
+    """For which images: (N,) class ids, the key that noise and draws derive from, (N,) image ids, and (N, height, width, C)
+    start images in network units instead of noise. In a sweep labels, keys and start images have a leading axis K, and
+    `setting` holds the (K,) numbers."""
+
+    labels: Int[Array, "*k n"]
+    run_key: Key | Array
+    image_ids: Array
+    init: Array | None = None
+    setting: Setting = None
+
+
+class Pace(NamedTuple):
+    """When the loop yields, in steps of a stage (`checkpoint_every`: over all stages), and whether with gradient norms.
+
+    scan: whether `log_every` steps go into one program (`lax.scan`); None decides by the platform.
+    """
+
+    log_every: int = 10
+    checkpoint_every: int | None = None
+    log_gradients: bool = False
+    scan: bool | None = None
+
+
+class Resume(NamedTuple):
+    """Where an interrupted synthesis goes on: the stage, and its state's leaves, or the image that the stage starts from."""
+
+    stage: int
+    leaves: Sequence[Any] | None = None
+    image: Array | np.ndarray | None = None
+
+
+class Snapshot(NamedTuple):
+    """The synthesis at one moment. `step` counts finished steps over all stages, `stage_step` within the stage.
+
+    `image` is full-size, standardised NHWC, after the update, and stays readable; `metrics` are those of the last step,
+    before it, and so are `gradient_norms` where they were asked for. `state` is the live state, valid until the generator
+    is advanced (its buffers are donated to the next step). In a sweep images, metrics, rates and state have a leading
+    axis K.
+    """
+
+    step: int
+    stage: int
+    stage_step: int
+    image: Float[Array, "*k n h w c"]
+    metrics: Metrics
+    learning_rate: float | Float[np.ndarray, " k"]
+    stage_done: bool
+    state: SynthesisState | None = None
+    gradient_norms: dict[str, Array] | None = None
+
+
+class StageProgram:
+    """A stage's compiled functions, of one run or (`settings`, one of them to read sizes from) of K side by side."""
+
+    def __init__(
+        self, forward: ForwardFunction, bind: BindStage, method: Method, example: Setting, sweep: bool
+    ) -> None:
+        self.bind, self.method, self.sweep = bind, method, sweep
+        self.stage = bind(example)
+        step, look = self._of(make_step, forward), self._of(make_last_look, forward)
+        norms, scanned = self._of(make_gradient_norms, forward), self._scanned(step)
+        self.step = jax.jit(step, donate_argnums=0)
+        self.steps = jax.jit(scanned, donate_argnums=0, static_argnums=2)
+        self.last_look = jax.jit(look)
+        self.gradient_norms = jax.jit(norms)
+        way = method.way(self.stage)
+        self._render = (lambda params: clip_image(way.render(params), method.bounds)) if not sweep else jax.jit(
+            jax.vmap(lambda params: clip_image(way.render(params), method.bounds))
+        )  # fmt: skip
+
+    def _of(self, make: Callable[..., Callable[..., Any]], forward: ForwardFunction) -> Callable[..., Any]:
+        """The function that `make` makes, bound to the setting inside the program."""
+
+        def function(state: SynthesisState, inputs: Inputs) -> Any:
+            return make(forward, self.bind(inputs.setting), self.method)(state, inputs)
+
+        return jax.vmap(function, in_axes=(0, SIDE_BY_SIDE)) if self.sweep else function
+
+    @staticmethod
+    def _scanned(step: Callable[..., Any]) -> Callable[..., Any]:
+        def many(state: SynthesisState, inputs: Inputs, length: int) -> tuple[SynthesisState, Metrics]:
+            state, metrics = lax.scan(lambda state, _: step(state, inputs), state, length=length)
+            return state, jax.tree.map(lambda values: values[-1], metrics)
+
+        return many
+
+    def begin(self, image: Array, first: Array, inputs: Inputs, before: "Before") -> SynthesisState:
+        """The state before the stage's first step, from the image that the stage before left."""
+
+        def begin(image: Array, first: Array, inputs: Inputs) -> SynthesisState:
+            stage = self.bind(inputs.setting)
+            image = stage_image(stage, image, first, inputs, before)
+            params = first_params(self.method.way(stage), image, noise=before.noise and not before.steps)
+            return start_state(params, stage, self.method)
+
+        make = jax.vmap(begin, in_axes=(0, 0, SIDE_BY_SIDE)) if self.sweep else begin
+        # Copied: the state may share its buffers with the image (pixels are their own parameters), and the step donates it.
+        return jax.tree.map(jnp.copy, make(image, first, inputs))
+
+    def image(self, state: SynthesisState, *, done: bool) -> Array:
+        """The full-size image of a state; at the end of a stage the best one where that is kept."""
+        params = state.best_params if done and self.method.keep == "best" else state.params
+        # Pixels render to themselves, and the next step donates the state's buffers.
+        return jnp.copy(self._render(params))
+
+    def rates(self, inputs: Inputs) -> Callable[[int], Any]:
+        """`step -> learning rate`, one per setting of a sweep."""
+        if not self.sweep:
+            return self.stage.rate_at
+        runs = range(inputs.labels.shape[0])
+        stages = [self.bind(jax.tree.map(lambda leaf, k=k: leaf[k], inputs.setting)) for k in runs]
+        return lambda step: np.array([stage.rate_at(step) for stage in stages])
+
+
+class Before(NamedTuple):
+    """What was before a stage: its number, the steps of earlier stages, what the last of those saw, whether the run began
+    with noise."""
+
+    number: int
+    steps: int
+    size: Size
+    noise: bool
+
+
+class Synthesis:
+    """Stages, compiled at most once each, through which any number of batches can be sent."""
+
+    def __init__(
+        self,
+        forward: ForwardFunction,
+        binds: Sequence[BindStage],
+        method: Method,
+        *,
+        example: Setting = None,
+        sweep: bool = False,
+    ) -> None:
+        self.method = method
+        self.programs = tuple(StageProgram(forward, bind, method, example, sweep) for bind in binds)
+        self.sweep = sweep
+
+    def run(
+        self,
+        variables: Any,
+        batch: Batch,
+        *,
+        pace: Pace = Pace(),
+        resume: Resume | None = None,
+        sharding: NamedSharding | None = None,
+    ) -> Iterator[Snapshot]:
+        """Synthesize one batch; yields every `log_every` and `checkpoint_every` steps and at the end of each stage."""
+        resume = resume or Resume(0)
+        count, first_axis = batch.labels.shape[-1], int(self.sweep)
+        image = self.start(batch)
+        first = image
+        if resume.image is not None:
+            image = jnp.array(resume.image)
+        variables = replicate(variables, sharding)
+        labels, image, first = place((batch.labels, image, first), sharding, count, axis=first_axis)
+        ids = place(batch.image_ids, sharding, count)
+        before = Before(0, 0, self.method.image_size, batch.init is None)
+        for index, program in enumerate(self.programs):
+            stage, before = program.stage, before._replace(number=index)
+            if index >= resume.stage and stage.steps:
+                inputs = Inputs(
+                    variables, labels, batch.run_key, ids, jnp.asarray(before.steps, jnp.int32), batch.setting
+                )
+                state = program.begin(image, first, inputs, before)
+                if index == resume.stage and resume.leaves is not None:
+                    leaves = [jnp.asarray(leaf) for leaf in resume.leaves]
+                    state = jax.tree.unflatten(jax.tree.structure(state), leaves)
+                state = place(state, sharding, count, axis=first_axis)
+                for snapshot in _stage_snapshots(program, state, inputs, before, pace):
+                    image = snapshot.image
+                    yield snapshot
+            before = before._replace(steps=before.steps + stage.steps, size=stage.size if stage.steps else before.size)
+
+    def start(self, batch: Batch) -> Array:
+        """The image that a batch starts from, (N, height, width, C), in a sweep (K, N, height, width, C)."""
+        if batch.init is not None:
+            return jnp.array(batch.init)
+        size, ids = self.method.image_size, batch.image_ids
+        if self.sweep:
+            return jax.vmap(lambda key: initial_noise(key, ids, size))(batch.run_key)
+        return initial_noise(batch.run_key, ids, size)
+
+    def shapes(self, variables: Any, batch: Batch) -> list[tuple[StageProgram, Any, Any]]:
+        """Per stage with steps the program and the shapes of what its step is given; nothing is computed."""
+
+        def state(program: StageProgram, batch: Batch) -> tuple[SynthesisState, Inputs]:
+            image = self.start(batch)
+            first_step = jnp.zeros((), jnp.int32)
+            inputs = Inputs(variables, batch.labels, batch.run_key, batch.image_ids, first_step, batch.setting)
+            before = Before(0, 0, self.method.image_size, batch.init is None)
+            return program.begin(image, image, inputs, before), inputs
+
+        found = []
+        for program in self.programs:
+            if program.stage.steps:
+                found.append((program, *jax.eval_shape(lambda batch, p=program: state(p, batch), batch)))
+        return found
+
+
+def _stage_snapshots(
+    program: StageProgram, state: SynthesisState, inputs: Inputs, before: Before, pace: Pace
+) -> Iterator[Snapshot]:
+    """The snapshots of one stage, from a state within it."""
+    steps, begin = program.stage.steps, int(jnp.max(state.step))
+    stops = [
+        stop
+        for stop in range(begin + 1, steps + 1)
+        if stop == steps
+        or stop % pace.log_every == 0
+        or (pace.checkpoint_every and (before.steps + stop) % pace.checkpoint_every == 0)
+    ]
+    shown, norms = set(stops), None
+    if pace.log_gradients:  # those before a logged step are taken of the state that it starts from
+        norms = program.gradient_norms(state, inputs) if begin + 1 in shown else None
+        stops = sorted(shown | {stop - 1 for stop in stops if stop - 1 > begin})
+    rate_at = program.rates(inputs)
+    length = pace.log_every if (scan_by_default() if pace.scan is None else pace.scan) else None
+    for stop, taken, metrics in take_steps(program, state, inputs, stops, scan_length=length):
+        at_step = norms
+        norms = program.gradient_norms(taken, inputs) if pace.log_gradients and stop + 1 in shown else None
+        if stop not in shown:
+            continue
+        done = stop == steps
+        if done and program.method.keep == "best":
+            taken = program.last_look(taken, inputs)
+        image, rate = program.image(taken, done=done), rate_at(stop - 1)
+        yield Snapshot(before.steps + stop, before.number, stop, image, metrics, rate, done, taken, at_step)
+
+
+def scan_by_default() -> bool:
+    """Whether many steps go into one program: everywhere but on a CPU, where a Python loop is as fast and stops sooner."""
+    return jax.default_backend() != "cpu"
+
+
+def take_steps(
+    program: Any, state: Any, inputs: Any, stops: Iterable[int], *, scan_length: int | None
+) -> Iterator[tuple[int, Any, Any]]:
+    """Take steps from `state.step` up to each of `stops` in turn; yields (stop, state, metrics of the last step).
+
+    Args:
+      program: has `step(state, inputs) -> (state, metrics)` and `steps(state, inputs, length)`, which donate the state.
+      stops: ascending counts of steps.
+      scan_length: None takes one step per call; a state that is yielded is valid until the generator is advanced. A
+        number puts that many steps into one call wherever two stops are so far apart, and hands the next call to the
+        device before what the last one computed is looked at, so that the device never waits for the host.
+    """
+    done = int(jnp.max(state.step))
+    if scan_length is None:
+        previous = metrics = None
+        for stop in stops:
+            for _ in range(stop - done):
+                state, metrics = program.step(state, inputs)
+                # Stay at most one step ahead of the device: deeper queues win nothing and delay Ctrl-C.
+                if previous is not None:
+                    previous.total.block_until_ready()
+                previous = metrics
+            done = stop
+            yield stop, state, metrics
+        return
+    finished = None
+    for stop in stops:
+        if stop - done == scan_length:
+            state, metrics = program.steps(state, inputs, scan_length)
+        else:  # the rest of a stage, or a checkpoint in between: not worth another program per length
+            for _ in range(stop - done):
+                state, metrics = program.step(state, inputs)
+        done = stop
+        if finished is not None:
+            yield finished
+        # A copy on the device, because the next call, which starts before this is looked at, takes the buffers over.
+        finished = stop, jax.tree.map(jnp.copy, state), metrics
+    if finished is not None:
+        yield finished
+
+
+def stage_image(stage: Stage, image: Image, first: Image, inputs: Inputs, before: Before) -> Image:
+    """The full-size image that a stage starts from, see `starts.next_start`; the run's first as it is."""
+    if not before.steps or stage.start == "image":
+        return image
+    _, height, width, _ = image.shape
+    key = jax.random.fold_in(inputs.run_key, SHARED_ID - before.number)
+    fresh = initial_noise(key, inputs.image_ids, (height, width))
+    return next_start(stage.start, image, first, fresh, before.size, stage.size)
+
+
+def initial_noise(run_key: Key, image_ids: Array, size: Size, channels: int = 3) -> Image:
+    """Standard normal noise in network units, (N, height, width, channels), each image from its own id alone."""
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(run_key, i), 0))(image_ids)
+    return jax.vmap(lambda key: jax.random.normal(key, (*size, channels), jnp.float32))(keys)

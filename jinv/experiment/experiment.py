@@ -1,0 +1,156 @@
+"""A recipe bound to a network: what a run, a sweep, a memory plan and a benchmark take their steps from."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinv.core.loop import Batch, Pace, Resume, Snapshot, Synthesis, constant
+from jinv.core.step import Stage
+from jinv.core.synthesis import check_traces
+from jinv.core.types import Size
+from jinv.experiment import bind
+from jinv.experiment.devices import check_devices, sharding
+from jinv.experiment.inputs import Inputs, load_inputs
+from jinv.experiment.numbers import program_of
+from jinv.experiment.shared import Shared
+from jinv.experiment.vocabulary import Vocabulary, standard
+from jinv.models.classifier import Classifier
+from jinv.models.precision import matmul_precision
+from jinv.recipe.recipe import Recipe, replaced
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A recipe, its network as the run computes it, class ids, image size and start images (None for noise)."""
+
+    recipe: Recipe
+    classifier: Classifier
+    labels: tuple[int, ...]
+    size: Size
+    init: np.ndarray | None
+    spectra: bind.Spectra
+    vocabulary: Vocabulary
+    shared: Shared
+
+    @property
+    def class_names(self) -> list[str]:
+        """The class of each image."""
+        return [self.classifier.class_names[label] for label in self.labels]
+
+    @property
+    def batches(self) -> list[slice]:
+        """The images of each batch; the last one may be smaller."""
+        count, batch = self.recipe.image.count, self.recipe.image.batch
+        return [slice(first, min(first + batch, count)) for first in range(0, count, batch)]
+
+    @property
+    def pace(self) -> Pace:
+        """When the loop says something."""
+        recipe = self.recipe
+        return Pace(recipe.log_every, recipe.checkpoint.every_steps, recipe.log_gradients)
+
+    def stages(self, batch: int) -> list[Stage]:
+        """The stages for batches of `batch` images."""
+        return [
+            bind.bind_stage(self.recipe, index, batch, self.vocabulary, self.spectra)
+            for index in range(len(self.recipe.stages))
+        ]
+
+    def synthesis(self, batch: int) -> Synthesis:
+        """The stages compiled for batches of `batch` images: once, for all runs that share them."""
+        recipe = self.recipe
+        # Schedules, optimizers and their eps depend on the batch; seeds, labels and start images are arguments.
+        key = program_of(recipe), self.size, batch, self.vocabulary, self.classifier, self.init is None
+
+        def make() -> Synthesis:
+            method = bind.bind_method(recipe, self.classifier, self.size)
+            forward = bind.bind_forward(recipe, self.classifier)
+            return Synthesis(forward, [constant(stage) for stage in self.stages(batch)], method)
+
+        return self.shared.synthesis(key, make)
+
+    def batch(self, number: int) -> Batch:
+        """What the batch's images differ in from those of others."""
+        chosen = self.batches[number]
+        labels = jnp.asarray(self.labels[chosen], jnp.int32)
+        ids = jnp.arange(chosen.start, chosen.stop, dtype=jnp.uint32)
+        init = None if self.init is None else jnp.asarray(self.init[chosen])
+        return Batch(labels, jax.random.key(self.recipe.seed), ids, init)
+
+    def snapshots(self, number: int, *, resume: Resume | None = None) -> Iterator[Snapshot]:
+        """The synthesis of one batch; within `precision()`."""
+        batch = self.batch(number)
+        count = len(batch.labels)
+        return self.synthesis(count).run(
+            self.classifier.variables, batch, pace=self.pace, resume=resume, sharding=sharding(self.recipe, count)
+        )
+
+    def start(self, number: int) -> np.ndarray:
+        """The images that a batch starts from, which are the result where no stage has a step."""
+        batch = self.batch(number)
+        return np.asarray(self.synthesis(len(batch.labels)).start(batch))
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """While programs are traced: how products are taken."""
+        return matmul_precision(self.recipe.precision)
+
+    def check_traces(self) -> None:
+        """One abstract step of every stage, before anything is written; the first batch takes the same traces.
+
+        Raises:
+          UsageError: a stage that cannot be carried out.
+        """
+        batch = self.batch(0)
+        with self.precision():
+            check_traces(self.synthesis(len(batch.labels)), self.classifier.variables, batch)
+
+    def varied(self, *, chunk: int | None, remat: bool) -> "Experiment":
+        """The same experiment, computed another way."""
+        recipe = replaced(self.recipe, image=replaced(self.recipe.image, chunk=chunk), remat=remat)
+        return replace(self, recipe=recipe, classifier=self.shared.bound(recipe))
+
+
+def bind_experiment(
+    recipe: Recipe, inputs: Inputs, *, shared: Shared | None = None, vocabulary: Vocabulary | None = None
+) -> Experiment:
+    """The experiment of a checked recipe whose inputs are loaded."""
+    shared = shared or Shared()
+    return Experiment(
+        recipe=recipe,
+        classifier=shared.bound(recipe),
+        labels=tuple(inputs.labels),
+        size=inputs.size,
+        init=inputs.init,
+        spectra=inputs.spectra,
+        vocabulary=vocabulary or standard(),
+        shared=shared,
+    )
+
+
+def load_experiment(
+    recipe: Recipe, *, shared: Shared | None = None, vocabulary: Vocabulary | None = None
+) -> Experiment:
+    """Check `recipe`, load what it names, bind it.
+
+    Raises:
+      JinvError: what is wrong with the recipe, its network, its start images or its devices.
+    """
+    shared = shared or Shared()
+    bind.check_recipe(recipe, vocabulary)
+    check_devices(recipe)
+    return bind_experiment(recipe, load_inputs(recipe, shared), shared=shared, vocabulary=vocabulary)
+
+
+def work_until(recipe: Recipe, stage: int | None = None) -> int:
+    """Steps times pixels of one image, of the stages before `stage` or of all."""
+    return sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages[:stage])
+
+
+def total_work(recipes: Sequence[Recipe]) -> int:
+    """Steps times pixels of all images of all runs."""
+    return sum(work_until(recipe) * recipe.image.count for recipe in recipes)

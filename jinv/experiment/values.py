@@ -1,0 +1,130 @@
+"""A config's values become what the core takes: hyperparameters checked by their annotations, schedules, optimizers.
+
+Everything here that can be wrong is a `UsageError` naming the key. A sweep binds recipes whose numbers are arrays, inside
+the program: those were checked when they were plain numbers, and pass here.
+"""
+
+import inspect
+import math
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jinv.core.objective import hyperparameters_of
+from jinv.core.optimizers import adam, check_hyperparameters
+from jinv.core.types import Number
+from jinv.errors import UsageError, nearest
+from jinv.experiment.vocabulary import Vocabulary
+
+Parameters = dict[str, inspect.Parameter]
+
+
+def is_traced(value: Any) -> bool:
+    """Is it a sweep's number, inside the program?"""
+    return isinstance(value, jax.Array)
+
+
+def bind_schedule(spec: Any, steps: int, where: str, vocabulary: Vocabulary) -> float | jax.Array | optax.Schedule:
+    """A number stays one; a table names a schedule and gives its hyperparameters."""
+    if not isinstance(spec, dict):
+        return spec if is_traced(spec) else float(spec)
+    name = spec["schedule"]
+    make = vocabulary.meaning("schedules", name, f"{where}.schedule")
+    hyperparameters = {key: value for key, value in spec.items() if key != "schedule"}
+    known = hyperparameters_of(make)
+    hyperparameters = bind_hyperparameters(where, hyperparameters, known, steps, vocabulary, extra=("schedule",))
+    missing = [key for key, p in known.items() if p.default is p.empty and key not in hyperparameters]
+    if missing:
+        raise UsageError(f"{where}.{missing[0]}: needed by the schedule {name!r}")
+    portion = hyperparameters.get("portion", 1)
+    if not 0 < portion <= 1:
+        raise UsageError(f"{where}.portion: {portion} must be above 0 and at most 1")
+    if name == "exponential" and any(not is_traced(hyperparameters[k]) and hyperparameters[k] <= 0 for k in known):
+        raise UsageError(f"{where}: an exponential schedule needs start and end above 0")
+    schedule: optax.Schedule = make(steps, **hyperparameters)
+    return schedule
+
+
+def bind_optimizer(
+    spec: dict[str, Any], rate: float | jax.Array | optax.Schedule, batch: int, where: str, vocabulary: Vocabulary
+) -> optax.GradientTransformation:
+    """The optimizer that a config's table names, for batches of `batch` images."""
+    name = spec["name"]
+    make = vocabulary.meaning("optimizers", name, where)
+    known = {key: p for key, p in inspect.signature(make).parameters.items() if key != "learning_rate"}
+    hyperparameters = {key: value for key, value in spec.items() if key != "name"}
+    unknown = [key for key in hyperparameters if key not in known]
+    if unknown:
+        raise UsageError(f"{where}: unknown key '{unknown[0]}'{nearest(unknown[0], known)} (known: {', '.join(known)})")
+    try:
+        check_hyperparameters(make, {key: value for key, value in hyperparameters.items() if not is_traced(value)})
+    except ValueError as error:
+        raise UsageError(f"{where}.{error}") from None
+    if "eps" in known and isinstance(hyperparameters.get("eps", known["eps"].default), float | jax.Array):
+        # The losses are means over the batch, so each image's gradient carries 1/batch, which Adam's ratio cancels but
+        # its eps does not. Scaling eps alike makes an image's path independent of the batch it is in.
+        hyperparameters["eps"] = hyperparameters.get("eps", known["eps"].default) / batch
+    try:
+        # Ours is the same algorithm with exact bias corrections; optax's variants (nesterov, mu_dtype ...) stay optax's.
+        plain_adam = name == "adam" and {*hyperparameters} <= {"b1", "b2", "eps"}
+        optimizer: optax.GradientTransformation = (adam if plain_adam else make)(learning_rate=rate, **hyperparameters)
+        optimizer.init(jnp.zeros((1,)))
+    except Exception as error:  # optax checks some arguments itself, in its own words
+        raise UsageError(f"{where}: optax.{name} refuses {hyperparameters}: {error}") from error
+    return optimizer
+
+
+def bind_hyperparameters(
+    where: str,
+    given: dict[str, Any],
+    known: Parameters,
+    steps: int,
+    vocabulary: Vocabulary,
+    *,
+    extra: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The checked values; where the signature says `Number`, a schedule's table becomes the schedule."""
+    bound = dict(given)
+    for key, value in given.items():
+        if key not in known:
+            valid = (*known, *extra)
+            raise UsageError(f"unknown key '{where}.{key}'{nearest(key, valid)} (known: {', '.join(valid)})")
+        if not is_traced(value):
+            bound[key] = _checked(f"{where}.{key}", value, known[key].annotation, steps, vocabulary)
+    return bound
+
+
+def _checked(where: str, value: Any, annotation: Any, steps: int, vocabulary: Vocabulary) -> Any:
+    """One value by what the signature says of it; an annotation without a rule here lets it pass."""
+    if typing.get_origin(annotation) is typing.Literal:
+        choices = typing.get_args(annotation)
+        # 1 == True == 1.0 in Python; a choice of numbers wants that number.
+        if not any(value == choice and type(value) is type(choice) for choice in choices):
+            raise UsageError(f"{where}: {value!r} must be one of {', '.join(map(repr, choices))}")
+    elif annotation is bool:
+        if not isinstance(value, bool):
+            raise UsageError(f"{where}: {value!r} must be true or false")
+    elif annotation is int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise UsageError(f"{where}: {value!r} must be a whole number of at least 0")
+    elif annotation == Number and isinstance(value, dict):
+        if not isinstance(value.get("schedule"), str):
+            schedules = ", ".join(vocabulary.schedules)
+            raise UsageError(f"{where}: a schedule is a table with 'schedule', one of {schedules}")
+        return bind_schedule(value, steps, where, vocabulary)
+    elif annotation in (float, Number):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value) or value < 0:
+            raise UsageError(f"{where}: {value!r} must be a finite number of at least 0")
+        return float(value)
+    return value
+
+
+def _is_finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False

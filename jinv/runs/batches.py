@@ -1,0 +1,63 @@
+"""One batch of an experiment from its start to its images, told step by step to whoever watches."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jinv.core.loop import Resume, Snapshot
+from jinv.errors import NumericalError
+from jinv.experiment.experiment import Experiment, work_until
+from jinv.recipe.recipe import Recipe
+from jinv.runs.records import metrics_line
+
+
+class Moment(NamedTuple):
+    """What is known at a logged step of a batch: the snapshot and its line of `metrics.jsonl`."""
+
+    batch: int
+    snapshot: Snapshot
+    line: dict[str, Any]
+
+
+def batch_images(
+    experiment: Experiment, number: int, watch: Callable[[Moment], None], *, resume: Resume | None = None
+) -> np.ndarray:
+    """The images (n, height, width, 3) of a batch, in network units; within `experiment.precision()`.
+
+    Raises:
+      NumericalError: a loss or an image that is no longer finite; `watch` was told of the step before.
+    """
+    image: Any = None
+    for snapshot in experiment.snapshots(number, resume=resume):
+        image = snapshot.image
+        moment = Moment(number, snapshot, metrics_line(snapshot, experiment.recipe, number))
+        watch(moment)
+        total = moment.line["total"]
+        if not np.isfinite(total):
+            bad = [name for name, term in moment.line["terms"].items() if not np.isfinite(term["value"])]
+            raise NumericalError(
+                f"step {snapshot.step}: the loss is {total} ({', '.join(bad) or 'total'}); lower the learning rate"
+            )
+    if image is None:  # no stage has a step left: the result is the start
+        image = experiment.start(number) if resume is None or resume.image is None else resume.image
+    result = np.asarray(image)
+    if not np.isfinite(result).all():
+        raise NumericalError(f"batch {number}: the images are no longer finite; lower the learning rate")
+    return result
+
+
+def place_text(recipe: Recipe, batch: int, snapshot: Snapshot) -> str:
+    """Where a synthesis is, in words."""
+    stage = recipe.stages[snapshot.stage]
+    where = f"stage {snapshot.stage + 1}/{len(recipe.stages)} ({stage.size[0]} px)  step {snapshot.stage_step}/{stage.steps}"
+    if recipe.image.count > recipe.image.batch:
+        return f"batch {batch + 1}/{-(-recipe.image.count // recipe.image.batch)}  {where}"
+    return where
+
+
+def work_done(recipe: Recipe, chosen: slice, snapshot: Snapshot) -> float:
+    """Steps times pixels of all images so far, `chosen` being those of the batch at hand."""
+    stage = recipe.stages[snapshot.stage]
+    own = work_until(recipe, snapshot.stage) + snapshot.stage_step * stage.size[0] * stage.size[1]
+    return chosen.start * work_until(recipe) + (chosen.stop - chosen.start) * own

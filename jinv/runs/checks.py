@@ -1,0 +1,43 @@
+"""What can be wrong with a run before its first step: mistakes should not cost a synthesis first."""
+
+from jinv.errors import RunConflictError
+from jinv.experiment.experiment import Experiment, load_experiment
+from jinv.experiment.shared import Shared
+from jinv.experiment.vocabulary import Vocabulary
+from jinv.judge.evaluate import check_judges
+from jinv.recipe.recipe import Recipe
+from jinv.recipe.resolved import resolved_table
+from jinv.record.directory import RunDirectory
+
+
+def check_run(recipe: Recipe, shared: Shared | None = None, vocabulary: Vocabulary | None = None) -> Experiment:
+    """All that can be wrong with a run before its first step, but for its traces, its directory and its memory.
+
+    With a `Shared` of several runs verifiers come out of it; without one their files are looked at and no network is built.
+
+    Raises:
+      JinvError: something is.
+    """
+    experiment = load_experiment(recipe, shared=shared, vocabulary=vocabulary)
+    names = (lambda name: shared.network(name).class_names) if shared else None
+    check_judges(recipe, experiment.classifier, experiment.labels, names)
+    return experiment
+
+
+def check_same(run_directory: RunDirectory, manifest: dict, experiment: Experiment) -> None:
+    """Refuse to go on with a run that was started with another config or other weights.
+
+    Raises:
+      RunConflictError: it was; the message names what differs.
+    """
+    classifier = experiment.classifier
+    table = resolved_table(experiment.recipe, list(experiment.labels), experiment.size)
+    before = run_directory.config()
+    changed = sorted(key for key in {*before, *table} if before.get(key) != table.get(key))
+    if changed:
+        detail = "; ".join(f"{key}: {before.get(key)!r} then, {table.get(key)!r} now" for key in changed)
+        raise RunConflictError(f"{run_directory.path}: cannot be resumed with another config: {detail}")
+    if manifest["model"]["sha256"] != classifier.source["source"]["sha256"]:
+        raise RunConflictError(f"{run_directory.path}: cannot be resumed with other weights than it was started with")
+    if classifier.student and manifest.get("student_sha256") != classifier.student.source["source"]["sha256"]:
+        raise RunConflictError(f"{run_directory.path}: cannot be resumed with another student than it was started with")

@@ -1,0 +1,77 @@
+"""`jinv.run(recipe)`: an experiment carried out in memory, for Python and notebooks; nothing is written."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from jinv.experiment.experiment import Experiment, load_experiment, total_work
+from jinv.experiment.shared import Shared
+from jinv.experiment.vocabulary import Vocabulary
+from jinv.recipe.recipe import Recipe
+from jinv.runs.batches import Moment, batch_images, place_text, work_done
+from jinv.runs.progress import SynthesisProgress
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gives: images (count, height, width, 3) float32 in network units, a line per logged step, class ids."""
+
+    experiment: Experiment = field(repr=False)
+    images: np.ndarray = field(repr=False)
+    metrics: list[dict[str, Any]] = field(repr=False)
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The class id of each image."""
+        return self.experiment.labels
+
+    @property
+    def class_names(self) -> list[str]:
+        """The class of each image."""
+        return self.experiment.class_names
+
+    @property
+    def pictures(self) -> np.ndarray:
+        """The images as uint8 RGB, (count, height, width, 3)."""
+        return self.experiment.classifier.to_uint8(self.images)
+
+    def _repr_png_(self) -> bytes:
+        """The images side by side, as a notebook shows them."""
+        from jinv.images.codec import grid_png
+
+        return grid_png(self.pictures)
+
+
+def run(
+    recipe: Recipe,
+    *,
+    shared: Shared | None = None,
+    vocabulary: Vocabulary | None = None,
+    console: Console | None = None,
+) -> Result:
+    """Carry `recipe` out in memory.
+
+    Args:
+      shared: networks and compiled programs of earlier runs, used again and added to.
+      vocabulary: what names stand for, `jinv.standard_vocabulary()` and what you add to it.
+      console: where progress is shown; None shows none.
+
+    Raises:
+      JinvError: anything a user can mend, before anything is computed; NumericalError in the middle.
+    """
+    experiment = load_experiment(recipe, shared=shared, vocabulary=vocabulary)
+    experiment.check_traces()
+    lines: list[dict[str, Any]] = []
+    with SynthesisProgress(console or Console(quiet=True), total_work([recipe])) as progress:
+
+        def watch(moment: Moment) -> None:
+            lines.append(moment.line)
+            losses = {name: term["weighted"] for name, term in moment.line["terms"].items()}
+            work = work_done(recipe, experiment.batches[moment.batch], moment.snapshot)
+            progress.update(place_text(recipe, moment.batch, moment.snapshot), work, losses)
+
+        with experiment.precision():
+            batches = [batch_images(experiment, number, watch) for number in range(len(experiment.batches))]
+    return Result(experiment, np.concatenate(batches), lines)

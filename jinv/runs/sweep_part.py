@@ -1,0 +1,122 @@
+"""Some settings of a sweep that run in one program: what they are given, and their snapshots, batch after batch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinv.core.loop import Batch, BindStage, Resume, Setting, Snapshot, Synthesis
+from jinv.core.step import Stage
+from jinv.core.sweep import sweep_batch, sweep_of
+from jinv.core.synthesis import check_traces
+from jinv.experiment import bind
+from jinv.experiment.devices import sharding
+from jinv.experiment.experiment import Experiment
+from jinv.experiment.numbers import Place, program_of, replace_numbers
+from jinv.recipe.variations import Variation
+from jinv.record.directory import RunDirectory
+
+
+@dataclass
+class SettingRun:
+    """One setting and what becomes of it; `diverged_at` is the first step whose loss is not finite."""
+
+    variation: Variation
+    directory: RunDirectory
+    experiment: Experiment
+    manifest: dict[str, Any]
+    diverged_at: int | None = None
+
+
+@dataclass
+class Part:
+    """Settings side by side in one program, and the numbers in which they differ, a value for each."""
+
+    members: list[SettingRun]
+    numbers: dict[Place, list[float | int]]
+
+    @property
+    def experiment(self) -> Experiment:
+        """The first setting's: in all but numbers, seeds, labels and start images they are the same."""
+        return self.members[0].experiment
+
+    @property
+    def settings(self) -> dict[str, jax.Array]:
+        """What a program takes: by place, (K,) values."""
+        return {_key(place): jnp.asarray(values, jnp.float32) for place, values in self.numbers.items()}
+
+    def synthesis(self, count: int) -> Synthesis:
+        """The stages for batches of `count` images, compiled once for all parts and batches that share them."""
+        experiment = self.experiment
+        constants = {_key(place) for place in self.numbers}
+        masked = replace_numbers(
+            experiment.recipe, lambda place, value: "varied" if _key(place) in constants else value
+        )
+        same = (
+            experiment.size,
+            count,
+            len(self.members),
+            experiment.vocabulary,
+            experiment.classifier,
+            experiment.init is None,
+        )
+        key = "sweep", program_of(masked), *same
+
+        def make() -> Synthesis:
+            method = bind.bind_method(experiment.recipe, experiment.classifier, experiment.size)
+            forward = bind.bind_forward(experiment.recipe, experiment.classifier)
+            plain = [
+                {_key(place): values[k] for place, values in self.numbers.items()} for k in range(len(self.members))
+            ]
+            binds = [self._bind(index, count) for index in range(len(experiment.recipe.stages))]
+            return sweep_of(forward, binds, method, plain)
+
+        return experiment.shared.synthesis(key, make)
+
+    def _bind(self, index: int, count: int) -> BindStage:
+        experiment = self.experiment
+
+        def stage(setting: Setting) -> Stage:
+            mine = replace_numbers(experiment.recipe, lambda place, value: setting.get(_key(place), value))
+            return bind.bind_stage(mine, index, count, experiment.vocabulary, experiment.spectra)
+
+        return stage
+
+    def batch(self, number: int) -> Batch:
+        """The batch of that number, of every setting."""
+        chosen = self.experiment.batches[number]
+        synthesis = self.synthesis(chosen.stop - chosen.start)
+        inits = [run.experiment.init for run in self.members]
+        # With start images, each setting's own: a draw for its seed and labels, for one.
+        init = None if inits[0] is None else np.stack([init[chosen] for init in inits if init is not None])
+        labels = jnp.asarray([run.experiment.labels[chosen] for run in self.members], jnp.int32)
+        seeds = [run.experiment.recipe.seed for run in self.members]
+        ids = jnp.arange(chosen.start, chosen.stop, dtype=jnp.uint32)
+        return sweep_batch(synthesis, labels, self.settings, seeds, ids, init)
+
+    def snapshots(self, number: int, *, resume: Resume | None = None) -> Iterator[Snapshot]:
+        """The synthesis of one batch of all settings; within the experiment's `precision()`."""
+        batch, experiment = self.batch(number), self.experiment
+        count = batch.labels.shape[1]
+        spread = sharding(experiment.recipe, count)
+        return self.synthesis(count).run(
+            experiment.classifier.variables, batch, pace=experiment.pace, resume=resume, sharding=spread
+        )
+
+    def start(self, number: int) -> np.ndarray:
+        """The images that a batch starts from, (K, n, height, width, 3)."""
+        batch = self.batch(number)
+        return np.asarray(self.synthesis(batch.labels.shape[1]).start(batch))
+
+    def check_traces(self) -> None:
+        """One abstract step of every stage; raises as `Experiment.check_traces`."""
+        batch = self.batch(0)
+        with self.experiment.precision():
+            check_traces(self.synthesis(batch.labels.shape[1]), self.experiment.classifier.variables, batch)
+
+
+def _key(place: Place) -> str:
+    return ".".join(map(str, place))

@@ -1,15 +1,19 @@
 """One contract for every term, and an oracle in NumPy float64, written from the equations, for each."""
 
+import functools
 import inspect
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from jinv.core.objective import TERMS, Term, evaluate_terms, hyperparameters_of, term_fields
 from jinv.core.types import Forward, NormStats
+from tests import torch_terms
 
 # Whether a term couples the images of a batch, so that one image's gradient depends on the others.
 COUPLES = {
@@ -55,14 +59,37 @@ def network(image):
     return Forward(image, features, labels, tuple(stats), jnp.roll(features, 1, axis=1))
 
 
-def images(kind, n=3, height=6, width=5):
-    if kind == "random":
-        return jnp.asarray(np.random.default_rng(0).normal(size=(n, height, width, 3)), jnp.float32)
-    return jnp.full((n, height, width, 3), {"constant": 0.7, "zero": 0.0}[kind], jnp.float32)
+KINDS = ("random", "constant", "zero", "checker", "half constant", "clipped", "steps", "agreeing")
+
+
+def images(kind, n=3, height=6, width=5, dtype=jnp.float32):
+    """All kinds but the first have equal neighbours, or statistics at which a norm has its corner."""
+    image = np.random.default_rng(0).normal(size=(n, height, width, 3))
+    if kind == "checker":
+        image = np.broadcast_to(
+            np.where(np.indices(image.shape[1:3]).sum(0) % 2, 1.0, -1.0)[None, :, :, None], image.shape
+        )
+    elif kind == "half constant":
+        image[:, :, :3] = 0.7
+    elif kind == "clipped":
+        image = np.clip(2 * image, -1, 1)
+    elif kind == "steps":  # grey levels: some neighbours are equal in one direction alone
+        image = np.round(image)
+    elif kind == "agreeing":  # each mean is its layer's running mean: to the last bit where a power of two is averaged
+        image = np.broadcast_to([-1.0, 0.0, 1.0], image.shape)
+    elif kind != "random":
+        image = np.full(image.shape, {"constant": 0.7, "zero": 0.0}[kind])
+    return jnp.asarray(image, dtype)
 
 
 def value_of(name, kwargs, image):
     return evaluate_terms([Term(name, TERMS[name], 1.0, kwargs)], network(image), 0)[0]
+
+
+@functools.cache
+def value_and_gradient(name, **kwargs):
+    function = jax.value_and_grad(lambda x: value_of(name, kwargs, x))
+    return function, jax.jit(function)
 
 
 def test_every_term_is_found_and_known_here():
@@ -79,16 +106,26 @@ def test_term_signature_is_its_registration(name):
 
 @pytest.mark.parametrize(("name", "kwargs"), CASES)
 @pytest.mark.parametrize("kind", ["random", "constant", "zero"])
-def test_value_and_gradient_are_finite_float32_scalars(name, kwargs, kind):
-    value, gradient = jax.value_and_grad(lambda x: value_of(name, kwargs, x))(images(kind))
-    assert value.shape == () and value.dtype == jnp.float32
-    assert np.isfinite(value) and np.isfinite(gradient).all()
+def test_value_and_gradient_are_finite_float32_scalars_with_and_without_jit(name, kwargs, kind):
+    eager, compiled = (function(images(kind)) for function in value_and_gradient(name, **kwargs))
+    for value, gradient in (eager, compiled):
+        chex.assert_shape([value, gradient], [(), (3, 6, 5, 3)])
+        chex.assert_type([value, gradient], jnp.float32)
+        chex.assert_tree_all_finite((value, gradient))
+    chex.assert_trees_all_close(compiled, eager, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "kwargs"), CASES)
-def test_jit_equals_eager(name, kwargs):
-    eager = value_of(name, kwargs, images("random"))
-    np.testing.assert_allclose(jax.jit(lambda x: value_of(name, kwargs, x))(images("random")), eager, rtol=1e-5)
+def test_value_and_gradient_equal_torchs_on_corners_too(name, kwargs):
+    with jax.enable_x64(True):
+        for kind in KINDS:
+            image = images(kind, n=2, height=8, width=4, dtype=jnp.float64)
+            value, gradient = value_and_gradient(name, **kwargs)[1](image)
+            x = torch.tensor(np.asarray(image), requires_grad=True)
+            expected = torch_terms.TORCH_TERMS[name](torch_terms.network(x), **kwargs)
+            expected.backward()
+            np.testing.assert_allclose(value, expected.item(), rtol=1e-10, atol=1e-12, err_msg=kind)
+            np.testing.assert_allclose(gradient, x.grad, rtol=1e-9, atol=1e-12, err_msg=kind)
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -157,9 +194,10 @@ def test_feature_statistics_equals_the_equation(kwargs):
     np.testing.assert_allclose(TERMS["feature_statistics"](result.norm_stats, **kwargs), expected, rtol=1e-5)
 
 
-def test_feature_statistics_needs_statistics():
-    with pytest.raises(ValueError, match="no batch-norm statistics"):
-        TERMS["feature_statistics"](())
+@pytest.mark.parametrize("name", ["feature_statistics", "layer_activation"])
+def test_terms_of_statistics_need_statistics(name):
+    with pytest.raises(ValueError, match=f"{name}: the network has no batch-norm"):
+        TERMS[name](())
 
 
 def test_cross_entropy_equals_the_equation():
@@ -209,12 +247,59 @@ def test_competition_as_the_published_program_computes_it(scale):
         assert expected == 0 and not np.abs(jax.grad(TERMS["competition"])(*arguments, form="nvlabs")).any()
 
 
+@pytest.mark.parametrize("form", ["jensen_shannon", "nvlabs"])
+@pytest.mark.parametrize("student", ["equal logits", "the same logits", "others"])
+def test_competitions_gradient_is_torchs_where_probabilities_meet_the_clamps_bounds(form, student):
+    teacher = np.zeros((2, 100))  # a hundred classes at 0.01 each
+    students = {"equal logits": teacher, "the same logits": teacher + 1.5}
+    other = students.get(student, np.random.default_rng(5).normal(size=(2, 100)))
+    tensors = [torch.tensor(x, requires_grad=True) for x in (teacher, other)]
+    expected = torch_terms.competition(*tensors, form=form)
+    expected.backward()
+    with jax.enable_x64(True):
+        term = jax.jit(jax.value_and_grad(functools.partial(TERMS["competition"], form=form), argnums=(0, 1)))
+        value, gradients = term(jnp.asarray(teacher), jnp.asarray(other))
+        np.testing.assert_allclose(value, expected.item(), rtol=1e-12)
+        for gradient, tensor in zip(gradients, tensors, strict=True):
+            np.testing.assert_allclose(gradient, tensor.grad, rtol=1e-9, atol=1e-14)
+
+
+IMPOSSIBLE = [
+    ("total_variation", {"neighbors": 6}, "neighbors 6 must be one of 4, 8"),
+    ("total_variation", {"form": "l2"}, "form 'l2' must be one of 'norm', 'formula_4_1', 'l1'"),
+    ("total_variation", {"reduction": "sum"}, "reduction 'sum' must be one of 'batch', 'image'"),
+    ("total_variation", {"form": "formula_4_1", "neighbors": 8}, "neighbors must be 4, got 8"),
+    ("feature_statistics", {"variance": "none"}, "variance 'none' must be one of 'unbiased', 'biased'"),
+    ("feature_statistics", {"normalization": "batch"}, "normalization 'batch' must be one of 'none', 'running'"),
+    ("layer_activation", {"layer": 2}, "layer 2, but the network's batch-norm layers are 0 to 1"),
+    ("layer_activation", {"layer": -1}, "layer -1, but the network's batch-norm layers are 0 to 1"),
+    ("competition", {"form": "kl"}, "form 'kl' must be one of 'jensen_shannon', 'nvlabs'"),
+]
+
+
+def bare(name):
+    """The term as users have it: the suite's type checks would refuse some of this before the term does."""
+    return inspect.unwrap(TERMS[name])
+
+
+@pytest.mark.parametrize(("name", "kwargs", "message"), IMPOSSIBLE)
+def test_a_term_refuses_an_impossible_hyperparameter(name, kwargs, message):
+    result = network(images("random"))
+    with pytest.raises(ValueError) as caught:
+        bare(name)(*(getattr(result, field) for field in term_fields(TERMS[name])), **kwargs)
+    assert str(caught.value).startswith(f"{name}: ") and message in str(caught.value)
+
+
+def test_every_hyperparameter_that_has_impossible_values_is_refused_above():
+    refused = {(name, key) for name, kwargs, _ in IMPOSSIBLE for key in kwargs}
+    weights = {("feature_statistics", "first_layer_weight")}  # any number, which a sweep may trace
+    assert refused | weights == {(name, key) for name in TERMS for key in hyperparameters_of(TERMS[name])}
+
+
 def test_layer_activation_is_minus_the_mean_square_of_the_layers_input():
     x = np.asarray(images("random"), np.float64) * 3
     stats = network(images("random")).norm_stats
     np.testing.assert_allclose(TERMS["layer_activation"](stats, layer=1), -(x**2).mean(), rtol=1e-5)
-    with pytest.raises(ValueError, match="layers are 0 to 1"):
-        TERMS["layer_activation"](stats, layer=2)
 
 
 def test_class_logit_is_minus_the_mean_of_the_chosen_logits():

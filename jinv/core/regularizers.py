@@ -35,18 +35,25 @@ def total_variation(
 
     `reduction="batch"` takes the norm or sum over the whole batch, as published: a norm then couples the images, and
     its gradient per image shrinks like 1/sqrt(N). `"image"` is the mean over images of each image's own value.
-    In image units. Zero where every image is constant; its gradient there is zero.
+    In image units. Zero where every image is constant; equal neighbours pull at nothing, as in torch, except that
+    torch's gradient of `formula_4_1` is NaN at a pixel that equals both.
+
+    Raises:
+      ValueError: a hyperparameter that is none of these; diagonals of `formula_4_1`, which has none.
     """
+    _one_of("total_variation", "neighbors", neighbors, (4, 8))
+    _one_of("total_variation", "form", form, ("norm", "formula_4_1", "l1"))
+    _one_of("total_variation", "reduction", reduction, ("batch", "image"))
     if form == "formula_4_1":
         if neighbors == 8:
             raise ValueError("total_variation: form 'formula_4_1' has no diagonals: neighbors must be 4, got 8")
         vertical, horizontal = _differences(image, 4)
-        per_pixel = _safe_sqrt(jnp.abs(vertical[:, :, :-1]) + jnp.abs(horizontal[:, :-1]))
+        per_pixel = _safe_sqrt(_absolute(vertical[:, :, :-1]) + _absolute(horizontal[:, :-1]))
         total = jnp.sum(per_pixel)
         return total / image.shape[0] if reduction == "image" else total
     differences = _differences(image, neighbors)
     if form == "l1":  # a mean over a batch of equal sizes is the mean over images: both reductions agree
-        return _total(jnp.mean(jnp.abs(d)) for d in differences)
+        return _total(jnp.mean(_absolute(d)) for d in differences)
     if reduction == "image":
         return _total(jnp.mean(l2_norm(d, axis=(1, 2, 3))) for d in differences)
     return _total(l2_norm(d) for d in differences)
@@ -80,7 +87,12 @@ def feature_statistics(
 
     Couples the images of a batch. In activation units ("none") or without units ("running"). Zero where every statistic
     agrees; the gradient of a layer that agrees exactly is zero.
+
+    Raises:
+      ValueError: a network without batch-norm layers; a hyperparameter that is none of these.
     """
+    _one_of("feature_statistics", "variance", variance, ("unbiased", "biased"))
+    _one_of("feature_statistics", "normalization", normalization, ("none", "running"))
     if not norm_stats:
         raise ValueError("feature_statistics: the network has no batch-norm statistics; leave this term out")
     total = jnp.zeros((), norm_stats[0].batch_mean.dtype)
@@ -96,8 +108,13 @@ def layer_activation(norm_stats: Sequence[NormStats], *, layer: int = 0) -> Scal
     `-1/C sum_c (var_c + mean_c^2)` over the layer's channels, layers counted from 0 in network order. In squared
     activation units. Couples no images, beyond the factor 1/N. Zero where the layer is given zeros. The objective of
     DeepDream (Mordvintsev et al. 2015), taken before a convolution's normalisation instead of behind its ReLU.
+
+    Raises:
+      ValueError: a network without batch-norm layers; a layer that it does not have.
     """
-    if layer >= len(norm_stats):
+    if not norm_stats:
+        raise ValueError("layer_activation: the network has no batch-norm layers; leave this term out")
+    if not 0 <= layer < len(norm_stats):
         raise ValueError(
             f"layer_activation: layer {layer}, but the network's batch-norm layers are 0 to {len(norm_stats) - 1}"
         )
@@ -116,15 +133,21 @@ def competition(
     temperature 3, and p, q, m clamped to [0.01, 0.99] after m is formed. At 0 its gradient vanishes.
 
     In nats. Couples no images, beyond the factor 1/N (`nvlabs`: its outer clamp is of the batch's mean).
+
+    Raises:
+      ValueError: a form that is none of these.
     """
-    temperature = 3.0 if form == "nvlabs" else 1.0
-    p, q = _log_softmax(logits / temperature), _log_softmax(student_logits / temperature)
+    _one_of("competition", "form", form, ("jensen_shannon", "nvlabs"))
+    if form == "nvlabs":
+        # In probabilities, as the program has them: the clamp then meets its bounds (a hundred equal logits are at 0.01)
+        # where the program's does, and no logarithm is of less than 0.01.
+        p, q = (jax.nn.softmax(_at_least_float32(x) / 3.0) for x in (logits, student_logits))
+        p, q, m = (_clamp(x, 0.01, 0.99) for x in (p, q, (p + q) / 2))
+        divergence = jnp.mean(jnp.sum(m * (2 * jnp.log(m) - jnp.log(p) - jnp.log(q)), axis=1)) / 2
+        return 1 - _clamp(divergence, 0.0, 1.0)
+    p, q = (jax.nn.log_softmax(_at_least_float32(x)) for x in (logits, student_logits))
     m = jnp.logaddexp(p, q) - math.log(2)
-    if form == "jensen_shannon":
-        return 1 - jnp.mean(jnp.sum(jnp.exp(p) * (p - m) + jnp.exp(q) * (q - m), axis=1)) / 2
-    p, q, m = (jnp.clip(x, math.log(0.01), math.log(0.99)) for x in (p, q, m))
-    divergence = jnp.mean(jnp.sum(jnp.exp(m) * (2 * m - p - q), axis=1)) / 2
-    return 1 - jnp.clip(divergence, 0.0, 1.0)
+    return 1 - jnp.mean(jnp.sum(jnp.exp(p) * (p - m) + jnp.exp(q) * (q - m), axis=1)) / 2
 
 
 def layer_distance(
@@ -155,8 +178,13 @@ def l2_norm(x: Float[Array, "..."], axis: tuple[int, ...] | None = None) -> Floa
     return _safe_sqrt(jnp.sum(x * x, axis=axis))
 
 
-def _log_softmax(logits: jax.Array) -> jax.Array:
-    return jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+def _at_least_float32(logits: jax.Array) -> jax.Array:
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+def _one_of(term: str, parameter: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{term}: {parameter} {value!r} must be one of {', '.join(map(repr, choices))}")
 
 
 def _total(values: Iterable[jax.Array]) -> jax.Array:
@@ -166,6 +194,16 @@ def _total(values: Iterable[jax.Array]) -> jax.Array:
 def _safe_sqrt(x: jax.Array) -> jax.Array:
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+
+
+def _absolute(x: jax.Array) -> jax.Array:
+    # Gradient 0 at 0, as torch's; `jnp.abs` has 1 there, and neighbouring pixels are equal wherever both are clipped.
+    return x * jnp.sign(x)
+
+
+def _clamp(x: jax.Array, low: float, high: float) -> jax.Array:
+    # Gradient 1 on the bounds, as torch's; `jnp.clip` has a half there.
+    return jnp.where(x < low, low, jnp.where(x > high, high, x))
 
 
 def _differences(image: jax.Array, neighbors: int) -> list[jax.Array]:

@@ -21,7 +21,8 @@ def warmup_cosine(
     """
     steps = round(portion * steps)
 
-    def schedule(step):
+    def schedule(step: jax.Array | int) -> Any:
+        step = _precise(step)
         progress = jnp.clip((step - warmup) / max(steps - warmup, 1), 0.0, 1.0)
         decayed = end + (peak - end) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
         return jnp.where(step < warmup, peak * (step + 1) / max(warmup, 1), decayed)
@@ -31,12 +32,13 @@ def warmup_cosine(
 
 def linear(steps: int, *, start: Number, end: Number) -> optax.Schedule:
     """A straight line from `start` at step 0 to `end` at the last step."""
-    return optax.linear_schedule(start, end, max(steps - 1, 1))
+    schedule = optax.linear_schedule(start, end, max(steps - 1, 1))
+    return lambda step: schedule(_precise(step))
 
 
 def exponential(steps: int, *, start: Number, end: Number) -> optax.Schedule:
     """A constant factor per step, from `start` at step 0 to `end` at the last step; both positive."""
-    return lambda step: start * (end / start) ** (step / max(steps - 1, 1))
+    return lambda step: start * (end / start) ** (_precise(step) / max(steps - 1, 1))
 
 
 SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
@@ -48,8 +50,13 @@ SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
 
 
 def at_step(hyperparameters: Mapping[str, Any], step: jax.Array | int) -> dict[str, Any]:
-    """The hyperparameters with every schedule among them replaced by its value at `step`, a float32 scalar."""
+    """The hyperparameters with every schedule among them replaced by its value at `step`, a scalar of the default precision."""
     return {
-        name: jnp.asarray(value(step), jnp.float32) if callable(value) else value
+        name: jnp.asarray(value(step), jnp.result_type(float)) if callable(value) else value
         for name, value in hyperparameters.items()
     }
+
+
+def _precise(step: jax.Array | int) -> Any:
+    # Under JAX's float64 mode an int32 step divided by anything is still float32; in float32 mode nothing changes.
+    return jnp.asarray(step, jnp.float64) if jnp.result_type(float) == jnp.float64 else step

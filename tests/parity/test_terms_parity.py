@@ -17,23 +17,9 @@ from jinv.core.step import Stage, step_keys
 from jinv.core.types import Forward
 from jinv.models.registry import ARCHITECTURES
 from jinv_convert.reference import make_reference
+from tests import torch_terms
 
 from .torch_oracle import LABELS, embedded_state_dict, flax_variables, random_image, relative_error
-
-
-def torch_total_variation(x, neighbors=4, form="norm"):
-    shifts = [x[:, :, :-1, :] - x[:, :, 1:, :], x[:, :, :, :-1] - x[:, :, :, 1:]]
-    if neighbors == 8:
-        shifts += [x[:, :, 1:, :-1] - x[:, :, :-1, 1:], x[:, :, :-1, :-1] - x[:, :, 1:, 1:]]
-    if form == "l1":
-        return sum(d.abs().mean() for d in shifts)
-    if form == "formula_4_1":
-        return (shifts[0][:, :, :, :-1].abs() + shifts[1][:, :, :-1].abs()).sqrt().sum()
-    return sum(torch.norm(d) for d in shifts)
-
-
-def torch_image_norm(x):
-    return torch.norm(x.reshape(x.shape[0], -1), dim=1).mean()
 
 
 class Statistics:
@@ -69,10 +55,10 @@ def real_pair(name, shared_data=None):
 TORCH_TERMS = {
     "cross_entropy": [({}, lambda x, logits, s: F.cross_entropy(logits, torch.tensor(LABELS)))],
     "total_variation": [
-        ({"neighbors": n, "form": f}, lambda x, logits, s, n=n, f=f: torch_total_variation(x, n, f))
+        ({"neighbors": n, "form": f}, lambda x, logits, s, n=n, f=f: torch_terms.total_variation(x, n, f))
         for n, f in ((4, "norm"), (8, "norm"), (4, "l1"), (8, "l1"), (4, "formula_4_1"))
     ],
-    "image_norm": [({}, lambda x, logits, s: torch_image_norm(x))],
+    "image_norm": [({}, lambda x, logits, s: torch_terms.image_norm(x))],
     "feature_statistics": [
         ({}, lambda x, logits, s: sum(s.distances())),
         (
@@ -203,8 +189,8 @@ def replay(name, pair, precision, size, stage_size, labels, seed=0, start=None):
         view = torch.roll(view, shifts=shifts, dims=(2, 3))
         if jax.random.uniform(flip_key, (), jnp.float32) < 0.5:
             view = view.flip(3)
-        loss = F.cross_entropy(reference(view), torch.tensor(labels)) + 1e-3 * torch_total_variation(view)
-        loss = loss + 1e-5 * torch_image_norm(view) + 1e-2 * sum(statistics.distances())
+        loss = F.cross_entropy(reference(view), torch.tensor(labels)) + 1e-3 * torch_terms.total_variation(view)
+        loss = loss + 1e-5 * torch_terms.image_norm(view) + 1e-2 * sum(statistics.distances())
         loss.backward()
         optimizer.step()
         with torch.no_grad():

@@ -1,0 +1,73 @@
+"""Every term in PyTorch, written as one would write it there: the oracle of values and of gradients where there are corners."""
+
+import torch
+from torch.nn import functional as F
+
+from jinv.core.types import Forward
+
+
+def total_variation(x, neighbors=4, form="norm"):
+    """The thesis' listing and its variants, of an NCHW batch."""
+    shifts = [x[:, :, :-1, :] - x[:, :, 1:, :], x[:, :, :, :-1] - x[:, :, :, 1:]]
+    if neighbors == 8:
+        shifts += [x[:, :, 1:, :-1] - x[:, :, :-1, 1:], x[:, :, :-1, :-1] - x[:, :, 1:, 1:]]
+    if form == "l1":
+        return sum(d.abs().mean() for d in shifts)
+    if form == "formula_4_1":
+        both = shifts[0][:, :, :, :-1].abs() + shifts[1][:, :, :-1].abs()
+        # The root's slope at 0 is infinite and torch makes NaN of it; where a pixel equals both neighbours ours is 0.
+        return both[both > 0].sqrt().sum()
+    return sum(torch.norm(d) for d in shifts)
+
+
+def image_norm(x):
+    """The mean of the images' norms."""
+    return torch.norm(x.reshape(x.shape[0], -1), dim=1).mean()
+
+
+def network(image):
+    """The stand-in of test_terms on an NHWC tensor; `norm_stats` are (layer's input NCHW, running mean, running var)."""
+    features = torch.tanh(image.reshape(image.shape[0], -1)[:, :12])
+    running = torch.arange(1.0, 4.0, dtype=image.dtype)
+    layers = [(image.permute(0, 3, 1, 2) * s, running * s - 2 * s, running * s) for s in (1.0, 3.0)]
+    labels = torch.arange(image.shape[0]) % 12
+    return Forward(image.permute(0, 3, 1, 2), features, labels, tuple(layers), torch.roll(features, 1, dims=1))
+
+
+def _total_variation(result, reduction="batch", **kwargs):
+    groups = [result.image] if reduction == "batch" else result.image.split(1)
+    return sum(total_variation(group, **kwargs) for group in groups) / len(groups)
+
+
+def _feature_statistics(result, variance="unbiased", first_layer_weight=1.0, normalization="none"):
+    total = 0
+    for layer, (y, running_mean, running_var) in enumerate(result.norm_stats):
+        mean, var = y.mean([0, 2, 3]), y.transpose(0, 1).flatten(1).var(1, unbiased=variance == "unbiased")
+        mean, var = torch.norm(running_mean - mean), torch.norm(running_var - var)
+        if normalization == "running":
+            mean, var = mean / running_var.sum().sqrt() / 2, var / torch.norm(running_var) / 2
+        total = total + (first_layer_weight if layer == 0 else 1.0) * (mean + var)
+    return total
+
+
+def competition(teacher, student, form="jensen_shannon"):
+    """Both forms, of logits; `nvlabs` in probabilities and with torch's own clamp."""
+    if form == "jensen_shannon":
+        p, q = teacher.softmax(1), student.softmax(1)
+        m = ((p + q) / 2).log()
+        return 1 - (F.kl_div(m, p, reduction="batchmean") + F.kl_div(m, q, reduction="batchmean")) / 2
+    p, q = (teacher / 3).softmax(1), (student / 3).softmax(1)
+    p, q, m = (x.clamp(0.01, 0.99) for x in (p, q, (p + q) / 2))
+    divergence = F.kl_div(p.log(), m, reduction="batchmean") + F.kl_div(q.log(), m, reduction="batchmean")
+    return 1 - (divergence / 2).clamp(0, 1)
+
+
+TORCH_TERMS = {
+    "class_logit": lambda r: -r.logits.gather(1, r.labels[:, None]).mean(),
+    "competition": lambda r, **kwargs: competition(r.logits, r.student_logits, **kwargs),
+    "cross_entropy": lambda r: F.cross_entropy(r.logits, r.labels),
+    "feature_statistics": _feature_statistics,
+    "image_norm": lambda r: image_norm(r.image),
+    "layer_activation": lambda r, layer=0: -(r.norm_stats[layer][0] ** 2).mean(),
+    "total_variation": _total_variation,
+}

@@ -24,11 +24,19 @@ class _Words(argparse.Action):
             setattr(namespace, self.dest, [*getattr(namespace, self.dest), *words])
 
 
+class _Given(argparse.Action):
+    """A positional that leaves what an option has given back, where nothing else was given."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        if values is not None:
+            setattr(namespace, self.dest, values)
+
+
 def add_positional(command: argparse.ArgumentParser, name: str, metavar: str, help: str | None = None) -> None:
     """A positional that a greedy option before it may have taken, see `add_words`; missing, it is None."""
-    # No default: argparse would set it after the option has given the word back.
-    command.add_argument(name, nargs="?", default=argparse.SUPPRESS, metavar=metavar, help=help)
-    command.set_defaults(**{name: None})
+    command.add_argument(name, nargs="?", action=_Given, metavar=metavar, help=help)
 
 
 def add_words(

@@ -27,8 +27,10 @@ from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.recipe.variations import Variation
 from jinv.record.directory import RunDirectory
+from jinv.record.manifest import Manifest, SweepSetting
+from jinv.record.metrics import MetricsLine
 from jinv.runs.records import metrics_line, new_manifest
-from jinv.runs.sweep_summary import summarize
+from jinv.runs.sweep_summary import SettingResult, summarize
 from jinv.runs.synthesize import complete
 
 
@@ -42,8 +44,8 @@ class SettingRun:
     labels: list[int]
     size: tuple[int, int]
     init: np.ndarray | None
-    manifest: dict[str, Any]
-    lines: list[dict[str, Any]]
+    manifest: Manifest
+    lines: list[MetricsLine]
     images: list[np.ndarray]
     diverged_at: int | None = None
 
@@ -100,7 +102,8 @@ def run_sweep(
             except JinvError as error:  # of its evaluation; the other settings' images are there too
                 failed = failed or error
             console.print(f"{run.directory.path.name}: recorded", highlight=False)
-    summary = summarize(runs, [[run.variation.name for run in members] for members, _ in parts])
+    programs = [[run.variation.name for run in members] for members, _ in parts]
+    summary = summarize([_result(run) for run in runs], programs, runs[0].manifest)
     summary["wall_seconds"] = round(time.monotonic() - started, 1)
     sweep_directory.write_json("sweep.json", summary)
     finished = [run.directory.path for run in runs if run.diverged_at is None]
@@ -113,6 +116,11 @@ def run_sweep(
     if failed is not None:
         raise failed
     return summary
+
+
+def _result(run: SettingRun) -> SettingResult:
+    evaluation = run.directory.evaluation()
+    return SettingResult(run.variation.name, run.variation.changes, run.lines, evaluation, run.diverged_at)
 
 
 def _prepare(variations: Sequence[Variation], directory: Path) -> list[SettingRun]:
@@ -128,7 +136,8 @@ def _prepare(variations: Sequence[Variation], directory: Path) -> list[SettingRu
             bound[kind] = bind.bind_classifier(recipe, loaded)
         classifier = bound[kind]
         manifest = new_manifest(variation.recipe, classifier, labels, size)
-        manifest["sweep"] = {"name": variation.name, "changes": variation.changes}
+        setting = SweepSetting(name=variation.name, changes=variation.changes)
+        manifest = manifest.model_copy(update={"sweep": setting})
         place = RunDirectory(directory / variation.name)
         runs.append(SettingRun(variation, place, classifier, labels, size, init, manifest, [], []))
     return runs
@@ -146,7 +155,8 @@ def _synthesize_part(
     for run in runs:
         run.directory.prepare(resume=False)
         run.directory.write_config(resolved_table(run.variation.recipe, run.labels, run.size))
-        run.directory.write_json("manifest.json", run.manifest)
+        run.directory.write_manifest(run.manifest)
+        run.directory.rewrite_metrics([])
     recipe, started = runs[0].variation.recipe, time.monotonic()
     progress.note(f"compiling {runs[0].classifier.architecture} for {where} on {jax.default_backend()}")
     done_before = progress.done
@@ -155,9 +165,9 @@ def _synthesize_part(
         with matmul_precision(recipe.precision):
             _synthesize_batch(runs, numbers, first // recipe.image.batch, chosen, progress, where, done_before)
     for run in runs:
-        run.directory.write_lines("metrics.jsonl", run.lines)
         # A program's time is shared by its settings; the sum over the runs is what the sweep took.
-        run.manifest["wall_seconds"] = round((time.monotonic() - started) / len(runs), 1)
+        seconds = round((time.monotonic() - started) / len(runs), 1)
+        run.manifest = run.manifest.model_copy(update={"wall_seconds": seconds})
 
 
 def _synthesize_batch(
@@ -204,8 +214,9 @@ def _synthesize_batch(
         for position, run in enumerate(runs):
             line = metrics_line(snapshot_of(on_host, position), run.variation.recipe, batch)
             run.lines.append(line)
-            totals.append(line["total"])
-            if run.diverged_at is None and not np.isfinite(line["total"]):
+            run.directory.append_metrics([line])
+            totals.append(line.total)
+            if run.diverged_at is None and not np.isfinite(line.total):
                 run.diverged_at = snapshot.step
         stage = recipe.stages[snapshot.stage]
         done = work_before[snapshot.stage] + snapshot.stage_step * stage.size[0] * stage.size[1]
@@ -224,7 +235,7 @@ def _synthesize_batch(
     for run, result in zip(runs, np.asarray(images), strict=True):
         run.images.append(result)
         if run.diverged_at is None and not np.isfinite(result).all():
-            run.diverged_at = run.lines[-1]["step"] if run.lines else 0
+            run.diverged_at = run.lines[-1].step if run.lines else 0
 
 
 def _work_until(recipe: Recipe, index: int) -> int:

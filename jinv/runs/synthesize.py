@@ -29,6 +29,8 @@ from jinv.runs.progress import SynthesisProgress
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.record.directory import RunDirectory
+from jinv.record.manifest import Manifest
+from jinv.record.metrics import MetricsLine
 from jinv.runs.records import metrics_line, new_manifest, record_images
 
 
@@ -56,7 +58,7 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
     manifest = run_directory.manifest() if resuming else None
     if manifest is not None:
         check_same(run_directory, manifest, recipe, inputs)
-        if manifest["finished"]:
+        if manifest.finished:
             if recipe.evaluate.verifiers and not is_judged(run_directory, recipe):
                 _evaluate(run_directory, recipe, manifest, console)
             console.print(f"{directory}: already finished")
@@ -64,11 +66,12 @@ def run(recipe: Recipe, directory: Path, *, resume: bool = False, console: Conso
     else:
         manifest = new_manifest(recipe, classifier, labels, size)
         run_directory.write_config(resolved_table(recipe, labels, size))
-        run_directory.write_json("manifest.json", manifest)
+        run_directory.write_manifest(manifest)
     started = time.monotonic()
     with _graceful_stop() as stop, matmul_precision(recipe.precision):
         images = _synthesize_all(recipe, bound, labels, size, init, spectra, run_directory, console, stop)
-    manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0) + time.monotonic() - started, 1)
+    seconds = round((manifest.wall_seconds or 0) + time.monotonic() - started, 1)
+    manifest = manifest.model_copy(update={"wall_seconds": seconds})
     complete(run_directory, recipe, classifier, images, labels, manifest, console)
     return run_directory
 
@@ -79,7 +82,7 @@ def complete(
     classifier: Classifier,
     images: np.ndarray,
     labels: list[int],
-    manifest: dict[str, Any],
+    manifest: Manifest,
     console: Console,
 ) -> None:
     """What is left to do once the images are there: record them, let verifiers judge them, report, seal.
@@ -87,14 +90,14 @@ def complete(
     Raises:
       JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
     """
-    record_images(run_directory, classifier, images, labels, manifest["class_names"])
+    record_images(run_directory, classifier, images, labels, manifest.class_names)
     if recipe.evaluate.verifiers:
         _evaluate(run_directory, recipe, manifest, console)
     else:
         finish(run_directory, manifest)
 
 
-def _evaluate(run_directory: RunDirectory, recipe: Recipe, manifest: dict[str, Any], console: Console) -> None:
+def _evaluate(run_directory: RunDirectory, recipe: Recipe, manifest: Manifest, console: Console) -> None:
     console.print("evaluating with " + ", ".join(recipe.evaluate.verifiers), highlight=False)
     try:
         evaluate_run(run_directory.path, list(recipe.evaluate.verifiers), recipe.evaluate.reference)
@@ -105,13 +108,14 @@ def _evaluate(run_directory: RunDirectory, recipe: Recipe, manifest: dict[str, A
     finish(run_directory, manifest)
 
 
-def finish(run_directory: RunDirectory, manifest: dict[str, Any]) -> None:
+def finish(run_directory: RunDirectory, manifest: Manifest) -> None:
     """Write the report, seal the manifest with the digest of every output, remove what only an unfinished run needs."""
     from jinv.report.page import write_report
 
-    manifest["finished"] = manifest.get("finished") or datetime.now(UTC).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    manifest = manifest.model_copy(update={"finished": manifest.finished or now})
     write_report(run_directory.path, manifest)
-    run_directory.write_json("manifest.json", manifest | {"outputs": run_directory.digests()})
+    run_directory.write_manifest(manifest.model_copy(update={"outputs": run_directory.digests()}))
     run_directory.clean()
 
 
@@ -129,7 +133,7 @@ def _synthesize_all(
     starts = list(range(0, recipe.image.count, recipe.image.batch))
     work_per_image = sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages)
     checkpoint = run_directory.load_checkpoint()
-    lines = [line for line in run_directory.read_lines("metrics.jsonl") if _kept(line, checkpoint, run_directory)]
+    run_directory.rewrite_metrics([line for line in run_directory.metrics() if _kept(line, checkpoint, run_directory)])
     results = []
     with SynthesisProgress(console, work_per_image * recipe.image.count) as progress:
         spread = sharding(recipe, recipe.image.batch)
@@ -141,19 +145,18 @@ def _synthesize_all(
                 chosen = slice(first, min(first + recipe.image.batch, recipe.image.count))
                 finished = _synthesize_batch(
                     recipe, classifier, labels[chosen], size, None if init is None else init[chosen], spectra, batch, first,
-                    run_directory, checkpoint if checkpoint and checkpoint[0] == batch else None, lines, progress, stop,
+                    run_directory, checkpoint if checkpoint and checkpoint[0] == batch else None, progress, stop,
                 )  # fmt: skip
                 run_directory.write_array(f"batches/{batch:06d}.npy", finished)
-                run_directory.write_lines("metrics.jsonl", lines)
             results.append(finished)
     return np.concatenate(results)
 
 
-def _kept(line: dict[str, Any], checkpoint: Any, run_directory: RunDirectory) -> bool:
+def _kept(line: MetricsLine, checkpoint: Any, run_directory: RunDirectory) -> bool:
     """A resumed run repeats what came after its last checkpoint; those lines are written again, not twice."""
-    if run_directory.finished_batch(line["batch"]) is not None:
+    if run_directory.finished_batch(line.batch) is not None:
         return True
-    return checkpoint is not None and line["batch"] == checkpoint[0] and line["step"] <= checkpoint[2]
+    return checkpoint is not None and line.batch == checkpoint[0] and line.step <= checkpoint[2]
 
 
 def _synthesize_batch(
@@ -167,7 +170,6 @@ def _synthesize_batch(
     first: int,
     run_directory: RunDirectory,
     checkpoint: Any,
-    lines: list[dict[str, Any]],
     progress: SynthesisProgress,
     stop: Callable[[], bool],
 ) -> np.ndarray:
@@ -202,12 +204,11 @@ def _synthesize_batch(
     for snapshot in snapshots:
         image = snapshot.image
         line = metrics_line(snapshot, recipe, batch)
-        lines.append(line)
-        if not np.isfinite(line["total"]):
-            run_directory.write_lines("metrics.jsonl", lines)
-            bad = [name for name, term in line["terms"].items() if not np.isfinite(term["value"])]
+        run_directory.append_metrics([line])
+        if not np.isfinite(line.total):
+            bad = [name for name, term in line.terms.items() if not np.isfinite(term.value)]
             raise NumericalError(
-                f"step {snapshot.step}: the loss is {line['total']} ({', '.join(bad) or 'total'}); lower the learning rate"
+                f"step {snapshot.step}: the loss is {line.total} ({', '.join(bad) or 'total'}); lower the learning rate"
             )
         stage = recipe.stages[snapshot.stage]
         pixels = stage.size[0] * stage.size[1]
@@ -218,12 +219,11 @@ def _synthesize_batch(
             where = f"batch {batch + 1}/{-(-recipe.image.count // recipe.image.batch)}  {where}"
         images_before = first * sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages)
         work = images_before + len(labels) * (work_before[snapshot.stage] + snapshot.stage_step * pixels)
-        progress.update(where, work, {name: term["weighted"] for name, term in line["terms"].items()})
+        progress.update(where, work, {name: term.weighted for name, term in line.terms.items()})
         due = recipe.checkpoint.every_steps and snapshot.step % recipe.checkpoint.every_steps == 0
         if due or stop():
             done = snapshot.stage_done
             leaves = None if done else jax.tree.leaves(snapshot.state)
-            run_directory.write_lines("metrics.jsonl", lines)
             run_directory.save_checkpoint(batch, snapshot.stage + done, snapshot.step, leaves, image if done else None)
         if stop():
             raise Interrupted(

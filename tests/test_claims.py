@@ -2,15 +2,19 @@
 
 import pytest
 
+from jinv.judge.metrics import share_of
+from jinv.record.entry import validated
+from jinv.record.estimate import Estimate
+from jinv.record.metrics import MetricsLine
 from jinv.reproduce import claims
 from jinv.reproduce.findings import CLAIMS, _own_share, confidence_curve, judge_claims, numbers_of, steps_to
-from jinv.reproduce.numbers import Figure, Numbers, Share
+from jinv.reproduce.numbers import Numbers
 
-from .test_report import make_run
+from .test_report import line, make_run, verdict
 
 
 def near(value, half=0.01):
-    return Figure(value, value - half, value + half)
+    return Estimate(value, value - half, value + half)
 
 
 def run(**numbers):
@@ -18,17 +22,17 @@ def run(**numbers):
 
 
 def seen(right, total=100):
-    return {"a": Share(right, total), "b": Share(min(right + 1, total), total)}
+    return {"a": share_of(right, total), "b": share_of(min(right + 1, total), total)}
 
 
 CASES = [
     (claims.surer_than_of_a_photograph, run(own_confidence=0.999), run(own_confidence=0.8), "confirmed"),
     (claims.surer_than_of_a_photograph, run(own_confidence=0.7), run(own_confidence=0.8), "refuted"),
     (claims.surer_than_of_a_photograph, run(own_confidence=0.7), None, "undecided"),
-    (claims.noise_though_classified, run(own=Share(100, 100), verifiers=seen(5), high_frequency=near(0.7)), run(high_frequency=near(0.1)), "confirmed"),
-    (claims.noise_though_classified, run(own=Share(90, 100), verifiers=seen(5), high_frequency=near(0.7)), run(high_frequency=near(0.1)), "refuted"),
-    (claims.noise_though_classified, run(own=Share(100, 100), verifiers=seen(98), high_frequency=near(0.7)), run(high_frequency=near(0.1)), "undecided"),
-    (claims.noise_though_classified, run(own=Share(100, 100), verifiers=seen(5), high_frequency=near(0.1)), run(high_frequency=near(0.7)), "refuted"),
+    (claims.noise_though_classified, run(own=share_of(100, 100), verifiers=seen(5), high_frequency=near(0.7)), run(high_frequency=near(0.1)), "confirmed"),
+    (claims.noise_though_classified, run(own=share_of(90, 100), verifiers=seen(5), high_frequency=near(0.7)), run(high_frequency=near(0.1)), "refuted"),
+    (claims.noise_though_classified, run(own=share_of(100, 100), verifiers=seen(98), high_frequency=near(0.7)), run(high_frequency=near(0.1)), "undecided"),
+    (claims.noise_though_classified, run(own=share_of(100, 100), verifiers=seen(5), high_frequency=near(0.1)), run(high_frequency=near(0.7)), "refuted"),
     (claims.tricks_show_structure, run(high_frequency=near(0.7)), run(high_frequency=near(0.5)), "confirmed"),
     (claims.tricks_show_structure, run(high_frequency=near(0.5)), run(high_frequency=near(0.7)), "refuted"),
     (claims.tricks_show_structure, run(high_frequency=near(0.5)), run(high_frequency=near(0.51)), "undecided"),
@@ -39,7 +43,7 @@ CASES = [
     (claims.statistics_make_objects, run(verifiers=seen(10)), run(verifiers=seen(80)), "confirmed"),
     (claims.statistics_make_objects, run(verifiers=seen(80)), run(verifiers=seen(10)), "refuted"),
     (claims.statistics_make_objects, run(verifiers=seen(50)), run(verifiers=seen(55)), "undecided"),
-    (claims.statistics_make_objects, run(verifiers={"a": Share(10, 100), "b": Share(50, 100)}), run(verifiers={"a": Share(80, 100), "b": Share(50, 100)}), "undecided"),
+    (claims.statistics_make_objects, run(verifiers={"a": share_of(10, 100), "b": share_of(50, 100)}), run(verifiers={"a": share_of(80, 100), "b": share_of(50, 100)}), "undecided"),
     (claims.robust_is_clearer, run(verifiers=seen(60)), run(verifiers=seen(97)), "confirmed"),
     (claims.robust_is_clearer, run(verifiers=seen(97)), run(verifiers=seen(60)), "refuted"),
     (claims.robust_is_clearer, run(verifiers=seen(97), kernel_distance={"a": near(9)}), run(verifiers=seen(97), kernel_distance={"a": near(3)}), "confirmed"),
@@ -84,7 +88,7 @@ def test_every_claim_goes_every_way_and_nothing_measured_is_undecided(claim):
 
 def test_sentences_carry_the_numbers():
     sentence = claims.statistics_make_objects(
-        run(verifiers={"lite1": Share(1, 14)}), run(verifiers={"lite1": Share(13, 14)})
+        run(verifiers={"lite1": share_of(1, 14)}), run(verifiers={"lite1": share_of(13, 14)})
     ).sentence
     assert "13 of 14 (69 to 99 %)" in sentence and "1 of 14 (1 to 31 %)" in sentence
 
@@ -101,42 +105,57 @@ def test_a_robust_network_is_compared_with_its_twin_and_others_with_themselves()
     assert found["The image prior removes noise and blurs."][0][1].verdict == "undecided"
 
 
+def metrics_line(step, batch, loss, accuracy=0.5):
+    return validated(MetricsLine, line(step, loss, batch=batch, accuracy=accuracy), "a line")
+
+
 def test_confidence_is_the_geometric_mean_over_batches():
-    lines = [
-        {"step": s, "batch": b, "terms": {"cross_entropy": {"value": v}}}
-        for s, b, v in [(1, 0, 2.0), (1, 1, 4.0), (2, 0, 0.0), (2, 1, 0.2)]
-    ]
+    lines = [metrics_line(s, b, v) for s, b, v in [(1, 0, 2.0), (1, 1, 4.0), (2, 0, 0.0), (2, 1, 0.2)]]
     curve = confidence_curve(lines)
     assert curve == [(1, pytest.approx(0.0497871)), (2, pytest.approx(0.9048374))]
     assert steps_to(curve, 0.9) == 2 and steps_to(curve, 0.95) is None
 
 
 def test_a_small_last_batch_weighs_as_many_images_as_it_has():
-    lines = [{"batch": i, "accuracy": a} for i, a in enumerate([1.0, 0.95, 1.0])]
-    assert _own_share(lines, 41, 20) == Share(40, 41)
+    lines = [metrics_line(1, batch, 0.1, accuracy) for batch, accuracy in enumerate([1.0, 0.95, 1.0])]
+    assert _own_share(lines, 41, 20) == share_of(40, 41)
 
 
 def test_numbers_come_from_the_runs_files(tmp_path):
     """Own figures from the last step of each batch in network units, everything else from the evaluation."""
-    opinions = [{"label_confidence": 0.25, "correct": False}, {"label_confidence": 0.75, "correct": True}]
-    verdict = {"top1": 0.5, "count": 2, "per_image": opinions, "norm_distances": [[0.1, 0.3]]}
-    figure = {"value": 0.3, "low": None, "high": None}
+    judged = verdict(["tench", "goldfish"], [False, True]) | {"norm_distances": [[0.1, 0.3]]}
+    for opinion, confidence in zip(judged["per_image"], (0.25, 0.75), strict=True):
+        opinion["label_confidence"] = confidence
+    figure = {"value": 0.3, "low": None, "high": None, "per_image": [0.3]}
+    distance = {"value": 0.5, "low": 0.25, "high": 1.0}
+    withheld = {"withheld": "too few"}
+    beside = {"count": 9, "features": 4, "kernel_distance": distance, "overlap": withheld, "frechet_distance": withheld}
     evaluation = {
-        "verifiers": {"net_a": verdict, "net_b": verdict | {"independent": False}},
-        "pictures": {"high_frequency_energy": figure, "mean_variation": figure, "mean_frequency": figure},
-    }
+        "verifiers": {
+            "net_a": judged | {"reference": beside},
+            "net_b": judged | {"independent": False},
+            "net_c": judged | {"reference": beside | {"kernel_distance": withheld}},
+        },
+        "pictures": {
+            "count": 2, "high_frequency_energy": figure, "mean_variation": figure, "mean_frequency": figure,
+        },
+    }  # fmt: skip
     lines = [
-        {"batch": b, "step": s, "accuracy": a, "terms": {"cross_entropy": {"value": v}}}
+        line(s, v, batch=b, accuracy=a)
         for b, s, a, v in [(0, 1, 0.0, 3.0), (0, 2, 1.0, 0.0), (1, 1, 0.0, 3.0), (1, 2, 1.0, 0.1)]
     ]
     path = make_run(
         tmp_path / "r", lines=lines, evaluation=evaluation, image_size=[8, 6], stages=[{"size": [8, 6], "steps": 2}]
     )
+    half = Estimate(0.5, 0.1, 0.9, 2)  # the interval that the file states
     numbers = numbers_of(path, "a run")
-    assert (numbers.own, numbers.own_files, numbers.verifiers) == (Share(2, 2), Share(1, 2), {"net_a": Share(1, 2)})
+    assert numbers.own == share_of(2, 2) and str(numbers.own).startswith("2 of 2")
+    assert (numbers.own_files, numbers.verifiers) == (half, {"net_a": half, "net_c": half})
     assert numbers.own_confidence == pytest.approx(0.9512294) and numbers.steps_to_confidence == 2
-    assert (numbers.size, numbers.steps, numbers.norm_distance) == (6, 2, {"net_a": pytest.approx(0.2)})
+    assert (numbers.size, numbers.steps) == (6, 2)
+    assert numbers.norm_distance == {"net_a": pytest.approx(0.2), "net_c": pytest.approx(0.2)}
     assert numbers.class_confidence == {"tench": 0.25, "goldfish": 0.75}
-    assert numbers.high_frequency.low == -float("inf") and numbers.kernel_distance == {}
+    assert numbers.high_frequency.low == -float("inf") and numbers.high_frequency.value == 0.3
+    assert numbers.kernel_distance == {"net_a": Estimate(0.5, 0.25, 1.0)}
     start = numbers_of(make_run(tmp_path / "s", evaluation=evaluation), "a photograph")
-    assert (start.own, start.own_confidence) == (Share(1, 2), pytest.approx(0.5))
+    assert (start.own, start.own_confidence) == (half, pytest.approx(0.5))

@@ -12,10 +12,13 @@ from rich.console import Console
 from jinv.errors import ModelMismatchError, NumericalError, StorageError, UsageError
 from jinv.images.codec import png_bytes, read_image
 from jinv.judge import evaluate, judge
-from jinv.judge.evaluate import evaluate_run, print_evaluation
+from jinv.judge.evaluate import evaluate_run
 from jinv.judge.metrics import wilson_interval
 from jinv.models.classifier import Classifier
 from jinv.models.layers import BatchNorm, Dense
+from jinv.record.directory import RunDirectory
+from jinv.record.evaluation import Withheld
+from jinv.report.text import print_evaluation
 
 COLOURS = ("red", "green", "blue")
 MEAN, STD = (0.5, 0.25, 0.5), (0.25, 0.5, 0.5)
@@ -56,28 +59,75 @@ def run(tmp_path, monkeypatch):
 
 
 def test_verdicts_count_what_is_right(run):
-    verdict = evaluate_run(run, ["dominant_colour"])["verifiers"]["dominant_colour"]
-    assert (verdict["top1"], verdict["count"], verdict["top5"]) == (0.8, 5, 1.0)
-    assert verdict["interval"] == list(wilson_interval(4, 5))
-    assert [image["correct"] for image in verdict["per_image"]] == [True, True, True, False, True]
-    wrong = verdict["per_image"][3]
-    assert (wrong["label"], wrong["predicted"], wrong["class_name"]) == (2, 0, "red")
-    assert wrong["image"] == "images/000003_blue.png"
+    verdict = evaluate_run(run, ["dominant_colour"]).verifiers["dominant_colour"]
+    assert (verdict.top1.value, verdict.count, verdict.top5.value) == (0.8, 5, 1.0)
+    assert (verdict.top1.low, verdict.top1.high) == wilson_interval(4, 5)
+    assert [opinion.correct for opinion in verdict.per_image] == [True, True, True, False, True]
+    wrong = verdict.per_image[3]
+    assert (wrong.label, wrong.predicted, wrong.class_name) == (2, 0, "red")
+    assert wrong.image == "images/000003_blue.png"
     logits = 10 * np.array([153, 20, 20]) / 255
     softmax = np.exp(logits) / np.exp(logits).sum()
-    assert wrong["confidence"] == pytest.approx(softmax[0], rel=1e-5)
-    assert wrong["label_confidence"] == pytest.approx(softmax[2], rel=1e-4)
+    assert wrong.confidence == pytest.approx(softmax[0], rel=1e-5)
+    assert wrong.label_confidence == pytest.approx(softmax[2], rel=1e-4)
 
 
 def test_the_verdict_is_written_and_the_network_itself_is_marked(run, monkeypatch):
     monkeypatch.setattr(evaluate, "load", lambda name: classifier(source="inverted" if name == "a" else "other"))
     result = evaluate_run(run, ["a", "b", "a"])
-    assert json.loads((run / "evaluation.json").read_text()) == result
-    assert {name: v["independent"] for name, v in result["verifiers"].items()} == {"a": False, "b": True}
+    assert RunDirectory(run).evaluation() == result
+    assert {name: (v.independent, v.part) for name, v in result.verifiers.items()} == {
+        "a": (False, "inverted"),
+        "b": (True, None),
+    }
+
+
+def test_the_file_has_the_keys_that_others_read(run, real):
+    """Written out by hand: the layout is for people and programs that know nothing of our types."""
+    evaluate_run(run, ["v", "w"], real)
+    table = json.loads((run / "evaluation.json").read_text())
+    assert list(table) == ["verifiers", "pictures", "reference"] and table["reference"] == str(real)
+    verdict = table["verifiers"]["v"]
+    assert set(verdict) == {
+        "architecture", "sha256", "input_size", "count", "top1", "interval", "top5", "top5_interval", "norm_distances",
+        "diversity", "per_image", "reference", "independent",
+    }  # fmt: skip
+    assert (verdict["top1"], verdict["count"], verdict["sha256"]) == (0.8, 5, "verifier")
+    assert verdict["interval"] == list(wilson_interval(4, 5)) and verdict["independent"] is True
+    assert set(verdict["per_image"][0]) == {
+        "image", "label", "label_confidence", "predicted", "class_name", "confidence", "correct",
+    }  # fmt: skip
+    beside = verdict["reference"]
+    assert set(beside) == {
+        "count", "features", "kernel_distance", "overlap", "frechet_distance", "nearest", "top1", "interval", "diversity",
+    }  # fmt: skip
+    assert beside["kernel_distance"] == {"withheld": "real: 36 images, at least 100 are needed"}
+    assert set(beside["frechet_distance"]) == {"value"} and set(beside["diversity"]) == {"value", "classes"}
+    assert beside["nearest"][0]["neighbors"][0]["file"] == "nearest/000000_1.png"
+    # Thumbnails are kept of the first verifier's alone.
+    assert "file" not in table["verifiers"]["w"]["reference"]["nearest"][0]["neighbors"][0]
+    pictures = table["pictures"]
+    assert set(pictures) == {"count", "high_frequency_energy", "mean_variation", "mean_frequency"}
+    assert set(pictures["mean_variation"]) == {"value", "low", "high", "per_image"}
+    assert len(pictures["mean_variation"]["per_image"]) == pictures["count"] == 5
+
+
+def test_one_picture_has_no_interval(run):
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest |= {"labels": [0], "class_names": ["red"]}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    for i, name in enumerate(COLOURS[1:], 1):
+        (run / "images" / f"{i:06d}_{name}.png").unlink()
+    for path in [*(run / "images").glob("00000[34]_*.png")]:
+        path.unlink()
+    figure = evaluate_run(run, ["v"]).pictures.mean_frequency
+    assert not figure.bounded and figure.per_image == (figure.value,)
+    written = json.loads((run / "evaluation.json").read_text())["pictures"]["mean_frequency"]
+    assert (written["low"], written["high"]) == (None, None)
 
 
 def test_norm_distances_are_those_of_one_batch_of_all_images(run):
-    verdict = evaluate_run(run, ["dominant_colour"])["verifiers"]["dominant_colour"]
+    verdict = evaluate_run(run, ["dominant_colour"]).verifiers["dominant_colour"]
     network = classifier()
     pixels = np.stack([np.full((8, 8, 3), 20, np.uint8)] * 5)
     for i, channel in enumerate([0, 1, 2, 0, 0]):
@@ -85,7 +135,7 @@ def test_norm_distances_are_those_of_one_batch_of_all_images(run):
     x = np.asarray(network.preprocess(pixels), np.float64)
     mean = np.linalg.norm(x.mean((0, 1, 2))) / 3**0.5  # running mean 0, running variance 1
     var = np.linalg.norm(x.var((0, 1, 2), ddof=1) - 1) / 3**0.5
-    np.testing.assert_allclose(verdict["norm_distances"], [[mean, var]], rtol=1e-5)
+    np.testing.assert_allclose(verdict.norm_distances, [[mean, var]], rtol=1e-5)
 
 
 def test_a_verdict_does_not_depend_on_the_other_images(monkeypatch):
@@ -147,36 +197,34 @@ def real(tmp_path):
 
 
 def test_a_reference_gives_neighbours_and_withholds_what_takes_more_images(run, real):
-    verdict = evaluate_run(run, ["v", "w"], real)["verifiers"]["v"]
-    reference = verdict["reference"]
-    assert (reference["count"], reference["features"]) == (36, 3)
-    assert reference["kernel_distance"] == {"withheld": "real: 36 images, at least 100 are needed"}
-    assert reference["overlap"] == {"withheld": "generated: 5 images, at least 6 are needed"}
-    assert reference["frechet_distance"]["value"] > 0
-    assert reference["top1"] == pytest.approx(35 / 36)
+    reference = evaluate_run(run, ["v", "w"], real).verifiers["v"].reference
+    assert (reference.count, reference.features) == (36, 3)
+    assert reference.kernel_distance == Withheld(withheld="real: 36 images, at least 100 are needed")
+    assert reference.overlap == Withheld(withheld="generated: 5 images, at least 6 are needed")
+    assert reference.frechet_distance.value > 0
+    assert reference.top1.value == pytest.approx(35 / 36) and reference.top1.right == 35
     # 150 red is nearest to the real 150, and the thumbnails are those files.
-    nearest = reference["nearest"][0]
-    assert nearest["image"] == "images/000000_red.png"
-    assert [n["name"] for n in nearest["neighbors"]][0] == "RED/05.png" and nearest["neighbors"][0]["distance"] < 1e-6
-    copied = read_image(run / nearest["neighbors"][0]["file"])
-    np.testing.assert_array_equal(copied, read_image(real / "RED" / "05.png"))
-    assert [n["name"] for n in reference["nearest"][1]["neighbors"]][0].startswith("GREEN")
+    nearest = reference.nearest[0]
+    assert nearest.image == "images/000000_red.png"
+    assert nearest.neighbors[0].name == "RED/05.png" and nearest.neighbors[0].distance < 1e-6
+    np.testing.assert_array_equal(read_image(run / nearest.neighbors[0].file), read_image(real / "RED" / "05.png"))
+    assert reference.nearest[1].neighbors[0].name.startswith("GREEN")
     assert len(list((run / "nearest").iterdir())) == 15
     evaluate_run(run, ["v"])
     assert not (run / "nearest").exists()
 
 
 def test_diversity_is_the_distance_within_a_class(run, real):
-    evaluation = evaluate_run(run, ["v"], real)["verifiers"]["v"]
+    verdict = evaluate_run(run, ["v"], real).verifiers["v"]
     red, blue = (154 - 150) / 255 / STD[0], np.hypot((152 - 20) / 255 / STD[2], (153 - 20) / 255 / STD[0])
-    assert evaluation["diversity"]["classes"] == {"0": pytest.approx(red, rel=1e-4), "2": pytest.approx(blue, rel=1e-4)}
-    assert evaluation["diversity"]["value"] == pytest.approx((red + blue) / 2, rel=1e-4)
-    assert evaluation["reference"]["diversity"]["value"] > 0
+    assert verdict.diversity.classes == {"0": pytest.approx(red, rel=1e-4), "2": pytest.approx(blue, rel=1e-4)}
+    assert verdict.diversity.value == pytest.approx((red + blue) / 2, rel=1e-4)
+    assert verdict.reference.diversity.value > 0
 
 
 def test_a_reference_without_class_folders_has_no_accuracy(run, real):
     (real / "RED" / "00.png").rename(real / "loose.png")
-    reference = evaluate_run(run, ["v"], real)["verifiers"]["v"]["reference"]
-    assert "top1" not in reference and reference["count"] == 36
+    reference = evaluate_run(run, ["v"], real).verifiers["v"].reference
+    assert reference.top1 is None and reference.diversity is None and reference.count == 36
     with pytest.raises(StorageError):
         evaluate_run(run, ["v"], real / "nowhere")

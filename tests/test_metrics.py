@@ -114,6 +114,11 @@ def test_kernel_distance_is_unbiased_and_its_interval_covers():
     assert abs(np.mean(same)) < 3 * np.std(same) / 40**0.5 and min(same) < 0
 
 
+def overlap(*sets, **options):
+    result = precision_recall_density_coverage(*sets, **options)
+    return result.precision, result.recall, result.density, result.coverage
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_overlap_equals_its_definition(monkeypatch, seed):
     monkeypatch.setattr(metrics, "BLOCK", 16)
@@ -122,13 +127,13 @@ def test_overlap_equals_its_definition(monkeypatch, seed):
     inside = np.array([[np.linalg.norm(p - q) < radius[0][i] for i, q in enumerate(x)] for p in y])
     reached = np.array([[np.linalg.norm(p - q) < radius[1][j] for j, p in enumerate(y)] for q in x])
     expected = (inside.any(1).mean(), reached.any(1).mean(), inside.sum() / (k * len(y)), inside.any(0).mean())
-    assert precision_recall_density_coverage(x, y, k=k) == pytest.approx(expected)
+    assert overlap(x, y, k=k) == pytest.approx(expected)
 
 
 def test_overlap_of_equal_and_of_distant_sets():
     x = normal(0, 40)
-    assert precision_recall_density_coverage(x, x)[:2] == (1.0, 1.0)
-    assert precision_recall_density_coverage(x, x + 100) == (0.0, 0.0, 0.0, 0.0)
+    assert overlap(x, x)[:2] == (1.0, 1.0)
+    assert overlap(x, x + 100) == (0.0, 0.0, 0.0, 0.0)
 
 
 def test_frechet_distance_of_gaussians():

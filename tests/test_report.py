@@ -32,7 +32,8 @@ def make_run(path, *, names=("tench", "goldfish"), lines=(), evaluation=None, co
 
 def line(step, value, **more):
     terms = {"cross_entropy": {"value": value, "weighted": 2 * value}}
-    return {"batch": 0, "step": step, "stage": 0, "learning_rate": 0.1, "total": 2 * value, "terms": terms} | more
+    place = {"batch": 0, "step": step, "stage": 0, "stage_step": step, "size": [8, 8]}
+    return place | {"learning_rate": 0.1, "total": 2 * value, "accuracy": 0.5, "terms": terms} | more
 
 
 def verdict(names, correct):
@@ -108,7 +109,7 @@ def test_pages_fetch_nothing(run, tmp_path):
 def test_other_peoples_text_stays_text(tmp_path):
     names = (HOSTILE, "</style></figure>")
     run = make_run(
-        tmp_path / "x", names=names, lines=[{"step": 1, "total": 1.0, "terms": {HOSTILE: {"value": 1, "weighted": 1}}}],
+        tmp_path / "x", names=names, lines=[line(1, 1.0, terms={HOSTILE: {"value": 1, "weighted": 1}})],
         evaluation={"verifiers": {HOSTILE: verdict(names, [False, False])}}, device=HOSTILE, model={"name": HOSTILE},
         config=f"model = {json.dumps(HOSTILE)}\n",
     )  # fmt: skip
@@ -129,6 +130,7 @@ def test_a_reference_shows_its_figures_and_the_nearest_images(tmp_path):
     names = ("tench", "goldfish")
     reference = {
         "count": 123,
+        "features": 4,
         "kernel_distance": {"value": 0.0123, "low": 0.01, "high": 0.02},
         "overlap": {"withheld": "generated: 2 images, at least 6 are needed"},
         "frechet_distance": {"value": 45.6},
@@ -181,13 +183,13 @@ def test_a_comparison_puts_the_same_class_side_by_side_and_differences_first(run
 
 def test_pictures_become_jpeg_where_they_would_weigh_too_much(run):
     view = read_run(run, inline_bytes=10)
-    assert not view.exact_pixels and view.images[0]["source"].startswith("data:image/jpeg;base64,/9j/")
+    assert not view.exact_pixels and view.images[0].source.startswith("data:image/jpeg;base64,/9j/")
 
 
 def test_curves_average_batches_within_a_band(tmp_path):
     lines = [line(1, 1.0), line(2, 4.0), line(1, 3.0, batch=1), line(2, math.nan, batch=1)]
     view = read_run(make_run(tmp_path / "r", lines=lines))
-    series = curve(view, "total", lambda entry: entry["total"])
+    series = curve(view, "total", lambda entry: entry.total)
     assert series.x == [1, 2] and series.y[0] == 4.0 and (series.low[0], series.high[0]) == (2.0, 6.0)
     assert math.isnan(series.y[1])
     write_report(tmp_path / "r")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 from rich.console import Console
 
 import jinv.experiment.shared
@@ -15,7 +15,7 @@ import jinv.reproduce.carry_out
 from jinv.cli import main
 from jinv.errors import NumericalError, RunConflictError, StorageError, UsageError
 from jinv.experiment.bind import check_recipe
-from jinv.report.contact_sheet import MAXIMUM_BYTES, SheetPanel, sheet_jpeg
+from jinv.report.contact_sheet import MAXIMUM_BYTES, SheetPanel, plain_text, sheet_jpeg
 from jinv.reproduce.carry_out import reproduce, unique_runs
 from jinv.reproduce.plan import Choices, choose_figures, plan, read_sheets
 
@@ -202,6 +202,16 @@ def test_fourteen_single_images_take_two_even_lines():
         pixels = np.asarray(image.convert("RGB")).astype(int)
     rows, columns = np.nonzero((pixels[..., 0] > 150) & (pixels[..., 1] < 90))
     assert np.ptp(rows) == pytest.approx(168, abs=4) and columns.max() == pytest.approx(1280 - 28, abs=8)
+
+
+def test_every_character_of_a_sheet_is_one_that_its_font_has():
+    font = ImageFont.load_default(24)
+    missing = bytes(font.getmask("\uffff"))
+    text = "Édouard’s crème brûlée – größer, Ångström ñandú čeština Łódź smørrebrød, 224×320, 20\N{THIN SPACE}000 “a” ± … ·"
+    assert bytes(font.getmask("×")) == missing and bytes(font.getmask("…")) != missing
+    written = plain_text(text)
+    assert [c for c in written if bytes(font.getmask(c)) == missing] == []
+    assert written.startswith("Edouard’s creme brulee - grosser, Angstrom") and "224x320, 20 000" in written
 
 
 def test_contact_sheets_stay_small_and_keep_their_columns():

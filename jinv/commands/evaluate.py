@@ -23,22 +23,20 @@ def run(arguments: argparse.Namespace) -> int:
     keep_compiled()
     from jinv.judge.evaluate import evaluate_run
     from jinv.record.directory import RunDirectory
+    from jinv.record.run import open_run
     from jinv.report.text import print_evaluation
     from jinv.runs.synthesize import finish
 
-    run_directory = RunDirectory(arguments.run)
-    manifest = run_directory.manifest()
-    if manifest is None:
-        raise StorageError(f"{arguments.run}: not a run directory (no manifest.json)")
-    if not manifest["finished"]:
+    record = open_run(arguments.run)
+    if not record.manifest.finished:
         raise StorageError(f"{arguments.run}: the run is not finished; continue it with jinv synthesize --resume")
-    asked = run_directory.config().get("evaluate", {})
+    asked = record.config.get("evaluate", {})
     verifiers = list(arguments.verifier) or asked.get("verifiers", [])
     if not verifiers:
         raise UsageError(
             "evaluate: the run's config names no verifiers; give some, such as --verifier efficientnet_lite1"
         )
     result = evaluate_run(arguments.run, verifiers, arguments.reference or asked.get("reference"))
-    finish(run_directory, manifest)
+    finish(RunDirectory(record.path), record.manifest)
     print_evaluation(result)
     return 0

@@ -1,131 +1,110 @@
 """Independent networks judge a run's images, as 8-bit PNG files: what a user has, not what the optimizer saw."""
 
-import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import softmax
 
 from jinv.errors import ModelMismatchError, StorageError, UsageError
-from jinv.images.codec import read_image
 from jinv.images.folder import ImageFolder, open_image_folder
 from jinv.judge.judge import judge
-from jinv.judge.metrics import norm_distances, top_k_correct, wilson_interval
+from jinv.judge.metrics import norm_distances, share_of, top_k_correct
 from jinv.judge.picture_metrics import high_frequency_energy, mean_frequency, mean_interval, mean_variation
-from jinv.judge.real_images import compare_with_reference, diversity, figure, neighbor_pictures
+from jinv.judge.real_images import compare_with_reference, diversity, figure, with_thumbnails
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.record.directory import RunDirectory
-from jinv.report.text import print_evaluation
+from jinv.record.evaluation import Evaluation, Opinion, Part, PictureFigure, Pictures, Verdict
+from jinv.record.manifest import Manifest
+from jinv.record.run import RunRecord, open_run
 from jinv.weights.load import check_file, class_names_of, load
 
-__all__ = ["RunImages", "check_judges", "evaluate_run", "is_judged", "judge_run", "print_evaluation", "read_run_images"]
 
-
-class RunImages(NamedTuple):
-    """A run's pictures: file names relative to the run, uint8 pixels, labels and class names, one each per image."""
-
-    names: list[str]
-    pixels: list[np.ndarray]
-    labels: np.ndarray
-    class_names: list[str]
-
-
-def evaluate_run(run_dir: str | Path, verifiers: Sequence[str], reference: str | Path | None = None) -> dict[str, Any]:
+def evaluate_run(run_dir: str | Path, verifiers: Sequence[str], reference: str | Path | None = None) -> Evaluation:
     """Let `verifiers` (names or converted files) judge the run; writes and returns `evaluation.json`.
 
     Raises:
       UsageError: no verifier, or an unknown one. StorageError: no run, or images missing from it.
-      ModelMismatchError: a verifier with other classes than the run's. NumericalError: logits that are not finite.
+      UnsafeInputError: a damaged image. ModelMismatchError: a verifier with other classes than the run's.
+      NumericalError: logits that are not finite.
     """
     if not verifiers:
         raise UsageError("evaluate: no verifier is given, for example efficientnet_lite1")
-    run = RunDirectory(Path(run_dir))
-    manifest = run.manifest()
-    if manifest is None:
-        raise StorageError(f"{run_dir}: not a run directory (no manifest.json)")
-    images = read_run_images(run.path, manifest)
+    run = open_run(run_dir)
+    pictures = picture_figures(run.pictures)
     folder = None if reference is None else open_image_folder(reference)
-    evaluation: dict[str, Any] = {"verifiers": {}, "pictures": picture_figures(images.pixels)}
-    if reference is not None:
-        evaluation["reference"] = str(reference)
+    verdicts: dict[str, Verdict] = {}
     for name in dict.fromkeys(str(v) for v in verifiers):
         classifier = load(name)
-        _check_classes(name, classifier.class_names, images.labels.tolist(), images.class_names)
-        verdict = judge_run(classifier, images, folder)
+        _check_classes(name, classifier.class_names, run.labels.tolist(), run.class_names)
+        verdict = judge_run(classifier, run, folder)
         # The opinion of a network that the images were made to please is no evidence; the report says so beside it.
-        part = part_taken(manifest, verdict["sha256"])
-        verdict |= {"independent": part is None, **({"part": part} if part else {})}
-        evaluation["verifiers"][_unique_name(name, evaluation["verifiers"])] = verdict
+        part = part_taken(run.manifest, verdict.sha256)
+        verdict = verdict.model_copy(update={"independent": part is None, "part": part})
+        verdicts[_unique_name(name, verdicts)] = verdict
     # An earlier evaluation's neighbours are not this one's.
     shutil.rmtree(run.path / "nearest", ignore_errors=True)
+    directory = RunDirectory(run.path)
     if folder is not None:
-        _keep_neighbors(run, folder, evaluation)
-    run.write_json("evaluation.json", evaluation)
+        first = next(iter(verdicts))
+        verdicts[first] = _keep_neighbors(directory, folder, verdicts[first])
+    evaluation = Evaluation(
+        verifiers=verdicts, pictures=pictures, reference=None if reference is None else str(reference)
+    )
+    directory.write_evaluation(evaluation)
     return evaluation
 
 
-def part_taken(manifest: dict[str, Any], sha256: str | None) -> str | None:
+def part_taken(manifest: Manifest, sha256: str | None) -> Part | None:
     """What a network was in a run's synthesis, by the digest of its checkpoint: "inverted", "student" or nothing."""
-    if sha256 is not None and sha256 == manifest.get("model", {}).get("sha256"):
+    if sha256 is not None and sha256 == manifest.model.sha256:
         return "inverted"
-    return "student" if sha256 is not None and sha256 == manifest.get("student_sha256") else None
+    return "student" if sha256 is not None and sha256 == manifest.student_sha256 else None
 
 
 def is_judged(run: RunDirectory, recipe: Recipe) -> bool:
     """Whether `evaluation.json` holds what these verifiers, as their files are now, say beside these real images."""
     try:
-        evaluation = json.loads((run.path / "evaluation.json").read_text(encoding="utf-8"))
-        judges = [verdict["sha256"] for verdict in evaluation["verifiers"].values()]
-        reference = evaluation.get("reference")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        evaluation = run.evaluation()
+    except StorageError:
+        return False
+    if evaluation is None:
         return False
     wanted = [check_file(name)["source"].get("sha256") for name in dict.fromkeys(recipe.evaluate.verifiers)]
-    same = (reference is None) == (recipe.evaluate.reference is None) and (
-        reference is None or Path(reference).resolve() == Path(recipe.evaluate.reference or "").resolve()
-    )
-    return same and judges == wanted
+    before, now = evaluation.reference, recipe.evaluate.reference
+    same = before == now if before is None or now is None else Path(before).resolve() == Path(now).resolve()
+    return same and [verdict.sha256 for verdict in evaluation.verifiers.values()] == wanted
 
 
-def _keep_neighbors(run: RunDirectory, folder: ImageFolder, evaluation: dict[str, Any]) -> None:
-    """Copy the real images nearest to the run's into it: the first verifier's, for the report to show."""
-    first = next(iter(evaluation["verifiers"].values()))
-    for name, png in neighbor_pictures(folder, first["reference"]["nearest"]).items():
+def _keep_neighbors(run: RunDirectory, folder: ImageFolder, verdict: Verdict) -> Verdict:
+    """Copy the real images nearest to the run's into it, for the report to show; the verdict that names the copies."""
+    assert verdict.reference is not None
+    nearest, thumbnails = with_thumbnails(folder, verdict.reference.nearest)
+    for name, png in thumbnails.items():
         run.write_image(name, png)
+    return verdict.model_copy(update={"reference": verdict.reference.model_copy(update={"nearest": nearest})})
 
 
-def read_run_images(run_dir: Path, manifest: dict[str, Any]) -> RunImages:
-    """The images that the manifest promises.
+def picture_figures(pixels: Sequence[np.ndarray] | np.ndarray) -> Pictures:
+    """What the pictures, uint8 (height, width, 3), say without any network."""
 
-    Raises:
-      StorageError: fewer or more images than labels. UnsafeInputError: a damaged one.
-    """
-    labels, class_names = manifest.get("labels"), manifest.get("class_names")
-    if not isinstance(labels, list) or not isinstance(class_names, list) or len(labels) != len(class_names):
-        raise StorageError(f"{run_dir / 'manifest.json'}: it does not say what the images' classes are")
-    paths = sorted((run_dir / "images").glob("*.png"))
-    if [path.name[:6] for path in paths] != [f"{i:06d}" for i in range(len(labels))]:
-        raise StorageError(f"{run_dir / 'images'}: {len(paths)} images, the manifest has {len(labels)} labels")
-    names = [f"images/{path.name}" for path in paths]
-    return RunImages(names, [read_image(path) for path in paths], np.asarray(labels, np.int64), list(class_names))
-
-
-def picture_figures(pixels: Sequence[np.ndarray]) -> dict[str, Any]:
-    """The entry `pictures` of `evaluation.json`: what the pictures say without any network, each with its 95 % interval.
-
-    An interval of a single picture has no ends: `low` and `high` are None.
-    """
-    result: dict[str, Any] = {"count": len(pixels)}
-    for measure in (high_frequency_energy, mean_variation, mean_frequency):
+    def figure_of(measure: Callable[[np.ndarray], float]) -> PictureFigure:
         values = [measure(picture) for picture in pixels]
         mean = mean_interval(values)
+        if not mean.bounded:
+            return PictureFigure(mean.value, per_image=tuple(values))
         # None of these can be negative, and a share not above 1; Student's interval does not know that.
         most = 1.0 if measure is high_frequency_energy else mean.high
-        ends = (max(mean.low, 0.0), min(mean.high, most)) if len(values) > 1 else (None, None)
-        result[measure.__name__] = {"value": mean.value, "low": ends[0], "high": ends[1], "per_image": values}
-    return result
+        return PictureFigure(mean.value, max(mean.low, 0.0), min(mean.high, most), per_image=tuple(values))
+
+    return Pictures(
+        count=len(pixels),
+        high_frequency_energy=figure_of(high_frequency_energy),
+        mean_variation=figure_of(mean_variation),
+        mean_frequency=figure_of(mean_frequency),
+    )
 
 
 def check_judges(
@@ -163,50 +142,46 @@ def _check_classes(name: str, known: Sequence[str], labels: Sequence[int], class
             raise ModelMismatchError(f"verifier {name}: class {label} is {theirs}, in the run it is {class_name!r}")
 
 
-def judge_run(classifier: Classifier, images: RunImages, folder: ImageFolder | None = None) -> dict[str, Any]:
-    """One verifier's entry of `evaluation.json`; raises as `judge`."""
-    judgement = judge(classifier, images.pixels)
-    probabilities = _softmax(judgement.logits)
-    predicted = judgement.logits.argmax(axis=1)
-    correct = top_k_correct(judgement.logits, images.labels)
-    in_top5 = top_k_correct(judgement.logits, images.labels, min(5, judgement.logits.shape[1]))
-    count = len(images.labels)
-    per_image = [
-        {
-            "image": images.names[i],
-            "label": int(label),
-            "label_confidence": float(probabilities[i, label]),
-            "predicted": int(predicted[i]),
-            "class_name": classifier.class_names[predicted[i]],
-            "confidence": float(probabilities[i, predicted[i]]),
-            "correct": bool(correct[i]),
-        }
-        for i, label in enumerate(images.labels)
-    ]
-    verdict = {
-        "architecture": classifier.architecture,
-        "sha256": classifier.source.get("source_sha256"),
-        "input_size": classifier.input_size,
-        "count": count,
-        "top1": float(correct.mean()),
-        "interval": list(wilson_interval(int(correct.sum()), count)),
-        "top5": float(in_top5.mean()),
-        "top5_interval": list(wilson_interval(int(in_top5.sum()), count)),
-        "norm_distances": norm_distances(judgement.norm_stats).tolist(),
-        "diversity": figure(lambda: diversity(judgement.features, images.labels)),
-        "per_image": per_image,
-    }
+def judge_run(classifier: Classifier, run: RunRecord, folder: ImageFolder | None = None) -> Verdict:
+    """One network's verdict, beside the real images in `folder`; raises as `judge`."""
+    judgement = judge(classifier, run.pictures)
+    correct = top_k_correct(judgement.logits, run.labels)
+    in_top5 = top_k_correct(judgement.logits, run.labels, min(5, judgement.logits.shape[1]))
+    beside = None
     if folder is not None:
-        verdict["reference"] = compare_with_reference(classifier, judgement, images.names, images.labels, folder)
-    return verdict
+        beside = compare_with_reference(classifier, judgement, run.picture_files, run.labels, folder)
+    return Verdict(
+        architecture=classifier.architecture,
+        sha256=classifier.source.get("source_sha256"),
+        input_size=classifier.input_size,
+        count=len(correct),
+        top1=share_of(int(correct.sum()), len(correct)),
+        top5=share_of(int(in_top5.sum()), len(correct)),
+        norm_distances=norm_distances(judgement.norm_stats).tolist(),
+        diversity=figure(lambda: diversity(judgement.features, run.labels)),
+        per_image=_opinions(classifier, judgement.logits, correct, run),
+        reference=beside,
+    )
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+def _opinions(classifier: Classifier, logits: np.ndarray, correct: np.ndarray, run: RunRecord) -> tuple[Opinion, ...]:
+    probabilities = softmax(logits, axis=1)
+    predicted = logits.argmax(axis=1)
+    return tuple(
+        Opinion(
+            image=run.picture_files[i],
+            label=int(label),
+            label_confidence=float(probabilities[i, label]),
+            predicted=int(predicted[i]),
+            class_name=classifier.class_names[predicted[i]],
+            confidence=float(probabilities[i, predicted[i]]),
+            correct=bool(correct[i]),
+        )
+        for i, label in enumerate(run.labels)
+    )
 
 
-def _unique_name(name: str, taken: dict[str, Any]) -> str:
+def _unique_name(name: str, taken: Container[str]) -> str:
     """A verifier given as a file goes by the file's name, unless another one already does."""
     short = Path(name).stem if name.endswith(".safetensors") else name
     return name if short in taken else short

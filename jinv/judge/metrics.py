@@ -5,13 +5,14 @@ distance are made of drown in rounding. Too few images for a figure raise `TooFe
 """
 
 from collections.abc import Iterator, Sequence
-from statistics import NormalDist
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+from scipy.spatial.distance import cdist, pdist
 
 from jinv.core.types import NormStats
+from jinv.record.estimate import Estimate
+from jinv.record.evaluation import Overlap
 
 Features = Float[np.ndarray, "n d"] | Float[Array, "n d"]
 OtherFeatures = Float[np.ndarray, "m d"] | Float[Array, "m d"]
@@ -24,40 +25,27 @@ class TooFewImages(ValueError):
     """A figure needs more images; the message says how many."""
 
 
-class Estimate(NamedTuple):
-    """A figure with the ends of its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-class ManifoldOverlap(NamedTuple):
-    """`precision_recall_density_coverage`; each from 0 to 1, density may be larger."""
-
-    precision: float
-    recall: float
-    density: float
-    coverage: float
-
-
 def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion; unlike the normal one it never leaves [0, 1] and has width at 0 and 1.
 
     `(p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)`. Wilson (1927).
+
+    Raises:
+      ValueError: no proportion, or no confidence.
     """
+    from scipy.stats import binomtest  # takes a second to import
+
     if count < 1 or not 0 <= successes <= count:
         raise ValueError(f"wilson_interval: {successes} successes of {count}; count must be at least 1")
     if not 0 < confidence < 1:
         raise ValueError(f"wilson_interval: confidence {confidence} must be between 0 and 1")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    p = successes / count
-    center = p + z * z / (2 * count)
-    half = z * (p * (1 - p) / count + z * z / (4 * count * count)) ** 0.5
-    scale = 1 + z * z / count
-    # At the ends the formula is exactly 0 or 1 and rounding is not.
-    low = 0.0 if successes == 0 else (center - half) / scale
-    return low, 1.0 if successes == count else (center + half) / scale
+    interval = binomtest(successes, count).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def share_of(right: int, count: int) -> Estimate:
+    """`right` of `count` images, with Wilson's interval."""
+    return Estimate(right / count, *wilson_interval(right, count), count)
 
 
 def top_k_correct(logits: LogitsLike, labels: LabelsLike, k: int = 1) -> Bool[np.ndarray, " n"]:
@@ -111,7 +99,7 @@ def kernel_distance(
     return Estimate(value, value - float(low), value - float(high))
 
 
-def precision_recall_density_coverage(real: Features, generated: OtherFeatures, *, k: int = 5) -> ManifoldOverlap:
+def precision_recall_density_coverage(real: Features, generated: OtherFeatures, *, k: int = 5) -> Overlap:
     """How two sets overlap, each taken as the union of balls that reach to a point's k-th neighbour in its own set.
 
     precision: share of generated images in a real ball. recall: share of real images in a generated ball. density: how
@@ -127,13 +115,16 @@ def precision_recall_density_coverage(real: Features, generated: OtherFeatures, 
     recalled = np.zeros(len(x), bool)
     balls = np.empty(len(y))
     for rows in _blocks(len(y)):
-        squared = _squared_distances(y[rows], x)
+        squared = cdist(y[rows], x, "sqeuclidean")
         inside = squared < real_radius[None]
         balls[rows] = inside.sum(axis=1)
         covered |= inside.any(axis=0)
         recalled |= (squared < generated_radius[rows, None]).any(axis=0)
-    return ManifoldOverlap(
-        float((balls > 0).mean()), float(recalled.mean()), float(balls.mean() / k), float(covered.mean())
+    return Overlap(
+        precision=float((balls > 0).mean()),
+        recall=float(recalled.mean()),
+        density=float(balls.mean() / k),
+        coverage=float(covered.mean()),
     )
 
 
@@ -167,7 +158,7 @@ def nearest_neighbors(
     x, y = _features("queries", queries, 1), _features("references", references, k)
     indices, distances = np.empty((len(x), k), np.int64), np.empty((len(x), k))
     for rows in _blocks(len(x)):
-        squared = _squared_distances(x[rows], y)
+        squared = cdist(x[rows], y, "sqeuclidean")
         order = np.argsort(squared, axis=1, kind="stable")[:, :k]
         indices[rows] = order
         distances[rows] = np.sqrt(np.take_along_axis(squared, order, axis=1))
@@ -185,8 +176,7 @@ def mean_pairwise_distance(features: Features, labels: LabelsLike) -> dict[int, 
     for label in np.unique(labels):
         members = x[labels == label]
         if len(members) > 1:
-            pairs = np.sqrt(_squared_distances(members, members))[np.triu_indices(len(members), 1)]
-            result[int(label)] = float(pairs.mean())
+            result[int(label)] = float(pdist(members).mean())
     if not result:
         raise TooFewImages("no class has two images, at least 2 of one are needed")
     return result
@@ -232,15 +222,10 @@ def _radii(x: np.ndarray, k: int) -> np.ndarray:
     """Squared distance of each point to its k-th neighbour, itself not counted."""
     radii = np.empty(len(x))
     for rows in _blocks(len(x)):
-        squared = _squared_distances(x[rows], x)
+        squared = cdist(x[rows], x, "sqeuclidean")
         squared[np.arange(squared.shape[0]), np.arange(rows.start, rows.start + squared.shape[0])] = np.inf
         radii[rows] = np.partition(squared, k - 1, axis=1)[:, k - 1]
     return radii
-
-
-def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    squared = (x * x).sum(axis=1)[:, None] + (y * y).sum(axis=1)[None] - 2 * (x @ y.T)
-    return np.maximum(squared, 0)  # rounding leaves equal points at -1e-13
 
 
 def _covariance(x: np.ndarray) -> np.ndarray:

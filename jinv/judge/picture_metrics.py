@@ -4,10 +4,11 @@ In pixel units (white is 1), on the luma of 8-bit pictures, so that runs of diff
 host in float64, once per evaluation.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import UInt8
+from scipy.special import stdtrit
+
+from jinv.record.estimate import Estimate
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 
@@ -19,14 +20,6 @@ HIGH_FREQUENCY = 0.25
 
 WHITE_NOISE_HIGH_FREQUENCY = 1 - np.pi * HIGH_FREQUENCY**2
 """What white noise has above it: the share of the square of all frequencies outside the circle, 0.80."""
-
-
-class Mean(NamedTuple):
-    """A mean over pictures with the ends of its interval; without two pictures the interval is everything."""
-
-    value: float
-    low: float
-    high: float
 
 
 def high_frequency_energy(pixels: Pixels, *, above: float = HIGH_FREQUENCY) -> float:
@@ -58,8 +51,8 @@ def mean_variation(pixels: Pixels) -> float:
     return float(sum(np.abs(np.diff(values, axis=axis)).mean() if values.shape[axis] > 1 else 0.0 for axis in (0, 1)))
 
 
-def mean_interval(values: list[float]) -> Mean:
-    """The mean with its 95 % interval, `m +- t s / sqrt(n)`, Student's t with n - 1 degrees of freedom.
+def mean_interval(values: list[float]) -> Estimate:
+    """The mean with its 95 % interval, `m +- t s / sqrt(n)`, Student's t with n - 1 degrees of freedom; one value has none.
 
     Raises:
       ValueError: no values.
@@ -69,9 +62,9 @@ def mean_interval(values: list[float]) -> Mean:
     array = np.asarray(values, np.float64)
     mean = float(array.mean())
     if len(array) < 2:
-        return Mean(mean, -np.inf, np.inf)
-    half = _student_t(len(array) - 1) * float(array.std(ddof=1)) / len(array) ** 0.5
-    return Mean(mean, mean - half, mean + half)
+        return Estimate(mean)
+    half = float(stdtrit(len(array) - 1, 0.975) * array.std(ddof=1)) / len(array) ** 0.5
+    return Estimate(mean, mean - half, mean + half)
 
 
 def _spectrum(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,15 +84,3 @@ def _spectrum(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _hann(length: int) -> np.ndarray:
     """Hann's window without its zeros at the ends, so that no pixel is left out."""
     return np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 2
-
-
-def _student_t(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t, from the normal one by Cornish and Fisher's expansion; exact for 1 and 2."""
-    if freedom <= 2:
-        return (12.706204736, 4.302652730)[freedom - 1]
-    z, n = 1.959963984540054, float(freedom)
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    fourth = (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160
-    return z + first / n + second / n**2 + third / n**3 + fourth / n**4

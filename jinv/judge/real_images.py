@@ -4,9 +4,9 @@ Real images go through the same resizing as the run's. A figure for which there 
 place says how many it takes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,21 +21,22 @@ from jinv.judge.metrics import (
     mean_pairwise_distance,
     nearest_neighbors,
     precision_recall_density_coverage,
+    share_of,
     top_k_correct,
-    wilson_interval,
 )
 from jinv.models.classifier import Classifier
+from jinv.record.evaluation import Distance, Diversity, Nearest, Neighbor, RealImages, Withheld
 from jinv.weights.labels import find_class
 
 NEIGHBORS = 3
 THUMBNAIL = 112
 
-Figure = dict[str, Any]
+Figure = TypeVar("Figure")
 
 
 def compare_with_reference(
-    classifier: Classifier, generated: Judgement, names: list[str], labels: np.ndarray, folder: ImageFolder
-) -> Figure:
+    classifier: Classifier, generated: Judgement, names: Sequence[str], labels: np.ndarray, folder: ImageFolder
+) -> RealImages:
     """The entry `reference` of one verifier's verdict.
 
     Where every image lies in a folder named after one of the network's classes, also what the network makes of the real
@@ -43,62 +44,64 @@ def compare_with_reference(
     """
     real = judge(classifier, _fitted(folder, classifier.input_size), statistics=False)
     x, y = real.features, generated.features
-    neighbors = min(NEIGHBORS, len(x))
-    indices, distances = nearest_neighbors(y, x, k=neighbors)
-    result: Figure = {
-        "count": len(x),
-        "features": x.shape[1],
-        "kernel_distance": figure(lambda: kernel_distance(x, y)._asdict()),
-        "overlap": figure(lambda: precision_recall_density_coverage(x, y)._asdict()),
-        "frechet_distance": figure(lambda: {"value": frechet_distance(x, y)}),
-        "nearest": [
-            {
-                "image": name,
-                "neighbors": [
-                    {"name": folder.names[j], "distance": float(distance)}
-                    for j, distance in zip(row, lengths, strict=True)
-                ],
-            }
-            for name, row, lengths in zip(names, indices, distances, strict=True)
-        ],
-    }
     real_labels = _labels(folder, classifier)
+    top1, varied = None, None
     if real_labels is not None:
-        right = int(top_k_correct(real.logits, real_labels).sum())
-        result["top1"] = right / len(x)
-        result["interval"] = list(wilson_interval(right, len(x)))
+        top1 = share_of(int(top_k_correct(real.logits, real_labels).sum()), len(x))
         same = np.isin(real_labels, labels)
-        result["diversity"] = figure(lambda: diversity(x[same], real_labels[same]))
-    return result
+        varied = figure(lambda: diversity(x[same], real_labels[same]))
+    return RealImages(
+        count=len(x),
+        features=x.shape[1],
+        kernel_distance=figure(lambda: kernel_distance(x, y)),
+        overlap=figure(lambda: precision_recall_density_coverage(x, y)),
+        frechet_distance=figure(lambda: Distance(value=frechet_distance(x, y))),
+        nearest=_nearest(x, y, names, folder),
+        top1=top1,
+        diversity=varied,
+    )
 
 
-def diversity(features: np.ndarray, labels: np.ndarray) -> Figure:
+def _nearest(x: np.ndarray, y: np.ndarray, names: Sequence[str], folder: ImageFolder) -> tuple[Nearest, ...]:
+    indices, distances = nearest_neighbors(y, x, k=min(NEIGHBORS, len(x)))
+    found = []
+    for name, row, lengths in zip(names, indices, distances, strict=True):
+        neighbors = (Neighbor(name=folder.names[j], distance=float(d)) for j, d in zip(row, lengths, strict=True))
+        found.append(Nearest(image=name, neighbors=tuple(neighbors)))
+    return tuple(found)
+
+
+def diversity(features: np.ndarray, labels: np.ndarray) -> Diversity:
     """Mean feature distance between two images of a class, averaged over the classes that have two."""
     per_class = mean_pairwise_distance(features, labels)
-    return {"value": float(np.mean(list(per_class.values()))), "classes": {str(k): v for k, v in per_class.items()}}
+    return Diversity(value=float(np.mean(list(per_class.values()))), classes={str(k): v for k, v in per_class.items()})
 
 
-def figure(compute: Callable[[], Figure]) -> Figure:
+def figure(compute: Callable[[], Figure]) -> Figure | Withheld:
     """A figure, or why there is none: too few images for it."""
     try:
         return compute()
     except TooFewImages as error:
-        return {"withheld": str(error)}
+        return Withheld(withheld=str(error))
 
 
-def neighbor_pictures(folder: ImageFolder, nearest: list[Figure]) -> dict[str, bytes]:
-    """PNG thumbnails of the real images nearest to each of the run's, by the file name they get in the run."""
+def with_thumbnails(folder: ImageFolder, nearest: Sequence[Nearest]) -> tuple[tuple[Nearest, ...], dict[str, bytes]]:
+    """`nearest` with the names of thumbnails in the run, and those as PNG files by name."""
+    named: list[Nearest] = []
     wanted: dict[str, list[str]] = {}
     for entry in nearest:
-        for place, neighbor in enumerate(entry["neighbors"]):
-            neighbor["file"] = f"nearest/{Path(entry['image']).name[:6]}_{place + 1}.png"
-            wanted.setdefault(neighbor["name"], []).append(neighbor["file"])
+        neighbors = []
+        for place, neighbor in enumerate(entry.neighbors, 1):
+            file = f"nearest/{Path(entry.image).name[:6]}_{place}.png"
+            neighbors.append(neighbor.model_copy(update={"file": file}))
+            wanted.setdefault(neighbor.name, []).append(file)
+        named.append(Nearest(image=entry.image, neighbors=tuple(neighbors)))
     pictures: dict[str, bytes] = {}
     for name, pixels in folder.read(sorted(wanted)):
         side = min(THUMBNAIL, max(pixels.shape[:2]))
         data = png_bytes(fit_image(pixels, (side, side)))
         pictures |= dict.fromkeys(wanted[name], data)
-    return pictures
+    return tuple(named), pictures
 
 
 def _fitted(folder: ImageFolder, size: int) -> Iterator[np.ndarray]:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tomllib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,10 @@ import tomli_w
 
 from jinv.errors import RunConflictError, StorageError
 from jinv.files import atomic_path, write_bytes, write_text
+from jinv.record.evaluation import Evaluation, read_evaluation
+from jinv.record.manifest import Manifest, read_manifest
+from jinv.record.metrics import MetricsLine, lines_text, read_metrics
 
-SCHEMA = 1
 UNSEALED = ("manifest.json", "checkpoint.npz")
 
 
@@ -92,22 +95,56 @@ class RunDirectory:
         with suppress(OSError):
             self.path.rmdir()
 
-    def manifest(self) -> dict[str, Any] | None:
+    def manifest(self) -> Manifest | None:
         """The manifest, or None where there is none.
 
         Raises:
           RunConflictError: it is not readable as a manifest of this version.
         """
+        return read_manifest(self.path / "manifest.json")
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        self.write_json("manifest.json", manifest.to_json())
+
+    def evaluation(self) -> Evaluation | None:
+        """What networks said of the images, or None where none was asked.
+
+        Raises:
+          StorageError: evaluation.json is damaged.
+        """
+        return read_evaluation(self.path / "evaluation.json")
+
+    def write_evaluation(self, evaluation: Evaluation) -> None:
+        self.write_json("evaluation.json", evaluation.to_json())
+
+    def metrics(self) -> list[MetricsLine]:
+        """What was logged, also while the run goes on: a last line that is not whole yet is left out.
+
+        Raises:
+          StorageError: another line is damaged.
+        """
+        return read_metrics(self.path / "metrics.jsonl")
+
+    def append_metrics(self, lines: Sequence[MetricsLine]) -> None:
+        """Add lines to metrics.jsonl; they are on the disk when this returns. A resume begins with `rewrite_metrics`.
+
+        Raises:
+          StorageError: the disk is full or not writable.
+        """
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return self.rewrite_metrics(lines)
         try:
-            manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (ValueError, OSError) as error:
-            raise RunConflictError(f"{self.path / 'manifest.json'}: cannot be read: {error}") from error
-        if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-            found = manifest.get("schema") if isinstance(manifest, dict) else manifest
-            raise RunConflictError(f"{self.path / 'manifest.json'}: schema {found!r}, this jinv reads {SCHEMA}")
-        return manifest
+            with path.open("a", encoding="utf-8") as file:
+                file.write(lines_text(lines))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+    def rewrite_metrics(self, lines: Sequence[MetricsLine]) -> None:
+        """Make these all the lines of metrics.jsonl: what came after a checkpoint, or was torn by a crash, is dropped."""
+        write_text(self.path / "metrics.jsonl", lines_text(lines))
 
     def config(self) -> dict[str, Any]:
         """The config as it was carried out.
@@ -126,20 +163,6 @@ class RunDirectory:
 
     def write_config(self, table: dict[str, Any]) -> None:
         write_text(self.path / "config.toml", tomli_w.dumps(table))
-
-    def append_metrics(self, lines: list[dict[str, Any]]) -> None:
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in lines))
-
-    def rewrite_metrics(self, lines: list[dict[str, Any]]) -> None:
-        write_text(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-
-    def metrics(self) -> list[dict[str, Any]]:
-        return self.read_lines("metrics.jsonl")
-
-    def read_lines(self, name: str) -> list[dict[str, Any]]:
-        path = self.path / name
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
     def write_array(self, name: str, array: np.ndarray) -> None:
         path = self.path / name
@@ -187,7 +210,8 @@ class RunDirectory:
 
     def is_finished(self) -> bool:
         """Whether a finished run is there."""
-        return bool((self.manifest() or {}).get("finished"))
+        manifest = self.manifest()
+        return manifest is not None and manifest.finished is not None
 
     def clean(self) -> None:
         """Remove what only an unfinished run needs."""

@@ -1,6 +1,7 @@
 """sheet.jpg: a figure's panels as one picture, images by class column under their classes' names, at most 400 kB."""
 
 import io
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,10 @@ WIDTH = 1280
 MOST_COLUMNS, FEW_COLUMNS = 20, 10
 GAP = 6
 TITLE = 58  # the height of a panel's title and its line of figures
+PLAIN = str.maketrans(
+    {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D", "ð": "d",
+     "þ": "th", "ł": "l", "Ł": "L", "ı": "i", "×": "x", "–": "-", "—": "-", "\N{THIN SPACE}": " ", "\N{NO-BREAK SPACE}": " "}
+)  # fmt: skip
 INK, SOFT, PAPER = (32, 29, 25), (107, 101, 92), (250, 248, 244)
 
 
@@ -58,7 +63,7 @@ def _draw(title: str, panels: Sequence[SheetPanel], rows: int) -> Image.Image:
     for panel, (cell, shown, tall) in zip(panels, layouts, strict=True):
         bottom = top + tall
         if panel.title:
-            draw.text((margin, top + 8), panel.title, INK, _font(17))
+            draw.text((margin, top + 8), _cut(panel.title, WIDTH - 2 * margin, 17), INK, _font(17))
             draw.text((margin, top + 32), _cut(panel.line, WIDTH - 2 * margin, 13), SOFT, _font(13))
             top += TITLE
         for column, (name, images) in enumerate(panel.columns):
@@ -100,8 +105,8 @@ def _cell(pixels: np.ndarray, side: int) -> Image.Image:
 
 
 def _cut(text: str, width: int, size: int) -> str:
-    """The text, with an ellipsis where it is wider than `width` pixels."""
-    font = _font(size)
+    """The text in the font's characters, with an ellipsis where it is wider than `width` pixels."""
+    font, text = _font(size), plain_text(text)
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"{text}…") > width:
@@ -109,8 +114,14 @@ def _cut(text: str, width: int, size: int) -> str:
     return f"{text.rstrip()}…"
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    # matplotlib brings DejaVu along, which has the names' accents and the ellipsis.
-    import matplotlib
+def plain_text(text: str) -> str:
+    """The text as the font can write it, which has no accents: é as e, ø as o, × as x."""
+    letters = unicodedata.normalize("NFD", text)
+    return "".join(c for c in letters if not unicodedata.combining(c)).translate(PLAIN)
 
-    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    # Pillow's wheels have FreeType; without it there is only a bitmap font, of one size and without accents.
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    return font

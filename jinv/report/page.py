@@ -3,7 +3,7 @@
 Pictures, styles and the little script are inside the page, whose content policy forbids it to fetch anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,15 @@ import jinja2
 
 from jinv.errors import UsageError
 from jinv.files import write_text
+from jinv.record.manifest import Manifest
+from jinv.record.metrics import MetricsLine
 from jinv.report.charts import Chart, Series, format_number, line_chart
-from jinv.report.text import OWN, part_text, picture_rows, reference_rows, whole_percent
-from jinv.report.view import RunView, curve, date_text, duration_text, read_run, size_text, stage_spans
+from jinv.report.facts import run_facts
+from jinv.report.text import part_text, picture_rows, reference_rows, whole_percent
+from jinv.report.view import ImageView, RunView, curve, read_run, size_text, stage_spans, term_curve
 
 
-def write_report(run_dir: str | Path, manifest: dict[str, Any] | None = None) -> Path:
+def write_report(run_dir: str | Path, manifest: Manifest | None = None) -> Path:
     """Write the run's `report.html`; returns its path. `manifest` is what the run's will say once it is sealed.
 
     Raises:
@@ -28,12 +31,12 @@ def write_report(run_dir: str | Path, manifest: dict[str, Any] | None = None) ->
     text = page.render(
         run=view,
         facts=run_facts(view),
-        columns=gallery_columns([image["class_name"] for image in view.images]),
+        columns=gallery_columns([image.class_name for image in view.images]),
         charts=_run_charts(view),
         references=[
-            (v["name"], v["reference"]["count"], reference_rows(v["name"], v))
+            (v.name, beside.count, reference_rows(v.name, v.verdict, beside))
             for v in view.verdicts
-            if "reference" in v
+            if (beside := v.verdict.reference) is not None
         ],
         pictures=picture_rows(view.pictures) if view.pictures else [],
         settings=settings(view.config),
@@ -58,7 +61,7 @@ def write_comparison(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
         charts=_comparison_charts(names, views),
         settings=_setting_rows(views),
         rows=_image_rows(views),
-        verifiers=list(dict.fromkeys(v["name"] for view in views for v in view.verdicts)),
+        verifiers=list(dict.fromkeys(v.name for view in views for v in view.verdicts)),
         figures=_figure_rows(views),
     )
     write_text(out, text)
@@ -74,10 +77,10 @@ def _figure_rows(views: Sequence[RunView]) -> list[tuple[str, list[str]]]:
             column |= {
                 title: f"{mean}, 95 % interval {interval}" for title, mean, interval in picture_rows(view.pictures)
             }
-        for verdict in view.verdicts:
-            if "reference" in verdict:
-                name, rows = verdict["name"], reference_rows(verdict["name"], verdict)
-                column |= {title if name in title else f"{title} ({name})": text for title, text in rows}
+        for v in view.verdicts:
+            if (beside := v.verdict.reference) is not None:
+                rows = reference_rows(v.name, v.verdict, beside)
+                column |= {title if v.name in title else f"{title} ({v.name})": text for title, text in rows}
         columns.append(column)
     titles = dict.fromkeys(title for column in columns for title in column)
     return [(title, [column.get(title, "not measured") for column in columns]) for title in titles]
@@ -141,68 +144,32 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
 
 
-def run_facts(view: RunView) -> dict[str, Any]:
-    """The header's facts, each absent where the run does not know it."""
-    manifest = view.manifest
-    stages = [s for s in manifest.get("stages", []) if s.get("steps")]
-    last = {line.get("batch", 0): line for line in view.lines}.values()
-    own = [line["accuracy"] for line in last if "accuracy" in line]
-    model = manifest.get("model", {})
-    duration = duration_text(manifest.get("wall_seconds"))
-    return {
-        "model": Path(str(model.get("name", "unknown model"))).stem,
-        "architecture": model.get("architecture"),
-        "count": len(manifest.get("labels", [])) or len(view.images),
-        "size": size_text(manifest["image_size"]) if manifest.get("image_size") else None,
-        "steps": sum(s["steps"] for s in stages),
-        "stages": ", then ".join(
-            f"{s['steps']}{'' if i else ' steps'} at {size_text(s['size'])} px" for i, s in enumerate(stages)
-        ),
-        "duration": duration,
-        "meta": [
-            date_text(manifest.get("finished") or manifest.get("started")),
-            duration,
-            manifest.get("device"),
-            f"seed {manifest['seed']}" if "seed" in manifest else "",
-        ],
-        "finished": bool(manifest.get("finished")),
-        "weights": model.get("sha256"),
-        "versions": {"jinv": manifest.get("jinv", "unknown"), **manifest.get("versions", {})},
-        # Where the inverted network is among the verifiers, its verdict on the PNG files is the better figure.
-        "own_accuracy": sum(own) / len(own) if own and all(part_text(v) != OWN for v in view.verdicts) else None,
-        "final": format_number(sum(line["total"] for line in last) / len(last)) if last else None,
-    }
-
-
 def _run_charts(view: RunView) -> dict[str, list[Chart]]:
     spans = stage_spans(view)
     colors = {name: i for i, name in enumerate(view.terms)}
-    weighted = [
-        curve(view, name, lambda line, n=name: line.get("terms", {}).get(n, {}).get("weighted"), color)
-        for name, color in colors.items()
-    ]
-    total = curve(view, "total", lambda line: line.get("total"), None)
+    weighted = [term_curve(view, name, color=color, weighted=True) for name, color in colors.items()]
+    total = curve(view, "total", lambda line: line.total, None)
     objective = line_chart(
         "Objective", [total, *weighted], scales=("log", "linear"), spans=spans,
         caption="Every term as it enters the objective, weight included, and their total.",
     )  # fmt: skip
     small = [
         line_chart(
-            name, [curve(view, name, lambda line, n=name: line.get("terms", {}).get(n, {}).get("value"), color)],
-            caption="without its weight", scales=("log", "linear"), spans=spans,
+            name, [term_curve(view, name, color=color)], caption="without its weight", scales=("log", "linear"),
+            spans=spans,
         )
         for name, color in colors.items()
     ]  # fmt: skip
-    rate = curve(view, "learning rate", lambda line: line.get("learning_rate"), None)
+    rate = curve(view, "learning rate", lambda line: line.learning_rate, None)
     small.append(line_chart("learning rate", [rate], caption="after its schedule", spans=spans, zero=True))
-    own = curve(view, "accuracy", lambda line: line.get("accuracy"), None)
+    own = curve(view, "accuracy", lambda line: line.accuracy, None)
     small.append(
         line_chart("own accuracy", [own], caption="share the inverted network recognises", spans=spans, zero=True)
     )
-    named = list(dict.fromkeys(name for line in view.lines for name in line.get("gradient_norms", {})))
+    named = list(dict.fromkeys(name for line in view.lines for name in line.gradient_norms or {}))
     gradients = line_chart(
         "Gradient norms",
-        [curve(view, n, lambda line, n=n: line.get("gradient_norms", {}).get(n), colors.get(n)) for n in named],
+        [curve(view, name, _gradient_norm(name), colors.get(name)) for name in named],
         scales=("log", "linear"), spans=spans, caption="How hard each weighted term pulls at the image.",
     )  # fmt: skip
     return {
@@ -212,14 +179,18 @@ def _run_charts(view: RunView) -> dict[str, list[Chart]]:
     }
 
 
+def _gradient_norm(name: str) -> Callable[[MetricsLine], float | None]:
+    return lambda line: (line.gradient_norms or {}).get(name)
+
+
 def _layer_charts(view: RunView) -> list[Chart]:
     """Per verifier, by what fraction each layer's statistics are off."""
     charts = []
     for column, title in enumerate(("Layer means", "Layer variances")):
         series = [
-            Series(v["short"], list(range(1, len(rows) + 1)), [row[column] for row in rows], color=i)
+            Series(v.short, list(range(1, len(rows) + 1)), [row[column] for row in rows], color=i)
             for i, v in enumerate(view.verdicts)
-            if (rows := v.get("norm_distances"))
+            if (rows := v.verdict.norm_distances)
         ]
         caption = "How far the images' batch-norm statistics are off the training set's, as a fraction, layer by layer."
         chart = line_chart(title, series, caption=caption, x_label="layer", scales=("log", "linear"), zero=True)
@@ -227,16 +198,16 @@ def _layer_charts(view: RunView) -> list[Chart]:
     return charts
 
 
-def _comparison_charts(names: list[str], views: list[RunView]) -> list[Chart]:
-    def overlay(title: str, caption: str, pick: Any) -> Chart | None:
-        series = [curve(view, name, pick, i) for i, (name, view) in enumerate(zip(names, views, strict=True))]
+def _comparison_charts(names: Sequence[str], views: Sequence[RunView]) -> list[Chart]:
+    def overlay(title: str, caption: str, series: Sequence[Series]) -> Chart | None:
         return line_chart(title, [s for s in series if s.x], caption=caption, scales=("log", "linear"))
 
-    charts = [overlay("total", "the weighted sum of all terms", lambda line: line.get("total"))]
+    runs = list(enumerate(zip(names, views, strict=True)))
+    totals = [curve(view, name, lambda line: line.total, i) for i, (name, view) in runs]
+    charts = [overlay("total", "the weighted sum of all terms", totals)]
     for term in dict.fromkeys(term for view in views for term in view.terms):
-        charts.append(
-            overlay(term, "without its weight", lambda line, t=term: line.get("terms", {}).get(t, {}).get("value"))
-        )
+        series = [term_curve(view, term, color=i, name=name) for i, (name, view) in runs]
+        charts.append(overlay(term, "without its weight", series))
     return [chart for chart in charts if chart]
 
 
@@ -255,15 +226,14 @@ def _setting_rows(views: list[RunView]) -> list[dict[str, Any]]:
 
 def _image_rows(views: list[RunView]) -> list[dict[str, Any]]:
     """Images of the same class (and the same place among that class's) beside each other."""
-    rows: dict[tuple[Any, int], dict[str, Any]] = {}
+    rows: dict[tuple[str, int], list[ImageView | None]] = {}
     for column, view in enumerate(views):
-        seen: dict[Any, int] = {}
+        seen: dict[str, int] = {}
         for image in view.images:
-            name = image["class_name"]
+            name = image.class_name
             place = seen[name] = seen.get(name, -1) + 1
-            row = rows.setdefault((name, place), {"class_name": name, "cells": [None] * len(views)})
-            row["cells"][column] = image
-    return list(rows.values())
+            rows.setdefault((name, place), [None] * len(views))[column] = image
+    return [{"class_name": name, "cells": cells} for (name, _), cells in rows.items()]
 
 
 def _distinct_names(views: list[RunView]) -> list[str]:

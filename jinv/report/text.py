@@ -1,56 +1,55 @@
 """An evaluation in words: the table of the command line, and the rows of figures that table and report share."""
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from jinv.record.directory import RunDirectory
+from jinv.record.estimate import Estimate
+from jinv.record.evaluation import Distance, Diversity, Evaluation, Pictures, RealImages, Verdict, Withheld
+
 OWN = "the inverted network itself"
 
 
-def print_evaluation(evaluation: dict[str, Any], console: Console | None = None) -> None:
+def print_evaluation(evaluation: Evaluation, console: Console | None = None) -> None:
     """The verdicts as a table."""
     table = Table("verifier", "right", "top-1", "95 % interval", "top-5", title_justify="left")
-    for name, verdict in evaluation["verifiers"].items():
-        low, high = (100 * x for x in verdict["interval"])
-        right = round(verdict["top1"] * verdict["count"])
-        own = f" ({part})" if (part := part_text(verdict)) else ""
-        top1, top5 = (f"{100 * verdict[key]:.1f} %" for key in ("top1", "top5"))
-        table.add_row(name + own, f"{right} of {verdict['count']}", top1, f"{low:.1f} to {high:.1f} %", top5)
+    for name, verdict in evaluation.verifiers.items():
+        top1, own = verdict.top1, f" ({part})" if (part := part_text(verdict)) else ""
+        interval = f"{100 * top1.low:.1f} to {100 * top1.high:.1f} %"
+        right = f"{top1.right} of {verdict.count}"
+        table.add_row(name + own, right, _percent(top1), interval, _percent(verdict.top5) if verdict.top5 else "")
     console = console or Console()
     console.print(table)
-    if "pictures" in evaluation:
-        table = Table("figure", "mean", "95 % interval", title=f"the {evaluation['pictures']['count']} images alone")
-        for row in picture_rows(evaluation["pictures"]):
+    if evaluation.pictures is not None:
+        table = Table("figure", "mean", "95 % interval", title=f"the {evaluation.pictures.count} images alone")
+        for row in picture_rows(evaluation.pictures):
             table.add_row(*row)
         console.print(table)
-    for name, verdict in evaluation["verifiers"].items():
-        if "reference" in verdict:
-            _print_reference(name, verdict, console)
+    for name, verdict in evaluation.verifiers.items():
+        if verdict.reference is not None:
+            table = Table("figure", "value", title=f"beside {verdict.reference.count} real images, in {name} features")
+            for title, text in reference_rows(name, verdict, verdict.reference):
+                table.add_row(title, text)
+            console.print(table)
 
 
 def print_result(run: Path) -> None:
     """Where to look, and how well it went."""
     print(f"\nimages   {run / 'grid.png'}\nreport   {run / 'report.html'}")
-    evaluation = run / "evaluation.json"
-    if not evaluation.exists():
-        return
-    for name, verdict in json.loads(evaluation.read_text(encoding="utf-8"))["verifiers"].items():
-        low, high = verdict["interval"]
-        right = round(verdict["top1"] * verdict["count"])
-        part = part_text(verdict) or "which took no part"
-        print(f"{name}, {part}, recognises {right} of {verdict['count']} "
-              f"({whole_percent(verdict['top1'])} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)")  # fmt: skip
+    evaluation = RunDirectory(run).evaluation()
+    for name, verdict in evaluation.verifiers.items() if evaluation else ():
+        top1, part = verdict.top1, part_text(verdict) or "which took no part"
+        print(f"{name}, {part}, recognises {top1.right} of {verdict.count} ({whole_percent(top1.value)} %, "
+              f"95 % interval {100 * top1.low:.0f} to {100 * top1.high:.0f} %)")  # fmt: skip
 
 
-def part_text(verdict: dict[str, Any]) -> str:
+def part_text(verdict: Verdict) -> str:
     """What a verifier was in the synthesis, "" for one that took no part: the images were made to please the others."""
-    if verdict.get("independent", True):
+    if verdict.independent:
         return ""
-    return "the synthesis' student" if verdict.get("part") == "student" else OWN
+    return "the synthesis' student" if verdict.part == "student" else OWN
 
 
 def whole_percent(share: float) -> str:
@@ -63,52 +62,45 @@ PICTURE_FIGURES = {
     "mean_variation": "variation between neighbouring pixels",
     "mean_frequency": "mean frequency, cycles per pixel",
 }
-"""How the figures of `jinv.core.picture_metrics` are called where people read them."""
+"""How the figures of `jinv.judge.picture_metrics` are called where people read them."""
 
 
-def picture_rows(pictures: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """(figure, mean, interval) of the entry `pictures` of an evaluation."""
+def picture_rows(pictures: Pictures) -> list[tuple[str, str, str]]:
+    """(figure, mean, interval) of what the pictures say by themselves."""
     rows = []
     for key, title in PICTURE_FIGURES.items():
-        figure = pictures[key]
-        value, low, high = (None if v is None else f"{v:.3g}" for v in (figure["value"], figure["low"], figure["high"]))
-        rows.append((title, str(value), f"{low} to {high}" if low else "one image has none"))
+        figure: Estimate = getattr(pictures, key)
+        interval = f"{figure.low:.3g} to {figure.high:.3g}" if figure.bounded else "one image has none"
+        rows.append((title, f"{figure.value:.3g}", interval))
     return rows
 
 
-def _print_reference(name: str, verdict: dict[str, Any], console: Console) -> None:
-    reference = verdict["reference"]
-    table = Table("figure", "value", title=f"beside {reference['count']} real images, in {name} features")
-    for title, text in reference_rows(name, verdict):
-        table.add_row(title, text)
-    console.print(table)
-
-
-def reference_rows(name: str, verdict: dict[str, Any]) -> list[tuple[str, str]]:
+def reference_rows(name: str, verdict: Verdict, reference: RealImages) -> list[tuple[str, str]]:
     """A verdict's comparison with real images as (figure, text); a figure is named after the network it is taken in."""
-    reference = verdict["reference"]
-
-    def text(figure: dict[str, Any], show: Callable[[dict[str, Any]], str]) -> str:
-        return f"withheld: {figure['withheld']}" if "withheld" in figure else show(figure)
-
-    def value(figure: dict[str, Any]) -> str:
-        return text(figure, lambda f: f"{f['value']:.4g}")
-
-    kernel = text(
-        reference["kernel_distance"], lambda f: f"{f['value']:.4g}, 95 % interval {f['low']:.4g} to {f['high']:.4g}"
-    )
-    rows = [(f"kernel distance (KID) in {name} features", kernel)]
-    overlap = reference["overlap"]
-    if "withheld" in overlap:
-        rows.append(("precision, recall, density, coverage", text(overlap, str)))
+    rows = [(f"kernel distance (KID) in {name} features", _figure_text(reference.kernel_distance))]
+    overlap = reference.overlap
+    if isinstance(overlap, Withheld):
+        rows.append(("precision, recall, density, coverage", _figure_text(overlap)))
     else:
-        rows += [(key, f"{overlap[key]:.3f}") for key in ("precision", "recall", "density", "coverage")]
-    rows.append((f"Fréchet distance in {name} features", value(reference["frechet_distance"])))
-    rows.append(("diversity of the run", value(verdict["diversity"])))
-    if "diversity" in reference:
-        rows.append(("diversity of the real images", value(reference["diversity"])))
-    if "top1" in reference:
-        low, high = reference["interval"]
-        recognised = f"{100 * reference['top1']:.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f} %"
-        rows.append((f"real images that {name} recognises", recognised))
+        rows += [(key, f"{value:.3f}") for key, value in overlap]
+    rows.append((f"Fréchet distance in {name} features", _figure_text(reference.frechet_distance)))
+    if verdict.diversity is not None:
+        rows.append(("diversity of the run", _figure_text(verdict.diversity)))
+    if reference.diversity is not None:
+        rows.append(("diversity of the real images", _figure_text(reference.diversity)))
+    if (top1 := reference.top1) is not None:
+        interval = f"95 % interval {100 * top1.low:.1f} to {100 * top1.high:.1f} %"
+        rows.append((f"real images that {name} recognises", f"{_percent(top1)}, {interval}"))
     return rows
+
+
+def _figure_text(figure: Estimate | Distance | Diversity | Withheld) -> str:
+    if isinstance(figure, Withheld):
+        return f"withheld: {figure.withheld}"
+    if isinstance(figure, Estimate):
+        return f"{figure.value:.4g}, 95 % interval {figure.low:.4g} to {figure.high:.4g}"
+    return f"{figure.value:.4g}"
+
+
+def _percent(share: Estimate) -> str:
+    return f"{100 * share.value:.1f} %"

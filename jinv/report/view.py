@@ -2,9 +2,8 @@
 
 import base64
 import hashlib
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +12,9 @@ from typing import Any
 from jinv.errors import StorageError
 from jinv.images.codec import jpeg_bytes, read_image
 from jinv.record.directory import RunDirectory
+from jinv.record.evaluation import Evaluation, Opinion, Pictures, Verdict
+from jinv.record.manifest import Manifest
+from jinv.record.metrics import MetricsLine
 from jinv.report.charts import Series, Span
 
 INLINE_BYTES = 6_000_000
@@ -20,32 +22,81 @@ INLINE_BYTES = 6_000_000
 
 
 @dataclass(frozen=True)
-class RunView:
-    """One run; `verdicts` and `images` carry the verifiers' opinions under short names.
+class VerifierView:
+    """A verifier's verdict under its name, and under the short one that pages use."""
 
-    `pictures` is what the images say without any network, None where that was not measured.
-    """
+    name: str
+    short: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class OpinionView:
+    """What the verifier of this short name says of an image."""
+
+    verifier: str
+    opinion: Opinion
+
+
+@dataclass(frozen=True)
+class NeighborView:
+    """A real image near to one of the run's; `source` is its thumbnail as a data URL."""
+
+    name: str
+    distance: float
+    source: str
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """One of the run's images; `source` is a data URL, `label` None where the manifest does not know it."""
+
+    index: int
+    file: str
+    source: str
+    height: int
+    width: int
+    class_name: str
+    label: int | None
+    opinions: tuple[OpinionView, ...]
+    neighbors: tuple[NeighborView, ...]
+
+    @property
+    def small(self) -> bool:
+        """Whether pages show its pixels as squares."""
+        return max(self.height, self.width) <= 96
+
+    @property
+    def judged(self) -> str:
+        """What the verifiers say together: "right", "wrong", "divided", or "" where there are none."""
+        right = sum(o.opinion.correct for o in self.opinions)
+        if not self.opinions:
+            return ""
+        return "right" if right == len(self.opinions) else "wrong" if not right else "divided"
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run; `pictures` is what the images say without any network, None where that was not measured."""
 
     path: Path
     name: str
-    manifest: dict[str, Any]
+    manifest: Manifest
     config: dict[str, Any]
-    lines: list[dict[str, Any]]
-    verdicts: list[dict[str, Any]]
-    images: list[dict[str, Any]]
+    lines: list[MetricsLine]
+    verdicts: list[VerifierView]
+    images: list[ImageView]
     exact_pixels: bool
     digests: dict[str, str]
-    pictures: dict[str, Any] | None = None
+    pictures: Pictures | None = None
 
     @property
     def terms(self) -> list[str]:
         """The terms' names, in the order in which they first appear."""
-        return list(dict.fromkeys(name for line in self.lines for name in line.get("terms", {})))
+        return list(dict.fromkeys(name for line in self.lines for name in line.terms))
 
 
-def read_run(
-    run_dir: str | Path, *, inline_bytes: int = INLINE_BYTES, manifest: dict[str, Any] | None = None
-) -> RunView:
+def read_run(run_dir: str | Path, *, inline_bytes: int = INLINE_BYTES, manifest: Manifest | None = None) -> RunView:
     """Read what a run directory has; `manifest` instead of the one that is there.
 
     Raises:
@@ -55,38 +106,31 @@ def read_run(
     manifest = manifest or run.manifest()
     if manifest is None:
         raise StorageError(f"{run_dir}: not a run directory (no manifest.json)")
-    try:
-        config = run.config() if (run.path / "config.toml").exists() else {}
-        lines = [line for line in run.read_lines("metrics.jsonl") if isinstance(line, dict) and "step" in line]
-        evaluation_path = run.path / "evaluation.json"
-        evaluation = json.loads(evaluation_path.read_text(encoding="utf-8")) if evaluation_path.exists() else {}
-        if not isinstance(evaluation, dict) or not isinstance(evaluation.get("verifiers", {}), dict):
-            raise ValueError(f"{evaluation_path.name} is not an evaluation")
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{run_dir}: a file of the run cannot be read: {error}") from error
-    verdicts = _verdicts(evaluation.get("verifiers", {}))
+    evaluation = run.evaluation() or Evaluation()
+    short = short_names(list(evaluation.verifiers))
+    verdicts = [VerifierView(name, short[name], verdict) for name, verdict in evaluation.verifiers.items()]
     images, exact = _images(run.path, manifest, verdicts, inline_bytes)
     return RunView(
-        run.path,
-        run.path.resolve().name,
-        manifest,
-        config,
-        lines,
-        verdicts,
-        images,
-        exact,
-        _digests(run.path),
-        evaluation.get("pictures"),
+        path=run.path,
+        name=run.path.resolve().name,
+        manifest=manifest,
+        config=run.config() if (run.path / "config.toml").exists() else {},
+        lines=run.metrics(),
+        verdicts=verdicts,
+        images=images,
+        exact_pixels=exact,
+        digests=_digests(run.path),
+        pictures=evaluation.pictures,
     )
 
 
-def curve(view: RunView, name: str, pick: Any, color: int | None = 0) -> Series:
+def curve(view: RunView, name: str, pick: Callable[[MetricsLine], float | None], color: int | None = 0) -> Series:
     """`pick(line)` over the steps; where several batches logged a step, their mean within the band they span."""
     steps: dict[float, list[float]] = {}
     for line in view.lines:
         value = pick(line)
         if value is not None:
-            steps.setdefault(line["step"], []).append(float(value))
+            steps.setdefault(line.step, []).append(value)
     xs = sorted(steps)
     mean = [sum(steps[x]) / len(steps[x]) for x in xs]
     if all(len(steps[x]) == 1 for x in xs):
@@ -94,13 +138,23 @@ def curve(view: RunView, name: str, pick: Any, color: int | None = 0) -> Series:
     return Series(name, xs, mean, [min(steps[x]) for x in xs], [max(steps[x]) for x in xs], color)
 
 
+def term_curve(view: RunView, term: str, *, color: int | None, name: str = "", weighted: bool = False) -> Series:
+    """A term's value over the steps, under its own name unless `name` is given."""
+
+    def pick(line: MetricsLine) -> float | None:
+        entry = line.terms.get(term)
+        return None if entry is None else entry.weighted if weighted else entry.value
+
+    return curve(view, name or term, pick, color)
+
+
 def stage_spans(view: RunView) -> list[Span]:
     """Where each stage begins and ends, in steps counted over all stages."""
     spans, start = [], 0
-    for stage in view.manifest.get("stages", []):
-        if stage.get("steps"):
-            spans.append(Span(start, start + stage["steps"], f"{size_text(stage['size'])} px"))
-            start += stage["steps"]
+    for stage in view.manifest.stages:
+        if stage.steps:
+            spans.append(Span(start, start + stage.steps, f"{size_text(stage.size)} px"))
+            start += stage.steps
     return spans
 
 
@@ -122,12 +176,12 @@ def duration_text(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def date_text(value: Any) -> str:
+def date_text(value: str | None) -> str:
     """An ISO time as a date; what is not one as it is."""
     try:
-        when = datetime.fromisoformat(str(value))
+        when = datetime.fromisoformat(value or "")
     except ValueError:
-        return str(value or "")
+        return value or ""
     return f"{when.day} {when:%B %Y, %H:%M} {when.tzname() or ''}".strip()
 
 
@@ -138,21 +192,19 @@ def _digests(run: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
 
 
-def _verdicts(verifiers: dict[str, Any]) -> list[dict[str, Any]]:
-    short = short_names(list(verifiers))
-    return [{"name": name, "short": short[name], **verdict} for name, verdict in verifiers.items()]
-
-
-def _nearest(run: Path, verdicts: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _nearest(run: Path, verdicts: Sequence[VerifierView]) -> dict[str, tuple[NeighborView, ...]]:
     """By image, the real ones nearest to it of which the run keeps a thumbnail."""
-    result: dict[str, list[dict[str, Any]]] = {}
-    for entry in next((v["reference"]["nearest"] for v in verdicts if "reference" in v), []):
-        for neighbor in entry["neighbors"]:
+    result: dict[str, tuple[NeighborView, ...]] = {}
+    beside = next((v.verdict.reference for v in verdicts if v.verdict.reference is not None), None)
+    for entry in beside.nearest if beside else ():
+        found = []
+        for neighbor in entry.neighbors:
             # Only a plain name inside the run: an evaluation from elsewhere must not pull other files into the page.
-            path = run / "nearest" / Path(neighbor.get("file", "")).name
+            path = run / "nearest" / Path(neighbor.file or "").name
             if path.is_file():
                 source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-                result.setdefault(entry["image"], []).append({**neighbor, "source": source})
+                found.append(NeighborView(neighbor.name, neighbor.distance, source))
+        result[entry.image] = tuple(found)
     return result
 
 
@@ -166,10 +218,11 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def _images(
-    run: Path, manifest: dict[str, Any], verdicts: list[dict[str, Any]], inline_bytes: int
-) -> tuple[list[dict[str, Any]], bool]:
-    names, labels = manifest.get("class_names", []), manifest.get("labels", [])
-    opinions = [{image["image"]: image for image in v.get("per_image", [])} for v in verdicts]
+    run: Path, manifest: Manifest, verdicts: Sequence[VerifierView], inline_bytes: int
+) -> tuple[list[ImageView], bool]:
+    """The images, and whether the page carries their exact pixels."""
+    names, labels = manifest.class_names, manifest.labels
+    opinions = [(v.short, {opinion.image: opinion for opinion in v.verdict.per_image}) for v in verdicts]
     nearest = _nearest(run, verdicts)
     paths = sorted((run / "images").glob("*.png"))
     exact = sum(path.stat().st_size for path in paths) <= inline_bytes
@@ -180,22 +233,17 @@ def _images(
         pixels = read_image(path)
         data, kind = (path.read_bytes(), "png") if exact else (jpeg_bytes(pixels), "jpeg")
         file = f"images/{path.name}"
-        judged = zip(verdicts, opinions, strict=True)
-        found = [{"verifier": v["short"], **known[file]} for v, known in judged if file in known]
-        right = sum(bool(opinion["correct"]) for opinion in found)
         images.append(
-            {
-                "index": index,
-                "file": file,
-                "source": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
-                "height": pixels.shape[0],
-                "width": pixels.shape[1],
-                "small": max(pixels.shape[:2]) <= 96,
-                "class_name": names[index] if index < len(names) else "",
-                "label": labels[index] if index < len(labels) else None,
-                "opinions": found,
-                "neighbors": nearest.get(file, []),
-                "judged": "" if not found else "right" if right == len(found) else "wrong" if not right else "divided",
-            }
+            ImageView(
+                index=index,
+                file=file,
+                source=f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
+                height=pixels.shape[0],
+                width=pixels.shape[1],
+                class_name=names[index] if index < len(names) else "",
+                label=labels[index] if index < len(labels) else None,
+                opinions=tuple(OpinionView(short, known[file]) for short, known in opinions if file in known),
+                neighbors=nearest.get(file, ()),
+            )
         )
     return images, exact

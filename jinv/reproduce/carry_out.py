@@ -40,7 +40,7 @@ def reproduce(
     `only` limits what is run; sheets and findings take in whatever runs are finished in `out`.
 
     Raises:
-      JinvError: a config, model or option that is wrong, as `jinv.synthesis_run.run`.
+      JinvError: a config, model or option that is wrong, as `jinv.runs.synthesize.run`.
       RunConflictError: `out` has a run with other settings. Interrupted: stopped; the same command goes on.
       NumericalError, MemoryLimitError: some runs ended that way, the others were carried out; the pages say which.
     """
@@ -134,7 +134,7 @@ def _as_made(out: Path, panel: Panel, shared: Shared) -> Panel:
         return panel
     run_directory = RunDirectory(out / "runs" / panel.run)
     manifest = run_directory.manifest()
-    if not manifest or not manifest.get("finished"):
+    if manifest is None or not manifest.finished:
         return replace(panel, recipe=None, skipped="not run yet")
     try:
         check_same(run_directory, manifest, check_run(panel.recipe, shared))

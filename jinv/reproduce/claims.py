@@ -30,7 +30,7 @@ def noise_though_classified(bare: Numbers | None, regularized: Numbers | None) -
         bare and regularized and bare.own and bare.verifiers and bare.high_frequency and regularized.high_frequency
     ):
         return _missing(bare, regularized)
-    sure = bare.own.right >= 0.95 * bare.own.total
+    sure = bare.own.value >= 0.95
     strangers = agreed([order_of(share, bare.own) for share in bare.verifiers.values()])
     noisy = order_of(bare.high_frequency, regularized.high_frequency)
     sentence = (

@@ -1,16 +1,20 @@
 """From finished runs to the numbers that the findings are made of, and from those to findings."""
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from jinv.record.directory import RunDirectory
+from jinv.judge.metrics import share_of
+from jinv.record.estimate import Estimate
+from jinv.record.evaluation import Verdict, Withheld
+from jinv.record.metrics import MetricsLine
+from jinv.record.run import open_run
+from jinv.report.facts import last_lines
 from jinv.report.text import OWN, part_text
 from jinv.reproduce import claims
 from jinv.reproduce.claims import Finding
-from jinv.reproduce.numbers import Figure, Numbers, Share
+from jinv.reproduce.numbers import Numbers
 
 CONFIDENCE = 0.9
 """`Numbers.steps_to_confidence` counts the steps to this confidence."""
@@ -79,55 +83,50 @@ def numbers_of(run_dir: str | Path, name: str) -> Numbers:
     """The numbers of a finished run.
 
     Raises:
-      StorageError, RunConflictError: as `RunDirectory.manifest`.
+      StorageError, RunConflictError: as `open_run`, or one of the run's files is damaged.
     """
-    run = RunDirectory(Path(run_dir))
-    manifest = run.manifest() or {}
-    path = run.path / "evaluation.json"
-    evaluation = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    verdicts = evaluation.get("verifiers", {})
+    run = open_run(run_dir)
+    manifest, pictures = run.manifest, run.evaluation.pictures if run.evaluation else None
+    verdicts = run.evaluation.verifiers if run.evaluation else {}
     own = next((v for v in verdicts.values() if part_text(v) == OWN), None)
-    others = {key: v for key, v in verdicts.items() if v.get("independent", True)}
-    pictures = evaluation.get("pictures", {})
-    lines = run.read_lines("metrics.jsonl")
-    batch = run.config().get("image", {}).get("batch")
-    curve = confidence_curve(lines)
+    others = {key: v for key, v in verdicts.items() if v.independent}
+    curve = confidence_curve(run.metrics)
     # A run without steps is its start, a photograph: there the file is all there is.
-    files = None if own is None else _share(own)
-    confidence = None if own is None else _mean([i["label_confidence"] for i in own["per_image"]])
+    from_files = _mean(_label_confidences(own)) if own else None
     return Numbers(
         name,
-        size=min(manifest.get("image_size", [0])),
-        own=_own_share(lines, len(manifest.get("labels", [])), batch) or files,
-        own_confidence=curve[-1][1] if curve else confidence,
-        own_files=files,
-        verifiers={key: _share(v) for key, v in others.items()},
-        class_confidence=_class_confidence(list(others.values()), manifest.get("class_names", [])),
-        high_frequency=_figure(pictures.get("high_frequency_energy")),
-        variation=_figure(pictures.get("mean_variation")),
-        frequency=_figure(pictures.get("mean_frequency")),
+        size=min(manifest.image_size or (0,)),
+        own=_own_share(run.metrics, len(manifest.labels), run.config.get("image", {}).get("batch"))
+        or (own.top1 if own else None),
+        own_confidence=curve[-1][1] if curve else from_files,
+        own_files=own.top1 if own else None,
+        verifiers={key: v.top1 for key, v in others.items()},
+        class_confidence=_class_confidence(others.values(), manifest.class_names),
+        high_frequency=pictures.high_frequency_energy if pictures else None,
+        variation=pictures.mean_variation if pictures else None,
+        frequency=pictures.mean_frequency if pictures else None,
         kernel_distance={
-            key: distance
+            key: v.reference.kernel_distance
             for key, v in others.items()
-            if (distance := _figure(v.get("reference", {}).get("kernel_distance")))
+            if v.reference and not isinstance(v.reference.kernel_distance, Withheld)
         },
         norm_distance={
-            key: sum(map(sum, rows)) / (2 * len(rows)) for key, v in others.items() if (rows := v.get("norm_distances"))
+            key: sum(map(sum, rows)) / (2 * len(rows)) for key, v in others.items() if (rows := v.norm_distances)
         },
-        steps=sum(stage["steps"] for stage in manifest.get("stages", [])),
+        steps=sum(stage.steps for stage in manifest.stages),
         steps_to_confidence=steps_to(curve, CONFIDENCE),
     )
 
 
-def confidence_curve(lines: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
+def confidence_curve(lines: Iterable[MetricsLine]) -> list[tuple[int, float]]:
     """(step, the inverted network's confidence in the wanted classes), the geometric mean over a run's images.
 
     From the logged cross-entropy, of the augmented images and before the step's update.
     """
     by_step: dict[int, list[float]] = {}
     for line in lines:
-        if "cross_entropy" in line.get("terms", {}):
-            by_step.setdefault(line["step"], []).append(line["terms"]["cross_entropy"]["value"])
+        if "cross_entropy" in line.terms:
+            by_step.setdefault(line.step, []).append(line.terms["cross_entropy"].value)
     return [(step, math.exp(-sum(values) / len(values))) for step, values in sorted(by_step.items())]
 
 
@@ -136,32 +135,26 @@ def steps_to(curve: Sequence[tuple[int, float]], confidence: float) -> int | Non
     return next((step for step, value in curve if value >= confidence), None)
 
 
-def _own_share(lines: Sequence[dict[str, Any]], count: int, batch: int | None) -> Share | None:
+def _own_share(lines: list[MetricsLine], count: int, batch: int | None) -> Estimate | None:
     """What the inverted network recognises of `count` images, at the last step of each batch of `batch`."""
-    last = {line["batch"]: line for line in lines if "accuracy" in line}
+    last = last_lines(lines)
     if not last or not count:
         return None
     batch = batch or -(-count // len(last))
-    return Share(round(sum(line["accuracy"] * min(batch, count - i * batch) for i, line in last.items())), count)
+    return share_of(round(sum(line.accuracy * min(batch, count - line.batch * batch) for line in last)), count)
 
 
-def _share(verdict: dict[str, Any]) -> Share:
-    return Share(round(verdict["top1"] * verdict["count"]), verdict["count"])
-
-
-def _figure(entry: dict[str, Any] | None) -> Figure | None:
-    if not entry or "withheld" in entry:
-        return None
-    low, high = entry.get("low"), entry.get("high")
-    return Figure(entry["value"], -math.inf if low is None else low, math.inf if high is None else high)
-
-
-def _class_confidence(verdicts: list[dict[str, Any]], names: list[str]) -> dict[str, float]:
+def _class_confidence(verdicts: Iterable[Verdict], names: Sequence[str]) -> dict[str, float]:
     by_class: dict[str, list[float]] = {}
     for verdict in verdicts:
-        for name, image in zip(names, verdict["per_image"], strict=True):
-            by_class.setdefault(name, []).append(image["label_confidence"])
+        for name, opinion in zip(names, verdict.per_image, strict=True):
+            if opinion.label_confidence is not None:
+                by_class.setdefault(name, []).append(opinion.label_confidence)
     return {name: sum(values) / len(values) for name, values in by_class.items()}
+
+
+def _label_confidences(verdict: Verdict) -> list[float]:
+    return [o.label_confidence for o in verdict.per_image if o.label_confidence is not None]
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -2,41 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from jinv.judge.metrics import wilson_interval
+from jinv.record.estimate import Estimate
 
 Order = Literal["above", "below", "overlap"]
-
-
-class Share(NamedTuple):
-    """`right` of `total` images."""
-
-    right: int
-    total: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return wilson_interval(self.right, self.total)
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        return f"{self.right} of {self.total} ({100 * low:.0f} to {100 * high:.0f} %)"
-
-
-class Figure(NamedTuple):
-    """A value with the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return self.low, self.high
-
-    def __str__(self) -> str:
-        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
 
 
 @dataclass(frozen=True)
@@ -53,24 +23,23 @@ class Numbers:
 
     name: str
     size: int = 0
-    own: Share | None = None
+    own: Estimate | None = None
     own_confidence: float | None = None
-    own_files: Share | None = None
-    verifiers: Mapping[str, Share] = field(default_factory=dict)
+    own_files: Estimate | None = None
+    verifiers: Mapping[str, Estimate] = field(default_factory=dict)
     class_confidence: Mapping[str, float] = field(default_factory=dict)
-    high_frequency: Figure | None = None
-    variation: Figure | None = None
-    frequency: Figure | None = None
-    kernel_distance: Mapping[str, Figure] = field(default_factory=dict)
+    high_frequency: Estimate | None = None
+    variation: Estimate | None = None
+    frequency: Estimate | None = None
+    kernel_distance: Mapping[str, Estimate] = field(default_factory=dict)
     norm_distance: Mapping[str, float] = field(default_factory=dict)
     steps: int = 0
     steps_to_confidence: int | None = None
 
 
-def order_of(a: Share | Figure, b: Share | Figure) -> Order:
+def order_of(a: Estimate, b: Estimate) -> Order:
     """Does a's 95 % interval lie above b's, below it, or do they overlap?"""
-    (a_low, a_high), (b_low, b_high) = a.interval, b.interval
-    return "above" if a_low > b_high else "below" if a_high < b_low else "overlap"
+    return "above" if a.low > b.high else "below" if a.high < b.low else "overlap"
 
 
 def agreed(orders: Sequence[Order]) -> Order:

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from jinv.files import write_bytes, write_text
 from jinv.images.codec import read_image
 from jinv.report.charts import Chart, Series, line_chart
 from jinv.report.contact_sheet import SheetPanel, sheet_jpeg
-from jinv.report.page import environment, run_facts, settings
+from jinv.report.facts import run_facts
+from jinv.report.page import environment, settings
 from jinv.report.text import OWN, part_text, picture_rows, reference_rows
-from jinv.report.view import RunView, curve, read_run
+from jinv.report.view import ImageView, RunView, curve, read_run
 from jinv.reproduce.findings import confidence_curve
 from jinv.reproduce.plan import Figure, Panel, Sheets
 
@@ -44,7 +46,11 @@ def write_sheet(figure: Figure, panels: Sequence[Panel], out: Path, folder: Path
             "facts": run_facts(view),
             "columns": columns,
             "pictures": _picture_rows(view),
-            "references": [(v["short"], reference_rows(v["short"], v)) for v in view.verdicts if "reference" in v],
+            "references": [
+                (v.short, reference_rows(v.short, v.verdict, beside))
+                for v in view.verdicts
+                if (beside := v.verdict.reference) is not None
+            ],
             "settings": settings(view.config),
             "command": command(folder / figure.config, panel),
         }
@@ -112,32 +118,30 @@ def command(config: Path, panel: Panel) -> str:
 def result_line(view: RunView) -> str:
     """A run in a line: steps, loss, how many images each network recognises, high frequencies."""
     facts = run_facts(view)
-    parts = [facts["stages"] or "no steps"]
-    if facts["final"]:
-        parts.append(f"objective {facts['final']}")
+    parts = [facts.stages or "no steps"]
+    if facts.final:
+        parts.append(f"objective {facts.final}")
     if points := confidence_curve(view.lines):
         parts.append(f"confidence {100 * points[-1][1]:.1f} %")
-    for verdict in view.verdicts:
-        right = round(verdict["top1"] * verdict["count"])
-        name = "itself, from the files" if part_text(verdict) == OWN else verdict["short"]
-        parts.append(f"{name} {right} of {verdict['count']}")
+    for v in view.verdicts:
+        name = "itself, from the files" if part_text(v.verdict) == OWN else v.short
+        parts.append(f"{name} {v.verdict.top1.right} of {v.verdict.count}")
     if view.pictures:
-        share = view.pictures["high_frequency_energy"]["value"]
-        parts.append(f"high frequencies {100 * share:.0f} %")
+        parts.append(f"high frequencies {100 * view.pictures.high_frequency_energy.value:.0f} %")
     return " · ".join(parts)
 
 
-def _columns(view: RunView, classes: Sequence[int]) -> list[tuple[str, list[dict[str, Any]]]]:
+def _columns(view: RunView, classes: Sequence[int]) -> list[tuple[str, list[ImageView]]]:
     """The run's images by class, in the figure's order of classes; all classes where the run has none of those."""
-    by_label: dict[Any, list[dict[str, Any]]] = {}
+    by_label: dict[int | None, list[ImageView]] = {}
     for image in view.images:
-        by_label.setdefault(image["label"], []).append(image)
-    chosen = [label for label in classes if label in by_label] or list(by_label)
-    return [(by_label[label][0]["class_name"], by_label[label]) for label in chosen]
+        by_label.setdefault(image.label, []).append(image)
+    chosen: list[int | None] = [label for label in classes if label in by_label] or list(by_label)
+    return [(by_label[label][0].class_name, by_label[label]) for label in chosen]
 
 
-def _pixels(view: RunView, images: Sequence[dict[str, Any]]) -> list[Any]:
-    return [read_image(view.path / image["file"]) for image in images]
+def _pixels(view: RunView, images: Sequence[ImageView]) -> list[np.ndarray]:
+    return [read_image(view.path / image.file) for image in images]
 
 
 def _picture_rows(view: RunView) -> list[tuple[str, str]]:
@@ -147,7 +151,7 @@ def _picture_rows(view: RunView) -> list[tuple[str, str]]:
 
 def _charts(figure: Figure, panels: Sequence[Panel], views: Sequence[RunView]) -> list[Chart]:
     total = [
-        curve(view, panel.title, lambda line: line.get("total"), i)
+        curve(view, panel.title, lambda line: line.total, i)
         for i, (panel, view) in enumerate(zip(panels, views, strict=True))
     ]
     confidence = []

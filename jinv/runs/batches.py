@@ -9,6 +9,7 @@ from jinv.core.loop import Resume, Snapshot
 from jinv.errors import NumericalError
 from jinv.experiment.experiment import Experiment, work_until
 from jinv.recipe.recipe import Recipe
+from jinv.record.metrics import MetricsLine
 from jinv.runs.records import metrics_line
 
 
@@ -17,7 +18,7 @@ class Moment(NamedTuple):
 
     batch: int
     snapshot: Snapshot
-    line: dict[str, Any]
+    line: MetricsLine
 
 
 def batch_images(
@@ -33,9 +34,9 @@ def batch_images(
         image = snapshot.image
         moment = Moment(number, snapshot, metrics_line(snapshot, experiment.recipe, number))
         watch(moment)
-        total = moment.line["total"]
+        total = moment.line.total
         if not np.isfinite(total):
-            bad = [name for name, term in moment.line["terms"].items() if not np.isfinite(term["value"])]
+            bad = [name for name, term in moment.line.terms.items() if not np.isfinite(term.value)]
             raise NumericalError(
                 f"step {snapshot.step}: the loss is {total} ({', '.join(bad) or 'total'}); lower the learning rate"
             )

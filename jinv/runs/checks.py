@@ -8,6 +8,7 @@ from jinv.judge.evaluate import check_judges
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.record.directory import RunDirectory
+from jinv.record.manifest import Manifest
 
 
 def check_run(recipe: Recipe, shared: Shared | None = None, vocabulary: Vocabulary | None = None) -> Experiment:
@@ -24,7 +25,7 @@ def check_run(recipe: Recipe, shared: Shared | None = None, vocabulary: Vocabula
     return experiment
 
 
-def check_same(run_directory: RunDirectory, manifest: dict, experiment: Experiment) -> None:
+def check_same(run_directory: RunDirectory, manifest: Manifest, experiment: Experiment) -> None:
     """Refuse to go on with a run that was started with another config or other weights.
 
     Raises:
@@ -37,7 +38,7 @@ def check_same(run_directory: RunDirectory, manifest: dict, experiment: Experime
     if changed:
         detail = "; ".join(f"{key}: {before.get(key)!r} then, {table.get(key)!r} now" for key in changed)
         raise RunConflictError(f"{run_directory.path}: cannot be resumed with another config: {detail}")
-    if manifest["model"]["sha256"] != classifier.source["source"]["sha256"]:
+    if manifest.model.sha256 != classifier.source["source"]["sha256"]:
         raise RunConflictError(f"{run_directory.path}: cannot be resumed with other weights than it was started with")
-    if classifier.student and manifest.get("student_sha256") != classifier.student.source["source"]["sha256"]:
+    if classifier.student and manifest.student_sha256 != classifier.student.source["source"]["sha256"]:
         raise RunConflictError(f"{run_directory.path}: cannot be resumed with another student than it was started with")

@@ -1,7 +1,6 @@
 """`jinv.run(recipe)`: an experiment carried out in memory, for Python and notebooks; nothing is written."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -10,6 +9,7 @@ from jinv.experiment.experiment import Experiment, load_experiment, total_work
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.recipe.recipe import Recipe
+from jinv.record.metrics import MetricsLine
 from jinv.runs.batches import Moment, batch_images, place_text, work_done
 from jinv.runs.progress import SynthesisProgress
 
@@ -20,7 +20,7 @@ class Result:
 
     experiment: Experiment = field(repr=False)
     images: np.ndarray = field(repr=False)
-    metrics: list[dict[str, Any]] = field(repr=False)
+    metrics: list[MetricsLine] = field(repr=False)
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -63,12 +63,12 @@ def run(
     """
     experiment = load_experiment(recipe, shared=shared, vocabulary=vocabulary)
     experiment.check_traces()
-    lines: list[dict[str, Any]] = []
+    lines: list[MetricsLine] = []
     with SynthesisProgress(console or Console(quiet=True), total_work([recipe])) as progress:
 
         def watch(moment: Moment) -> None:
             lines.append(moment.line)
-            losses = {name: term["weighted"] for name, term in moment.line["terms"].items()}
+            losses = {name: term.weighted for name, term in moment.line.terms.items()}
             work = work_done(recipe, experiment.batches[moment.batch], moment.snapshot)
             progress.update(place_text(recipe, moment.batch, moment.snapshot), work, losses)
 

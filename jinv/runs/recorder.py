@@ -28,12 +28,12 @@ class Recorder:
         """
         recipe, snapshot = self.experiment.recipe, moment.snapshot
         self.directory.append_metrics([moment.line])
-        losses = {name: term["weighted"] for name, term in moment.line["terms"].items()}
+        losses = {name: term.weighted for name, term in moment.line.terms.items()}
         work = work_done(recipe, self.experiment.batches[moment.batch], snapshot)
         self.progress.update(place_text(recipe, moment.batch, snapshot), work, losses)
         every, stop = recipe.checkpoint.every_steps, self.stop()
         # A state that is no longer finite is nothing to go on with.
-        if np.isfinite(moment.line["total"]) and ((every and snapshot.step % every == 0) or stop):
+        if np.isfinite(moment.line.total) and ((every and snapshot.step % every == 0) or stop):
             done = snapshot.stage_done
             leaves = None if done else jax.tree.leaves(snapshot.state)
             image = snapshot.image if done else None

@@ -2,9 +2,9 @@
 
 import platform
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
 
 import jax
 import numpy as np
@@ -15,32 +15,33 @@ from jinv.experiment.experiment import Experiment
 from jinv.images.codec import grid_png, png_bytes
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
-from jinv.record.directory import SCHEMA, RunDirectory
+from jinv.record.directory import RunDirectory
+from jinv.record.manifest import InvertedModel, Manifest, StageSteps
+from jinv.record.metrics import MetricsLine, TermValue
 
 
-def metrics_line(snapshot: Snapshot, recipe: Recipe, batch: int) -> dict[str, Any]:
-    """A line of `metrics.jsonl`."""
-    terms = {
-        name: {"value": float(value), "weighted": float(weighted)}
-        for name, (value, weighted) in snapshot.metrics.terms.items()
-    }
-    line = {
-        "batch": batch,
-        "step": snapshot.step,
-        "stage": snapshot.stage,
-        "stage_step": snapshot.stage_step,
-        "size": list(recipe.stages[snapshot.stage].size),
-        "learning_rate": snapshot.learning_rate,
-        "total": float(snapshot.metrics.total),
-        "accuracy": float(snapshot.metrics.accuracy),
-        "terms": terms,
-    }
-    if snapshot.gradient_norms is not None:
-        line["gradient_norms"] = {name: float(norm) for name, norm in snapshot.gradient_norms.items()}
-    return line
+def metrics_line(snapshot: Snapshot, recipe: Recipe, batch: int) -> MetricsLine:
+    """What `metrics.jsonl` says of a snapshot."""
+    norms = snapshot.gradient_norms
+    return MetricsLine(
+        batch=batch,
+        step=snapshot.step,
+        stage=snapshot.stage,
+        stage_step=snapshot.stage_step,
+        size=recipe.stages[snapshot.stage].size,
+        learning_rate=float(snapshot.learning_rate),
+        total=float(snapshot.metrics.total),
+        accuracy=float(snapshot.metrics.accuracy),
+        terms={
+            name: TermValue(float(value), float(weighted)) for name, (value, weighted) in snapshot.metrics.terms.items()
+        },
+        gradient_norms=None if norms is None else {name: float(norm) for name, norm in norms.items()},
+    )
 
 
-def record_images(run_directory: RunDirectory, classifier: Classifier, images: np.ndarray, names: list[str]) -> None:
+def record_images(
+    run_directory: RunDirectory, classifier: Classifier, images: np.ndarray, names: Sequence[str]
+) -> None:
     """Write `images/*.png`, `images.npy` and `grid.png`."""
     pixels = np.asarray(classifier.to_uint8(images))
     for index, name in enumerate(names):
@@ -53,32 +54,29 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "class"
 
 
-def new_manifest(experiment: Experiment) -> dict[str, Any]:
+def new_manifest(experiment: Experiment) -> Manifest:
     """The manifest of a run that starts now."""
     recipe, classifier = experiment.recipe, experiment.classifier
-    student = {"student_sha256": classifier.student.source["source"]["sha256"]} if classifier.student else {}
-    return {
-        "schema": SCHEMA,
-        "jinv": jinv.__version__,
-        "model": {
-            "name": recipe.model,
-            "architecture": classifier.architecture,
-            "sha256": classifier.source["source"]["sha256"],
-            "mean": list(classifier.mean),
-            "std": list(classifier.std),
-        },
-        **student,
-        "seed": recipe.seed,
-        "labels": list(experiment.labels),
-        "class_names": experiment.class_names,
-        "image_size": list(experiment.size),
-        "stages": [{"size": list(s.size), "steps": s.steps} for s in recipe.stages],
-        "versions": {"python": platform.python_version()}
-        | {p: version(p) for p in ("jax", "jaxlib", "flax", "optax", "numpy")},
-        "device": _device(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "finished": None,
-    }
+    return Manifest(
+        jinv=jinv.__version__,
+        model=InvertedModel(
+            name=recipe.model,
+            architecture=classifier.architecture,
+            sha256=classifier.source["source"]["sha256"],
+            mean=classifier.mean,
+            std=classifier.std,
+        ),
+        student_sha256=classifier.student.source["source"]["sha256"] if classifier.student else None,
+        seed=recipe.seed,
+        labels=experiment.labels,
+        class_names=tuple(experiment.class_names),
+        image_size=experiment.size,
+        stages=tuple(StageSteps(size=stage.size, steps=stage.steps) for stage in recipe.stages),
+        versions={"python": platform.python_version()}
+        | {package: version(package) for package in ("jax", "jaxlib", "flax", "optax", "numpy")},
+        device=_device(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def _device() -> str:

@@ -18,13 +18,14 @@ from jinv.experiment.shared import Shared
 from jinv.recipe.resolved import resolved_table
 from jinv.recipe.variations import Variation
 from jinv.record.directory import RunDirectory
+from jinv.record.manifest import SweepSetting
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.batches import place_text, work_done
 from jinv.runs.checks import check_run, check_same
 from jinv.runs.progress import SynthesisProgress
 from jinv.runs.records import metrics_line, new_manifest
 from jinv.runs.sweep_part import Part, SettingRun
-from jinv.runs.sweep_summary import summarize
+from jinv.runs.sweep_summary import SettingResult, summarize
 from jinv.runs.synthesize import complete
 
 
@@ -62,7 +63,8 @@ def run_sweep(
             where = f"part {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
             images = _synthesize_part(part, progress, f"{where}{len(part.members)} settings")
             failed = _complete_part(part, images, console) or failed
-    summary = summarize(runs, [[run.variation.name for run in part.members] for part in parts])
+    programs = [[run.variation.name for run in part.members] for part in parts]
+    summary = summarize([_result(run) for run in runs], programs, runs[0].manifest)
     summary["wall_seconds"] = round(time.monotonic() - started, 1)
     RunDirectory(directory).write_json("sweep.json", summary)
     finished = [run.directory.path for run in runs if run.diverged_at is None]
@@ -86,8 +88,8 @@ def _prepare(variations: Sequence[Variation], directory: Path) -> list[SettingRu
         place = RunDirectory(directory / variation.name)
         manifest = place.manifest()
         if manifest is None:
-            sweep = {"name": variation.name, "changes": variation.changes}
-            manifest = new_manifest(experiment) | {"sweep": sweep}
+            sweep = SweepSetting(name=variation.name, changes=variation.changes)
+            manifest = new_manifest(experiment).model_copy(update={"sweep": sweep})
         else:
             check_same(place, manifest, experiment)
         runs.append(SettingRun(variation, place, experiment, manifest))
@@ -110,7 +112,7 @@ def _synthesize_part(part: Part, progress: SynthesisProgress, where: str) -> lis
     """Each setting's images of all batches; nothing for a part whose settings are all finished."""
     recipe, started, done_before = part.experiment.recipe, time.monotonic(), progress.done
     everything = len(part.members) * work_until(recipe) * recipe.image.count
-    if all(run.manifest["finished"] for run in part.members):
+    if all(run.manifest.finished for run in part.members):
         progress.update(f"{where} already finished", done_before + everything, {})
         return []
     for run in part.members:
@@ -118,7 +120,7 @@ def _synthesize_part(part: Part, progress: SynthesisProgress, where: str) -> lis
             experiment = run.experiment
             table = resolved_table(experiment.recipe, list(experiment.labels), experiment.size)
             run.directory.write_config(table)
-            run.directory.write_json("manifest.json", run.manifest)
+            run.directory.write_manifest(run.manifest)
     progress.note(f"compiling {part.experiment.classifier.architecture} for {where} on {jax.default_backend()}")
     batches = []
     with part.experiment.precision():
@@ -126,8 +128,8 @@ def _synthesize_part(part: Part, progress: SynthesisProgress, where: str) -> lis
             batches.append(_synthesize_batch(part, number, progress, where, done_before))
     for run in part.members:
         # A program's time is shared by its settings; the sum over the runs is what the sweep took.
-        seconds = run.manifest.get("wall_seconds", 0) + (time.monotonic() - started) / len(part.members)
-        run.manifest["wall_seconds"] = round(seconds, 1)
+        seconds = (run.manifest.wall_seconds or 0) + (time.monotonic() - started) / len(part.members)
+        run.manifest = run.manifest.model_copy(update={"wall_seconds": round(seconds, 1)})
     return [np.concatenate([batch[k] for batch in batches]) for k in range(len(part.members))]
 
 
@@ -171,8 +173,8 @@ def _record(part: Part, number: int, snapshot: Snapshot) -> list[float]:
     for position, run in enumerate(part.members):
         line = metrics_line(snapshot_of(on_host, position), run.experiment.recipe, number)
         run.directory.append_metrics([line])
-        totals.append(line["total"])
-        if run.diverged_at is None and not np.isfinite(line["total"]):
+        totals.append(line.total)
+        if run.diverged_at is None and not np.isfinite(line.total):
             run.diverged_at = snapshot.step
     return totals
 
@@ -184,16 +186,23 @@ def _resume_of(part: Part, number: int) -> Resume | None:
     last = here[2] if here else 0
     for run in part.members:
         lines = run.directory.metrics()
-        kept = [line for line in lines if line["batch"] < number or (line["batch"] == number and line["step"] <= last)]
+        kept = [line for line in lines if line.batch < number or (line.batch == number and line.step <= last)]
         if len(kept) < len(lines):
             run.directory.rewrite_metrics(kept)
     return Resume(here[1], here[3], here[4]) if here else None
 
 
+def _result(run: SettingRun) -> SettingResult:
+    evaluation = None if run.diverged_at is not None else run.directory.evaluation()
+    return SettingResult(
+        run.variation.name, run.variation.changes, run.directory.metrics(), evaluation, run.diverged_at
+    )
+
+
 def _mark_diverged(part: Part, images: np.ndarray) -> None:
     for run, result in zip(part.members, images, strict=True):
         if run.diverged_at is None:
-            lost = [line["step"] for line in run.directory.metrics() if not np.isfinite(line["total"])]
+            lost = [line.step for line in run.directory.metrics() if not np.isfinite(line.total)]
             if lost or not np.isfinite(result).all():
                 run.diverged_at = lost[0] if lost else 0
 

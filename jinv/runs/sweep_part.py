@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from jinv.experiment.experiment import Experiment
 from jinv.experiment.numbers import Place, program_of, replace_numbers
 from jinv.recipe.variations import Variation
 from jinv.record.directory import RunDirectory
+from jinv.record.manifest import Manifest
 
 
 @dataclass
@@ -27,7 +27,7 @@ class SettingRun:
     variation: Variation
     directory: RunDirectory
     experiment: Experiment
-    manifest: dict[str, Any]
+    manifest: Manifest
     diverged_at: int | None = None
 
 

@@ -4,32 +4,47 @@ Best is what the independent verifiers recognise most; among equals, and without
 totals of different weights don't compare.
 """
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from jinv.runs.sweep_part import SettingRun
+from jinv.record.evaluation import Evaluation
+from jinv.record.manifest import Manifest
+from jinv.record.metrics import MetricsLine
 
 SCHEMA = 1
 
 
-def summarize(runs: Sequence["SettingRun"], programs: list[list[str]]) -> dict[str, Any]:
-    """Every setting with its final losses and the verifiers' opinions, the best first; `programs` lists what ran together."""
-    settings = [_row(run) for run in runs]
+@dataclass(frozen=True)
+class SettingResult:
+    """What became of one setting; `diverged_at` is the first step whose loss is not finite."""
+
+    name: str
+    changes: Mapping[str, Any]
+    lines: Sequence[MetricsLine]
+    evaluation: Evaluation | None = None
+    diverged_at: int | None = None
+
+
+def summarize(
+    results: Sequence[SettingResult], programs: Sequence[Sequence[str]], manifest: Manifest
+) -> dict[str, Any]:
+    """Every setting with its final losses and the verifiers' opinions, the best first.
+
+    `programs` lists what ran together; `manifest` is any setting's, for versions and device.
+    """
+    settings = [_row(result) for result in results]
     settings.sort(key=_rank)
-    manifest = runs[0].manifest
     return {
         "schema": SCHEMA,
-        "varied": list(runs[0].variation.changes),
+        "varied": list(results[0].changes),
         "settings": settings,
         "programs": programs,
-        "versions": {"jinv": manifest["jinv"], **manifest["versions"]},
-        "device": manifest["device"],
+        "versions": {"jinv": manifest.jinv, **manifest.versions},
+        "device": manifest.device,
     }
 
 
@@ -50,27 +65,26 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     (console or Console()).print(table)
 
 
-def _row(run: "SettingRun") -> dict[str, Any]:
+def _row(result: SettingResult) -> dict[str, Any]:
     # Like the reports: the mean over the batches of their last logged step, taken before its update.
-    last = list({line["batch"]: line for line in run.directory.metrics()}.values())
-    diverged = run.diverged_at is not None
-    names = last[0]["terms"] if last and not diverged else {}
+    last = list({line.batch: line for line in result.lines}.values())
+    diverged = result.diverged_at is not None
+    names = list(last[0].terms) if last and not diverged else []
     return {
-        "run": run.variation.name,
-        "changes": run.variation.changes,
-        "diverged_at_step": run.diverged_at,
-        "total": _mean([line["total"] for line in last]) if names else None,
-        "terms": {name: _mean([line["terms"][name]["value"] for line in last]) for name in names},
-        "own_accuracy": _mean([line["accuracy"] for line in last]) if names else None,
-        "verifiers": {} if diverged else _verdicts(run.directory.path / "evaluation.json"),
+        "run": result.name,
+        "changes": result.changes,
+        "diverged_at_step": result.diverged_at,
+        "total": _mean([line.total for line in last]) if names else None,
+        "terms": {name: _mean([line.terms[name].value for line in last]) for name in names},
+        "own_accuracy": _mean([line.accuracy for line in last]) if names else None,
+        "verifiers": {} if diverged else _accuracies(result.evaluation),
     }
 
 
-def _verdicts(path: Path) -> dict[str, float]:
-    if not path.exists():
-        return {}
-    verifiers = json.loads(path.read_text(encoding="utf-8"))["verifiers"]
-    return {name: verdict["top1"] for name, verdict in verifiers.items() if verdict["independent"]}
+def _accuracies(evaluation: Evaluation | None) -> dict[str, float]:
+    """What the networks that took no part recognise, by name."""
+    verifiers = evaluation.verifiers if evaluation else {}
+    return {name: verdict.top1.value for name, verdict in verifiers.items() if verdict.independent}
 
 
 def _rank(row: dict[str, Any]) -> tuple[bool, float, float]:

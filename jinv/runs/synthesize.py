@@ -24,6 +24,7 @@ from jinv.judge.evaluate import evaluate_run, is_judged
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.record.directory import RunDirectory
+from jinv.record.manifest import Manifest
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.batches import batch_images
 from jinv.runs.checks import check_run, check_same
@@ -58,7 +59,7 @@ def run(
     if not run_directory.is_finished():
         experiment.check_traces()  # last, because it takes a second or two
     manifest = _manifest(run_directory, experiment, resume)
-    if manifest["finished"]:
+    if manifest.finished:
         if recipe.evaluate.verifiers and not is_judged(run_directory, recipe):
             _evaluate(run_directory, recipe, manifest, console)
         console.print(f"{directory}: already finished")
@@ -66,12 +67,13 @@ def run(
     started = time.monotonic()
     with _graceful_stop() as stop, experiment.precision():
         images = _synthesize_all(experiment, run_directory, console, stop)
-    manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0) + time.monotonic() - started, 1)
+    seconds = round((manifest.wall_seconds or 0) + time.monotonic() - started, 1)
+    manifest = manifest.model_copy(update={"wall_seconds": seconds})
     complete(run_directory, experiment, images, manifest, console)
     return run_directory
 
 
-def _manifest(run_directory: RunDirectory, experiment: Experiment, resume: bool) -> dict[str, Any]:
+def _manifest(run_directory: RunDirectory, experiment: Experiment, resume: bool) -> Manifest:
     """The manifest of the run that is there to be resumed, or of one that begins now in its new directory."""
     if run_directory.prepare(resume=resume):
         manifest = run_directory.manifest()
@@ -81,7 +83,7 @@ def _manifest(run_directory: RunDirectory, experiment: Experiment, resume: bool)
     manifest = new_manifest(experiment)
     table = resolved_table(experiment.recipe, list(experiment.labels), experiment.size)
     run_directory.write_config(table)
-    run_directory.write_json("manifest.json", manifest)
+    run_directory.write_manifest(manifest)
     return manifest
 
 
@@ -89,7 +91,7 @@ def complete(
     run_directory: RunDirectory,
     experiment: Experiment,
     images: np.ndarray,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     console: Console,
 ) -> None:
     """What is left to do once the images are there: record them, let verifiers judge them, report, seal.
@@ -97,14 +99,14 @@ def complete(
     Raises:
       JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
     """
-    record_images(run_directory, experiment.classifier, images, manifest["class_names"])
+    record_images(run_directory, experiment.classifier, images, manifest.class_names)
     if experiment.recipe.evaluate.verifiers:
         _evaluate(run_directory, experiment.recipe, manifest, console)
     else:
         finish(run_directory, manifest)
 
 
-def _evaluate(run_directory: RunDirectory, recipe: Recipe, manifest: dict[str, Any], console: Console) -> None:
+def _evaluate(run_directory: RunDirectory, recipe: Recipe, manifest: Manifest, console: Console) -> None:
     console.print("evaluating with " + ", ".join(recipe.evaluate.verifiers), highlight=False)
     try:
         evaluate_run(run_directory.path, list(recipe.evaluate.verifiers), recipe.evaluate.reference)
@@ -115,13 +117,14 @@ def _evaluate(run_directory: RunDirectory, recipe: Recipe, manifest: dict[str, A
     finish(run_directory, manifest)
 
 
-def finish(run_directory: RunDirectory, manifest: dict[str, Any]) -> None:
+def finish(run_directory: RunDirectory, manifest: Manifest) -> None:
     """Write the report, seal the manifest with the digest of every output, remove what only an unfinished run needs."""
     from jinv.report.page import write_report
 
-    manifest["finished"] = manifest.get("finished") or datetime.now(UTC).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    manifest = manifest.model_copy(update={"finished": manifest.finished or now})
     write_report(run_directory.path, manifest)
-    run_directory.write_json("manifest.json", manifest | {"outputs": run_directory.digests()})
+    run_directory.write_manifest(manifest.model_copy(update={"outputs": run_directory.digests()}))
     run_directory.clean()
 
 
@@ -156,8 +159,8 @@ def _drop_what_is_repeated(run_directory: RunDirectory, finished: set[int], chec
     kept = [
         line
         for line in lines
-        if line["batch"] in finished
-        or (checkpoint is not None and line["batch"] == checkpoint[0] and line["step"] <= checkpoint[2])
+        if line.batch in finished
+        or (checkpoint is not None and line.batch == checkpoint[0] and line.step <= checkpoint[2])
     ]
     if len(kept) < len(lines):
         run_directory.rewrite_metrics(kept)

@@ -1,0 +1,64 @@
+"""What the tables of a run's JSON files have in common: frozen, checked when read, their mistakes said in one line."""
+
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+
+from jinv.errors import JinvError, StorageError
+
+E = TypeVar("E", bound="Entry")
+MOST_PROBLEMS = 3
+
+
+class Entry(BaseModel):
+    """A table of a file. What is None has no key there, but for `NULLS`; a newer writer's keys are passed over."""
+
+    model_config = ConfigDict(frozen=True)
+
+    NULLS: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _serialized(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        absent = {name for name in type(self).model_fields if getattr(self, name) is None and name not in self.NULLS}
+        return self._laid_out({key: value for key, value in handler(self).items() if key not in absent})
+
+    def _laid_out(self, table: dict[str, Any]) -> dict[str, Any]:
+        """The table as the file has it."""
+        return table
+
+    def to_json(self) -> dict[str, Any]:
+        """The table as plain values, for `json.dumps`."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def validated(kind: type[E], table: Any, where: object, refuse: type[JinvError] = StorageError) -> E:
+    """`table`, which came out of `where`, as a `kind`.
+
+    Raises:
+      JinvError: of the class `refuse`; it is none, the first problems in one line.
+    """
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        problems = [_problem(detail, table) for detail in error.errors(include_url=False)]
+    more = f" ({len(problems)} in all)" if len(problems) > MOST_PROBLEMS else ""
+    raise refuse(f"{where}: {'; '.join(problems[:MOST_PROBLEMS])}{more}")
+
+
+def _problem(detail: Any, table: Any) -> str:
+    """ "verifiers.a.count: 'x': input should be an integer"; the names of a union's types are no keys of the file."""
+    missing = detail["type"] == "missing"
+    keys, value = [], table
+    for part in detail["loc"]:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            if not (missing and part == detail["loc"][-1]):
+                continue
+        keys.append(str(part))
+    key = ".".join(keys)
+    if missing:
+        return f"{key}: missing"
+    message = detail["msg"][:1].lower() + detail["msg"][1:]
+    found = f"{detail['input']!r:.60}"
+    return f"{key}: {found}: {message}" if key else f"{found}: {message}"

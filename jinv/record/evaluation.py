@@ -1,0 +1,184 @@
+"""evaluation.json: what networks say of a run's images, and what the pictures say by themselves.
+
+    {"verifiers": {name: verdict}, "pictures": {...}, "reference": "folder of real images"}
+
+On disk a share and its interval lie side by side (`top1`, `interval`); here they are one `Estimate`. A figure for which
+there were too few images is `Withheld`, and says how many it takes.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import model_validator
+
+from jinv.errors import StorageError
+from jinv.record.entry import Entry, validated
+from jinv.record.estimate import Estimate
+
+Part = Literal["inverted", "student"]
+"""What a network was in the synthesis."""
+
+
+class Withheld(Entry):
+    """Why there is no figure."""
+
+    withheld: str
+
+
+class Overlap(Entry):
+    """How the run's images and the real ones overlap; each from 0 to 1, density may be larger."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+class Distance(Entry):
+    """A distance for which there is no interval."""
+
+    value: float
+
+
+class Diversity(Entry):
+    """Mean feature distance between two images of a class, and by class id."""
+
+    value: float
+    classes: dict[str, float] = {}
+
+
+class Neighbor(Entry):
+    """A real image near to one of the run's; `file` is its thumbnail in the run, where one is kept."""
+
+    name: str
+    distance: float
+    file: str | None = None
+
+
+class Nearest(Entry):
+    """The real images nearest to one of the run's, nearest first."""
+
+    image: str
+    neighbors: tuple[Neighbor, ...]
+
+
+class _Shares(Entry):
+    """Has shares of `count` images, in the file each beside its interval."""
+
+    INTERVALS: ClassVar[Mapping[str, str]] = {"top1": "interval", "top5": "top5_interval"}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_intervals(cls, table: Any) -> Any:
+        if not isinstance(table, dict):
+            return table
+        table = dict(table)
+        for share, interval in cls.INTERVALS.items():
+            if table.get(share) is not None and not isinstance(table[share], Estimate):
+                ends = table.pop(interval, None)
+                if not isinstance(ends, list) or len(ends) != 2:
+                    raise ValueError(f"{interval} must be the two ends of the interval of {share}")
+                table[share] = {"value": table[share], "low": ends[0], "high": ends[1], "count": table.get("count")}
+        return table
+
+    def _laid_out(self, table: dict[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, value in table.items():
+            if key in self.INTERVALS:
+                result |= {key: value["value"], self.INTERVALS[key]: [value["low"], value["high"]]}
+            else:
+                result[key] = value
+        return result
+
+
+class RealImages(_Shares):
+    """A verdict's entry `reference`: the run's images beside `count` real ones, in features of so many dimensions.
+
+    `top1` is what the network makes of the real images themselves, where their folders are named after its classes.
+    """
+
+    count: int
+    features: int
+    kernel_distance: Estimate | Withheld
+    overlap: Overlap | Withheld
+    frechet_distance: Distance | Withheld
+    nearest: tuple[Nearest, ...] = ()
+    top1: Estimate | None = None
+    diversity: Diversity | Withheld | None = None
+
+
+class Opinion(Entry):
+    """A network's opinion of one image: its label's probability, and the class it takes it for, id and name."""
+
+    image: str
+    label: int
+    label_confidence: float | None = None
+    predicted: int | None = None
+    class_name: str
+    confidence: float
+    correct: bool
+
+
+class Verdict(_Shares):
+    """One network's opinion of all `count` images.
+
+    norm_distances: per batch-norm layer, by what fraction means and variances are off. `independent` is false, and
+    `part` says which, for a network that took part in the synthesis.
+    """
+
+    NULLS = ("sha256",)
+
+    architecture: str | None = None
+    sha256: str | None = None
+    input_size: int | None = None
+    count: int
+    top1: Estimate
+    top5: Estimate | None = None
+    norm_distances: tuple[tuple[float, float], ...] = ()
+    diversity: Diversity | Withheld | None = None
+    per_image: tuple[Opinion, ...]
+    reference: RealImages | None = None
+    independent: bool = True
+    part: Part | None = None
+
+
+@dataclass(frozen=True)
+class PictureFigure(Estimate):
+    """A mean over pictures, with every picture's own value."""
+
+    per_image: tuple[float, ...] = ()
+
+
+class Pictures(Entry):
+    """What the pictures say without any network; see `jinv.judge.picture_metrics`."""
+
+    count: int
+    high_frequency_energy: PictureFigure
+    mean_variation: PictureFigure
+    mean_frequency: PictureFigure
+
+
+class Evaluation(Entry):
+    """All of evaluation.json. `reference` is where the real images were."""
+
+    verifiers: dict[str, Verdict] = {}
+    pictures: Pictures | None = None
+    reference: str | None = None
+
+
+def read_evaluation(path: Path) -> Evaluation | None:
+    """The evaluation in `path`, None where there is no such file.
+
+    Raises:
+      StorageError: it is damaged.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path}: cannot be read: {error}") from error
+    return validated(Evaluation, table, path)

@@ -1,0 +1,81 @@
+"""manifest.json: what a run was made of and on; it exists from a run's start, and `finished` is null until its end."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from jinv.errors import RunConflictError
+from jinv.record.entry import Entry, validated
+
+SCHEMA = 1
+
+
+class InvertedModel(Entry):
+    """The network that was inverted; `sha256` is its checkpoint's."""
+
+    name: str | None = None
+    architecture: str | None = None
+    sha256: str | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+class StageSteps(Entry):
+    """A stage: what the network saw (height, width), and for how many steps."""
+
+    size: tuple[int, int]
+    steps: int
+
+
+class SweepSetting(Entry):
+    """A run's place in a sweep: its name there, and what was changed for it."""
+
+    name: str
+    changes: dict[str, Any]
+
+
+class Manifest(Entry):
+    """All of manifest.json. What a newer version of the same schema wrote besides is kept.
+
+    image_size: (height, width). wall_seconds: of the synthesis. outputs: sha256 by file, once the run is sealed.
+    """
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    NULLS = ("finished",)
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    jinv: str | None = None
+    model: InvertedModel = InvertedModel()
+    student_sha256: str | None = None
+    seed: int | None = None
+    labels: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
+    image_size: tuple[int, int] | None = None
+    stages: tuple[StageSteps, ...] = ()
+    versions: dict[str, str] = {}
+    device: str | None = None
+    started: str | None = None
+    finished: str | None = None
+    sweep: SweepSetting | None = None
+    wall_seconds: float | None = None
+    outputs: dict[str, str] | None = None
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """The manifest in `path`, None where there is none.
+
+    Raises:
+      RunConflictError: it is not readable as a manifest of this version.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, OSError) as error:
+        raise RunConflictError(f"{path}: cannot be read: {error}") from error
+    found = table.get("schema") if isinstance(table, dict) else table
+    if not isinstance(table, dict) or found != SCHEMA:
+        raise RunConflictError(f"{path}: schema {found!r}, this jinv reads {SCHEMA}")
+    return validated(Manifest, table, path, RunConflictError)

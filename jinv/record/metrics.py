@@ -1,0 +1,94 @@
+"""metrics.jsonl: a line per logged step, appended while the run goes on.
+
+Every line is standard JSON: a number that is not finite is null there, and the line says `"finite": false`.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer
+
+from jinv.errors import StorageError
+from jinv.record.entry import Entry, validated
+
+Number = Annotated[
+    float,
+    BeforeValidator(lambda number: math.nan if number is None else number),
+    PlainSerializer(lambda number: number if math.isfinite(number) else None),
+]
+
+
+@dataclass(frozen=True)
+class TermValue:
+    """A term of the objective, without and with its weight."""
+
+    value: Number
+    weighted: Number
+
+
+class MetricsLine(Entry):
+    """What was logged of a batch at a step, before the step's update.
+
+    step counts over all stages, stage_step within the stage; size is what the network saw (height, width). total is the
+    weighted sum of the terms, accuracy the share of images that the inverted network gives their label. gradient_norms,
+    where they were asked for, are the weighted terms' and the total's.
+    """
+
+    batch: int
+    step: int
+    stage: int
+    stage_step: int
+    size: tuple[int, int]
+    learning_rate: Number
+    total: Number
+    accuracy: Number
+    terms: dict[str, TermValue]
+    gradient_norms: dict[str, Number] | None = None
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number is."""
+        return all(map(math.isfinite, self._numbers()))
+
+    def _laid_out(self, table: dict[str, Any]) -> dict[str, Any]:
+        return table if self.finite else table | {"finite": False}
+
+    def _numbers(self) -> Iterator[float]:
+        yield from (self.learning_rate, self.total, self.accuracy)
+        for term in self.terms.values():
+            yield from (term.value, term.weighted)
+        yield from (self.gradient_norms or {}).values()
+
+
+def lines_text(lines: Iterable[MetricsLine]) -> str:
+    """The lines as the file has them."""
+    return "".join(json.dumps(line.to_json(), allow_nan=False) + "\n" for line in lines)
+
+
+def read_metrics(path: Path) -> list[MetricsLine]:
+    """The lines of `path`, none where there is no such file. What was being written when a run crashed is left out.
+
+    Raises:
+      StorageError: a line that was written to its end is damaged.
+    """
+    try:
+        *whole, last = path.read_bytes().split(b"\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+    lines = []
+    for number, line in enumerate(whole, 1):
+        try:
+            table = json.loads(line)
+        except ValueError as error:
+            raise StorageError(f"{path}, line {number}: cannot be read: {error}") from error
+        lines.append(validated(MetricsLine, table, f"{path}, line {number}"))
+    try:
+        return [*lines, validated(MetricsLine, json.loads(last), path)] if last else lines
+    except (ValueError, StorageError):
+        return lines

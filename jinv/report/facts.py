@@ -1,0 +1,69 @@
+"""The facts that head a page, each empty where the run does not know it."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinv.record.metrics import MetricsLine
+from jinv.report.charts import format_number
+from jinv.report.text import OWN, part_text
+from jinv.report.view import RunView, date_text, duration_text, size_text
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """A run in a few words.
+
+    stages: "100 steps at 128 px, then 50 at 224 px". final: the mean total of the batches' last logged steps.
+    own_accuracy: what the inverted network recognised there, None where its verdict on the PNG files says it better.
+    """
+
+    model: str
+    architecture: str | None
+    count: int
+    size: str | None
+    steps: int
+    stages: str
+    duration: str
+    meta: tuple[str, ...]
+    finished: bool
+    weights: str | None
+    versions: dict[str, str]
+    own_accuracy: float | None
+    final: str | None
+
+
+def run_facts(view: RunView) -> RunFacts:
+    """The facts of a run."""
+    manifest = view.manifest
+    stages = [stage for stage in manifest.stages if stage.steps]
+    last = last_lines(view.lines)
+    own = [line.accuracy for line in last if math.isfinite(line.accuracy)]
+    duration = duration_text(manifest.wall_seconds)
+    return RunFacts(
+        model=Path(manifest.model.name or "unknown model").stem,
+        architecture=manifest.model.architecture,
+        count=len(manifest.labels) or len(view.images),
+        size=size_text(manifest.image_size) if manifest.image_size else None,
+        steps=sum(stage.steps for stage in stages),
+        stages=", then ".join(
+            f"{stage.steps}{'' if i else ' steps'} at {size_text(stage.size)} px" for i, stage in enumerate(stages)
+        ),
+        duration=duration,
+        meta=(
+            date_text(manifest.finished or manifest.started),
+            duration,
+            manifest.device or "",
+            "" if manifest.seed is None else f"seed {manifest.seed}",
+        ),
+        finished=bool(manifest.finished),
+        weights=manifest.model.sha256,
+        versions={"jinv": manifest.jinv or "unknown", **manifest.versions},
+        own_accuracy=sum(own) / len(own) if own and all(part_text(v.verdict) != OWN for v in view.verdicts) else None,
+        final=format_number(sum(line.total for line in last) / len(last)) if last else None,
+    )
+
+
+def last_lines(lines: list[MetricsLine]) -> list[MetricsLine]:
+    """Every batch's last line."""
+    return list({line.batch: line for line in lines}.values())

@@ -62,7 +62,8 @@ def top_k_correct(logits: LogitsLike, labels: LabelsLike, k: int = 1) -> Bool[np
         raise ValueError(f"top_k_correct: k {k} and labels must fit the {classes} classes")
     own = np.take_along_axis(scores, labels[:, None], axis=1)
     tied_before = (scores == own) & (np.arange(classes)[None] < labels[:, None])
-    return ((scores > own) | tied_before).sum(axis=1) < k
+    correct: np.ndarray = ((scores > own) | tied_before).sum(axis=1) < k
+    return correct
 
 
 def kernel_distance(
@@ -230,12 +231,14 @@ def _radii(x: np.ndarray, k: int) -> np.ndarray:
 
 def _covariance(x: np.ndarray) -> np.ndarray:
     centered = x - x.mean(axis=0)[None]
-    return centered.T @ centered / (len(x) - 1)
+    covariance: np.ndarray = centered.T @ centered / (len(x) - 1)
+    return covariance
 
 
 def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
     eigenvalues, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(np.maximum(eigenvalues, 0))[None]) @ vectors.T
+    root: np.ndarray = (vectors * np.sqrt(np.maximum(eigenvalues, 0))[None]) @ vectors.T
+    return root
 
 
 def _blocks(count: int) -> Iterator[slice]:

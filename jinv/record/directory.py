@@ -1,4 +1,4 @@
-"""A run: the directory it lives in, and the loop that carries a `Recipe` out and records it there.
+"""A run's directory: which files it has, and how each is written and read.
 
     config.toml (resolved)  manifest.json  metrics.jsonl  images/  images.npy  grid.png  evaluation.json  report.html
 

@@ -45,7 +45,7 @@ class RunRecord:
         """float32 (n, height, width, 3) in the network's standardised units, before they were rounded to pictures."""
         path = self.path / "images.npy"
         try:
-            images = np.load(path, allow_pickle=False)
+            images: np.ndarray = np.load(path, allow_pickle=False)
         except FileNotFoundError:
             raise StorageError(f"{path}: is not there; the run is not finished") from None
         except (OSError, ValueError, EOFError) as error:

@@ -43,7 +43,7 @@ from tests.reader_files import (
 from tests.reader_trees import contents
 
 SECONDS = 5.0
-"""No single file may take longer, loaded machine or not."""
+"""of CPU: no single file may take longer, however busy the machine is."""
 
 _NUMBERS = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 1 << 31, (1 << 31) - 1, (1 << 32) - 1, 1 << 62, (1 << 63) - 1]
 _NUMBERS += [1 << 63, (1 << 64) - 1]
@@ -168,7 +168,7 @@ def fuzz(count: int, seed: int, folder: Path) -> collections.Counter[tuple[str, 
             file.seek(0)
             file.write(data)
             file.truncate()
-            start = time.perf_counter()
+            start = time.process_time()  # a busy machine makes nobody's file slow
             try:
                 with watched(), np.errstate(all="raise"):
                     contents(read_checkpoint(path, check_crc=index % 4 != 0))
@@ -177,8 +177,8 @@ def fuzz(count: int, seed: int, folder: Path) -> collections.Counter[tuple[str, 
                 outcome = f"exit {error.exit_code}"
                 message = str(error)
                 assert str(path) in message and message.isprintable() and len(message) < 2000, message
-            seconds = time.perf_counter() - start
-            assert seconds < SECONDS, f"{kind}, mutation {index} of seed {seed}: {seconds:.1f} s"
+            seconds = time.process_time() - start
+            assert seconds < SECONDS, f"{kind}, mutation {index} of seed {seed}: {seconds:.1f} s of CPU"
             assert kind != "untouched" or outcome == "read", "the seeds themselves are good"
             outcomes[kind, outcome] += 1
     return outcomes

@@ -1,7 +1,16 @@
-"""Adam as published, with its bias corrections exact in float32, and normalised gradient steps; the rest is optax's."""
+"""Adam as published, with its bias corrections exact in float32, and normalised gradient steps; the rest is optax's.
 
+`OPTIMIZERS` has all of them by name. `check_hyperparameters` says what is wrong with a config's values before anything is
+traced; `make_optimizer` makes one that is known to take a step.
+"""
+
+import functools
+import inspect
 import math
-from typing import NamedTuple
+import numbers
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +18,18 @@ import optax
 
 from jinv.core.types import Number
 
+Maker = Callable[..., optax.GradientTransformation]
+
 
 def adam(
-    learning_rate: Number | optax.Schedule, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8
+    learning_rate: Number | optax.Schedule,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
+    mu_dtype: Any = None,
+    *,
+    nesterov: bool = False,
 ) -> optax.GradientTransformation:
     """Kingma & Ba (2014), algorithm 1, as `optax.adam`, whose `1 - b2**t` in float32 is off by 1e-5 in the first steps.
 
@@ -20,7 +38,11 @@ def adam(
 
     Every number may be traced, as in a sweep. A float32 `b2` is then Adam with that `b2` to the last digit, `1 - b2`
     being exact; it is itself off by 1e-8 where a Python float is not.
+
+    The variants (`eps_root`, `mu_dtype`, `nesterov`) are optax's own.
     """
+    if isinstance(eps_root, jax.Array) or eps_root != 0 or mu_dtype is not None or nesterov:
+        return optax.adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
 
     def correction(decay: Number, count: jax.Array) -> jax.Array | float:
         if isinstance(decay, jax.Array):  # at 0 the logarithm is -inf and the correction 1, as it should be
@@ -84,25 +106,142 @@ def normalized_gradient(
     return optax.GradientTransformation(init, update)
 
 
-def _stub():
-    import inspect
+class _Optimizers(Mapping[str, Maker]):
+    """Makers by name. What has the signature is tried when it is asked for: trying all takes a good part of a second."""
 
+    def __getitem__(self, name: str) -> Maker:
+        if name not in _candidates() or not _works(name):
+            raise KeyError(name)
+        return _candidates()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in _candidates() if _works(name))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+OPTIMIZERS: Mapping[str, Maker] = _Optimizers()
+"""Every optimizer by name: optax's that need a learning rate alone and a gradient alone, `adam` and `normalized_gradient` ours."""
+
+
+def make_optimizer(
+    maker: Maker, learning_rate: Number | optax.Schedule, hyperparameters: Mapping[str, Any]
+) -> optax.GradientTransformation:
+    """`maker`'s optimizer, of which one step was traced (not run): `update(gradient, state, params)` on two images.
+
+    Raises:
+      ValueError: why it can't be made, or can't be used so, in one line.
+    """
+    params = {"a": jax.ShapeDtypeStruct((2, 4, 3, 3), jnp.float32), "b": jax.ShapeDtypeStruct((2, 5), jnp.float32)}
+    try:
+        # Some of optax promotes ranks, and warns; neither keeps it from working.
+        with jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            optimizer = maker(learning_rate=learning_rate, **hyperparameters)
+            state = jax.eval_shape(optimizer.init, params)
+            updates, new_state = jax.eval_shape(optimizer.update, params, state, params)
+    except Exception as error:  # optax has no errors of its own: whatever an operation says
+        raise ValueError(" ".join(str(error).split())) from error
+    if _shapes(updates) != _shapes(params):
+        raise ValueError("its updates have not the shapes and types of the parameters")
+    if _shapes(state) != _shapes(new_state):
+        raise ValueError("its state changes shape or type from step to step")
+    return optimizer
+
+
+def check_hyperparameters(maker: Maker, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """They as `maker` takes them, numbers as floats, if all are hyperparameters of the right type and size.
+
+    The learning rate is none of them. What is an array already (a sweep's number) passes. Nothing is traced.
+
+    Raises:
+      ValueError: `NAME: VALUE must be LIMIT` of the first that is not.
+    """
+    known = {name: p for name, p in inspect.signature(maker).parameters.items() if name != "learning_rate"}
+    checked = dict(hyperparameters)
+    for name, value in hyperparameters.items():
+        if name not in known:
+            raise ValueError(f"{name}: no such hyperparameter (known: {', '.join(known)})")
+        default = known[name].default
+        if isinstance(value, jax.Array) or (value is None and default is None):
+            continue
+        kind = _kind(name, default, known[name].annotation)
+        if not kind.accepts(value):
+            raise ValueError(f"{name}: {value!r} must be {kind.limit}")
+        checked[name] = kind.convert(value)
+    return checked
+
+
+class _Kind(NamedTuple):
+    limit: str
+    accepts: Callable[[Any], bool]
+    convert: Callable[[Any], Any] = float
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
+
+
+def _is_float_type(value: Any) -> bool:
+    try:
+        return value is not None and jnp.issubdtype(jnp.dtype(value), jnp.floating)
+    except (TypeError, ValueError):
+        return False
+
+
+_SWITCH = _Kind("true or false", lambda value: isinstance(value, bool), bool)
+_FLOAT_TYPE = _Kind("the name of a floating-point type", _is_float_type, jnp.dtype)
+_WHOLE = _Kind("a whole number of at least 0", lambda v: _is_number(v) and v >= 0 and v == int(v), int)
+_DECAY = _Kind("a number from 0 up to, but not including, 1", lambda v: _is_number(v) and 0 <= v < 1)
+_POSITIVE = _Kind("a finite number above 0", lambda v: _is_number(v) and v > 0)
+_NUMBER = _Kind("a finite number of at least 0", lambda v: _is_number(v) and v >= 0)
+
+
+def _kind(name: str, default: Any, annotation: Any) -> _Kind:
+    # optax annotates any number as ArrayLike, so that names and defaults say more than annotations.
+    if "dtype" in name:
+        return _FLOAT_TYPE
+    if isinstance(default, bool) or name.endswith("mask"):
+        return _SWITCH
+    if annotation is int or name in ("seed", "key"):
+        return _WHOLE
+    # `beta` is signum's decay, and the optimistic methods' share of the last gradient.
+    if name in ("b1", "b2", "b3", "momentum", "decay", "rho") or (name == "beta" and default < 1):
+        return _DECAY
+    return _POSITIVE if name in ("radius", "clipping_threshold") else _NUMBER
+
+
+@functools.cache
+def _candidates() -> dict[str, Maker]:
+    # optax's `scale_by_*` are links of a chain: one of them, `scale_by_learning_rate`, would even run.
     found = {
-        k: v
-        for k, v in vars(optax).items()
-        if inspect.isfunction(v) and "learning_rate" in inspect.signature(v).parameters and not k.startswith("_")
+        name: function
+        for name, function in vars(optax).items()
+        if inspect.isfunction(function) and not name.startswith(("_", "scale_by_")) and _needs_a_rate_alone(function)
     }
-    return found | {"normalized_gradient": normalized_gradient}
+    return found | {"adam": adam, "normalized_gradient": normalized_gradient}
 
 
-OPTIMIZERS = _stub()
+def _needs_a_rate_alone(function: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(function).parameters
+    return "learning_rate" in parameters and all(
+        p.default is not p.empty for name, p in parameters.items() if name != "learning_rate"
+    )
 
 
-def check_hyperparameters(maker, hyperparameters):
-    for key, value in hyperparameters.items():
-        if isinstance(value, float | int) and not isinstance(value, bool) and not math.isfinite(value):
-            raise ValueError(f"{key}: {value} must be finite")
-        if key == "radius" and (isinstance(value, bool) or not isinstance(value, float | int) or value <= 0):
-            raise ValueError(f"radius: {value!r} must be a number above 0")
-        if key in ("b1", "b2", "momentum", "decay") and not (isinstance(value, float | int) and 0 <= value < 1):
-            raise ValueError(f"{key}: {value!r} must be from 0 up to, but not including, 1")
+@functools.cache
+def _works(name: str) -> bool:
+    try:
+        make_optimizer(_candidates()[name], 0.1, {})
+    except ValueError:
+        return False
+    return True
+
+
+def _shapes(tree: Any) -> tuple[Any, Any]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from jinv.core.objective import hyperparameters_of
-from jinv.core.optimizers import adam, check_hyperparameters
+from jinv.core.optimizers import check_hyperparameters, make_optimizer
 from jinv.core.types import Number
 from jinv.errors import UsageError, nearest
 from jinv.experiment.vocabulary import Vocabulary
@@ -61,7 +60,7 @@ def bind_optimizer(
     if unknown:
         raise UsageError(f"{where}: unknown key '{unknown[0]}'{nearest(unknown[0], known)} (known: {', '.join(known)})")
     try:
-        check_hyperparameters(make, {key: value for key, value in hyperparameters.items() if not is_traced(value)})
+        hyperparameters = check_hyperparameters(make, hyperparameters)
     except ValueError as error:
         raise UsageError(f"{where}.{error}") from None
     if "eps" in known and isinstance(hyperparameters.get("eps", known["eps"].default), float | jax.Array):
@@ -69,13 +68,9 @@ def bind_optimizer(
         # its eps does not. Scaling eps alike makes an image's path independent of the batch it is in.
         hyperparameters["eps"] = hyperparameters.get("eps", known["eps"].default) / batch
     try:
-        # Ours is the same algorithm with exact bias corrections; optax's variants (nesterov, mu_dtype ...) stay optax's.
-        plain_adam = name == "adam" and {*hyperparameters} <= {"b1", "b2", "eps"}
-        optimizer: optax.GradientTransformation = (adam if plain_adam else make)(learning_rate=rate, **hyperparameters)
-        optimizer.init(jnp.zeros((1,)))
-    except Exception as error:  # optax checks some arguments itself, in its own words
-        raise UsageError(f"{where}: optax.{name} refuses {hyperparameters}: {error}") from error
-    return optimizer
+        return make_optimizer(make, rate, hyperparameters)
+    except ValueError as error:
+        raise UsageError(f"{where}: {name} refuses {hyperparameters}: {error}") from error
 
 
 def bind_hyperparameters(

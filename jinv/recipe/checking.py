@@ -47,7 +47,7 @@ class _Place:
 
     keys: tuple[str | int, ...]
     path: str
-    model: type[BaseModel] | None
+    model: type[BaseModel]
     field: FieldInfo | None
     entry: bool
 
@@ -56,17 +56,21 @@ def problems_of(model: type[BaseModel], table: Mapping[str, Any], error: Validat
     """What is wrong with `table`, each key once."""
     found: dict[str, str] = {}
     for line in error.errors(include_url=False, include_context=True):
-        place = _place(model, line["loc"])
+        place, kind = _place(model, line["loc"]), line["type"]
         given = _given(table, place.keys)
-        if line["type"] == "extra_forbidden" and place.model is not None:
-            prefix = place.path.removesuffix(str(line["loc"][-1]))
-            found[place.path] = unknown_key(str(line["loc"][-1]), place.model.model_fields, prefix)
+        if kind == "too_short" and given:
+            continue  # pydantic counts the entries that are right
+        if kind == "extra_forbidden":
+            name = str(line["loc"][-1])
+            found[place.path] = unknown_key(name, place.model.model_fields, place.path.removesuffix(name))
+        elif kind == "must":
+            found[place.path] = f"{place.path}: {shown(given)} must be {line['ctx']['words']}"
+        elif place.field is None:
+            found[place.path] = f"{place.path}: {shown(line['input'])} must be a text, as every key"
         elif given is None:
             found.setdefault(place.path, _needed(place))
-        elif line["type"] == "must":
-            found[place.path] = f"{place.path}: {shown(given)} must be {line['ctx']['words']}"
         else:
-            found.setdefault(place.path, _wrong(place, given, line["type"]))
+            found.setdefault(place.path, _wrong(place, given, kind))
     return list(found.values())
 
 

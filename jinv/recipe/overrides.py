@@ -5,7 +5,6 @@ from typing import Any
 
 from jinv.errors import UsageError
 from jinv.recipe import toml
-from jinv.recipe.checking import shown
 from jinv.recipe.paths import typed
 
 
@@ -14,7 +13,7 @@ def parse_override(override: str, flag: str = "--set", example: str = "image.cou
     path, separator, text = override.partition("=")
     path = path.strip()
     if not separator or not all(path.split(".")):
-        raise UsageError(f"{flag} {shown(override)}: expected key.path=value, for example {flag} {example}")
+        raise UsageError(f"{flag} {override[:200]}: expected key.path=value, for example {flag} {example}")
     try:
         table = toml.loads(f"value = {text}", f"{flag} {path}")
     except tomllib.TOMLDecodeError:
@@ -29,6 +28,8 @@ def set_value(table: dict[str, Any], path: str, value: Any, *, where: str) -> No
     The texts in `value` are marked as typed, so that paths among them are where the user stands.
     """
     keys = path.split(".")
+    if len(keys) > toml.MAXIMUM_DEPTH:
+        raise UsageError(f"{where[:200]}: {len(keys)} keys in one another, more than {toml.MAXIMUM_DEPTH}")
     target: Any = table
     for position, key in enumerate(keys):
         name = ".".join(keys[:position])

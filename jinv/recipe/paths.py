@@ -41,7 +41,7 @@ class PathKind:
         if not self.is_path(value):
             return str(value)
         if isinstance(value, Typed) and os.path.exists(value):
-            return os.path.abspath(value)
+            return str(Path(value).resolve())
         path = str(folder / value)
         return path if self.is_path(path) else f"./{path}"  # pathlib takes the "./" away that made it one
 

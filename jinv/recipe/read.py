@@ -29,7 +29,7 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     table = read_table(path)
     for override in overrides:
         key, value = parse_override(override)
-        set_value(table, key, value, where=f"--set {override}")
+        set_value(table, key, value, where=f"--set {key}")
     return check_config(table, where=str(path), folder=path.parent)
 
 

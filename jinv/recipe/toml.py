@@ -6,6 +6,7 @@ import tomllib
 from typing import Any
 
 from jinv.errors import UsageError
+from jinv.recipe.checking import shown
 
 MAXIMUM_DEPTH = 32
 """Tables and lists in one another; a config has four. Far below where copying or writing them would fail."""
@@ -28,19 +29,28 @@ def loads(text: str, where: str) -> dict[str, Any]:
         if digits is None:
             raise UsageError(f"{where}: not valid TOML: {error}") from error
         raise UsageError(
-            f"{where}: {_key_at(text, digits.start())}: a whole number of {len(digits[0])} digits is none of 64 bits"
+            f"{where}: {_key_at(text, digits.start())}: a whole number of {len(digits[0])} digits is none of 64 bits, TOML's largest"
         ) from None
+    _check_values(table, where)
+    return table
+
+
+def _check_values(table: dict[str, Any], where: str) -> None:
     found: list[tuple[str, Any, int]] = [("", table, 0)]
     while found:
         path, value, depth = found.pop()
         if depth > MAXIMUM_DEPTH:
             raise _too_deep(where, path)
+        # The names of deeper ones would make a long message of little use.
         if isinstance(value, dict):
-            inner = [(f"{path}.{key}" if path else key, child) for key, child in value.items()]
-            found += [(name if depth < 4 else path, child, depth + 1) for name, child in inner]
+            named = [(f"{path}.{key}" if path else key, inner) for key, inner in value.items()]
         elif isinstance(value, list):
-            found += [(path, child, depth + 1) for child in value]
-    return table
+            named = [(f"{path}[{index}]", inner) for index, inner in enumerate(value)]
+        else:
+            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise UsageError(f"{where}: {path}: {shown(value)} is none of 64 bits, TOML's largest")
+            continue
+        found += [(name if depth < 6 else path, inner, depth + 1) for name, inner in named]
 
 
 def _too_deep(where: str, key: str) -> UsageError:

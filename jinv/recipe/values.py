@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from jinv.recipe.checking import Must
 from jinv.recipe.paths import ANY, NETWORK, START
+from jinv.recipe.toml import MAXIMUM_DEPTH
 
 MAXIMUM_SIZE = 4096
 MAXIMUM_STEPS = 10_000_000
@@ -27,24 +28,21 @@ def _as_pair(value: Any) -> Any:
     return (value, value) if isinstance(value, int) else as_tuple(value)
 
 
-def _not_negative(value: int | float) -> int | float:
+def _finite(value: int | float) -> float:
     try:
         number = float(value)
-    except OverflowError as error:
-        raise ValueError(str(error)) from error
-    if not math.isfinite(number) or number < 0:
-        raise ValueError("negative or not finite")
-    return value if abs(value) <= _EXACT else number
-
-
-def _finite(value: Any) -> Any:
-    try:
-        number = float(value)
-    except OverflowError as error:
-        raise ValueError(str(error)) from error
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
         raise ValueError("not finite")
     return number
+
+
+def _not_negative(value: int | float) -> int | float:
+    number = _finite(value)
+    if number < 0:
+        raise ValueError("negative")
+    return value if number <= _EXACT else number
 
 
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
@@ -53,16 +51,18 @@ def _rising(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
-def _hyperparameter(value: Any) -> Any:
+def _hyperparameter(value: Any, depth: int = MAXIMUM_DEPTH) -> Any:
     """Plain values alone: what a run's config can hold, and no program is undone by."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
         return str(value)
+    if depth == 0:
+        raise PydanticCustomError("must", "{words}", {"words": f"nested at most {MAXIMUM_DEPTH} deep"})
     if isinstance(value, list | tuple):
-        return [_hyperparameter(inner) for inner in value]
+        return [_hyperparameter(inner, depth - 1) for inner in value]
     if isinstance(value, dict):
-        return {str(name): _hyperparameter(inner) for name, inner in value.items()}
+        return {str(name): _hyperparameter(inner, depth - 1) for name, inner in value.items()}
     if isinstance(value, int) and abs(value) >= 2**63:
         words = "a whole number of at most 64 bits"
     elif isinstance(value, float) and not math.isfinite(value):
@@ -98,16 +98,21 @@ Labels = Annotated[
     LABELS,
 ]
 Devices = Annotated[Count | Literal["all"], Must("a whole number of at least 1 or 'all'")]
-Hyperparameter = Annotated[Any, AfterValidator(_hyperparameter)]
+Hyperparameter = Annotated[Any, AfterValidator(lambda value: _hyperparameter(value))]
 
 NetworkName = Annotated[
     Text,
     BeforeValidator(NETWORK.before, json_schema_input_type=Text),
     NETWORK,
-    Must("a network's name or file, a text"),
+    Must("the name or the file of a network"),
 ]
-NetworkNames = Annotated[tuple[NetworkName, ...], BeforeValidator(as_tuple), Must("a list of texts")]
-StartImage = Annotated[Text, BeforeValidator(START.before, json_schema_input_type=Text), START, Must("a text")]
+NetworkNames = Annotated[tuple[NetworkName, ...], BeforeValidator(as_tuple), Must("a list of networks' names or files")]
+StartImage = Annotated[
+    Text,
+    BeforeValidator(START.before, json_schema_input_type=Text),
+    START,
+    Must("one of the ways to start, or the path of a file"),
+]
 FilePath = Annotated[
-    Text, BeforeValidator(ANY.before, json_schema_input_type=Text), ANY, Must("the path of a file or folder, a text")
+    Text, BeforeValidator(ANY.before, json_schema_input_type=Text), ANY, Must("the path of a file or folder")
 ]

@@ -42,7 +42,7 @@ def read_variations(
     table = read_table(path)
     for override in overrides:
         key, value = parse_override(override)
-        set_value(table, key, value, where=f"--set {override}")
+        set_value(table, key, value, where=f"--set {key}")
     keys = _varied(vary)
     if zipped and len({len(values) for values in keys.values()}) > 1:
         counts = ", ".join(f"{key} has {len(values)}" for key, values in keys.items())

@@ -20,7 +20,10 @@ PartType = TypeVar("PartType", bound="Part")
 
 @dataclass(frozen=True)
 class Written:
-    """In a key's declaration: is it in a run's config even at its default? Given the table that the key is in."""
+    """In a key's declaration: it is in a run's config, also at its default, exactly where it has an effect.
+
+    `when` is given the table that the key is in.
+    """
 
     when: Callable[[Any], bool] = lambda part: True
 
@@ -49,6 +52,12 @@ class Part(BaseModel):
     # A table inside another one is checked with it, not by a call of its own: pydantic asks for this mark.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):
+            kind = type(self).__name__
+            raise AttributeError(f"{kind}.{name} can't be set; make another {kind}: replaced(..., {name}=...)")
+        super().__setattr__(name, value)
+
     @classmethod
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[str]:
         """What keys, each right by itself, say against one another. The table is as it was given: anything may be wrong in it."""
@@ -62,14 +71,6 @@ def checked(model: type[PartType], table: Mapping[str, Any], *, where: str, fold
       UsageError: anything wrong in it, all problems in one line.
     """
     return _validate(model, table, where, folder, None)
-
-
-def replaced(part: PartType, **changes: Any) -> PartType:
-    """A recipe, or a part of one, with other values in it; unchecked, so that a sweep may put traced numbers there."""
-    unknown = changes.keys() - type(part).model_fields.keys()
-    if unknown:
-        raise TypeError(f"{type(part).__name__} has no {', '.join(sorted(unknown))}")
-    return part.model_copy(update=changes)
 
 
 class Table(Inside):

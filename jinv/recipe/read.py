@@ -26,15 +26,19 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
       StorageError: no such file. UsageError: not TOML, or anything wrong in it, all problems in one line.
     """
     path = Path(path)
-    table = read_table(path)
+    return check_config(read_table(path, overrides), where=str(path), folder=path.parent)
+
+
+def read_table(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A TOML file as it is written, with the overrides, unchecked; raises as `read_config`."""
+    table = _parsed(path)
     for override in overrides:
         key, value = parse_override(override)
         set_value(table, key, value, where=f"--set {key}")
-    return check_config(table, where=str(path), folder=path.parent)
+    return table
 
 
-def read_table(path: Path) -> dict[str, Any]:
-    """A TOML file as it is written, unchecked; raises as `read_config`."""
+def _parsed(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             data = file.read(MAXIMUM_BYTES + 1)

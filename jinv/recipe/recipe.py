@@ -7,7 +7,7 @@ from annotated_types import Le, MinLen
 from pydantic import BeforeValidator, TypeAdapter, ValidationError, ValidationInfo, field_validator, model_validator
 
 from jinv.recipe.checking import Needed, shown
-from jinv.recipe.declaration import Part, Recorded, Written, key, replaced
+from jinv.recipe.declaration import Part, PartType, Recorded, Written, key
 from jinv.recipe.tables import Augmentations, NumberOrSchedule, Optimizer, Parameterization, Terms
 from jinv.recipe.values import (
     MAXIMUM_STEPS,
@@ -22,8 +22,6 @@ from jinv.recipe.values import (
     StartImage,
     as_tuple,
 )  # fmt: skip
-
-__all__ = ["CheckpointRecipe", "EvaluateRecipe", "ImageRecipe", "Recipe", "StageRecipe", "replaced"]
 
 
 class StageRecipe(Part):
@@ -117,7 +115,9 @@ class Recipe(Part):
     copies: Annotated[int, Le(1024)] = key("augmented views of each image per step", 1, ge=1)
     log_gradients: bool = key("add each term's gradient norm to the logged steps", False)
     log_every: Recorded[Count] = key("steps between two logged ones", 10)
-    parameterization: Parameterization = key("that of stages which name none", "pixels", exclude=True)
+    parameterization: Annotated[Parameterization, Written(lambda recipe: False)] = key(
+        "that of stages which name none", "pixels"
+    )
     image: Recorded[ImageRecipe] = key("how many images, how large, of what")
     stages: Recorded[
         Annotated[
@@ -160,6 +160,14 @@ class Recipe(Part):
                 yield f"stages[{index}].size: {list(size)} is larger than image.size {list(largest)}"
             if index == 0 and start != "image":
                 yield f"stages[0].start: {shown(start)} needs an earlier stage; the first one starts from image.init"
+
+
+def replaced(part: PartType, **changes: Any) -> PartType:
+    """A recipe, or a part of one, with other values in it; unchecked, so that a sweep may put traced numbers there."""
+    unknown = changes.keys() - type(part).model_fields.keys()
+    if unknown:
+        raise TypeError(f"{type(part).__name__} has no {', '.join(sorted(unknown))}")
+    return part.model_copy(update=changes)
 
 
 _SIZE: TypeAdapter[tuple[int, int]] = TypeAdapter(Size, config={"strict": True})

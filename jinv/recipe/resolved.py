@@ -7,10 +7,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jinv.recipe.checking import declared, inner_model, is_table_of_entries, shown
-from jinv.recipe.declaration import Part, Written, replaced
+from jinv.recipe.declaration import Part, Written
 from jinv.recipe.paths import PathKind
 from jinv.recipe.read import check_config
-from jinv.recipe.recipe import Recipe
+from jinv.recipe.recipe import Recipe, replaced
 
 
 def resolved_table(
@@ -55,8 +55,8 @@ def _table(part: Part, every_key: bool) -> dict[str, Any]:
     for name, field in type(part).model_fields.items():
         value = getattr(part, name)
         written = declared(field, Written)
-        wanted = written.when(part) if written else value != field.get_default(call_default_factory=True)
-        if value is not None and not field.exclude and (wanted or every_key):
+        at_default = value == field.get_default(call_default_factory=True)
+        if value is not None and (written.when(part) if written else every_key or not at_default):
             table[name] = _plain(value, field, every_key)
     return table
 

@@ -383,7 +383,7 @@ def test_replaced_is_unchecked_but_knows_its_names():
     assert replaced(other, terms=recipe.terms, stages=recipe.stages) == recipe
     with pytest.raises(TypeError, match="Recipe has no term"):
         replaced(recipe, term={})
-    with pytest.raises(Exception, match="frozen"):
+    with pytest.raises(AttributeError, match=r"Recipe.seed can't be set; make another Recipe: replaced\("):
         recipe.seed = 3
 
 

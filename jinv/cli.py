@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from jinv import __version__
-from jinv.commands import convert, evaluate, models, report, reproduce, sweep, synthesize, terms, validate
+from jinv.commands import config, convert, evaluate, models, report, reproduce, sweep, synthesize, terms, validate
 from jinv.errors import JinvError, MemoryLimitError, UsageError, nearest
 
 COMMANDS = {
     "synthesize": synthesize,
     "sweep": sweep,
+    "config": config,
     "convert": convert,
     "validate": validate,
     "evaluate": evaluate,

@@ -168,10 +168,14 @@ def test_all_problems_are_told_at_once(tmp_path):
         read(tmp_path, GOOD.replace("steps = 4", "steps = -4").replace("size = 64", "size = 64\nbatch = 0"))
 
 
-@pytest.mark.parametrize("data", [b"\xff\xfe", b"\xef\xbb\xbf" + GOOD.encode(), b"# " + b"x" * 2_000_000])
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"\xef\xbb\xbf\xef\xbb\xbf" + GOOD.encode(), b"# " + b"x" * 2_000_000])
 def test_bytes_that_are_no_config_are_refused(tmp_path, data):
     with pytest.raises(UsageError, match="config.toml"):
         read(tmp_path, data)
+
+
+def test_a_byte_order_mark_at_the_start_is_no_part_of_the_config(tmp_path):
+    assert read(tmp_path, b"\xef\xbb\xbf" + GOOD.encode()) == read(tmp_path, GOOD)
 
 
 def test_a_missing_file_is_an_io_error(tmp_path):

@@ -1,90 +1,184 @@
-"""An experiment as plain values: what a config says, checked."""
+"""An experiment as plain values: what a config says, checked. Every key of a config is declared here, and here alone."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
-from jinv.recipe.checks import Size
+from annotated_types import Le, MinLen
+from pydantic import BeforeValidator, TypeAdapter, ValidationError, ValidationInfo, field_validator, model_validator
 
-Part = TypeVar("Part", bound="StageRecipe | ImageRecipe | EvaluateRecipe | CheckpointRecipe | Recipe")
-
-
-@dataclass(frozen=True)
-class StageRecipe:
-    """One `[[stages]]` table. `learning_rate` is a number or a schedule's table; `optimizer` a name or a table.
-
-    `start` says what the stage makes of the image before it (`core.starts.next_start`). `parameterization`, a name or a
-    table, may also stand at the top of the config, for every stage; its `spectrum` is a folder or zip of images.
-    """
-
-    size: Size
-    steps: int
-    learning_rate: float | dict[str, Any] = 0.05
-    optimizer: str | dict[str, Any] = "adam"
-    upsample: Literal["pool", "resize"] = "pool"
-    start: Literal["image", "clean", "detail", "zoom"] = "image"
-    parameterization: str | dict[str, Any] = "pixels"
-
-
-@dataclass(frozen=True)
-class ImageRecipe:
-    """The `[image]` table. `size` None is the model's own size.
-
-    `init` is "noise", "class_gaussian" (with `init_reference`, a folder or zip with a folder per class, whose images are
-    pooled by `init_pool`), `package:NAME/FILE`, or the path of a `.npy` or image file.
-    """
-
-    labels: str | tuple[int | str, ...]
-    count: int
-    batch: int
-    size: Size | None = None
-    chunk: int | None = None
-    init: str = "noise"
-    init_reference: str | None = None
-    init_pool: int = 4
+from jinv.recipe.checking import Needed, shown
+from jinv.recipe.declaration import Part, PartType, Recorded, Written, key
+from jinv.recipe.tables import Augmentations, NumberOrSchedule, Optimizer, Parameterization, Terms
+from jinv.recipe.values import (
+    MAXIMUM_STEPS,
+    Bounds,
+    Count,
+    Devices,
+    FilePath,
+    Labels,
+    NetworkName,
+    NetworkNames,
+    Size,
+    StartImage,
+    as_tuple,
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class EvaluateRecipe:
+class StageRecipe(Part):
+    """One `[[stages]]` table. `start` says what the stage makes of the image before it (`core.starts.next_start`)."""
+
+    size: Recorded[Annotated[Size, Needed("needed where image.size is not given")]] = key(
+        "what the network sees, in pixels; image.size where it is not given", None, validate_default=True
+    )
+    steps: Recorded[int] = key("updates", ge=0, le=MAXIMUM_STEPS)
+    learning_rate: Recorded[NumberOrSchedule] = key("a number, or a schedule of the stage's step", 0.05)
+    optimizer: Recorded[Optimizer] = key("a name, or a table with its hyperparameters", "adam")
+    upsample: Recorded[Literal["pool", "resize"]] = key("how a smaller stage's image becomes one of image.size", "pool")
+    start: Literal["image", "clean", "detail", "zoom"] = key("what is made of the image before this stage", "image")
+    parameterization: Parameterization = key("what is optimised: pixels, or what makes them", "pixels")
+
+
+class ImageRecipe(Part):
+    """The `[image]` table. `size` None is the model's own size."""
+
+    size: Recorded[Size | None] = key(
+        "a number of pixels, or [height, width]; the model's own size where it is not given", None
+    )
+    count: Recorded[Count] = key("images; as many as labels where it is not given", None, validate_default=True)
+    batch: Recorded[Count] = key(
+        "images that are optimised together; all where it is not given", None, validate_default=True
+    )
+    labels: Recorded[Labels] = key('class ids or names, repeated up to count, or "random"')
+    init: Recorded[StartImage] = key(
+        '"noise", "class_gaussian", package:NAME/FILE, or the path of a .npy or image file', "noise"
+    )
+    init_reference: FilePath | None = key("for class_gaussian: a folder or zip with a folder of images per class", None)
+    init_pool: Annotated[Count, Written(lambda image: image.init_reference is not None)] = key(
+        "for class_gaussian: the reference images are pooled by this factor", 4
+    )
+    chunk: Count | None = key("images that go through the network at once, to need less memory", None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _counted(cls, table: Any) -> Any:
+        if not isinstance(table, Mapping):
+            return table
+        labels = table.get("labels")
+        return {"count": len(labels) if isinstance(labels, list | tuple) and labels else 1} | {**table}
+
+    @field_validator("batch", mode="before")
+    @classmethod
+    def _all(cls, batch: Any, info: ValidationInfo) -> Any:
+        return info.data.get("count", 1) if batch is None else batch
+
+    @field_validator("batch")
+    @classmethod
+    def _at_most_all(cls, batch: int, info: ValidationInfo) -> int:
+        return min(batch, info.data.get("count", batch))
+
+
+class EvaluateRecipe(Part):
     """The `[evaluate]` table: who judges, and real images to compare with."""
 
-    verifiers: tuple[str, ...] = ()
-    reference: str | None = None
+    verifiers: Recorded[NetworkNames] = key("networks that judge the images, by name or file", ())
+    reference: FilePath | None = key("a folder or zip of real images to compare with", None)
 
 
-@dataclass(frozen=True)
-class CheckpointRecipe:
+class CheckpointRecipe(Part):
     """The `[checkpoint]` table."""
 
-    every_steps: int | None = None
+    every_steps: Count | None = key("how often a long run is saved, besides between stages", None)
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(Part):
     """A checked experiment; what is a table in a config is one here.
 
-    `copies` views of each image are taken per step. `log_gradients` adds each term's gradient norm to the logged steps.
+    Made in Python as in a config, `Recipe(model=..., image={"labels": [1]}, ...)`, with paths relative to where one stands.
+
+    Raises:
+      UsageError: anything wrong in it, all problems in one line.
     """
 
-    model: str
-    image: ImageRecipe
-    stages: tuple[StageRecipe, ...]
-    terms: dict[str, dict[str, Any]]
-    augment: dict[str, dict[str, Any]] = field(default_factory=dict)
-    evaluate: EvaluateRecipe = EvaluateRecipe()
-    checkpoint: CheckpointRecipe = CheckpointRecipe()
-    copies: int = 1
-    log_gradients: bool = False
-    student: str | None = None
-    seed: int = 0
-    keep: Literal["last", "best"] = "last"
-    clip: Literal["variable", "fixed", "none"] = "variable"
-    clip_bounds: tuple[float, float] = (-2.0, 2.0)
-    log_every: int = 10
-    devices: int | Literal["all"] | None = None
-    precision: Literal["float32", "tf32", "bf16"] = "float32"
-    remat: bool = False
+    model: Recorded[NetworkName] = key("the network: a name of `jinv models`, or the path of its file")
+    seed: Recorded[int] = key("of all random numbers", 0, ge=0, le=2**32 - 1)
+    keep: Recorded[Literal["last", "best"]] = key("the image of the last step, or of the lowest loss", "last")
+    clip: Recorded[Literal["variable", "fixed", "none"]] = key(
+        "what pixels are clipped to after each update: black and white, clip_bounds, nothing", "variable"
+    )
+    clip_bounds: Annotated[Bounds, Written(lambda recipe: recipe.clip == "fixed")] = key(
+        'for clip = "fixed": [low, high] in network units', (-2.0, 2.0)
+    )
+    devices: Devices | None = key('how many devices share a batch, or "all"', None)
+    student: NetworkName | None = key("a second network, for terms that compare with one", None)
+    precision: Literal["float32", "tf32", "bf16"] = key("of the network's arithmetic", "float32")
+    remat: bool = key("compute activations again instead of keeping them, to need less memory", False)
+    copies: Annotated[int, Le(1024)] = key("augmented views of each image per step", 1, ge=1)
+    log_gradients: bool = key("add each term's gradient norm to the logged steps", False)
+    log_every: Recorded[Count] = key("steps between two logged ones", 10)
+    parameterization: Annotated[Parameterization, Written(lambda recipe: False)] = key(
+        "that of stages which name none", "pixels"
+    )
+    image: Recorded[ImageRecipe] = key("how many images, how large, of what")
+    stages: Recorded[
+        Annotated[
+            tuple[StageRecipe, ...],
+            MinLen(1),
+            Needed("at least one [[stages]] table is needed"),
+            BeforeValidator(as_tuple),
+        ]
+    ] = key("one after another, each going on with the image of the one before")
+    augment: Recorded[Augmentations] = key("augmentations by name, in this order", default_factory=dict)
+    terms: Recorded[
+        Annotated[Terms, MinLen(1), Needed("at least one term is needed in [terms], such as [terms.cross_entropy]")]
+    ] = key("the objective's terms by name")
+    evaluate: EvaluateRecipe = key("who judges the images", EvaluateRecipe())
+    checkpoint: CheckpointRecipe = key("what long runs save", CheckpointRecipe())
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _with_common_keys(cls, stages: Any, info: ValidationInfo) -> Any:
+        common = {"parameterization": info.data.get("parameterization", "pixels")}
+        image = info.data.get("image")
+        if image is None or image.size is not None:
+            # Where [image] itself is wrong, nothing is said of sizes that would come from it.
+            common["size"] = image.size if image else 1
+        given = stages if isinstance(stages, list | tuple) else ()
+        return tuple(common | stage if isinstance(stage, dict) else stage for stage in given) if given else stages
+
+    @classmethod
+    def conflicts(cls, table: Mapping[str, Any]) -> Iterator[str]:
+        image = _table(table.get("image"))
+        init, reference = image.get("init", "noise"), image.get("init_reference")
+        if (init == "class_gaussian") != (reference is not None):
+            yield 'image.init: "class_gaussian" and image.init_reference = FOLDER_OR_ZIP go together'
+        largest = _size(image.get("size"))
+        stages = table.get("stages")
+        for index, entry in enumerate(stages if isinstance(stages, list | tuple) else ()):
+            stage = _table(entry)
+            size, start = _size(stage.get("size")), stage.get("start", "image")
+            if size and largest and (size[0] > largest[0] or size[1] > largest[1]):
+                yield f"stages[{index}].size: {list(size)} is larger than image.size {list(largest)}"
+            if index == 0 and start != "image":
+                yield f"stages[0].start: {shown(start)} needs an earlier stage; the first one starts from image.init"
 
 
-def replaced(part: Part, **changes: Any) -> Part:
+def replaced(part: PartType, **changes: Any) -> PartType:
     """A recipe, or a part of one, with other values in it; unchecked, so that a sweep may put traced numbers there."""
-    return replace(part, **changes)
+    unknown = changes.keys() - type(part).model_fields.keys()
+    if unknown:
+        raise TypeError(f"{type(part).__name__} has no {', '.join(sorted(unknown))}")
+    return part.model_copy(update=changes)
+
+
+_SIZE: TypeAdapter[tuple[int, int]] = TypeAdapter(Size, config={"strict": True})
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping | Part) else {}
+
+
+def _size(value: Any) -> tuple[int, int] | None:
+    try:
+        return _SIZE.validate_python(value)
+    except ValidationError:
+        return None

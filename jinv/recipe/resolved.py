@@ -1,82 +1,97 @@
 """The config as it was carried out: what a run directory keeps, and what `--resume` compares."""
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jinv.recipe.recipe import Recipe
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from jinv.recipe.checking import declared, inner_model, is_table_of_entries, shown
+from jinv.recipe.declaration import Part, Written
+from jinv.recipe.paths import PathKind
+from jinv.recipe.read import check_config
+from jinv.recipe.recipe import Recipe, replaced
 
 
-def resolved_table(recipe: Recipe, labels: list[int], size: tuple[int, int]) -> dict[str, Any]:
-    """The config as it was carried out: labels as ids, sizes and defaults filled in, paths absolute."""
+def resolved_table(
+    recipe: Recipe,
+    labels: list[int] | None = None,
+    size: tuple[int, int] | None = None,
+    *,
+    every_key: bool = False,
+) -> dict[str, Any]:
+    """The config as it was carried out: labels as ids, sizes and defaults filled in, paths absolute.
 
-    def location(value: str) -> str:
-        return str(Path(value).resolve()) if "/" in value or Path(value).exists() else value
+    Args:
+      labels: class ids, one per image; without a network they stay as they are.
+      size: (height, width) of the images; without a network they stay as they are.
+      every_key: also the keys that a run's config leaves out at their default.
+    """
+    image = recipe.image
+    image = replaced(image, labels=labels or image.labels, size=size or image.size)
+    return _table(replaced(recipe, image=image), every_key)
 
-    def located(spec: Any) -> Any:
-        if isinstance(spec, dict) and "spectrum" in spec:
-            return spec | {"spectrum": str(Path(spec["spectrum"]).resolve())}
-        return spec
 
-    image: dict[str, Any] = {
-        "size": list(size),
-        "count": recipe.image.count,
-        "batch": recipe.image.batch,
-        "labels": labels,
-    }
-    named = recipe.image.init in ("noise", "class_gaussian") or recipe.image.init.startswith("package:")
-    image["init"] = recipe.image.init if named else str(Path(recipe.image.init).resolve())
-    if recipe.image.init_reference:
-        image |= {
-            "init_reference": str(Path(recipe.image.init_reference).resolve()),
-            "init_pool": recipe.image.init_pool,
-        }
-    table: dict[str, Any] = {
-        "model": location(recipe.model),
-        "seed": recipe.seed,
-        "keep": recipe.keep,
-        "clip": recipe.clip,
-    }
-    if recipe.clip == "fixed":
-        table["clip_bounds"] = list(recipe.clip_bounds)
-    if recipe.devices:
-        table["devices"] = recipe.devices
-    if recipe.student:
-        table["student"] = location(recipe.student)
-    # Only where they are set: a run from before these keys existed can still be resumed.
-    if recipe.precision != "float32":
-        table["precision"] = recipe.precision
-    if recipe.remat:
-        table["remat"] = True
-    if recipe.image.chunk:
-        image["chunk"] = recipe.image.chunk
-    if recipe.copies > 1:
-        table["copies"] = recipe.copies
-    if recipe.log_gradients:
-        table["log_gradients"] = True
-    table |= {
-        "log_every": recipe.log_every,
-        "image": image,
-        "stages": [],
-        "augment": recipe.augment,
-        "terms": recipe.terms,
-    }
-    for stage in recipe.stages:
-        table["stages"].append(
-            {
-                "size": list(stage.size),
-                "steps": stage.steps,
-                "learning_rate": stage.learning_rate,
-                "optimizer": stage.optimizer,
-                "upsample": stage.upsample,
-                **({} if stage.start == "image" else {"start": stage.start}),
-                **({} if stage.parameterization == "pixels" else {"parameterization": located(stage.parameterization)}),
-            }  # fmt: skip
-        )
-    evaluate: dict[str, Any] = {"verifiers": [location(v) for v in recipe.evaluate.verifiers]}
-    if recipe.evaluate.reference:
-        evaluate["reference"] = str(Path(recipe.evaluate.reference).resolve())
-    if recipe.evaluate.verifiers or recipe.evaluate.reference:
-        table["evaluate"] = evaluate
-    if recipe.checkpoint.every_steps:
-        table["checkpoint"] = {"every_steps": recipe.checkpoint.every_steps}
+def changes_between(before: Mapping[str, Any], recipe: Recipe, labels: list[int], size: tuple[int, int]) -> list[str]:
+    """What differs between a run's config, as read from its directory, and a recipe: `key: 'old' then, 'new' now`.
+
+    Both are compared with every default filled in, so that a key which is younger than the run is no difference.
+
+    Raises:
+      UsageError: the run's config is none that this jinv reads.
+    """
+    past = check_config(dict(before), where="config.toml")
+    then = dict(_flat(resolved_table(past, every_key=True), ""))
+    now = dict(_flat(resolved_table(recipe, labels, size, every_key=True), ""))
+    return [
+        f"{name}: {shown(then[name]) if name in then else 'not set'} then, {shown(now[name]) if name in now else 'not set'} now"
+        for name in dict.fromkeys([*then, *now])
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _table(part: Part, every_key: bool) -> dict[str, Any]:
+    table = {}
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        written = declared(field, Written)
+        at_default = value == field.get_default(call_default_factory=True)
+        if value is not None and (written.when(part) if written else every_key or not at_default):
+            table[name] = _plain(value, field, every_key)
     return table
+
+
+def _plain(value: Any, field: FieldInfo, every_key: bool) -> Any:
+    if isinstance(value, Part):
+        return _table(value, every_key)
+    if isinstance(value, dict):
+        model = inner_model(field)
+        if model is None:
+            return value
+        if is_table_of_entries(field):
+            return {name: _entry(entry, model, every_key) for name, entry in value.items()}
+        return _entry(value, model, every_key)
+    if isinstance(value, list | tuple):
+        return [_plain(inner, field, every_key) for inner in value]
+    if isinstance(value, str):
+        kind = declared(field, PathKind)
+        return kind.absolute(value) if kind else value
+    return value
+
+
+def _entry(table: dict[str, Any], model: type[BaseModel], every_key: bool) -> dict[str, Any]:
+    fields = model.model_fields
+    defaults = {name: field.default for name, field in fields.items() if every_key and not field.is_required()}
+    values = table | {name: value for name, value in defaults.items() if name not in table and value is not None}
+    return {name: _plain(value, fields[name], every_key) if name in fields else value for name, value in values.items()}
+
+
+def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for index, inner in enumerate(value):
+            yield from _flat(inner, f"{path}[{index}]")
+    else:
+        yield path, value

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jinv.errors import UsageError
+from jinv.recipe.checking import shown
 from jinv.recipe.overrides import parse_override, set_value
 from jinv.recipe.read import check_config, read_table
 from jinv.recipe.recipe import Recipe
@@ -39,10 +40,7 @@ def read_variations(
       StorageError: no such config. UsageError: anything wrong with a value, as `read_config`; fewer than two settings.
     """
     path = Path(config)
-    table = read_table(path)
-    for override in overrides:
-        key, value = parse_override(override)
-        set_value(table, key, value, where=f"--set {override}")
+    table = read_table(path, overrides)
     keys = _varied(vary)
     if zipped and len({len(values) for values in keys.values()}) > 1:
         counts = ", ".join(f"{key} has {len(values)}" for key, values in keys.items())
@@ -50,8 +48,7 @@ def read_variations(
     combined = zip(*keys.values(), strict=True) if zipped else itertools.product(*keys.values())
     rows = list(itertools.islice(combined, MAXIMUM_SETTINGS + 1))
     if not 2 <= len(rows) <= MAXIMUM_SETTINGS:
-        count = "more" if len(rows) > MAXIMUM_SETTINGS else "one setting"
-        raise UsageError(f"--vary: {count}, a sweep has from 2 to {MAXIMUM_SETTINGS} settings")
+        raise _not_a_sweep("more" if len(rows) > MAXIMUM_SETTINGS else "one setting")
     short = _short(list(keys))
     variations = []
     for index, values in enumerate(rows):
@@ -61,9 +58,13 @@ def read_variations(
             set_value(changed, key, copy.deepcopy(value), where=f"--vary {key}")
         words = [f"{short[key]}={value}" for key, value in changes.items()]
         name = f"{index:0{len(str(len(rows) - 1))}d}_" + re.sub(r"[^\w.=+-]+", "-", "_".join(words)).strip("-")[:80]
-        where = f"{path} with " + ", ".join(f"{key}={value}" for key, value in changes.items())
+        where = f"{path} with " + ", ".join(f"{key}={shown(value)}" for key, value in changes.items())
         variations.append(Variation(index, name, changes, check_config(changed, where=where, folder=path.parent)))
     return variations
+
+
+def _not_a_sweep(count: str) -> UsageError:
+    return UsageError(f"--vary: {count}, a sweep has from 2 to {MAXIMUM_SETTINGS} settings")
 
 
 def _varied(vary: Sequence[str]) -> dict[str, list[Any]]:
@@ -72,12 +73,14 @@ def _varied(vary: Sequence[str]) -> dict[str, list[Any]]:
     for text in vary:
         key, values = parse_override(text, "--vary", example)
         if not isinstance(values, list) or not values:
-            raise UsageError(f"--vary {text}: {values!r} must be a list of values, for example --vary {example}")
+            raise UsageError(f"--vary {key}: {shown(values)} must be a list of values, for example --vary {example}")
+        if len(values) > MAXIMUM_SETTINGS:
+            raise _not_a_sweep("more")
         if key in keys:
             raise UsageError(f"--vary {key}: given twice; put all its values into one list")
         repeated = [value for i, value in enumerate(values) if value in values[:i]]
         if repeated:
-            raise UsageError(f"--vary {text}: the value {repeated[0]!r} appears twice")
+            raise UsageError(f"--vary {key}: the value {shown(repeated[0])} appears twice")
         keys[key] = values
     if not keys:
         raise UsageError(f"sweep: what is varied? For example: --vary {example}")

@@ -3,65 +3,128 @@
 Imports no jax: a plan can be printed, and tested, without a model.
 """
 
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from jinv.errors import StorageError, UsageError, nearest
-from jinv.recipe.checks import Checker
-from jinv.recipe.read import read_config
+from pydantic import BeforeValidator, PrivateAttr, ValidationInfo, field_validator
+
+from jinv.errors import UsageError, nearest
+from jinv.recipe.checking import Must, one_of, shown, unknown_key
+from jinv.recipe.declaration import Part, checked, key
+from jinv.recipe.read import read_config, read_table
 from jinv.recipe.recipe import Recipe
+from jinv.recipe.values import Text, Texts, as_tuple
 
 Preset = Literal["quick", "full"]
 FILE = "sheets.toml"
 
-NETWORK = ("title", "preset", "settings", "option", "required", "twin")
-FIGURE = ("id", "title", "shows", "classes", "networks", "set", "variants", "chart")
-VARIANT = ("name", "set", "start")
 
-
-@dataclass(frozen=True)
-class Network:
+class Network(Part):
     """On what a figure is made; `option` is the command line's name for a file that replaces the model."""
 
-    title: str
-    preset: Preset
-    settings: str
-    option: str | None = None
-    required: bool = False
-    twin: str | None = None
+    title: str = key("what it is called; its name where it is not given", "")
+    preset: Preset = key("in which preset it is", "full")
+    settings: str = key("which [settings] are its configs' changes; the first where it is not given", "")
+    option: Text | None = key("--standard or --robust", None)
+    required: bool = key("there is no such network without the option", False)
+    twin: Text | None = key("the network that a robust one is compared with", None)
 
 
-@dataclass(frozen=True)
-class Figure:
+class Variant(Part):
+    """A panel of a figure; one with an empty name is the figure itself."""
+
+    name: str = key("what it is called")
+    set: Texts = key("changes of the figure's config, as --set takes them", ())
+    start: Literal["noise", "photograph", "sample"] = key("what its images start from", "noise")
+
+
+class Figure(Part):
     """One figure of the thesis; `classes` are the columns it shows, empty for all; `variants` its panels per network."""
 
-    id: str
-    title: str
-    shows: str
-    networks: tuple[str, ...]
-    classes: tuple[int, ...] = ()
-    set: dict[str, list[str]] = field(default_factory=dict)
-    variants: tuple[dict[str, Any], ...] = ({"name": ""},)
-    chart: str = ""
+    id: Text = key("its number in the thesis")
+    title: Text = key("its title")
+    shows: str = key("what is to be seen, a sentence", "")
+    classes: Annotated[tuple[int, ...], BeforeValidator(as_tuple), Must("a list of class ids")] = key(
+        "the columns that are shown", ()
+    )
+    networks: Texts = key("what it is made on, by name", ())
+    set: dict[str, Texts] = key("changes of its config, by the network's settings", default_factory=dict)
+    variants: Annotated[tuple[Variant, ...], BeforeValidator(as_tuple)] = key(
+        "its panels per network", (Variant(name=""),)
+    )
+    chart: Literal["", "confidence"] = key("what is drawn besides the images", "")
 
     @property
     def config(self) -> str:
         return f"figure_{self.id.replace('.', '_')}.toml"
 
 
-@dataclass(frozen=True)
-class Sheets:
+class Sheets(Part):
     """All of `sheets.toml`, checked."""
 
-    folder: Path
-    title: str
-    original: str
-    settings: dict[str, list[str]]
-    networks: dict[str, Network]
-    figures: tuple[Figure, ...]
+    title: str = key("the thesis' subject", "")
+    original: str = key("author, title, place and year", "")
+    settings: dict[str, Texts] = key("changes of configs by name, as --set takes them", default_factory=dict)
+    networks: dict[str, Network] = key("what figures are made on, by name")
+    figures: Annotated[tuple[Figure, ...], BeforeValidator(as_tuple)] = key("the figures in their order", ())
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """Where the file is, and the configs beside it."""
+        return self._folder
+
+    def model_post_init(self, context: Any) -> None:
+        self._folder = context
+
+    @field_validator("networks", mode="before")
+    @classmethod
+    def _named(cls, networks: Any, info: ValidationInfo) -> Any:
+        if not isinstance(networks, dict):
+            return networks
+        first = next(iter(info.data.get("settings", {})), "")
+        return {
+            name: {"title": name, "settings": first} | entry if isinstance(entry, dict) else entry
+            for name, entry in networks.items()
+        }
+
+    @classmethod
+    def conflicts(cls, table: Mapping[str, Any]) -> Iterator[str]:
+        networks, settings = _entries(table.get("networks")), _entries(table.get("settings"))
+        for name, entry in networks.items():
+            yield from _not_among(entry, "settings", f"networks.{name}.", settings)
+            yield from _not_among(entry, "twin", f"networks.{name}.", networks)
+        runs = []
+        figures = table.get("figures")
+        for index, figure in enumerate(figures if isinstance(figures, list) else ()):
+            if not isinstance(figure, dict):
+                continue
+            place = f"figures[{index}]."
+            names, variants = figure.get("networks"), figure.get("variants", [{"name": ""}])
+            for name in names if isinstance(names, list) else ():
+                yield from _not_among({"networks": name}, "networks", place, networks)
+                runs += [
+                    _run_name(str(figure.get("id")), str(name), str(variant.get("name", "")))
+                    for variant in (variants if isinstance(variants, list) else ())
+                    if isinstance(variant, dict)
+                ]
+            for name in _entries(figure.get("set")):
+                if name not in settings:
+                    yield unknown_key(name, settings, f"{place}set.")
+        for name in sorted({name for name in runs if runs.count(name) > 1}):
+            yield f"two panels are called {name!r}: figures' ids and variants' names have to differ"
+
+
+def _entries(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _not_among(entry: Any, name: str, prefix: str, known: Mapping[str, Any]) -> Iterator[str]:
+    value = entry.get(name) if isinstance(entry, dict) else None
+    if isinstance(value, str) and value not in known:
+        yield f"{prefix}{name}: {shown(value)} must be {one_of(known)}"
 
 
 @dataclass(frozen=True)
@@ -97,77 +160,7 @@ def read_sheets(folder: str | Path) -> Sheets:
       StorageError: no such file. UsageError: anything wrong in it, all problems in one line.
     """
     path = Path(folder) / FILE
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid TOML: {error}") from error
-    check = Checker()
-    check.keys(table, ("title", "original", "settings", "networks", "figures"), "")
-    settings = {name: check.texts(table["settings"], name, "settings.") for name in check.table(table, "settings")}
-    networks = {}
-    for name in check.table(table, "networks", required=True):
-        entry = check.entry(table["networks"], name, "networks.")
-        prefix = f"networks.{name}."
-        check.keys(entry, NETWORK, prefix)
-        preset = check.choice(entry, "preset", prefix, ("quick", "full"), "full")
-        chosen = check.choice(entry, "settings", prefix, tuple(settings), next(iter(settings), ""))
-        required = check.boolean(entry, "required", prefix, default=False)
-        option, twin = check.text(entry, "option", prefix), check.text(entry, "twin", prefix)
-        if twin is not None:
-            check.choice(entry, "twin", prefix, tuple(table["networks"]), twin)
-        networks[name] = Network(check.text(entry, "title", prefix) or name, preset, chosen, option, required, twin)
-    figures = tuple(
-        _figure(check, entry, prefix, networks, settings) for entry, prefix in check.tables(table, "figures", "")
-    )
-    names = [
-        _run_name(f, network, str(v.get("name", ""))) for f in figures for network in f.networks for v in f.variants
-    ]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        check.problem(f"two panels are called {name!r}: figures' ids and variants' names have to differ")
-    if check.problems:
-        raise UsageError(f"{path}: {'; '.join(check.problems[:10])}")
-    return Sheets(
-        Path(folder), str(table.get("title", "")), str(table.get("original", "")), settings, networks, figures
-    )
-
-
-def _figure(
-    check: Checker,
-    entry: dict[str, Any],
-    prefix: str,
-    networks: dict[str, Network],
-    settings: dict[str, list[str]],
-) -> Figure:
-    check.keys(entry, FIGURE, prefix)
-    names = check.texts(entry, "networks", prefix)
-    for name in names:
-        check.choice({"networks": name}, "networks", prefix, tuple(networks), name)
-    variants = []
-    for variant, place in check.tables({"variants": [{"name": ""}]} | entry, "variants", prefix):
-        check.keys(variant, VARIANT, place)
-        check.choice(variant, "start", place, ("noise", "photograph", "sample"), "noise")
-        check.texts(variant, "set", place)
-        if variant.get("name") != "":  # one without a name is the figure itself
-            check.text(variant, "name", place, required=True)
-        variants.append(variant)
-    classes = entry.get("classes", [])
-    if not isinstance(classes, list) or any(isinstance(c, bool) or not isinstance(c, int) for c in classes):
-        check.problem(f"{prefix}classes: {classes!r} must be a list of class ids")
-        classes = []
-    changes = check.table(entry, "set")
-    check.keys(changes, tuple(settings), f"{prefix}set.")
-    return Figure(
-        str(check.text(entry, "id", prefix, required=True)),
-        str(check.text(entry, "title", prefix, required=True)),
-        str(check.text(entry, "shows", prefix) or ""),
-        tuple(names),
-        tuple(classes),
-        {name: check.texts(changes, name, f"{prefix}set.") for name in changes},
-        tuple(variants),
-        check.choice(entry, "chart", prefix, ("", "confidence"), ""),
-    )
+    return checked(Sheets, read_table(path), where=str(path), folder=Path(folder))
 
 
 def choose_figures(sheets: Sheets, only: Sequence[str]) -> list[str]:
@@ -213,8 +206,8 @@ def network_title(sheets: Sheets, choices: Choices, name: str) -> str:
     return Path(models[-1]).stem if models else sheets.networks[name].title
 
 
-def _panel(sheets: Sheets, choices: Choices, figure: Figure, name: str, variant: dict[str, Any]) -> Panel:
-    network, variant_name = sheets.networks[name], variant["name"]
+def _panel(sheets: Sheets, choices: Choices, figure: Figure, name: str, variant: Variant) -> Panel:
+    network, variant_name = sheets.networks[name], variant.name
     title = ", ".join(part for part in (network_title(sheets, choices, name), variant_name) if part)
     panel = Panel(figure.id, name, variant_name, title)
     file = choices.files.get(network.option or "")
@@ -222,8 +215,8 @@ def _panel(sheets: Sheets, choices: Choices, figure: Figure, name: str, variant:
         return replace(panel, skipped=f"needs a network of the user's: --{network.option} FILE")
     changes = [
         *sheets.settings[network.settings],
-        *figure.set.get(network.settings, []),
-        *variant.get("set", []),
+        *figure.set.get(network.settings, ()),
+        *variant.set,
     ]
     if file is not None:
         changes.append(f"model={_toml(file.resolve())}")
@@ -231,8 +224,8 @@ def _panel(sheets: Sheets, choices: Choices, figure: Figure, name: str, variant:
             changes.append(f"evaluate.verifiers=[{', '.join(_toml(v) for v in choices.verifiers)}]")
         if choices.reference:
             changes.append(f"evaluate.reference={_toml(choices.reference.resolve())}")
-    if (start := variant.get("start", "noise")) != "noise":
-        photograph = sample_photograph() if start == "sample" else choices.photograph
+    if variant.start != "noise":
+        photograph = sample_photograph() if variant.start == "sample" else choices.photograph
         if photograph is None:
             return replace(panel, skipped="needs a photograph of the class: --photograph FILE")
         changes.append(f"image.init={_toml(photograph.resolve())}")
@@ -248,11 +241,11 @@ def _panel(sheets: Sheets, choices: Choices, figure: Figure, name: str, variant:
             f"evaluate.verifiers=[{', '.join(_toml(v) for v in (*recipe.evaluate.verifiers, recipe.model))}]"
         )
         recipe = read_config(sheets.folder / figure.config, changes)
-    return replace(panel, changes=tuple(changes), recipe=recipe, run=_run_name(figure, name, variant_name))
+    return replace(panel, changes=tuple(changes), recipe=recipe, run=_run_name(figure.id, name, variant_name))
 
 
-def _run_name(figure: Figure, network: str, variant: str) -> str:
-    return "-".join([figure.id, network, *variant.split()])
+def _run_name(figure: str, network: str, variant: str) -> str:
+    return "-".join([figure, network, *variant.split()])
 
 
 def sample_photograph() -> Path:

@@ -1,0 +1,241 @@
+"""From what a table says to a checked value, or to one line with every problem, by key, value, limit and nearest name."""
+
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel, Discriminator, ValidationError
+from pydantic.fields import FieldInfo
+
+from jinv.errors import UsageError
+
+MAXIMUM_PROBLEMS = 10
+"""So many are told; a file of another kind has thousands."""
+
+
+TABLE = "table"
+"""In a union of a value and a table: the tag of the table, which pydantic puts among the keys of a problem."""
+
+
+@dataclass(frozen=True)
+class Must:
+    """In a key's declaration: what its values have to be, where type and limits don't say it well."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class Needed:
+    """In a key's declaration: what is said where it is missing."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class Inside:
+    """In a key's declaration: its values are tables that stay plain dicts, with the keys that `model` declares."""
+
+    model: type[BaseModel]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a table a problem is: the keys to it, how they are written, the declarations on the way."""
+
+    keys: tuple[str | int, ...]
+    path: str
+    model: type[BaseModel]
+    field: FieldInfo | None
+    entry: bool
+
+
+def problems_of(model: type[BaseModel], table: Mapping[str, Any], error: ValidationError) -> list[str]:
+    """What is wrong with `table`, each key once."""
+    found: dict[str, str] = {}
+    for line in error.errors(include_url=False, include_context=True):
+        place, kind = _place(model, line["loc"]), line["type"]
+        given = _given(table, place.keys)
+        if kind == "too_short" and given:
+            continue  # pydantic counts the entries that are right
+        if kind == "extra_forbidden":
+            name = str(line["loc"][-1])
+            found[place.path] = unknown_key(name, place.model.model_fields, place.path.removesuffix(name))
+        elif kind == "must":
+            found[place.path] = f"{place.path}: {shown(given)} must be {line['ctx']['words']}"
+        elif place.field is None:
+            found[place.path] = f"{place.path}: {shown(line['input'])} must be a text, as every key"
+        elif given is None:
+            found.setdefault(place.path, _needed(place))
+        else:
+            found.setdefault(place.path, _wrong(place, given, kind))
+    return list(found.values())
+
+
+def refuse(where: str, problems: list[str]) -> UsageError:
+    """The error that tells them all in one line."""
+    more = len(problems) - MAXIMUM_PROBLEMS
+    return UsageError(f"{where}: {'; '.join(problems[:MAXIMUM_PROBLEMS])}" + (f"; and {more} more" if more > 0 else ""))
+
+
+def unknown_key(key: str, known: Iterable[str], prefix: str) -> str:
+    """What is said of a key that nobody declared."""
+    import difflib
+
+    names = list(known)
+    close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    hint = f" (did you mean '{prefix}{close[0]}'?)" if close else f" (known: {', '.join(names)})"
+    return f"unknown key '{prefix}{key}'{hint}"
+
+
+def one_of(choices: Iterable[Any]) -> str:
+    """Choices, in words."""
+    return f"one of {', '.join(map(repr, choices))}"
+
+
+def shown(value: Any, depth: int = 3) -> str:
+    """A value for a message: as Python writes it, cut where it is long."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"a whole number of {int(value.bit_length() * 0.30103) + 1} digits"
+    if isinstance(value, list | tuple | dict) and (depth == 0 or len(value) > 16):
+        rest = "..." if depth == 0 else ", ".join(_inside(value, depth)[:12]) + f", ... {len(value)} in all"
+    elif isinstance(value, list | tuple | dict):
+        rest = ", ".join(_inside(value, depth))
+    else:
+        text = repr(value)
+        return text if len(text) <= 200 else f"{text[:180]}...{text[-1]}"
+    return f"{{{rest}}}" if isinstance(value, dict) else f"[{rest}]"
+
+
+def _inside(value: Any, depth: int) -> list[str]:
+    if isinstance(value, dict):
+        return [f"{key!r}: {shown(inner, depth - 1)}" for key, inner in value.items()]
+    return [shown(inner, depth - 1) for inner in value]
+
+
+def ingredients(annotation: Any) -> Iterator[Any]:
+    """The types and the metadata that an annotation is made of, from the outside in; models and choices are not opened."""
+    if metadata := getattr(annotation, "__metadata__", None):
+        yield from metadata
+        yield from ingredients(annotation.__origin__)
+        return
+    yield annotation
+    if typing.get_origin(annotation) is not typing.Literal:
+        for argument in typing.get_args(annotation):
+            yield from ingredients(argument)
+
+
+def declared(field: FieldInfo, kind: type) -> Any:
+    """The metadata of this kind in a key's declaration, or None."""
+    return next((item for item in _field_ingredients(field) if isinstance(item, kind)), None)
+
+
+def inner_model(field: FieldInfo) -> type[BaseModel] | None:
+    """The declaration of the table, or of the tables, that a key holds."""
+    for item in _field_ingredients(field):
+        if isinstance(item, Inside):
+            return item.model
+        if isinstance(item, type) and issubclass(item, BaseModel):
+            return item
+    return None
+
+
+def is_table_of_entries(field: FieldInfo) -> bool:
+    """Are the keys of the table that this key holds free, such as [terms.NAME]?"""
+    return typing.get_origin(field.annotation) is dict
+
+
+def _field_ingredients(field: FieldInfo) -> Iterator[Any]:
+    yield from field.metadata
+    yield from ingredients(field.annotation)
+
+
+def _place(model: type[BaseModel], location: tuple[str | int, ...]) -> _Place:
+    keys: list[str | int] = []
+    path, here, field, entry = "", model, None, False
+    rest = list(location)
+    while rest:
+        name = rest.pop(0)
+        keys.append(name)
+        path = f"{path}.{name}" if path else str(name)
+        field, entry = here.model_fields.get(str(name)), False
+        if field is None:
+            return _Place(tuple(keys), path, here, None, False)
+        inner = inner_model(field)
+        if rest and is_table_of_entries(field):
+            keys.append(rest[0])
+            path, entry = f"{path}.{rest.pop(0)}", True
+        elif len(rest) > 1 and inner is not None and isinstance(rest[0], int):
+            keys.append(rest[0])
+            path = f"{path}[{rest.pop(0)}]"
+        elif rest and declared(field, Discriminator) is not None and rest.pop(0) != TABLE:
+            break
+        if inner is None or (rest and isinstance(rest[0], int)):
+            break
+        here = inner
+    return _Place(tuple(keys), path, here, field, entry)
+
+
+def _given(table: Any, keys: tuple[str | int, ...]) -> Any:
+    for key in keys:
+        if isinstance(table, BaseModel):
+            table = getattr(table, str(key), None)
+        elif isinstance(table, list | tuple):
+            table = table[key] if isinstance(key, int) and key < len(table) else None
+        else:
+            table = table.get(key) if isinstance(table, Mapping) else None
+    return table
+
+
+def _needed(place: _Place) -> str:
+    field = place.field
+    assert field is not None
+    if needed := declared(field, Needed):
+        return f"{place.path}: {needed.words}"
+    if is_table_of_entries(field) or _is_table(field):
+        return f"the table [{place.path}] is missing"
+    return f"{place.path}: needed: {_words(place, None)}"
+
+
+def _wrong(place: _Place, given: Any, kind: str) -> str:
+    field = place.field
+    if field is not None and kind == "too_short" and (needed := declared(field, Needed)):
+        return f"{place.path}: {needed.words}"
+    if field is not None and not place.entry and inner_model(field) and typing.get_origin(field.annotation) is tuple:
+        return f"{place.path}: must be a list of tables, [[{place.path}]]"
+    return f"{place.path}: {shown(given)} must be {_words(place, given)}"
+
+
+def _words(place: _Place, given: Any) -> str:
+    """What a key's values have to be: by its `Must`, else by its type and limits."""
+    field = place.field
+    if field is None:
+        return "a value of another kind"
+    if is_table_of_entries(field) and not place.entry:
+        return f"a table, [{place.path}]"
+    if must := declared(field, Must):
+        return must.words
+    annotation = typing.get_args(field.annotation)[1] if place.entry else field.annotation
+    for item in ingredients(annotation):
+        if isinstance(item, Inside):
+            break
+        if typing.get_origin(item) is typing.Literal:
+            return one_of(typing.get_args(item))
+        if item is bool:
+            return "true or false"
+        if item is int:
+            low, high = declared(field, Ge), declared(field, Le)
+            if high is not None and isinstance(given, int) and not isinstance(given, bool) and given > high.le:
+                return f"a whole number of at most {high.le}"
+            return "a whole number" + (f" of at least {low.ge}" if low is not None else "")
+        if item is str:
+            return "a text"
+    return f"a table, [{place.path}]"
+
+
+def _is_table(field: FieldInfo) -> bool:
+    annotation = field.annotation
+    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return any(isinstance(option, type) and issubclass(option, BaseModel) for option in options)

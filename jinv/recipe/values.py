@@ -1,0 +1,118 @@
+"""The types of a config's values: what they are in Python, and in words what they must be."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le, MinLen
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from jinv.recipe.checking import Must
+from jinv.recipe.paths import ANY, NETWORK, START
+from jinv.recipe.toml import MAXIMUM_DEPTH
+
+MAXIMUM_SIZE = 4096
+MAXIMUM_STEPS = 10_000_000
+MAXIMUM_COUNT = 2**31 - 1
+"""Images and steps are counted in 32 bits on the device."""
+
+_EXACT = 2**53
+"""Whole numbers up to here are floats too; above, a number of the config is a float."""
+
+
+def as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _as_pair(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) else as_tuple(value)
+
+
+def _finite(value: int | float) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError("not finite")
+    return number
+
+
+def _not_negative(value: int | float) -> int | float:
+    number = _finite(value)
+    if number < 0:
+        raise ValueError("negative")
+    return value if number <= _EXACT else number
+
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] >= pair[1]:
+        raise ValueError("not low < high")
+    return pair
+
+
+def _hyperparameter(value: Any, depth: int = MAXIMUM_DEPTH) -> Any:
+    """Plain values alone: what a run's config can hold, and no program is undone by."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if depth == 0:
+        raise PydanticCustomError("must", "{words}", {"words": f"nested at most {MAXIMUM_DEPTH} deep"})
+    if isinstance(value, list | tuple):
+        return [_hyperparameter(inner, depth - 1) for inner in value]
+    if isinstance(value, dict):
+        return {str(name): _hyperparameter(inner, depth - 1) for name, inner in value.items()}
+    if isinstance(value, int) and abs(value) >= 2**63:
+        words = "a whole number of at most 64 bits"
+    elif isinstance(value, float) and not math.isfinite(value):
+        words = "a finite number"
+    elif isinstance(value, int | float):
+        return value
+    else:
+        words = "a number, a text, true or false, or a list or table of these"
+    raise PydanticCustomError("must", "{words}", {"words": words})
+
+
+Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(as_tuple), Must("a list of texts")]
+Count = Annotated[int, Ge(1), Le(MAXIMUM_COUNT)]
+Pixels = Annotated[int, Ge(1), Le(MAXIMUM_SIZE)]
+Size = Annotated[
+    tuple[Pixels, Pixels],
+    BeforeValidator(_as_pair, json_schema_input_type=Pixels | tuple[Pixels, Pixels]),
+    Must(f"a number of pixels from 1 to {MAXIMUM_SIZE}, or [height, width]"),
+]
+Number = Annotated[int | float, AfterValidator(_not_negative), WithJsonSchema({"type": "number", "minimum": 0})]
+Bounds = Annotated[
+    tuple[Annotated[int | float, AfterValidator(_finite)], Annotated[int | float, AfterValidator(_finite)]],
+    BeforeValidator(as_tuple),
+    AfterValidator(_rising),
+    Must("[low, high] with low < high"),
+]
+Label = Annotated[int, Ge(-MAXIMUM_COUNT), Le(MAXIMUM_COUNT)] | str
+LABELS = Must('a list of class ids or names, or "random"')
+Labels = Annotated[
+    Literal["random"] | Annotated[tuple[Label, ...], MinLen(1)],
+    BeforeValidator(as_tuple, json_schema_input_type=Literal["random"] | Annotated[list[Label], MinLen(1)]),
+    LABELS,
+]
+Devices = Annotated[Count | Literal["all"], Must("a whole number of at least 1 or 'all'")]
+Hyperparameter = Annotated[Any, AfterValidator(lambda value: _hyperparameter(value))]
+
+NetworkName = Annotated[
+    Text,
+    BeforeValidator(NETWORK.before, json_schema_input_type=Text),
+    NETWORK,
+    Must("the name or the file of a network"),
+]
+NetworkNames = Annotated[tuple[NetworkName, ...], BeforeValidator(as_tuple), Must("a list of networks' names or files")]
+StartImage = Annotated[
+    Text,
+    BeforeValidator(START.before, json_schema_input_type=Text),
+    START,
+    Must("one of the ways to start, or the path of a file"),
+]
+FilePath = Annotated[
+    Text, BeforeValidator(ANY.before, json_schema_input_type=Text), ANY, Must("the path of a file or folder")
+]

@@ -4,21 +4,98 @@
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinv.core import augment, losses, parameterization, regularizers, schedules
+    from jinv.core.augment import Augmentation
+    from jinv.core.loop import Resume, Snapshot
+    from jinv.core.objective import Term
+    from jinv.core.step import Stage
+    from jinv.core.synthesis import Options, clip_bounds, synthesize
+    from jinv.core.types import Forward, NormStats, Number, Scalar
+    from jinv.errors import JinvError
+    from jinv.experiment.shared import Shared
+    from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
+    from jinv.judge import metrics
+    from jinv.judge.evaluate import evaluate_run as evaluate
+    from jinv.models.classifier import Classifier
+    from jinv.recipe.read import read_config
+    from jinv.recipe.recipe import Recipe
+    from jinv.record.run import RunRecord, open_run
+    from jinv.runs.in_memory import Result, run
+    from jinv.weights.load import load
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "load": ("jinv.weights.load", "load"),
+    "Augmentation": ("jinv.core.augment", "Augmentation"),
     "Classifier": ("jinv.models.classifier", "Classifier"),
-    "synthesize": ("jinv.core.synthesis", "synthesize"),
-    "losses": ("jinv.core.losses", None),
-    "regularizers": ("jinv.core.regularizers", None),
+    "Forward": ("jinv.core.types", "Forward"),
+    "JinvError": ("jinv.errors", "JinvError"),
+    "NormStats": ("jinv.core.types", "NormStats"),
+    "Number": ("jinv.core.types", "Number"),
+    "Options": ("jinv.core.synthesis", "Options"),
+    "Recipe": ("jinv.recipe.recipe", "Recipe"),
+    "Result": ("jinv.runs.in_memory", "Result"),
+    "Resume": ("jinv.core.loop", "Resume"),
+    "RunRecord": ("jinv.record.run", "RunRecord"),
+    "Scalar": ("jinv.core.types", "Scalar"),
+    "Shared": ("jinv.experiment.shared", "Shared"),
+    "Snapshot": ("jinv.core.loop", "Snapshot"),
+    "Stage": ("jinv.core.step", "Stage"),
+    "Term": ("jinv.core.objective", "Term"),
+    "Vocabulary": ("jinv.experiment.vocabulary", "Vocabulary"),
     "augment": ("jinv.core.augment", None),
+    "clip_bounds": ("jinv.core.synthesis", "clip_bounds"),
+    "evaluate": ("jinv.judge.evaluate", "evaluate_run"),
+    "load": ("jinv.weights.load", "load"),
+    "losses": ("jinv.core.losses", None),
     "metrics": ("jinv.judge.metrics", None),
+    "open_run": ("jinv.record.run", "open_run"),
+    "parameterization": ("jinv.core.parameterization", None),
+    "read_config": ("jinv.recipe.read", "read_config"),
+    "regularizers": ("jinv.core.regularizers", None),
+    "run": ("jinv.runs.in_memory", "run"),
+    "schedules": ("jinv.core.schedules", None),
+    "standard_vocabulary": ("jinv.experiment.vocabulary", "standard_vocabulary"),
+    "synthesize": ("jinv.core.synthesis", "synthesize"),
 }
 
-__all__ = ["__version__", *_LAZY]
+__all__ = [
+    "Augmentation",
+    "Classifier",
+    "Forward",
+    "JinvError",
+    "NormStats",
+    "Number",
+    "Options",
+    "Recipe",
+    "Result",
+    "Resume",
+    "RunRecord",
+    "Scalar",
+    "Shared",
+    "Snapshot",
+    "Stage",
+    "Term",
+    "Vocabulary",
+    "__version__",
+    "augment",
+    "clip_bounds",
+    "evaluate",
+    "load",
+    "losses",
+    "metrics",
+    "open_run",
+    "parameterization",
+    "read_config",
+    "regularizers",
+    "run",
+    "schedules",
+    "standard_vocabulary",
+    "synthesize",
+]
 
 
 def __getattr__(name: str) -> Any:

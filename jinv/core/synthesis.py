@@ -141,7 +141,13 @@ def _first_line(error: Exception) -> str:
 
 
 def _pair(name: str, size: Any) -> Size:
-    pair = (size, size) if isinstance(size, int | np.integer) else tuple(size) if isinstance(size, tuple | list) else ()
+    pair = (
+        (size, size)
+        if isinstance(size, int | np.integer) and not isinstance(size, bool)
+        else tuple(size)
+        if isinstance(size, tuple | list)
+        else ()
+    )
     if len(pair) != 2 or not all(isinstance(side, int | np.integer) and side >= 1 for side in pair):
         raise UsageError(f"{name}: {size!r} must be (height, width) in pixels, at least 1 each")
     return int(pair[0]), int(pair[1])

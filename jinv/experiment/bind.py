@@ -21,7 +21,7 @@ from jinv.core.synthesis import clip_bounds
 from jinv.core.types import ForwardFunction, Size
 from jinv.errors import UsageError
 from jinv.experiment.values import bind_hyperparameters, bind_optimizer, bind_schedule
-from jinv.experiment.vocabulary import Vocabulary, standard
+from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.models.classifier import Classifier
 from jinv.models.precision import check_precision, with_precision
 from jinv.recipe.recipe import Recipe
@@ -37,7 +37,7 @@ def bind_stage(
 
     Without `spectra` a parameterization's spectrum is left out: enough to see whether all else is right.
     """
-    stage, vocabulary = recipe.stages[index], vocabulary or standard()
+    stage, vocabulary = recipe.stages[index], vocabulary or standard_vocabulary()
     rate = bind_schedule(stage.learning_rate, stage.steps, f"stages[{index}].learning_rate", vocabulary)
     spec = stage.optimizer if isinstance(stage.optimizer, dict) else {"name": stage.optimizer}
     optimizer = bind_optimizer(spec, rate, batch, f"stages[{index}].optimizer", vocabulary)
@@ -56,7 +56,7 @@ def bind_stage(
 
 def bind_terms(recipe: Recipe, steps: int, vocabulary: Vocabulary | None = None) -> list[Term]:
     """The objective's terms for a stage of `steps` steps."""
-    vocabulary, bound = vocabulary or standard(), []
+    vocabulary, bound = vocabulary or standard_vocabulary(), []
     for name, entry in recipe.terms.items():
         function = vocabulary.meaning("terms", name, f"terms.{name}")
         if "student_logits" in term_fields(function) and recipe.student is None:
@@ -75,7 +75,7 @@ def bind_augmentations(
     recipe: Recipe, size: Size, steps: int, vocabulary: Vocabulary | None = None
 ) -> list[Augmentation]:
     """The augmentations for a stage of `steps` steps at which the network sees `size`."""
-    vocabulary, bound = vocabulary or standard(), []
+    vocabulary, bound = vocabulary or standard_vocabulary(), []
     for name, entry in recipe.augment.items():
         function = vocabulary.meaning("augmentations", name, f"augment.{name}")
         hyperparameters = {key: value for key, value in entry.items() if key != "draw"}

@@ -18,7 +18,7 @@ from jinv.experiment.devices import check_devices, sharding
 from jinv.experiment.inputs import Inputs, load_inputs
 from jinv.experiment.numbers import program_of
 from jinv.experiment.shared import Shared
-from jinv.experiment.vocabulary import Vocabulary, standard
+from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.recipe.recipe import Recipe, replaced
@@ -127,7 +127,7 @@ def bind_experiment(
         size=inputs.size,
         init=inputs.init,
         spectra=inputs.spectra,
-        vocabulary=vocabulary or standard(),
+        vocabulary=vocabulary or standard_vocabulary(),
         shared=shared,
     )
 

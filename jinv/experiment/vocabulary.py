@@ -78,6 +78,6 @@ class Vocabulary:
 
 
 @functools.cache
-def standard() -> Vocabulary:
+def standard_vocabulary() -> Vocabulary:
     """The names that jinv brings."""
     return Vocabulary(TERMS, AUGMENTATIONS, PARAMETERIZATIONS, SCHEDULES, OPTIMIZERS, ARCHITECTURES)

@@ -6,7 +6,7 @@ from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.judge.evaluate import check_judges
 from jinv.recipe.recipe import Recipe
-from jinv.recipe.resolved import resolved_table
+from jinv.recipe.resolved import changes_between
 from jinv.record.directory import RunDirectory
 from jinv.record.manifest import Manifest
 
@@ -32,12 +32,10 @@ def check_same(run_directory: RunDirectory, manifest: Manifest, experiment: Expe
       RunConflictError: it was; the message names what differs.
     """
     classifier = experiment.classifier
-    table = resolved_table(experiment.recipe, list(experiment.labels), experiment.size)
-    before = run_directory.config()
-    changed = sorted(key for key in {*before, *table} if before.get(key) != table.get(key))
+    before, labels = run_directory.config(), list(experiment.labels)
+    changed = changes_between(before, experiment.recipe, labels, experiment.size)
     if changed:
-        detail = "; ".join(f"{key}: {before.get(key)!r} then, {table.get(key)!r} now" for key in changed)
-        raise RunConflictError(f"{run_directory.path}: cannot be resumed with another config: {detail}")
+        raise RunConflictError(f"{run_directory.path}: cannot be resumed with another config: {'; '.join(changed)}")
     if manifest.model.sha256 != classifier.source["source"]["sha256"]:
         raise RunConflictError(f"{run_directory.path}: cannot be resumed with other weights than it was started with")
     if classifier.student and manifest.student_sha256 != classifier.student.source["source"]["sha256"]:

@@ -89,8 +89,9 @@ class Classifier:
         image = np.asarray(image, np.float32)
         if np.isnan(image).any():
             raise NumericalError(f"{np.isnan(image).sum()} of {image.size} image values are NaN")
-        pixels = image * np.asarray(self.std, np.float32) + np.asarray(self.mean, np.float32)
-        return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+        pixels = np.clip(image * np.asarray(self.std, np.float32) + np.asarray(self.mean, np.float32), 0, 1)
+        rounded: np.ndarray = np.rint(pixels * 255).astype(np.uint8)
+        return rounded
 
     def forward(
         self,

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -225,7 +225,7 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(v, str) for v in value)
 
 
-_EXPECTED = {
+_EXPECTED: dict[str, Callable[[Any], bool]] = {
     "mean": _is_rgb,
     "std": lambda value: _is_rgb(value) and min(value) > 0,
     "input_size": lambda value: type(value) is int and value > 0,

@@ -96,11 +96,12 @@ class Classifier:
     def forward(
         self,
         variables: Mapping[str, Any],
-        image: Array,
+        image: np.ndarray | Array,
         labels: Array | None = None,
         student_logits: Array | None = None,
     ) -> Forward:
         """Logits and batch-norm statistics of (N, H, W, 3), any height and width of at least `min_size` pixels."""
+        image = jnp.asarray(image)
         if min(image.shape[1:3]) < self.min_size:
             height, width = image.shape[1:3]
             raise UsageError(f"image size {height}x{width}: {self.architecture} needs at least {self.min_size} pixels")

@@ -1,5 +1,5 @@
 # make demo   a virtual environment, jinv in it, and the main job: images out of a real ImageNet classifier
-# make test   a virtual environment, every check and test
+# make test   a virtual environment, every check and test, the wheel's too
 # make bench  seconds per step beside PyTorch, into benchmarks/results/; about an hour, on a quiet machine
 # PYTHON chooses the interpreter (3.11 or newer), VENV where the environment goes.
 
@@ -15,15 +15,15 @@ TORCH_ARGUMENTS ?=
 # itself: it takes 12 GiB.
 PYTEST_ARGUMENTS ?= -n 2 --dist loadfile
 
-.PHONY: demo test test-full lint bench clean
+.PHONY: demo test test-full lint wheel-test bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/jinv synthesize configs/demo.toml --out runs/demo --replace
 
-test: $(VENV)/.test lint
+test: $(VENV)/.test lint wheel-test
 	$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGUMENTS)
 
-test-full: $(VENV)/.test lint
+test-full: $(VENV)/.test lint wheel-test
 	$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGUMENTS)
 	$(BIN)/python -m pytest -m "full and not large" -n 2
 	$(BIN)/python -m pytest -m large
@@ -33,8 +33,14 @@ bench: $(VENV)/.test
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/structure.py
+
+# The wheel as a stranger gets it: built, installed in an empty environment elsewhere, and used there. A minute.
+wheel-test: $(VENV)/.test
+	$(BIN)/python tools/wheel_test.py
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jinv needs Python 3.11 or newer; try make PYTHON=python3.11 ...")'

@@ -115,7 +115,7 @@ def forward_flops(classifier: Classifier, size: int) -> int:
     def count(call: Any, arguments: Any, keywords: Any, context: nn.module.InterceptorContext) -> Any:
         output = call(*arguments, **keywords)
         if isinstance(context.module, Conv | Dense) and context.method_name == "__call__":
-            kernel = context.module.get_variable("params", "kernel")
+            kernel: Any = context.module.get_variable("params", "kernel")
             counted.append(2 * math.prod(kernel.shape[:-1]) * output.size)
         return output
 

@@ -37,15 +37,9 @@ class Problem:
         mean, std = np.asarray(architecture.mean, np.float32), np.asarray(architecture.std, np.float32)
         image = random.normal(size=(self.batch, self.size, self.size, 3)).astype(np.float32)
         labels = random.integers(architecture.num_classes, size=self.batch).astype(np.int32)
-        np.savez(
-            path,
-            image=image,
-            labels=labels,
-            lower=-mean / std,
-            upper=(1 - mean) / std,
-            **self._draws(),
-            **{f"weights/{key}": value for key, value in weights.items()},
-        )
+        arrays: dict[str, Any] = {"image": image, "labels": labels, "lower": -mean / std, "upper": (1 - mean) / std}
+        arrays |= self._draws() | {f"weights/{key}": value for key, value in weights.items()}
+        np.savez(path, **arrays)
         # Forward and the image's gradient; the weights' gradients are never needed.
         return asdict(self) | {"weights": origin, "flops_per_step": 2 * flops * self.batch}
 
@@ -103,6 +97,7 @@ def _weights(model: str, size: int) -> tuple[dict[str, np.ndarray], str, float]:
                     (layer.weight, 0.25, 0.75), (layer.bias, -0.2, 0.2),
                     (layer.running_mean, -0.3, 0.3), (layer.running_var, 0.5, 2.0),
                 ):  # fmt: skip
+                    assert tensor is not None
                     nn.init.uniform_(tensor, low, high)
         origin = "random"
     return {key: value.numpy() for key, value in network.state_dict().items()}, origin, _flops(network, size)

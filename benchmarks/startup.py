@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import machine
 
@@ -37,7 +38,7 @@ def short_config(path: Path) -> str:
     return tomli_w.dumps(table)
 
 
-def measure(config: Path, repetitions: int = 3) -> dict:
+def measure(config: Path, repetitions: int = 3) -> dict[str, Any]:
     """Seconds: medians for what can be repeated, single figures for the cold cache."""
     jinv = [sys.executable, "-m", "jinv.cli"]
     with tempfile.TemporaryDirectory() as folder:

@@ -33,6 +33,8 @@ CHECKED_STEPS = 3
 # of float32 gradients differ by percents between any two frameworks, torch from torch included; the norm forgives them.
 TOLERANCES = {"float32": (1e-3, 2e-2), "tf32": (1e-2, 0.2), "bf16": (5e-2, 0.5)}
 MATMUL_SIZE = 2048
+Seconds = dict[str, list[float]]
+"""Each implementation's, round by round."""
 
 
 class Disagreement(Exception):
@@ -63,10 +65,13 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self.name}: its process ended with exit code {self._process.wait()}")
-        return json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
 
-def measure(case: Problem, names: Sequence[str] = IMPLEMENTATIONS, *, rounds: int = 9, seconds: float = 1.0) -> dict:
+def measure(
+    case: Problem, names: Sequence[str] = IMPLEMENTATIONS, *, rounds: int = 9, seconds: float = 1.0
+) -> dict[str, Any]:
     """Build, check, then time `rounds` interleaved rounds of about `seconds` each per implementation."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "problem.npz"
@@ -139,9 +144,9 @@ def check(workers: Sequence[Worker], case: Problem, folder: Path) -> dict[str, d
     return agreement
 
 
-def _rounds(workers: Sequence[Worker], rounds: int, seconds: float) -> tuple[dict, dict]:
-    times: dict[str, list[float]] = {worker.name: [] for worker in workers}
-    matmuls: dict[str, list[float]] = {worker.name: [] for worker in workers}
+def _rounds(workers: Sequence[Worker], rounds: int, seconds: float) -> tuple[Seconds, Seconds]:
+    times: Seconds = {worker.name: [] for worker in workers}
+    matmuls: Seconds = {worker.name: [] for worker in workers}
     steps = {}
     for worker in workers:
         worker.ask("run", steps=1)
@@ -156,7 +161,7 @@ def _rounds(workers: Sequence[Worker], rounds: int, seconds: float) -> tuple[dic
     return times, matmuls
 
 
-def _ratios(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+def _ratios(times: Seconds) -> dict[str, dict[str, float]]:
     """How many times faster jinv is: median and extremes of the rounds' own ratios."""
     if "jinv" not in times:
         return {}

@@ -8,6 +8,7 @@ Each case's JSON is written as soon as it is measured, and kept on a second run:
 import argparse
 import json
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
         fixed = "size" if varied == "batch" else "batch"
         for model in dict.fromkeys(result["model"] for result in results):
             here = [r for r in results if r["model"] == model and r[fixed] == (112 if fixed == "size" else 8)]
-            _curves(axis, here, lambda result, varied=varied: result[varied], model)
+            _curves(axis, here, itemgetter(varied), model)
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel="seconds per step")
     deep = [r for r in results if r["model"] in DEPTHS and r["batch"] == 8 and r["size"] == 112]
     _curves(axes[-1], deep, lambda result: DEPTHS[result["model"]], "ResNet")

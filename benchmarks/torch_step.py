@@ -1,7 +1,7 @@
 """The step in PyTorch, twice: as the published loops take it, and as well as a user could make it run."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,12 +34,13 @@ class Objective(nn.Module):
         cross_entropy = F.cross_entropy(self.network(image).float(), labels)
         vertical, horizontal = image[:, :, 1:] - image[:, :, :-1], image[:, :, :, 1:] - image[:, :, :, :-1]
         variation = torch.norm(vertical) + torch.norm(horizontal)
-        statistics = sum(layer.distance for layer in self.norms)
-        return (
+        statistics = sum(cast(Tensor, layer.distance) for layer in self.norms)
+        loss: Tensor = (
             problem.CROSS_ENTROPY * cross_entropy
             + problem.TOTAL_VARIATION * variation
             + problem.FEATURE_STATISTICS * statistics
         )
+        return loss
 
 
 class Implementation:
@@ -55,7 +56,8 @@ class Implementation:
         # The published loops leave the weights' gradients on; eval mode keeps the running statistics fixed.
         network.requires_grad_(not compiled)
         self._layout = torch.channels_last if compiled else torch.contiguous_format
-        objective = Objective(network.eval()).to(self._device, memory_format=self._layout)
+        objective: nn.Module = Objective(network.eval()).to(self._device)
+        objective.to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's own types leave it out
         self._network = network
         self._objective = torch.compile(objective, fullgraph=True) if compiled else objective
         self._fused = compiled
@@ -90,7 +92,8 @@ class Implementation:
         with torch.no_grad():
             self._image.clamp_(self._lower, self._upper)
         self._count += 1
-        return loss.detach()
+        detached: Tensor = loss.detach()
+        return detached
 
     def _synchronize(self) -> None:
         if self._device.type == "cuda":

@@ -42,7 +42,7 @@ class Experiment:
             self.classifier = jinv_step.build(case, problem.read(Path(folder) / "problem.npz")[1])
         self.bounds = clip_bounds(self.classifier.mean, self.classifier.std)
         self.steps, self.seeds = steps, list(range(runs))
-        self.labels = np.tile(np.arange(batch, dtype=np.int32) % 10, (runs, 1))
+        self.labels = jnp.tile(jnp.arange(batch, dtype=jnp.int32) % 10, (runs, 1))
         self.settings = {
             "learning_rate": [0.02 + 0.01 * k for k in range(runs)],
             "total_variation": [1e-4 * 2.0**k for k in range(runs)],

@@ -68,7 +68,8 @@ def answer(implementation: Any, request: dict[str, Any]) -> dict[str, Any]:
         forget_peak()
         return {}
     if request["command"] == "describe":
-        return implementation.describe() | {"peak_bytes": peak_bytes()}
+        described: dict[str, Any] = implementation.describe()
+        return described | {"peak_bytes": peak_bytes()}
     raise ValueError(f"unknown command {request['command']!r}")
 
 

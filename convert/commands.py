@@ -4,12 +4,13 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jinv.models.classifier import Clamp
     from jinv_convert.pipeline import ConversionReport
 
-CLAMPS: dict[str, Literal["straight-through"] | bool] = {
+CLAMPS: "dict[str, Clamp]" = {
     "true": True,
     "false": False,
     "straight-through": "straight-through",
@@ -37,7 +38,7 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unverified", action="store_true", help=unverified)
 
 
-def _clamp(text: str) -> Literal["straight-through"] | bool:
+def _clamp(text: str) -> "Clamp":
     if text not in CLAMPS:
         raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(CLAMPS)}")
     return CLAMPS[text]
@@ -48,26 +49,25 @@ def run_convert(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from jinv.files import check_writable
-    from jinv_convert.pipeline import convert_checkpoint
+    from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
 
     check_writable(args.out)  # before anything is downloaded
     console = Console(highlight=False)
     checkpoint, architecture = _find_checkpoint(args.checkpoint, console, args.unverified)
-    report = convert_checkpoint(
-        checkpoint,
-        args.out,
+    options = ConversionOptions(
         architecture=args.architecture or architecture,
         mean=args.mean,
         std=args.std,
         num_classes=args.num_classes,
-        ignore_extra=args.ignore_extra,
-        check_crc=not args.no_crc,
+        labels=args.labels,
         select=args.select,
         clamp=args.clamp,
+        ignore_extra=args.ignore_extra,
         allow_float8=args.allow_float8,
-        labels=args.labels,
+        check_crc=not args.no_crc,
         unverified=args.unverified,
     )
+    report = convert_checkpoint(checkpoint, args.out, options)
     print_conversion(report, checkpoint, console)
     return 0
 

@@ -5,24 +5,49 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
 from jinv.files import check_writable
+from jinv.models.classifier import Clamp
 from jinv.models.registry import Architecture, get_architecture
 from jinv.weights.cache import CHECKPOINT_SUFFIXES
-from jinv.weights.file import save_converted
+from jinv.weights.file import NetworkMetadata, save_converted
 from jinv.weights.labels import class_names, read_label_file, usual_ids
 from jinv_convert.families.rules import COUNTER, detect_architecture, map_state_dict
 from jinv_convert.published import promised_sha256
 from jinv_convert.reader import Checkpoint, read_checkpoint
 from jinv_convert.state_dict import StateDict, select_state_dict
-from jinv_convert.tensor_checks import read_weights
+from jinv_convert.tensor_checks import Findings, read_weights
 
-Clamp = Literal["straight-through"] | bool
 RGB = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ConversionOptions:
+    """What the user knows better than the file, or wants otherwise.
+
+    `mean` and `std` are in units where white is 1; `select` answers which of several sets of weights; `clamp` is the
+    robustness package's clipping of pixels to [0, 1], which checkpoints do not record; `labels` is a file of class names in
+    the order of the outputs, which they do not record either. `unverified` takes a file that is called as a published one
+    is and has another sha256.
+    """
+
+    architecture: str | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    num_classes: int | None = None
+    labels: str | Path | None = None
+    select: str | None = None
+    clamp: Clamp = False
+    ignore_extra: bool = False
+    allow_float8: bool = False
+    check_crc: bool = True
+    unverified: bool = False
+
+
+AS_IT_IS = ConversionOptions()
 
 
 @dataclass(frozen=True)
@@ -46,81 +71,45 @@ class ConversionReport:
 
 
 def convert_checkpoint(
-    checkpoint_path: str | Path,
-    out_path: str | Path,
-    *,
-    architecture: str | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    num_classes: int | None = None,
-    ignore_extra: bool = False,
-    check_crc: bool = True,
-    select: str | None = None,
-    clamp: Clamp = False,
-    allow_float8: bool = False,
-    labels: str | Path | None = None,
-    unverified: bool = False,
+    checkpoint_path: str | Path, out_path: str | Path, options: ConversionOptions = AS_IT_IS
 ) -> ConversionReport:
     """Convert a checkpoint; `out_path` appears whole or not at all, and may be the checkpoint itself.
 
-    `mean` and `std` are in units where white is 1; `select` answers which of several sets of weights;
-    `clamp` is the robustness package's clipping of pixels to [0, 1], which checkpoints do not record; `labels` is a file
-    of class names in the order of the outputs, which they do not record either. `unverified` takes a file that is
-    called as a published one is and has another sha256.
-
     Raises:
-      UsageError: arguments that contradict each other, labels that are not one for every output.
+      UsageError: options that contradict each other, labels that are not one for every output.
       UnsafeInputError: an unsafe or malformed file, or not the published one that its name says.
       ModelMismatchError: the tensors are not those of one known network.
       StorageError: a missing file, an output that cannot be written.
     """
-    given = _given_normalizer(mean, std)
-    known = get_architecture(architecture) if architecture else None
-    if num_classes is not None and num_classes < 1:
-        raise UsageError(f"--num-classes {num_classes}: at least 1")
-    out_path = check_writable(out_path)
-    if out_path.suffix in CHECKPOINT_SUFFIXES and out_path.suffix != ".safetensors":
-        raise UsageError(
-            f"{out_path}: named like a checkpoint, which it would replace; call it {out_path.stem}.safetensors"
-        )
-    names = read_label_file(labels) if labels is not None else None
-    checkpoint = read_checkpoint(checkpoint_path, check_crc=check_crc)
-    suspicions = _check_digest(checkpoint, unverified)
-    state = select_state_dict(checkpoint, select)
-    try:
-        shapes = {name: ref.shape for name, ref in state.tensors.items()}
-        known = known or get_architecture(detect_architecture(shapes))
-        targets = map_state_dict(known.name, shapes, ignore_extra=ignore_extra, num_classes=num_classes)
-        chosen = {name: state.tensors[name] for name in targets}
-        weights, findings = read_weights(chosen, allow_float8=allow_float8)
-    except ModelMismatchError as error:
-        raise ModelMismatchError(f"{checkpoint_path}: {error}") from None
-    variables = {
-        target.path: np.ascontiguousarray(weights.pop(name).transpose(target.transpose))
-        for name, target in targets.items()
-    }
+    given = _given_normalizer(options.mean, options.std)
+    known = get_architecture(options.architecture) if options.architecture else None
+    if options.num_classes is not None and options.num_classes < 1:
+        raise UsageError(f"--num-classes {options.num_classes}: at least 1")
+    out_path = _check_output(out_path)
+    names = read_label_file(options.labels) if options.labels is not None else None
+    checkpoint = read_checkpoint(checkpoint_path, check_crc=options.check_crc)
+    suspicions = _check_digest(checkpoint, options.unverified)
+    state = select_state_dict(checkpoint, options.select)
+    renamed = _rename(checkpoint, state, known, options)
+    known, findings = renamed.architecture, renamed.findings
     (mean, std), preprocessing = _normalizer(checkpoint, state, known, given)
+    classes = options.num_classes or known.num_classes
+    names, about_names = _class_names(known, classes, names, options.labels)
     notes = [*state.notes, *findings.notes]
-    ignored = [name for name in shapes if name not in targets and not name.endswith(COUNTER)]
-    warnings = [*suspicions, *checkpoint.warnings, *findings.warnings, *_doubts(state, clamp)]
-    if ignored:
-        warnings.append(f"ignored {len(ignored)} tensors that the network does not have, such as {ignored[0]!r}")
-    classes = num_classes or known.num_classes
-    names, about_names = _class_names(known, classes, names, labels)
-    warnings += about_names
-    save_converted(
-        out_path,
+    doubts = _doubts(state, options.clamp, renamed.ignored) + about_names
+    warnings = [*suspicions, *checkpoint.warnings, *findings.warnings, *doubts]
+    metadata = NetworkMetadata(
         architecture=known.name,
-        variables=variables,
         mean=mean,
         std=std,
         input_size=known.input_size,
-        class_names=names,
         num_classes=classes,
-        clamp=clamp,
         source=_source(checkpoint, state),
+        class_names=names,
+        clamp=options.clamp,
         notes=[*notes, *(f"warning: {warning}" for warning in warnings)],
     )
+    save_converted(out_path, renamed.variables, metadata)
     return ConversionReport(
         architecture=known.name,
         num_classes=classes,
@@ -129,14 +118,50 @@ def convert_checkpoint(
         mean=mean,
         std=std,
         preprocessing=preprocessing,
-        clamp=clamp,
-        tensors=len(variables),
-        parameters=sum(array.size for name, array in variables.items() if name.startswith("params/")),
+        clamp=options.clamp,
+        tensors=len(renamed.variables),
+        parameters=sum(array.size for name, array in renamed.variables.items() if name.startswith("params/")),
         source_sha256=checkpoint.sha256,
         output=out_path,
         notes=tuple(notes),
         warnings=tuple(warnings),
     )
+
+
+@dataclass(frozen=True)
+class _Renamed:
+    """The network's variables under Flax's names, and the file's tensors that are none of it."""
+
+    architecture: Architecture
+    variables: dict[str, np.ndarray]
+    ignored: list[str]
+    findings: Findings
+
+
+def _rename(
+    checkpoint: Checkpoint, state: StateDict, known: Architecture | None, options: ConversionOptions
+) -> _Renamed:
+    try:
+        shapes = {name: ref.shape for name, ref in state.tensors.items()}
+        known = known or get_architecture(detect_architecture(shapes))
+        targets = map_state_dict(known.name, shapes, ignore_extra=options.ignore_extra, num_classes=options.num_classes)
+        chosen = {name: state.tensors[name] for name in targets}
+        weights, findings = read_weights(chosen, allow_float8=options.allow_float8)
+    except ModelMismatchError as error:
+        raise ModelMismatchError(f"{checkpoint.path}: {error}") from None
+    variables = {
+        target.path: np.ascontiguousarray(weights.pop(name).transpose(target.transpose))
+        for name, target in targets.items()
+    }
+    ignored = [name for name in shapes if name not in targets and not name.endswith(COUNTER)]
+    return _Renamed(known, variables, ignored, findings)
+
+
+def _check_output(path: str | Path) -> Path:
+    path = check_writable(path)
+    if path.suffix in CHECKPOINT_SUFFIXES and path.suffix != ".safetensors":
+        raise UsageError(f"{path}: named like a checkpoint, which it would replace; call it {path.stem}.safetensors")
+    return path
 
 
 def _given_normalizer(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[RGB, RGB] | None:
@@ -167,7 +192,7 @@ def _normalizer(
     return (architecture.mean, architecture.std), f"{architecture.name}'s usual"
 
 
-def _doubts(state: StateDict, clamp: Clamp) -> list[str]:
+def _doubts(state: StateDict, clamp: Clamp, ignored: Sequence[str]) -> list[str]:
     doubts = []
     if state.normalizer and (min(state.normalizer[0]) < 0 or max(map(max, state.normalizer)) > 1):
         doubts.append("the file's normalizer is not in units where white is 1")
@@ -175,6 +200,8 @@ def _doubts(state: StateDict, clamp: Clamp) -> list[str]:
         doubts.append(
             "the robustness package clips pixels to [0, 1] before this network; converted without (see --clamp)"
         )
+    if ignored:
+        doubts.append(f"ignored {len(ignored)} tensors that the network does not have, such as {ignored[0]!r}")
     return doubts
 
 

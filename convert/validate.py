@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ from jinv_convert.reference.measure import load_weights
 from jinv_convert.state_dict import StateDict, select_state_dict
 
 Progress = Callable[[str], None]
+Normalizer = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and deviation by channel, in units where white is 1."""
 
 
 def validate(
@@ -59,6 +62,59 @@ def validate(
     """
     start = time.monotonic()
     progress("reading both files")
+    pair = _read_both(converted, checkpoint, select, check_crc)
+    found, architecture, num_classes = pair.found, pair.architecture, pair.num_classes
+    reference, definition = make_original(architecture.name, num_classes)
+    reference = load_weights(reference, pair.weights)
+    report = ValidationReport(
+        converted=str(converted),
+        checkpoint=str(checkpoint),
+        architecture=architecture.name,
+        reference=definition,
+        read_by=pair.read_by,
+        digest_problems=found.problems,
+        notes=list(_notes(found, pair.source)),
+    )
+    report.problems += _foreign_tensors(pair) + _left_out(pair)
+    mean, std = _preprocessing(pair, report)
+    variables = _variables(pair)
+    module, pairs = architecture.make(num_classes), layer_pairs(architecture, num_classes)
+    pictures = first_pictures(Path(images) if images else None)
+    inputs = make_inputs(architecture.input_size, architecture.min_size, pictures, mean, std, seed)
+    flax = FlaxNetwork(module, variables, [layer.flax_path for layer in pairs])
+    prepared = flax.prepared(architecture.min_size)
+    progress("compiling")
+    compile_ahead(flax, prepared, inputs)
+    compare_networks(report, flax, reference, pairs, inputs, progress)
+    compare_prepared(report, prepared, reference, pairs, inputs[-1], progress)
+    compare_weights(report, pairs, variables, pair.weights)
+    compare_operations(report, seed)
+    if images:
+        classifier = _classifier(pair, module, variables, (mean, std))
+        normalizer = pair.state.normalizer or (mean, std)
+        with _one_thread_each():
+            report.agreement = compare_classes(
+                classifier, Path(images), lambda pixels: _original_logits(reference, pixels, normalizer), progress
+            )
+        report.notes += _doubts_of_order(report.agreement, num_classes)
+    report.seconds = time.monotonic() - start
+    return report
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Both files as read, the network that they are of, and the checkpoint's tensors under torch's own names."""
+
+    found: ConvertedFile
+    source: Checkpoint
+    state: StateDict
+    architecture: Architecture
+    num_classes: int
+    weights: dict[str, np.ndarray]
+    read_by: str
+
+
+def _read_both(converted: str | Path, checkpoint: str | Path, select: str | None, check_crc: bool) -> _Pair:
     try:
         found = open_converted(converted)
     except UsageError as error:
@@ -70,43 +126,7 @@ def validate(
         weights, read_by = original_weights(source, state, architecture, num_classes)
     except ModelMismatchError as error:
         raise ModelMismatchError(f"{checkpoint}: {error}") from None
-    reference, definition = make_original(architecture.name, num_classes)
-    reference = load_weights(reference, weights)
-    report = ValidationReport(
-        converted=str(converted),
-        checkpoint=str(checkpoint),
-        architecture=architecture.name,
-        reference=definition,
-        read_by=read_by,
-        digest_problems=found.problems,
-        notes=list(_notes(found, source)),
-    )
-    report.problems += _foreign_tensors(found, architecture, num_classes) + _left_out(
-        found, state, architecture, weights
-    )
-    mean, std = _preprocessing(found, state, architecture, report)
-    variables = _variables(found, architecture, num_classes)
-    module, pairs = architecture.make(num_classes), layer_pairs(architecture, num_classes)
-    pictures = first_pictures(Path(images) if images else None)
-    inputs = make_inputs(architecture.input_size, architecture.min_size, pictures, mean, std, seed)
-    flax = FlaxNetwork(module, variables, [pair.flax_path for pair in pairs])
-    prepared = flax.prepared(architecture.min_size)
-    progress("compiling")
-    compile_ahead(flax, prepared, inputs)
-    compare_networks(report, flax, reference, pairs, inputs, progress)
-    compare_prepared(report, prepared, reference, pairs, inputs[-1], progress)
-    compare_weights(report, pairs, variables, weights)
-    compare_operations(report, seed)
-    if images:
-        classifier = _classifier(found, architecture, module, variables, mean, std)
-        normalizer = state.normalizer or (mean, std)
-        with _one_thread_each():
-            report.agreement = compare_classes(
-                classifier, Path(images), lambda pixels: _original_logits(reference, pixels, normalizer), progress
-            )
-        report.notes += _doubts_of_order(report.agreement, num_classes)
-    report.seconds = time.monotonic() - start
-    return report
+    return _Pair(found, source, state, architecture, num_classes, weights, read_by)
 
 
 def make_original(name: str, num_classes: int) -> tuple[torch.nn.Module, str]:
@@ -210,13 +230,13 @@ def _doubts_of_order(agreement: Agreement, num_classes: int) -> list[str]:
     return [f"{right}: are its classes in the order of the class names? See `jinv convert --labels`"]
 
 
-def _foreign_tensors(found: ConvertedFile, architecture: Architecture, num_classes: int) -> list[str]:
-    shapes = _shapes(architecture, num_classes)
-    problems = [f"tensor {name} is missing" for name in shapes if name not in found.arrays]
-    problems += [f"tensor {name} does not belong to {architecture.name}" for name in found.arrays if name not in shapes]
+def _foreign_tensors(pair: _Pair) -> list[str]:
+    arrays, shapes = pair.found.arrays, _shapes(pair)
+    problems = [f"tensor {name} is missing" for name in shapes if name not in arrays]
+    problems += [f"tensor {name} does not belong to {pair.architecture.name}" for name in arrays if name not in shapes]
     for name, shape in shapes.items():
-        if name in found.arrays and found.arrays[name].shape != shape:
-            problems.append(f"tensor {name} has shape {found.arrays[name].shape}, not {shape}")
+        if name in arrays and arrays[name].shape != shape:
+            problems.append(f"tensor {name} has shape {arrays[name].shape}, not {shape}")
     return problems
 
 
@@ -224,65 +244,58 @@ def _extra_ones_ignored(found: ConvertedFile) -> bool:
     return any("ignored" in note for note in found.metadata["notes"] or ())
 
 
-def _left_out(
-    found: ConvertedFile, state: StateDict, architecture: Architecture, weights: Mapping[str, np.ndarray]
-) -> list[str]:
+def _left_out(pair: _Pair) -> list[str]:
     """Such as an auxiliary head's: tensors may be left out only where the conversion says so."""
-    family = family_of(architecture)
-    extra = [n for n in state.tensors if family.published_name(n) not in weights and not n.endswith(COUNTER)]
-    if not extra or _extra_ones_ignored(found):
+    family = family_of(pair.architecture)
+    names = pair.state.tensors
+    extra = [n for n in names if family.published_name(n) not in pair.weights and not n.endswith(COUNTER)]
+    if not extra or _extra_ones_ignored(pair.found):
         return []
     return [f"{len(extra)} tensors of the checkpoint were left out, such as {extra[0]!r}"]
 
 
-def _variables(found: ConvertedFile, architecture: Architecture, num_classes: int) -> dict[str, np.ndarray]:
+def _variables(pair: _Pair) -> dict[str, np.ndarray]:
     """Zeros for what is missing or misshapen, so that the layers before it can still be judged."""
+    arrays = pair.found.arrays
     return {
-        name: found.arrays[name]
-        if name in found.arrays and found.arrays[name].shape == shape
-        else np.zeros(shape, np.float32)
-        for name, shape in _shapes(architecture, num_classes).items()
+        name: arrays[name] if name in arrays and arrays[name].shape == shape else np.zeros(shape, np.float32)
+        for name, shape in _shapes(pair).items()
     }
 
 
-def _shapes(architecture: Architecture, num_classes: int) -> dict[str, tuple[int, ...]]:
-    targets = expected_targets(architecture, num_classes).values()
+def _shapes(pair: _Pair) -> dict[str, tuple[int, ...]]:
+    targets = expected_targets(pair.architecture, pair.num_classes).values()
     return {target.path: tuple(shape[axis] for axis in target.transpose) for target, shape in targets}
 
 
-def _preprocessing(
-    found: ConvertedFile, state: StateDict, architecture: Architecture, report: ValidationReport
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    mean, std = found.metadata["mean"], found.metadata["std"]
+def _preprocessing(pair: _Pair, report: ValidationReport) -> Normalizer:
+    mean, std = pair.found.metadata["mean"], pair.found.metadata["std"]
     if mean is None or std is None:
-        return architecture.mean, architecture.std
-    if state.normalizer and (tuple(mean), tuple(std)) != state.normalizer:
-        report.problems.append(f"mean {mean} and std {std} are not the checkpoint's own, {state.normalizer}")
+        return pair.architecture.mean, pair.architecture.std
+    own = pair.state.normalizer
+    if own and (tuple(mean), tuple(std)) != own:
+        report.problems.append(f"mean {mean} and std {std} are not the checkpoint's own, {own}")
     return tuple(mean), tuple(std)
 
 
 def _classifier(
-    found: ConvertedFile,
-    architecture: Architecture,
-    module: nn.Module,
-    variables: Mapping[str, np.ndarray],
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    pair: _Pair, module: nn.Module, variables: Mapping[str, np.ndarray], normalizer: Normalizer
 ) -> Classifier:
     return Classifier(
-        architecture=architecture.name,
+        architecture=pair.architecture.name,
         module=module,
         variables=unflatten(variables),
-        mean=mean,
-        std=std,
-        input_size=architecture.input_size,
-        min_size=architecture.min_size,
-        class_names=tuple(found.metadata["class_names"] or ()),
+        mean=normalizer[0],
+        std=normalizer[1],
+        input_size=pair.architecture.input_size,
+        min_size=pair.architecture.min_size,
+        class_names=tuple(pair.found.metadata["class_names"] or ()),
     )
 
 
-def _original_logits(reference: torch.nn.Module, pixels: np.ndarray, normalizer: Any) -> np.ndarray:
+def _original_logits(reference: torch.nn.Module, pixels: np.ndarray, normalizer: Normalizer) -> np.ndarray:
     mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in normalizer)
     image = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # channels last, a quarter faster than a contiguous copy
     with torch.inference_mode():
-        return reference((image - mean) / std).numpy()
+        logits: torch.Tensor = reference((image - mean) / std)
+        return logits.numpy()

@@ -11,7 +11,8 @@ from PIL import Image
 
 from jinv.cli import main
 from jinv.errors import StorageError
-from jinv.weights.load import load, save_converted
+from jinv.weights.file import NetworkMetadata, save_converted
+from jinv.weights.load import load
 
 from .networks import CLASSES, tiny_classifier
 
@@ -53,10 +54,11 @@ def save_tiny(path, seed, classes=CLASSES, name="resnet20"):
         positive = key.endswith(("var", "scale"))
         flat[key] = random.uniform(0.5, 1.5, leaf.shape) if positive else random.normal(size=leaf.shape) * 0.1
         flat[key] = flat[key].astype(np.float32)
-    save_converted(
-        path, architecture=name, variables=flat, mean=architecture.mean, std=architecture.std,
-        input_size=32, num_classes=10, class_names=classes, source={"file": "made up", "sha256": str(seed) * 8},
+    metadata = NetworkMetadata(
+        architecture=name, mean=architecture.mean, std=architecture.std, input_size=32, num_classes=10,
+        class_names=classes, source={"file": "made up", "sha256": str(seed) * 8},
     )  # fmt: skip
+    save_converted(path, flat, metadata)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
 from jinv.weights.file import read_converted
 from jinv.weights.labels import class_names
 from jinv_convert.families.rules import map_state_dict
-from jinv_convert.pipeline import convert_checkpoint
+from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
 from jinv_convert.published import promised_sha256
 from tests.checkpoint_files import assert_is_network, prefixed, random_reference, save, state, without
 
@@ -108,7 +108,7 @@ def test_m15_a_file_that_is_not_the_published_one_of_its_name_needs_a_flag(tmp_p
     with pytest.raises(UnsafeInputError, match="does not begin with 0676ba61.*--unverified") as caught:
         convert_checkpoint(path, out)
     assert caught.value.exit_code == 3 and os.listdir(tmp_path) == [path.name]
-    report = convert_checkpoint(path, out, unverified=True)
+    report = convert_checkpoint(path, out, ConversionOptions(unverified=True))
     assert "0676ba61" in report.warnings[0] and report.source_sha256 in report.warnings[0]
     assert any("0676ba61" in note for note in read_converted(out)[1]["notes"])
     assert_is_network(out)

@@ -11,7 +11,7 @@ import torch
 import jinv
 from jinv.cli import main
 from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError
-from jinv.weights.file import read_converted
+from jinv.weights.file import NetworkMetadata, read_converted, save_converted
 from jinv_convert.commands import add_convert_arguments, run_convert
 from tests.checkpoint_files import NETWORK, assert_is_network, save, state, without
 
@@ -28,16 +28,16 @@ def test_a_converted_file_loads_as_a_classifier(convert, out):
 
 def test_the_command_line_converts_and_returns_the_exit_codes(tmp_path, out, capsys):
     path = save(state(), tmp_path / "in.pth")
-    assert main(["jinv_convert", str(path), str(out), "--mean", "0.5", "0.5", "0.5", "--std", "0.2", "0.2", "0.2"]) == 0
+    assert main(["convert", str(path), str(out), "--mean", "0.5", "0.5", "0.5", "--std", "0.2", "0.2", "0.2"]) == 0
     assert "resnet20" in capsys.readouterr().out
     assert jinv.load(str(out)).std == (0.2, 0.2, 0.2)
-    assert main(["jinv_convert", str(tmp_path / "none.pth"), str(out)]) == 5
-    assert main(["jinv_convert", "resnet5O", str(out)]) == 2
-    assert main(["jinv_convert", str(path), str(out), "--clamp", "maybe"]) == 2
+    assert main(["convert", str(tmp_path / "none.pth"), str(out)]) == 5
+    assert main(["convert", "resnet5O", str(out)]) == 2
+    assert main(["convert", str(path), str(out), "--clamp", "maybe"]) == 2
     save(without("linear.bias"), path)
-    assert main(["jinv_convert", str(path), str(out)]) == 4
+    assert main(["convert", str(path), str(out)]) == 4
     path.write_bytes(b"not a checkpoint")
-    assert main(["jinv_convert", str(path), str(out)]) == 3
+    assert main(["convert", str(path), str(out)]) == 3
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 5 and "did you mean 'resnet50'" in errors[1]
 
@@ -117,15 +117,15 @@ def test_an_embedded_name_is_converted_once_and_cached(cache, monkeypatch):
 
 
 def test_a_swapped_embedded_file_and_a_missing_wheel_are_refused(cache, monkeypatch, tmp_path):
-    from jinv.weights import load
+    import importlib.util
 
     class Spec:
         submodule_search_locations = (str(tmp_path),)
 
-    monkeypatch.setattr(load.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r'pip install "jinv\[embedded\]"'):
         jinv.load("efficientnet_lite1")
-    monkeypatch.setattr(load.importlib.util, "find_spec", lambda name: Spec)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: Spec)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "efficientnet-lite1-77cc7160.pth").write_bytes(b"something else")
     with pytest.raises(UnsafeInputError, match="sha256"):
@@ -149,12 +149,10 @@ def test_names_and_files_that_cannot_be_loaded_say_what_to_do(tmp_path, cache):
 def test_a_file_of_another_network_is_a_mismatch(convert, out):
     convert(state())
     arrays, metadata = read_converted(out)
-    from jinv.weights.file import save_converted
-
     for architecture, dropped in (("resnet18", ""), ("resnet20", "params/linear/bias"), ("resnet19", "")):
         keep = {key: metadata[key] for key in ("mean", "std", "input_size", "class_names", "num_classes", "source")}
         rest = {name: array for name, array in arrays.items() if name != dropped}
-        save_converted(out, architecture=architecture, variables=rest, **keep)
+        save_converted(out, rest, NetworkMetadata(architecture=architecture, **keep))
         with pytest.raises(ModelMismatchError):
             jinv.load(out)
 

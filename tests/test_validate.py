@@ -13,7 +13,7 @@ from rich.console import Console
 
 from jinv.cli import main
 from jinv.errors import ModelMismatchError, UsageError
-from jinv.weights.file import read_converted, save_converted
+from jinv.weights.file import NetworkMetadata, read_converted, save_converted
 from jinv_convert.commands import run_validate
 from jinv_convert.parity import compare
 from jinv_convert.parity.flax_side import FlaxNetwork
@@ -22,7 +22,7 @@ from jinv_convert.parity.page import page
 from jinv_convert.parity.report import LARGEST, Agreement, LayerErrors, ValidationReport, relative_error, to_json
 from jinv_convert.parity.summary import summarize
 from jinv_convert.parity.table import print_report
-from jinv_convert.pipeline import convert_checkpoint
+from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
 from jinv_convert.reference import make_reference
 from jinv_convert.validate import _doubts_of_order, make_original, validate
 from tests.checkpoint_files import random_reference, save
@@ -70,7 +70,7 @@ def altered(pair, tmp_path, **changes):
         k: metadata[k] for k in ("architecture", "mean", "std", "input_size", "class_names", "num_classes", "source")
     }
     variables = {k: v for k, v in (arrays | changes.pop("variables", {})).items() if v is not None}
-    save_converted(tmp_path / "altered.safetensors", variables=variables, **(keep | changes))
+    save_converted(tmp_path / "altered.safetensors", variables, NetworkMetadata(**(keep | changes)))
     return tmp_path / "altered.safetensors"
 
 
@@ -159,7 +159,8 @@ def test_a_deeper_sister_that_holds_every_tensor_is_told_at_once(pair, tmp_path)
         ModelMismatchError, match=r"deeper\.pth: not a resnet20, as the converted file says, but resnet32"
     ):
         validate(pair[0], deeper)
-    convert_checkpoint(deeper, tmp_path / "part.safetensors", architecture="resnet20", ignore_extra=True)
+    options = ConversionOptions(architecture="resnet20", ignore_extra=True)
+    convert_checkpoint(deeper, tmp_path / "part.safetensors", options)
     assert validate(tmp_path / "part.safetensors", deeper).passed
 
 

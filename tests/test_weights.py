@@ -12,7 +12,7 @@ import safetensors.numpy
 
 from jinv.errors import JinvError, ModelMismatchError, StorageError, UnsafeInputError, UsageError
 from jinv.weights import file
-from jinv.weights.file import open_converted, parse_converted, read_converted, save_converted
+from jinv.weights.file import NetworkMetadata, open_converted, parse_converted, read_converted, save_converted
 
 RNG = np.random.default_rng(0)
 VARIABLES = {
@@ -21,21 +21,21 @@ VARIABLES = {
     "batch_stats/bn1/mean": RNG.normal(size=2).astype(np.float32),
     "batch_stats/bn1/var": RNG.uniform(1, 2, size=2).astype(np.float32),
 }
-SETTINGS = {
-    "architecture": "resnet20_cifar",
-    "mean": (0.485, 0.456, 0.406),
-    "std": (0.229, 0.224, 0.225),
-    "input_size": 32,
-    "class_names": ("cat", "dög"),
-    "num_classes": 2,
-    "source": {"file": "tiny.pth", "sha256": "00" * 32},
-}
+METADATA = NetworkMetadata(
+    architecture="resnet20_cifar",
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    input_size=32,
+    class_names=("cat", "dög"),
+    num_classes=2,
+    source={"file": "tiny.pth", "sha256": "00" * 32},
+)
 
 
 @pytest.fixture
 def tiny(tmp_path):
     path = tmp_path / "tiny.safetensors"
-    save_converted(path, variables=VARIABLES, **SETTINGS)
+    save_converted(path, VARIABLES, METADATA)
     return path
 
 
@@ -56,9 +56,9 @@ def test_converted_file_round_trip_keeps_arrays_and_metadata(tiny):
     for name, array in VARIABLES.items():
         np.testing.assert_array_equal(arrays[name], array)
     assert metadata["architecture"] == "resnet20_cifar"
-    assert metadata["mean"] == list(SETTINGS["mean"]) and metadata["std"] == list(SETTINGS["std"])
+    assert metadata["mean"] == list(METADATA.mean) and metadata["std"] == list(METADATA.std)
     assert metadata["class_names"] == ["cat", "dög"] and metadata["num_classes"] == 2 and metadata["clamp"] is False
-    assert metadata["source"] == SETTINGS["source"] and metadata["input_size"] == 32
+    assert metadata["source"] == METADATA.source and metadata["input_size"] == 32
 
 
 def test_converted_file_is_plain_safetensors(tiny):
@@ -71,7 +71,7 @@ def test_converted_file_is_plain_safetensors(tiny):
 
 
 def test_converted_file_is_the_same_whatever_the_order_of_its_tensors(tiny, tmp_path):
-    save_converted(tmp_path / "again", variables=dict(reversed(VARIABLES.items())), **SETTINGS)
+    save_converted(tmp_path / "again", dict(reversed(VARIABLES.items())), METADATA)
     assert (tmp_path / "again").read_bytes() == tiny.read_bytes()
 
 
@@ -219,5 +219,5 @@ def test_a_missing_file_a_directory_and_a_device_are_storage_errors(tmp_path):
 )
 def test_save_refuses_foreign_names_and_dtypes_and_leaves_no_file(tmp_path, name, array):
     with pytest.raises(ValueError):
-        save_converted(tmp_path / "out", variables={name: array}, **SETTINGS)
+        save_converted(tmp_path / "out", {name: array}, METADATA)
     assert list(tmp_path.iterdir()) == []

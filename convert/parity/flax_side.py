@@ -60,7 +60,8 @@ class FlaxNetwork:
                 logits, stats = cast(Any, module.apply(variables, image))
                 return logits, [(s.batch_mean, s.batch_var) for s in stats]
 
-            return jax.vjp(outputs, image)[1]((logits, statistics))[0]
+            (gradient,) = jax.vjp(outputs, image)[1]((logits, statistics))
+            return cast(jax.Array, gradient)
 
         self._measure, self._pull_back = jax.jit(measure), jax.jit(pull_back)
 
@@ -88,7 +89,8 @@ class FlaxNetwork:
         """The gradient of a term with respect to the image, NHWC."""
         with on_cpu(image.dtype):
             through = self._pull_back(self._variables, image, cotangents.logits, cotangents.statistics)
-            return np.asarray(through) + cotangents.image
+            gradient: np.ndarray = np.asarray(through) + cotangents.image
+            return gradient
 
 
 def compile_ahead(network: FlaxNetwork, prepared: FlaxNetwork, inputs: Sequence[Inputs]) -> None:

@@ -73,7 +73,8 @@ def natural_noise(random: np.random.Generator, size: tuple[int, int]) -> np.ndar
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     spectrum = np.fft.rfft2(random.normal(size=(3, height, width))) / np.maximum(frequency, 1 / max(size))
     noise = np.fft.irfft2(spectrum, size).transpose(1, 2, 0)
-    return (noise - noise.mean()) / noise.std()
+    standardised: np.ndarray = (noise - noise.mean()) / noise.std()
+    return standardised
 
 
 def first_pictures(path: Path | None) -> list[np.ndarray]:

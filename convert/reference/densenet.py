@@ -64,4 +64,5 @@ class DenseNet(nn.Module):
         self.classifier = nn.Linear(inputs, num_classes)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.classifier(F.relu(self.features(image)).mean((2, 3)))
+        logits: Tensor = self.classifier(F.relu(self.features(image)).mean((2, 3)))
+        return logits

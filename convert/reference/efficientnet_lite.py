@@ -52,7 +52,8 @@ class Block(nn.Module):
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
-        return y + x if self.residual else y
+        outputs: Tensor = y + x if self.residual else y
+        return outputs
 
 
 class EfficientNetLite(nn.Module):
@@ -86,4 +87,5 @@ class EfficientNetLite(nn.Module):
         for block in self._blocks:
             x = block(x)
         x = F.relu6(self._bn1(self._conv_head(x)))
-        return self._fc(x.mean((2, 3)))
+        logits: Tensor = self._fc(x.mean((2, 3)))
+        return logits

@@ -51,7 +51,8 @@ class TorchNetwork:
         for (mean, var), (from_mean, from_var) in zip(self._statistics, statistics, strict=True):
             total = total + (mean * torch.tensor(from_mean)).sum() + (var * torch.tensor(from_var)).sum()
         (through,) = torch.autograd.grad(total, self._image, retain_graph=True)
-        return to_numpy(through) + image
+        gradient: np.ndarray = to_numpy(through) + image
+        return gradient
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

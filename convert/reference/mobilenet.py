@@ -37,7 +37,8 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x) if self.residual else self.conv(x)
+        y: Tensor = self.conv(x)
+        return x + y if self.residual else y
 
 
 class MobileNetV2(nn.Module):
@@ -57,4 +58,5 @@ class MobileNetV2(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(head, num_classes))
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.classifier(self.features(image).mean((2, 3)))
+        logits: Tensor = self.classifier(self.features(image).mean((2, 3)))
+        return logits

@@ -44,4 +44,5 @@ class ResNetCifar(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         x = torch.relu(self.bn1(self.conv1(image)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(x.mean((2, 3)))
+        logits: Tensor = self.linear(x.mean((2, 3)))
+        return logits

@@ -29,4 +29,5 @@ class VGG(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.classifier(self.avgpool(self.features(image)).flatten(1))
+        logits: Tensor = self.classifier(self.avgpool(self.features(image)).flatten(1))
+        return logits

@@ -12,7 +12,9 @@ HELP = "carry out an experiment: images of chosen classes from a config"
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    add_positional(command, "config", "CONFIG.toml")
+    add_positional(
+        command, "config", "CONFIG.toml", "a file, or the name of a config that comes with jinv, such as demo"
+    )
     set_help = "change a config value, such as --set image.count=4 stages.0.steps=50"
     add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
     command.add_argument("--out", type=Path, metavar="DIR", help="the run directory (default: runs/<config name>)")
@@ -24,12 +26,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
+    from jinv.recipe.packaged import check_packaged_files, find_config
     from jinv.recipe.read import read_config
 
     if arguments.config is None:
-        raise UsageError("synthesize: which CONFIG.toml? For example: jinv synthesize configs/demo.toml")
-    recipe = read_config(arguments.config, arguments.overrides)
-    out = arguments.out or Path("runs") / Path(arguments.config).stem
+        raise UsageError("synthesize: which CONFIG.toml? For example: jinv synthesize demo")
+    config = find_config(arguments.config)
+    recipe = read_config(config, arguments.overrides)
+    check_packaged_files(config, recipe)
+    out = arguments.out or Path("runs") / config.stem
     keep_compiled()
     if arguments.memory is not None:
         from jinv.experiment.memory import parse_bytes, print_plan

@@ -11,7 +11,6 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -66,7 +65,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         raise UnsafeInputError(f"{name}: not a readable picture ({', '.join(FORMATS)}): {detail[:200]}") from error
 
 
-def _decode(file: IO[bytes], name: str) -> np.ndarray:
+def _decode(file: io.BytesIO, name: str) -> np.ndarray:
     with Image.open(file, formats=FORMATS) as image:
         # The header alone has been read so far.
         if image.width * image.height > MAXIMUM_PIXELS:

@@ -89,17 +89,19 @@ class Classifier:
         image = np.asarray(image, np.float32)
         if np.isnan(image).any():
             raise NumericalError(f"{np.isnan(image).sum()} of {image.size} image values are NaN")
-        pixels = image * np.asarray(self.std, np.float32) + np.asarray(self.mean, np.float32)
-        return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+        pixels = np.clip(image * np.asarray(self.std, np.float32) + np.asarray(self.mean, np.float32), 0, 1)
+        rounded: np.ndarray = np.rint(pixels * 255).astype(np.uint8)
+        return rounded
 
     def forward(
         self,
         variables: Mapping[str, Any],
-        image: Array,
+        image: np.ndarray | Array,
         labels: Array | None = None,
         student_logits: Array | None = None,
     ) -> Forward:
         """Logits and batch-norm statistics of (N, H, W, 3), any height and width of at least `min_size` pixels."""
+        image = jnp.asarray(image)
         if min(image.shape[1:3]) < self.min_size:
             height, width = image.shape[1:3]
             raise UsageError(f"image size {height}x{width}: {self.architecture} needs at least {self.min_size} pixels")

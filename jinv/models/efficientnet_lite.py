@@ -11,6 +11,7 @@ import flax.linen as nn
 from jax import Array
 
 from jinv.models import ops
+from jinv.models.formulations import Padding
 from jinv.models.layers import BatchNorm, Conv, Dense, Stats, recomputed
 
 EPSILON = 1e-3
@@ -44,7 +45,7 @@ def scale_features(features: int, coefficient: float) -> int:
     return rounded + 8 if rounded < 0.9 * exact else rounded
 
 
-def same_padding(size: int, kernel_size: int, stride: int) -> ops.Padding:
+def same_padding(size: int, kernel_size: int, stride: int) -> Padding:
     """TensorFlow's pads for a square image of `size`: the odd pixel goes below and to the right."""
     total = max((math.ceil(size / stride) - 1) * stride + kernel_size - size, 0)
     pads = (total // 2, total - total // 2)
@@ -58,7 +59,7 @@ class InvertedResidual(nn.Module):
     kernel_size: int
     stride: int
     expansion: int
-    padding: ops.Padding
+    padding: Padding
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Stats]:

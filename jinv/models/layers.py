@@ -15,6 +15,7 @@ from jax.nn.initializers import Initializer
 
 from jinv.core.types import NormStats
 from jinv.models import ops
+from jinv.models.formulations import Padding
 
 
 class Conv(nn.Module):
@@ -23,7 +24,7 @@ class Conv(nn.Module):
     features: int
     kernel_size: int = 3
     stride: int = 1
-    padding: ops.Padding | None = None
+    padding: Padding | None = None
     groups: int = 1
     use_bias: bool = False
 
@@ -42,7 +43,7 @@ class Conv(nn.Module):
             y += bias.astype(x.dtype).reshape(1, 1, 1, -1)
         return y
 
-    def _derived(self, kernel: Array, padding: ops.Padding) -> Any:
+    def _derived(self, kernel: Array, padding: Padding) -> Any:
         if self.has_variable("derived", "kernel"):
             return self.get_variable("derived", "kernel")
         if self.is_mutable_collection("derived") and not self.is_initializing():
@@ -132,12 +133,14 @@ def leaf(module: nn.Module, collection: str, name: str, shape: tuple[int, ...], 
     Flax's own `param` traces the initializer in every trace, to compare shapes: a second or two per network. Here shapes
     are compared when a file is loaded, and that is enough.
     """
+    value: Array
     if module.has_variable(collection, name):
-        return module.get_variable(collection, name)
-    if collection == "params":
-        return module.param(name, initial, shape)
-    made: Any = module.variable(collection, name, initial, None, shape).value
-    return made
+        value = module.get_variable(collection, name)
+    elif collection == "params":
+        value = module.param(name, initial, shape)
+    else:
+        value = module.variable(collection, name, initial, None, shape).value
+    return value
 
 
 Stats = tuple[NormStats, ...]

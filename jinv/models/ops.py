@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from jinv.models import winograd
 from jinv.models.formulations import Padding
 
 NO_PADDING: Padding = ((0, 0), (0, 0))
+Result = TypeVar("Result")
 
 
 def symmetric(pad: int) -> Padding:
@@ -43,11 +44,12 @@ def for_shapes() -> Iterator[None]:
         _FOR_SHAPES.reset(token)
 
 
-def _by_platform(*args: Any, cpu: Callable[..., Any], default: Callable[..., Any]) -> Any:
+def _by_platform(*args: Any, cpu: Callable[..., Result], default: Callable[..., Result]) -> Result:
     """The one place where a formulation is chosen: at lowering, so that a check on a GPU machine's CPU is fast too."""
     if _FOR_SHAPES.get():
         return default(*args)
-    return lax.platform_dependent(*args, cpu=cpu, default=default)
+    chosen: Result = lax.platform_dependent(*args, cpu=cpu, default=default)
+    return chosen
 
 
 def conv(
@@ -265,7 +267,8 @@ _PIXELS = (-4, -3, -2)
 @jax.custom_vjp
 def moments(x: Array) -> tuple[Array, Array]:
     """Mean and biased variance E[(x - m)^2] of each channel over (N, H, W), at least float32."""
-    return _by_platform(x.astype(at_least_float32(x)), cpu=_quick_moments, default=_exact_moments)
+    found: tuple[Array, Array] = _by_platform(x.astype(at_least_float32(x)), cpu=_quick_moments, default=_exact_moments)
+    return found
 
 
 def _exact_moments(x: Array) -> tuple[Array, Array]:

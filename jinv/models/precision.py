@@ -45,4 +45,7 @@ def matmul_precision(precision: Precision) -> AbstractContextManager[Any]:
 
     "float32" has to be said: XLA's default for float32 on a GPU is TF32.
     """
-    return jax.default_matmul_precision("tensorfloat32" if precision == "tf32" else "highest")
+    context: AbstractContextManager[Any] = jax.default_matmul_precision(
+        "tensorfloat32" if precision == "tf32" else "highest"
+    )
+    return context

@@ -10,7 +10,8 @@ import json
 import math
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,24 +37,28 @@ class ConvertedFile(NamedTuple):
     problems: tuple[str, ...]
 
 
-def save_converted(
-    path: str | Path,
-    *,
-    architecture: str,
-    variables: Mapping[str, np.ndarray],
-    mean: Sequence[float],
-    std: Sequence[float],
-    input_size: int,
-    class_names: Sequence[str] | None,
-    num_classes: int,
-    source: Mapping[str, Any],
-    clamp: bool | str = False,
-    notes: Sequence[str] = (),
-) -> None:
+@dataclass(frozen=True)
+class NetworkMetadata:
+    """What a converted file says of its network, besides its tensors.
+
+    `mean` and `std` are in units where white is 1; `source` holds at least the checkpoint's `file` and `sha256`.
+    """
+
+    architecture: str
+    mean: Sequence[float]
+    std: Sequence[float]
+    input_size: int
+    num_classes: int
+    source: Mapping[str, Any]
+    class_names: Sequence[str] | None = None
+    clamp: bool | str = False
+    notes: Sequence[str] = ()
+
+
+def save_converted(path: str | Path, variables: Mapping[str, np.ndarray], metadata: NetworkMetadata) -> None:
     """Write a converted file atomically; the same arguments give the same bytes.
 
-    `variables` is flat, {"params/conv1/kernel": float32 HWIO, "batch_stats/bn1/mean": ...}; `source` holds at least
-    the checkpoint's `file` and `sha256`.
+    `variables` is flat, {"params/conv1/kernel": float32 HWIO, "batch_stats/bn1/mean": ...}.
 
     Raises:
       ValueError: a name outside the format or an array that is not float32.
@@ -67,19 +72,19 @@ def save_converted(
     # Not ascontiguousarray: that turns () into (1,).
     arrays = {name: np.asarray(variables[name], dtype="<f4", order="C") for name in sorted(variables)}
     values = {
-        "mean": [float(value) for value in mean],
-        "std": [float(value) for value in std],
-        "input_size": input_size,
-        "class_names": None if class_names is None else list(class_names),
-        "num_classes": num_classes,
-        "clamp": clamp,
-        "source": dict(source),
-        "notes": list(notes),
+        "mean": [float(value) for value in metadata.mean],
+        "std": [float(value) for value in metadata.std],
+        "input_size": metadata.input_size,
+        "class_names": None if metadata.class_names is None else list(metadata.class_names),
+        "num_classes": metadata.num_classes,
+        "clamp": metadata.clamp,
+        "source": dict(metadata.source),
+        "notes": list(metadata.notes),
         "sha256_of_tensors": {name: tensor_sha256(name, array) for name, array in arrays.items()},
     }
-    metadata = {"jinv_format": FORMAT, "architecture": architecture} | {k: _json(v) for k, v in values.items()}
-    metadata["sha256_of_metadata"] = metadata_sha256(metadata)
-    header = _header(metadata, {name: array.shape for name, array in arrays.items()})
+    texts = {"jinv_format": FORMAT, "architecture": metadata.architecture} | {k: _json(v) for k, v in values.items()}
+    texts["sha256_of_metadata"] = metadata_sha256(texts)
+    header = _header(texts, {name: array.shape for name, array in arrays.items()})
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(header)
         for array in arrays.values():
@@ -220,7 +225,7 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(v, str) for v in value)
 
 
-_EXPECTED = {
+_EXPECTED: dict[str, Callable[[Any], bool]] = {
     "mean": _is_rgb,
     "std": lambda value: _is_rgb(value) and min(value) > 0,
     "input_size": lambda value: type(value) is int and value > 0,

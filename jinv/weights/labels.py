@@ -15,15 +15,13 @@ Kind = Literal["imagenet", "cifar10"]
 COUNTS: dict[str, int] = {"imagenet": 1000, "cifar10": 10}
 
 
-def class_names(kind: Kind) -> tuple[str, ...]:
+def class_names(kind: str) -> tuple[str, ...]:
     """Each class's usual name, in the order of the networks' outputs. Names may repeat: ImageNet has two cranes."""
     return tuple(names[0] for _, names in _classes(kind))
 
 
-def resolve_labels(
-    labels: Sequence[int | str] | Literal["random"], class_names: Sequence[str], count: int, seed: int = 0
-) -> list[int]:
-    """`count` class ids from ids and names, cycled, or drawn with `seed`.
+def resolve_labels(labels: Sequence[object], class_names: Sequence[str], count: int, seed: int = 0) -> list[int]:
+    """`count` class ids from a list of ids and names, cycled, or `"random"`: drawn with `seed`.
 
     A name is any synonym or WordNet synset, in any case, and must be unique. `"random"` draws classes without
     replacement until all are used, then again; the first n of a draw are the same whatever `count` is.

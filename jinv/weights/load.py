@@ -118,10 +118,10 @@ def _cached(name: str) -> Path:
     try:
         read_converted(cached)
     except JinvError:  # absent, from a crashed disk, tampered with: the checkpoint is here, so make it anew
-        from jinv_convert.pipeline import convert_checkpoint
+        from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
 
         make_cache_directory()
-        convert_checkpoint(checkpoint, cached, architecture=name)
+        convert_checkpoint(checkpoint, cached, ConversionOptions(architecture=name))
     return cached
 
 

@@ -1,0 +1,64 @@
+"""The configs that come with jinv, by name: "demo", "peers/deepdream", "quality/lite0".
+
+They are the repository's `configs/`, which lies beside this room: by a link in the repository, as files in a wheel.
+"""
+
+from pathlib import Path
+
+from jinv.errors import StorageError, UsageError, nearest
+from jinv.recipe.recipe import Recipe
+
+FOLDER = (Path(__file__).parents[1] / "configs").resolve()
+_SHEETS = "sheets.toml"
+
+
+def packaged_names() -> list[str]:
+    """The names of all packaged configs, sorted; a folder's `sheets.toml` is none."""
+    paths = (path for path in FOLDER.rglob("*.toml") if path.name != _SHEETS)
+    return sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in paths)
+
+
+def find_config(name_or_path: str | Path) -> Path:
+    """The config that is meant: a file where there is one, else the packaged config of that name.
+
+    Raises:
+      StorageError: a missing .toml file. UsageError: neither a file nor a packaged config.
+    """
+    path = Path(name_or_path)
+    if path.exists() and not path.is_dir():
+        return path
+    known, name = packaged_names(), path.as_posix()
+    if path.suffix == ".toml":
+        called = name.removesuffix(".toml").removeprefix("configs/")
+        hint = f"; the config that comes with jinv is called {called!r}" if called in known else ""
+        raise StorageError(f"{path}: no such file{hint}")
+    if name not in known:
+        what = "a folder, not a config" if path.is_dir() else "no file, and no config that comes with jinv"
+        raise UsageError(f"{name}: {what}{nearest(name, known)} (known: {', '.join(known)})")
+    return FOLDER / f"{name}.toml"
+
+
+def check_packaged_files(config: Path, recipe: Recipe) -> None:
+    """Refuse a packaged config whose files do not come with jinv, and say by which key to give others; any other passes.
+
+    Raises:
+      StorageError: such as a network that its user has to convert first.
+    """
+    if not config.is_relative_to(FOLDER):
+        return
+    folder = config.parent
+    files = [
+        ("model", recipe.model),
+        ("student", recipe.student),
+        ("image.init", recipe.image.init),
+        ("image.init_reference", recipe.image.init_reference),
+        *(("evaluate.verifiers", verifier) for verifier in recipe.evaluate.verifiers),
+        ("evaluate.reference", recipe.evaluate.reference),
+    ]
+    for key, value in files:
+        # Names of networks and the like are as they were; what is a path was put behind the config's folder.
+        if value and Path(value).is_relative_to(folder) and not Path(value).exists():
+            name = config.relative_to(FOLDER).with_suffix("").as_posix()
+            example = f'{key}=["FILE"]' if key == "evaluate.verifiers" else f"{key}=FILE"
+            wanted = Path(value).relative_to(folder)
+            raise StorageError(f"{name}: {key}: {wanted} does not come with jinv; give yours by --set '{example}'")

@@ -18,6 +18,7 @@ from jinv.recipe.read import check_config, read_config
 from jinv.recipe.recipe import ImageRecipe, Recipe, StageRecipe, replaced
 from jinv.recipe.resolved import changes_between, resolved_table
 from jinv.recipe.schema import json_schema
+from jinv.reproduce.plan import Choices, plan, read_sheets
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TABLE = {
@@ -373,6 +374,19 @@ def test_a_folder_called_like_a_network_leaves_the_runs_config_usable(tmp_path, 
     from_python = Recipe(**changed(model="./resnet20", image={"labels": [1], "init": "./noise", "size": 32}))
     assert resolved_table(from_python)["model"] == str(tmp_path / "resnet20")
     assert resolved_table(from_python)["image"]["init"] == str(tmp_path / "noise")
+
+
+def test_sheets_without_settings_change_no_config(tmp_path):
+    write_config(tmp_path).rename(tmp_path / "figure_1.toml")
+    figure = '[networks.n]\npreset = "quick"\n[[figures]]\nid = "1"\ntitle = "t"\nnetworks = ["n"]\n'
+    (tmp_path / "sheets.toml").write_bytes(b"\xef\xbb\xbf" + figure.encode())
+    sheets = read_sheets(tmp_path)
+    assert (sheets.folder, sheets.networks["n"].title, sheets.figures[0].variants[0].name) == (tmp_path, "n", "")
+    (panel,) = plan(sheets, Choices())
+    assert (panel.run, panel.changes) == ("1-n", ('evaluate.verifiers=["m"]',))
+    (tmp_path / "sheets.toml").write_text(figure + f"classes = {'[' * 900}{']' * 900}\n")
+    with pytest.raises(UsageError, match="sheets.toml: figures.classes: tables and lists are nested"):
+        read_sheets(tmp_path)
 
 
 def test_replaced_is_unchecked_but_knows_its_names():

@@ -160,5 +160,6 @@ def test_the_resolved_config_reads_as_the_same_experiment_from_anywhere(tmp_path
     assert [stage.steps for stage in again.stages] == [stage["steps"] for stage in table["stages"]]
     for name, entry in table["terms"].items():
         assert again.terms[name] == {"weight": 1.0} | entry
+        assert list(written["terms"][name]) == list(dict.fromkeys([*entry, "weight"]))  # in the order of the config
     rate = table["stages"][0].get("learning_rate", 0.05)
     assert again.stages[0].learning_rate == rate and (isinstance(rate, dict) or math.isfinite(rate))

@@ -1,10 +1,12 @@
 """From what a table says to a checked value, or to one line with every problem, by key, value, limit and nearest name."""
 
+import difflib
+import itertools
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from annotated_types import Ge, Le
 from pydantic import BaseModel, Discriminator, ValidationError
@@ -15,6 +17,8 @@ from jinv.errors import UsageError
 MAXIMUM_PROBLEMS = 10
 """So many are told; a file of another kind has thousands."""
 
+
+Kind = TypeVar("Kind")
 
 TABLE = "table"
 """In a union of a value and a table: the tag of the table, which pydantic puts among the keys of a problem."""
@@ -68,9 +72,9 @@ def problems_of(model: type[BaseModel], table: Mapping[str, Any], error: Validat
         elif place.field is None:
             found[place.path] = f"{place.path}: {shown(line['input'])} must be a text, as every key"
         elif given is None:
-            found.setdefault(place.path, _needed(place))
+            found.setdefault(place.path, _needed(place, place.field))
         else:
-            found.setdefault(place.path, _wrong(place, given, kind))
+            found.setdefault(place.path, _wrong(place, place.field, given, kind))
     return list(found.values())
 
 
@@ -82,8 +86,6 @@ def refuse(where: str, problems: list[str]) -> UsageError:
 
 def unknown_key(key: str, known: Iterable[str], prefix: str) -> str:
     """What is said of a key that nobody declared."""
-    import difflib
-
     names = list(known)
     close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
     hint = f" (did you mean '{prefix}{close[0]}'?)" if close else f" (known: {', '.join(names)})"
@@ -98,21 +100,18 @@ def one_of(choices: Iterable[Any]) -> str:
 def shown(value: Any, depth: int = 3) -> str:
     """A value for a message: as Python writes it, cut where it is long."""
     if isinstance(value, int) and value.bit_length() > 128:
-        return f"a whole number of {int(value.bit_length() * 0.30103) + 1} digits"
-    if isinstance(value, list | tuple | dict) and (depth == 0 or len(value) > 16):
-        rest = "..." if depth == 0 else ", ".join(_inside(value, depth)[:12]) + f", ... {len(value)} in all"
-    elif isinstance(value, list | tuple | dict):
-        rest = ", ".join(_inside(value, depth))
+        return f"a whole number of {int(value.bit_length() * 0.30103) + 1} digits"  # log10(2)
+    if isinstance(value, list | tuple | dict):
+        items = value.items() if isinstance(value, dict) else value
+        inner = [
+            f"{item[0]!r}: {shown(item[1], depth - 1)}" if isinstance(value, dict) else shown(item, depth - 1)
+            for item in itertools.islice(items if depth else (), 12)
+        ]
+        inner += [f"... {len(value)} in all"] if len(inner) < len(value) else []
+        text = f"{{{', '.join(inner)}}}" if isinstance(value, dict) else f"[{', '.join(inner)}]"
     else:
         text = repr(value)
-        return text if len(text) <= 200 else f"{text[:180]}...{text[-1]}"
-    return f"{{{rest}}}" if isinstance(value, dict) else f"[{rest}]"
-
-
-def _inside(value: Any, depth: int) -> list[str]:
-    if isinstance(value, dict):
-        return [f"{key!r}: {shown(inner, depth - 1)}" for key, inner in value.items()]
-    return [shown(inner, depth - 1) for inner in value]
+    return text if len(text) <= 400 else f"{text[:380]}...{text[-1]}"
 
 
 def ingredients(annotation: Any) -> Iterator[Any]:
@@ -127,7 +126,7 @@ def ingredients(annotation: Any) -> Iterator[Any]:
             yield from ingredients(argument)
 
 
-def declared(field: FieldInfo, kind: type) -> Any:
+def declared(field: FieldInfo, kind: type[Kind]) -> Kind | None:
     """The metadata of this kind in a key's declaration, or None."""
     return next((item for item in _field_ingredients(field) if isinstance(item, kind)), None)
 
@@ -189,30 +188,24 @@ def _given(table: Any, keys: tuple[str | int, ...]) -> Any:
     return table
 
 
-def _needed(place: _Place) -> str:
-    field = place.field
-    assert field is not None
+def _needed(place: _Place, field: FieldInfo) -> str:
     if needed := declared(field, Needed):
         return f"{place.path}: {needed.words}"
     if is_table_of_entries(field) or _is_table(field):
         return f"the table [{place.path}] is missing"
-    return f"{place.path}: needed: {_words(place, None)}"
+    return f"{place.path}: needed: {_words(place, field, None)}"
 
 
-def _wrong(place: _Place, given: Any, kind: str) -> str:
-    field = place.field
-    if field is not None and kind == "too_short" and (needed := declared(field, Needed)):
+def _wrong(place: _Place, field: FieldInfo, given: Any, kind: str) -> str:
+    if kind == "too_short" and (needed := declared(field, Needed)):
         return f"{place.path}: {needed.words}"
-    if field is not None and not place.entry and inner_model(field) and typing.get_origin(field.annotation) is tuple:
+    if not place.entry and inner_model(field) and typing.get_origin(field.annotation) is tuple:
         return f"{place.path}: must be a list of tables, [[{place.path}]]"
-    return f"{place.path}: {shown(given)} must be {_words(place, given)}"
+    return f"{place.path}: {shown(given)} must be {_words(place, field, given)}"
 
 
-def _words(place: _Place, given: Any) -> str:
+def _words(place: _Place, field: FieldInfo, given: Any) -> str:
     """What a key's values have to be: by its `Must`, else by its type and limits."""
-    field = place.field
-    if field is None:
-        return "a value of another kind"
     if is_table_of_entries(field) and not place.entry:
         return f"a table, [{place.path}]"
     if must := declared(field, Must):
@@ -226,13 +219,18 @@ def _words(place: _Place, given: Any) -> str:
         if item is bool:
             return "true or false"
         if item is int:
-            low, high = declared(field, Ge), declared(field, Le)
-            if high is not None and isinstance(given, int) and not isinstance(given, bool) and given > high.le:
-                return f"a whole number of at most {high.le}"
-            return "a whole number" + (f" of at least {low.ge}" if low is not None else "")
+            return _whole_number(field, given)
         if item is str:
             return "a text"
     return f"a table, [{place.path}]"
+
+
+def _whole_number(field: FieldInfo, given: Any) -> str:
+    low, high = declared(field, Ge), declared(field, Le)
+    most: Any = high.le if high is not None else None
+    if most is not None and isinstance(given, int) and not isinstance(given, bool) and given > most:
+        return f"a whole number of at most {most}"
+    return f"a whole number of at least {low.ge}" if low is not None else "a whole number"
 
 
 def _is_table(field: FieldInfo) -> bool:

@@ -91,7 +91,7 @@ def _validate(
     model: type[PartType], table: Mapping[str, Any], where: str, folder: Path, instance: PartType | None
 ) -> PartType:
     problems: list[str] = []
-    part: Any = None
+    part: PartType
     try:
         part = model.__pydantic_validator__.validate_python(dict(table), context=folder, self_instance=instance)
     except ValidationError as error:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from annotated_types import Le, MinLen
-from pydantic import BeforeValidator, TypeAdapter, ValidationError, ValidationInfo, field_validator, model_validator
+from annotated_types import MinLen
+from pydantic import BeforeValidator, TypeAdapter, ValidationError, field_validator, model_validator
 
 from jinv.recipe.checking import Needed, shown
 from jinv.recipe.declaration import Part, PartType, Recorded, Written, key
@@ -21,7 +21,7 @@ from jinv.recipe.values import (
     Size,
     StartImage,
     as_tuple,
-)  # fmt: skip
+)
 
 
 class StageRecipe(Part):
@@ -68,13 +68,14 @@ class ImageRecipe(Part):
 
     @field_validator("batch", mode="before")
     @classmethod
-    def _all(cls, batch: Any, info: ValidationInfo) -> Any:
+    def _all(cls, batch: Any, info: Any) -> Any:
         return info.data.get("count", 1) if batch is None else batch
 
     @field_validator("batch")
     @classmethod
-    def _at_most_all(cls, batch: int, info: ValidationInfo) -> int:
-        return min(batch, info.data.get("count", batch))
+    def _at_most_all(cls, batch: int, info: Any) -> int:
+        count: int = info.data.get("count", batch)
+        return min(batch, count)
 
 
 class EvaluateRecipe(Part):
@@ -112,7 +113,7 @@ class Recipe(Part):
     student: NetworkName | None = key("a second network, for terms that compare with one", None)
     precision: Literal["float32", "tf32", "bf16"] = key("of the network's arithmetic", "float32")
     remat: bool = key("compute activations again instead of keeping them, to need less memory", False)
-    copies: Annotated[int, Le(1024)] = key("augmented views of each image per step", 1, ge=1)
+    copies: int = key("augmented views of each image per step", 1, ge=1, le=1024)
     log_gradients: bool = key("add each term's gradient norm to the logged steps", False)
     log_every: Recorded[Count] = key("steps between two logged ones", 10)
     parameterization: Annotated[Parameterization, Written(lambda recipe: False)] = key(
@@ -136,7 +137,7 @@ class Recipe(Part):
 
     @field_validator("stages", mode="before")
     @classmethod
-    def _with_common_keys(cls, stages: Any, info: ValidationInfo) -> Any:
+    def _with_common_keys(cls, stages: Any, info: Any) -> Any:
         common = {"parameterization": info.data.get("parameterization", "pixels")}
         image = info.data.get("image")
         if image is None or image.size is not None:

@@ -91,11 +91,10 @@ Bounds = Annotated[
     Must("[low, high] with low < high"),
 ]
 Label = Annotated[int, Ge(-MAXIMUM_COUNT), Le(MAXIMUM_COUNT)] | str
-LABELS = Must('a list of class ids or names, or "random"')
 Labels = Annotated[
     Literal["random"] | Annotated[tuple[Label, ...], MinLen(1)],
     BeforeValidator(as_tuple, json_schema_input_type=Literal["random"] | Annotated[list[Label], MinLen(1)]),
-    LABELS,
+    Must('a list of class ids or names, or "random"'),
 ]
 Devices = Annotated[Count | Literal["all"], Must("a whole number of at least 1 or 'all'")]
 Hyperparameter = Annotated[Any, AfterValidator(lambda value: _hyperparameter(value))]

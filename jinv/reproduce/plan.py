@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, PrivateAttr, ValidationInfo, field_validator
+from pydantic import BeforeValidator, PrivateAttr, field_validator
 
 from jinv.errors import UsageError, nearest
 from jinv.recipe.checking import Must, one_of, shown, unknown_key
@@ -24,9 +24,9 @@ FILE = "sheets.toml"
 class Network(Part):
     """On what a figure is made; `option` is the command line's name for a file that replaces the model."""
 
-    title: str = key("what it is called; its name where it is not given", "")
+    title: Text = key("what it is called; its name where it is not given", "")
     preset: Preset = key("in which preset it is", "full")
-    settings: str = key("which [settings] are its configs' changes; the first where it is not given", "")
+    settings: Text = key("which [settings] are its configs' changes; the first where it is not given", "")
     option: Text | None = key("--standard or --robust", None)
     required: bool = key("there is no such network without the option", False)
     twin: Text | None = key("the network that a robust one is compared with", None)
@@ -81,12 +81,13 @@ class Sheets(Part):
 
     @field_validator("networks", mode="before")
     @classmethod
-    def _named(cls, networks: Any, info: ValidationInfo) -> Any:
+    def _named(cls, networks: Any, info: Any) -> Any:
         if not isinstance(networks, dict):
             return networks
-        first = next(iter(info.data.get("settings", {})), "")
+        settings = list(info.data.get("settings", {}))
+        first = {"settings": settings[0]} if settings else {}
         return {
-            name: {"title": name, "settings": first} | entry if isinstance(entry, dict) else entry
+            name: {"title": name} | first | entry if isinstance(entry, dict) else entry
             for name, entry in networks.items()
         }
 
@@ -214,7 +215,7 @@ def _panel(sheets: Sheets, choices: Choices, figure: Figure, name: str, variant:
     if network.required and file is None:
         return replace(panel, skipped=f"needs a network of the user's: --{network.option} FILE")
     changes = [
-        *sheets.settings[network.settings],
+        *sheets.settings.get(network.settings, ()),
         *figure.set.get(network.settings, ()),
         *variant.set,
     ]

@@ -29,9 +29,9 @@ def measure_here(number: int, model: str, batch: int, size: int, steps: int) -> 
 
     from benchmarks import jinv_step, problem
     from jinv.core.devices import batch_sharding, place, replicate
-    from jinv.core.loop import initial_noise
     from jinv.core.objective import TERMS, Term
     from jinv.core.optimizers import adam
+    from jinv.core.starts import initial_noise
     from jinv.core.step import Inputs, Method, Stage, make_step, start_state
     from jinv.core.synthesis import clip_bounds
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinv.core.loop import Batch, Pace, Resume, Synthesis, constant
+from jinv.core.loop import Batch, Pace, Resume, Synthesis
+from jinv.core.program import constant
 from jinv.core.objective import TERMS, Term
 from jinv.core.step import Method
 from jinv.core.sweep import sweep_batch, sweep_of

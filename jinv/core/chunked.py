@@ -49,7 +49,9 @@ def chunked(forward: ForwardFunction, images: int) -> ForwardFunction:
             last = one(image[-rest:], labels[-rest:])
             parts.append(last._replace(norm_stats=jax.tree.map(lambda x: jnp.asarray(x)[None], last.norm_stats)))
         norm_stats = tuple(_combine(layer) for layer in zip(*(part.norm_stats for part in parts), strict=True))
-        joined = jax.tree.map(lambda *xs: jnp.concatenate(xs), *(part._replace(norm_stats=()) for part in parts))
+        joined: Forward = jax.tree.map(
+            lambda *xs: jnp.concatenate(xs), *(part._replace(norm_stats=()) for part in parts)
+        )
         return joined._replace(norm_stats=norm_stats)
 
     return whole
@@ -76,7 +78,9 @@ def _split(batch: Any, count: int, images: int) -> Any:
 
 def _join(chunks: Forward) -> Forward:
     """Undoes `_split` for what has an entry per image; statistics stay stacked, an entry per chunk."""
-    per_image = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:]), chunks._replace(norm_stats=()))
+    per_image: Forward = jax.tree.map(
+        lambda x: jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:]), chunks._replace(norm_stats=())
+    )
     return per_image._replace(norm_stats=chunks.norm_stats)
 
 

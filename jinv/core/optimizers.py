@@ -53,7 +53,7 @@ def adam(
         zeros = jax.tree.map(jnp.zeros_like, params)
         return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), zeros, jax.tree.map(jnp.zeros_like, params))
 
-    def update(updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None) -> tuple:
+    def update(updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None) -> Any:
         assert isinstance(state, optax.ScaleByAdamState)
         count = state.count + 1
         mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, updates)
@@ -91,7 +91,7 @@ def normalized_gradient(
     def init(params: optax.Params) -> NormalizedGradientState:
         return NormalizedGradientState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params))
 
-    def update(updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None) -> tuple:
+    def update(updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None) -> Any:
         assert isinstance(state, NormalizedGradientState)
         length = per_image(updates)
         rate = learning_rate(state.steps) if callable(learning_rate) else learning_rate

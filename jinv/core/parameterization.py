@@ -178,7 +178,8 @@ def resize(image: Image, size: Size) -> Float[Array, "n _ _ c"]:
     """Bicubic resize to (height, width); antialiased where it shrinks."""
     if image.shape[1:3] == size:
         return image
-    return jax.image.resize(image, (image.shape[0], *size, image.shape[3]), "bicubic")
+    resized: Array = jax.image.resize(image, (image.shape[0], *size, image.shape[3]), "bicubic")
+    return resized
 
 
 def average_pool_to(image: Image, size: Size) -> Float[Array, "n _ _ c"]:
@@ -205,7 +206,8 @@ def _area_weights(source: int, target: int) -> np.ndarray:
     low, high = edges[:-1, None], edges[1:, None]
     pixels = np.arange(source)[None, :]
     overlap = np.clip(np.minimum(high, pixels + 1) - np.maximum(low, pixels), 0, None)
-    return overlap / overlap.sum(axis=1, keepdims=True)
+    weights: np.ndarray = overlap / overlap.sum(axis=1, keepdims=True)
+    return weights
 
 
 def _sigmoid(bounds: Bounds | None) -> tuple[Callable[[Image], Image], Callable[[Image], Image]]:
@@ -236,7 +238,8 @@ def _decorrelated(image: Image) -> Image:
 
 def _frequencies(size: Size) -> np.ndarray:
     """(height, width // 2 + 1): each bin's frequency in cycles per pixel."""
-    return np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None])
+    frequencies: np.ndarray = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None])
+    return frequencies
 
 
 def _parts(spectrum: Array) -> Array:

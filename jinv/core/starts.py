@@ -12,6 +12,12 @@ from jinv.core.types import Image, Key, Size
 Start = Literal["image", "clean", "detail", "zoom"]
 
 
+def initial_noise(run_key: Key, image_ids: Array, size: Size, channels: int = 3) -> Image:
+    """Standard normal noise in network units, (N, height, width, channels), each image from its own id alone."""
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(run_key, i), 0))(image_ids)
+    return jax.vmap(lambda key: jax.random.normal(key, (*size, channels), jnp.float32))(keys)
+
+
 def next_start(start: Start, image: Image, first: Image, noise: Image, previous_size: Size, size: Size) -> Image:
     """What a stage starts from, given the full-size `image` that the stage before it left.
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from jinv.core.loop import Batch, BindStage, Pace, Setting, Snapshot, Synthesis
+from jinv.core.loop import Batch, Pace, Snapshot, Synthesis
+from jinv.core.program import BindStage, Setting
 from jinv.core.step import Method
 from jinv.core.types import ForwardFunction
 

@@ -9,8 +9,10 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array
 
-from jinv.core.loop import Batch, Pace, Resume, Snapshot, Synthesis, constant, initial_noise
+from jinv.core.loop import Batch, Pace, Resume, Snapshot, Synthesis
 from jinv.core.parameterization import Bounds
+from jinv.core.program import constant
+from jinv.core.starts import initial_noise
 from jinv.core.step import Method, Stage
 from jinv.core.types import ForwardFunction, Labels, Size
 from jinv.errors import NumericalError, UsageError

@@ -1,5 +1,6 @@
 """A recipe bound to a network: what a run, a sweep, a memory plan and a benchmark take their steps from."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -9,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.core.loop import Batch, Pace, Resume, Snapshot, Synthesis, constant
+from jinv.core.loop import Batch, Pace, Resume, Snapshot, Synthesis
+from jinv.core.program import constant
 from jinv.core.step import Stage
 from jinv.core.synthesis import check_traces
 from jinv.core.types import Size
@@ -148,7 +150,7 @@ def load_experiment(
 
 def work_until(recipe: Recipe, stage: int | None = None) -> int:
     """Steps times pixels of one image, of the stages before `stage` or of all."""
-    return sum(s.steps * s.size[0] * s.size[1] for s in recipe.stages[:stage])
+    return sum(s.steps * math.prod(s.size) for s in recipe.stages[:stage])
 
 
 def total_work(recipes: Sequence[Recipe]) -> int:

@@ -83,7 +83,8 @@ def measured_spectrum(path: str) -> Callable[[Size, bool], np.ndarray]:
             raise UsageError(
                 f"{path}: its images are of one colour each and have no spectrum (parameterization.spectrum)"
             )
-        return total / len(names)
+        mean: np.ndarray = total / len(names)
+        return mean
 
     return measured
 
@@ -148,4 +149,5 @@ def _load_array(recipe: Recipe, size: Size) -> np.ndarray:
         )
     if not np.isfinite(array).all():
         raise UsageError(f"{recipe.image.init}: image.init has values that are not finite")
-    return array.astype(np.float32)
+    numbers: np.ndarray = array.astype(np.float32)
+    return numbers

@@ -9,7 +9,6 @@ from importlib.metadata import version
 import jax
 import numpy as np
 
-import jinv
 from jinv.core.loop import Snapshot
 from jinv.experiment.experiment import Experiment
 from jinv.images.codec import grid_png, png_bytes
@@ -58,7 +57,7 @@ def new_manifest(experiment: Experiment) -> Manifest:
     """The manifest of a run that starts now."""
     recipe, classifier = experiment.recipe, experiment.classifier
     return Manifest(
-        jinv=jinv.__version__,
+        jinv=version("jinv"),
         model=InvertedModel(
             name=recipe.model,
             architecture=classifier.architecture,

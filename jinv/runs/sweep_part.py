@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.core.loop import Batch, BindStage, Resume, Setting, Snapshot, Synthesis
+from jinv.core.loop import Batch, Resume, Snapshot, Synthesis
+from jinv.core.program import BindStage, Setting
 from jinv.core.step import Stage
 from jinv.core.sweep import sweep_batch, sweep_of
 from jinv.core.synthesis import check_traces

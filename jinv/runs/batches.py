@@ -61,4 +61,4 @@ def work_done(recipe: Recipe, chosen: slice, snapshot: Snapshot) -> float:
     """Steps times pixels of all images so far, `chosen` being those of the batch at hand."""
     stage = recipe.stages[snapshot.stage]
     own = work_until(recipe, snapshot.stage) + snapshot.stage_step * stage.size[0] * stage.size[1]
-    return chosen.start * work_until(recipe) + (chosen.stop - chosen.start) * own
+    return float(chosen.start * work_until(recipe) + (chosen.stop - chosen.start) * own)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from jinv.core.loop import Batch, Pace, Resume, Synthesis
-from jinv.core.program import constant
 from jinv.core.objective import TERMS, Term
+from jinv.core.program import constant
 from jinv.core.step import Method
 from jinv.core.sweep import sweep_batch, sweep_of
 from jinv.core.synthesis import Options, clip_bounds, synthesize

@@ -1,5 +1,6 @@
 """Keys declared once; recipes made in Python; what is wrong, in words; the resolved table, and what differs between runs."""
 
+from pathlib import Path
 from typing import Literal
 
 import pytest

@@ -1,10 +1,5 @@
-"""Recipes made in Python, keys declared once, the resolved table, what differs between two runs, the schema, `jinv config`."""
+"""Keys declared once; recipes made in Python; what is wrong, in words; the resolved table, and what differs between runs."""
 
-import json
-import subprocess
-import sys
-import tomllib
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -14,13 +9,12 @@ import jinv.recipe.schema
 from jinv.cli import main
 from jinv.errors import UsageError
 from jinv.recipe.declaration import key
-from jinv.recipe.read import check_config, read_config
+from jinv.recipe.read import check_config
 from jinv.recipe.recipe import ImageRecipe, Recipe, StageRecipe, replaced
 from jinv.recipe.resolved import changes_between, resolved_table
 from jinv.recipe.schema import json_schema
 from jinv.reproduce.plan import Choices, plan, read_sheets
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TABLE = {
     "model": "resnet20",
     "image": {"labels": [1, 2], "size": 32},
@@ -270,7 +264,7 @@ def test_what_differs_from_a_runs_config_is_told_by_key():
 def test_the_resolved_table_has_what_a_runs_config_always_had():
     """As the runs of the first version recorded it, key by key."""
     recipe = check_config(
-        changed(clip="fixed", precision="bf16", image={"labels": ["cat"], "count": 2, "size": 32}, stages=[{"size": 16, "steps": 4}], evaluate={"reference": "/real"}, checkpoint={"every_steps": 5}), folder=Path("/configs")
+        changed(clip="fixed", precision="bf16", image={"labels": ["cat"], "count": 2, "size": 32}, stages=[{"size": 16, "steps": 4}], evaluate={"reference": "/real"}, checkpoint={"every_steps": 5})
     )  # fmt: skip
     stage = {"learning_rate": 0.05, "optimizer": "adam", "upsample": "pool"}
     with pytest.raises(UsageError, match=r"stages\[1\].size: needed where image.size is not given"):
@@ -282,111 +276,6 @@ def test_the_resolved_table_has_what_a_runs_config_always_had():
         "augment": {}, "terms": {"cross_entropy": {"weight": 1.0}},
         "evaluate": {"verifiers": [], "reference": "/real"}, "checkpoint": {"every_steps": 5},
     }  # fmt: skip
-
-
-PATHS = {
-    "model": ("net.pth", "nets/net", "resnet20"),
-    "student": ("net.safetensors", "nets/net", "vgg16"),
-    "image.init": ("start.npy", "start", "package:skimage/data/cat.png"),
-    "evaluate.reference": ("real", "real.zip", None),
-    "parameterization.spectrum": ("real", "real.zip", None),
-    "stages.1.parameterization.spectrum": ("real", "real.zip", None),
-}
-
-
-def write_config(folder, **more):
-    text = (
-        'model = "m"\nparameterization = {name = "maco"}\n[image]\nsize = 8\nlabels = [1]\n[[stages]]\nsteps = 4\n'
-        '[[stages]]\nsteps = 1\nparameterization = {name = "maco"}\n[terms.cross_entropy]\n'
-    )
-    folder.mkdir(exist_ok=True)
-    (folder / "c.toml").write_text(text)
-    return folder / "c.toml"
-
-
-def value_at(recipe, path):
-    value = recipe
-    for name in path.split("."):
-        if name == "parameterization" and value is recipe:
-            value = recipe.stages[0]
-        value = value[int(name)] if name.isdigit() else value[name] if isinstance(value, dict) else getattr(value, name)
-    return value
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_a_path_is_relative_to_the_config_or_typed_where_the_user_stands(path, tmp_path, monkeypatch):
-    config = write_config(tmp_path / "configs")
-    here = tmp_path / "here"
-    (here / "nets").mkdir(parents=True)
-    monkeypatch.chdir(here)
-    *files, name = PATHS[path]
-    for file in files:
-        in_config = str(tmp_path / "configs" / file)
-        assert value_at(read_config(config, [f"{path}={file}"]), path) == in_config
-        (here / file).touch()
-        typed = value_at(read_config(config, [f"{path}={file}"]), path)
-        assert typed == str(here / file) and type(typed) is str
-        # The same inside a table that is typed.
-        table, _, last = path.rpartition(".")
-        if table.endswith("parameterization"):
-            assert value_at(read_config(config, [f'{table}={{name = "maco", {last} = "{file}"}}']), path) == str(
-                here / file
-            )
-        elif table == "image":
-            assert value_at(read_config(config, [f'image={{labels=[1], size=8, {last}="{file}"}}']), path) == str(
-                here / file
-            )
-        # Written in the file, it is the config's.
-        text = config.read_text()
-        if path in ("model", "student"):
-            config.write_text(
-                f'{path} = "{file}"\n' + text.replace('model = "m"\n', "" if path == "model" else 'model = "m"\n')
-            )
-            assert value_at(read_config(config), path) == in_config
-            config.write_text(text)
-    if name:
-        (here / name.split("/")[0]).mkdir(exist_ok=True)
-        assert value_at(read_config(config, [f"{path}={name}"]), path) == name
-
-
-def test_verifiers_are_names_or_files_each(tmp_path, monkeypatch):
-    config = write_config(tmp_path / "configs")
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    Path("a.pt").touch()
-    for override in ('evaluate.verifiers=["a.pt", "b.pt", "vgg16"]', 'evaluate={verifiers=["a.pt", "b.pt", "vgg16"]}'):
-        recipe = read_config(config, [override])
-        assert recipe.evaluate.verifiers == (str(tmp_path / "here/a.pt"), str(tmp_path / "configs/b.pt"), "vgg16")
-
-
-def test_a_folder_called_like_a_network_leaves_the_runs_config_usable(tmp_path, monkeypatch):
-    config = write_config(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    for name in ("resnet20", "vgg16", "noise"):
-        (tmp_path / name).mkdir()
-    overrides = ["model=resnet20", "student=resnet20", 'evaluate.verifiers=["vgg16"]', "image.init=noise"]
-    table = resolved_table(read_config(config, overrides), [1], (8, 8))
-    assert (table["model"], table["student"], table["evaluate"]["verifiers"]) == ("resnet20", "resnet20", ["vgg16"])
-    assert table["image"]["init"] == "noise" and check_config(table, folder=tmp_path).model == "resnet20"
-    # A slash makes a file of what would be a name, also where the folder is the working directory.
-    typed = read_config("c.toml", ["model=./other", "image.init=./noise.npy"])
-    assert resolved_table(typed)["model"] == str(tmp_path / "other")
-    from_python = Recipe(**changed(model="./resnet20", image={"labels": [1], "init": "./noise", "size": 32}))
-    assert resolved_table(from_python)["model"] == str(tmp_path / "resnet20")
-    assert resolved_table(from_python)["image"]["init"] == str(tmp_path / "noise")
-
-
-def test_sheets_without_settings_change_no_config(tmp_path):
-    write_config(tmp_path).rename(tmp_path / "figure_1.toml")
-    figure = '[networks.n]\npreset = "quick"\n[[figures]]\nid = "1"\ntitle = "t"\nnetworks = ["n"]\n'
-    (tmp_path / "sheets.toml").write_bytes(b"\xef\xbb\xbf" + figure.encode())
-    sheets = read_sheets(tmp_path)
-    assert (sheets.folder, sheets.networks["n"].title, sheets.figures[0].variants[0].name) == (tmp_path, "n", "")
-    (panel,) = plan(sheets, Choices())
-    assert (panel.run, panel.changes) == ("1-n", ('evaluate.verifiers=["m"]',))
-    (tmp_path / "sheets.toml").write_text(figure + f"classes = {'[' * 900}{']' * 900}\n")
-    with pytest.raises(UsageError, match="sheets.toml: figures.classes: tables and lists are nested"):
-        read_sheets(tmp_path)
 
 
 def test_replaced_is_unchecked_but_knows_its_names():
@@ -401,73 +290,16 @@ def test_replaced_is_unchecked_but_knows_its_names():
         recipe.seed = 3
 
 
-def test_the_schema_accepts_every_config_and_underlines_what_reading_refuses():
-    jsonschema = pytest.importorskip("jsonschema")
-    validator = jsonschema.Draft202012Validator(json_schema())
-    configs = [path for path in CONFIGS.rglob("*.toml") if path.name != "sheets.toml"]
-    assert len(configs) > 20
-    for path in configs:
-        table = tomllib.loads(path.read_text())
-        assert not list(validator.iter_errors(table)), path
-        assert not list(validator.iter_errors(resolved_table(read_config(path), every_key=True))), path
-    wrong = [
-        {"seed": -1}, {"seeed": 1}, {"precision": "fp16"}, {"stages": []}, {"stages": [{"steps": 10**8}]}, {"terms": {}},
-        {"image": {"labels": []}}, {"image": {"labels": [1], "size": 0}}, {"terms": {"x": {"weight": -1}}}, {"model": ""},
-        {"augment": {"roll": {"draw": "pixel"}}}, {"stages": [{"steps": 1, "optimizer": {"b1": 0.5}}]}, {"devices": "some"},
-    ]  # fmt: skip
-    for changes in wrong:
-        assert list(validator.iter_errors(TABLE | changes)), changes
-        problems(TABLE | changes)
-    for changes in ({"terms": {"x": {"anything": [1]}}}, {"augment": {"roll": {"max_shift": 2}}}, {"devices": "all"}):
-        assert not list(validator.iter_errors(TABLE | changes)), changes
-
-
-def test_every_key_has_a_line_of_help():
-    schema = json_schema()
-    tables = [schema, *schema["$defs"].values()]
-    assert len(tables) >= 9
-    for table in tables:
-        for name, entry in table["properties"].items():
-            assert entry.get("description"), f"{table['title']}.{name}"
-
-
-def test_config_prints_what_reads_as_the_same_experiment(tmp_path, capsys):
-    for path in sorted(CONFIGS.rglob("*.toml")):
-        if path.name == "sheets.toml":
-            continue
-        assert main(["config", str(path), "--set", "seed=5"]) == 0
-        printed = capsys.readouterr().out
-        recipe = check_config(tomllib.loads(printed), folder=tmp_path)
-        expected = resolved_table(read_config(path, ["seed=5"]), every_key=True)
-        assert resolved_table(recipe, every_key=True) == expected and recipe.seed == 5 and "log_gradients" in printed
-
-
-@pytest.mark.parametrize(
-    "arguments, code, words",
-    [
-        ([], 2, "which CONFIG.toml"),
-        (["nowhere.toml"], 5, "nowhere.toml: cannot be read"),
-        (["."], 5, ".: cannot be read: Is a directory"),
-        (["--schema", "nowhere.toml"], 2, "--schema is of all configs"),
-        (["--schema", "--set", "seed=1"], 2, "--schema is of all configs"),
-        ([str(CONFIGS / "demo.toml"), "--set", "image.cuont=3"], 2, "did you mean 'image.count'?"),
-        ([str(CONFIGS / "demo.toml"), "--set", "terms.cross_entrpy.weight=3"], 2, "did you mean 'cross_entropy'?"),
-        ([str(CONFIGS / "demo.toml"), "--shema"], 2, "did you mean '--schema'?"),
-        (["/dev/zero"], 2, "limit of 1000000"),
-    ],
-)
-def test_misuses_of_config_get_a_line_and_a_code(arguments, code, words, capsys):
-    assert main(["config", *arguments]) == code
-    captured = capsys.readouterr()
-    assert words in captured.err and captured.err.count("\n") == 1 and not captured.out
-
-
-def test_the_schema_is_printed_as_json(capsys):
-    assert main(["config", "--schema"]) == 0
-    assert json.loads(capsys.readouterr().out) == json_schema()
-
-
-def test_help_loads_no_pydantic():
-    program = "import sys, jinv.cli; jinv.cli.make_parser().format_help(); print({'pydantic', 'jinv.recipe.recipe'} & set(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "set()"
+def test_sheets_without_settings_change_no_config(tmp_path):
+    (tmp_path / "figure_1.toml").write_text(
+        'model = "m"\n[image]\nlabels = [1]\n[[stages]]\nsize = 8\nsteps = 1\n[terms.cross_entropy]\n'
+    )
+    figure = '[networks.n]\npreset = "quick"\n[[figures]]\nid = "1"\ntitle = "t"\nnetworks = ["n"]\n'
+    (tmp_path / "sheets.toml").write_bytes(b"\xef\xbb\xbf" + figure.encode())
+    sheets = read_sheets(tmp_path)
+    assert (sheets.folder, sheets.networks["n"].title, sheets.figures[0].variants[0].name) == (tmp_path, "n", "")
+    (panel,) = plan(sheets, Choices())
+    assert (panel.run, panel.changes) == ("1-n", ('evaluate.verifiers=["m"]',))
+    (tmp_path / "sheets.toml").write_text(figure + f"classes = {'[' * 900}{']' * 900}\n")
+    with pytest.raises(UsageError, match="sheets.toml: figures.classes: tables and lists are nested"):
+        read_sheets(tmp_path)

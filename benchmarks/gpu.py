@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import machine
+from jinv.core.choices import Precision
 from jinv.errors import JinvError
 from jinv.experiment.experiment import bind_experiment
 from jinv.experiment.inputs import Inputs
@@ -29,7 +30,7 @@ from jinv.judge import metrics
 from jinv.judge.judge import judge
 from jinv.models.classifier import Classifier
 from jinv.models.layers import Conv, Dense
-from jinv.models.precision import Precision, check_precision, matmul_precision
+from jinv.models.precision import check_precision, matmul_precision
 from jinv.models.registry import get_architecture
 from jinv.recipe.read import check_config
 from jinv.recipe.recipe import Recipe

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jinv.models.precision import Precision
+from jinv.core.choices import Precision
 from jinv.models.registry import get_architecture
 
 CROSS_ENTROPY, TOTAL_VARIATION, FEATURE_STATISTICS = 1.0, 1e-4, 1e-2

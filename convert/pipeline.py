@@ -12,7 +12,7 @@ from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
 from jinv.files import check_writable
 from jinv.models.classifier import Clamp
 from jinv.models.registry import Architecture, get_architecture
-from jinv.weights.cache import CHECKPOINT_SUFFIXES
+from jinv.recipe.paths import CHECKPOINT_SUFFIXES
 from jinv.weights.file import NetworkMetadata, save_converted
 from jinv.weights.labels import class_names, read_label_file, usual_ids
 from jinv_convert.families.rules import COUNTER, detect_architecture, map_state_dict

@@ -1,6 +1,5 @@
 """Keys declared once; recipes made in Python; what is wrong, in words; the resolved table, and what differs between runs."""
 
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -265,7 +264,7 @@ def test_what_differs_from_a_runs_config_is_told_by_key():
 def test_the_resolved_table_has_what_a_runs_config_always_had():
     """As the runs of the first version recorded it, key by key."""
     recipe = check_config(
-        changed(clip="fixed", precision="bf16", image={"labels": ["cat"], "count": 2, "size": 32}, stages=[{"size": 16, "steps": 4}], evaluate={"reference": "/real"}, checkpoint={"every_steps": 5}), folder=Path("/configs")
+        changed(clip="fixed", precision="bf16", image={"labels": ["cat"], "count": 2, "size": 32}, stages=[{"size": 16, "steps": 4}], evaluate={"reference": "/real"}, checkpoint={"every_steps": 5})
     )  # fmt: skip
     stage = {"learning_rate": 0.05, "optimizer": "adam", "upsample": "pool"}
     with pytest.raises(UsageError, match=r"stages\[1\].size: needed where image.size is not given"):

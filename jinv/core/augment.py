@@ -10,12 +10,13 @@ import inspect
 import math
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jinv.core.choices import Draw
 from jinv.core.schedules import at_step
 from jinv.core.types import Image, Key, Keys, Number
 
@@ -28,7 +29,7 @@ class Augmentation(NamedTuple):
     name: str
     function: Callable[..., Array]
     hyperparameters: dict[str, Any]
-    draw: Literal["batch", "image"] = "batch"
+    draw: Draw = "batch"
 
 
 def roll(key: Key, image: SingleImage, *, max_shift: int, one_sided: bool = False) -> SingleImage:

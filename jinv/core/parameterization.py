@@ -9,14 +9,15 @@ pixels are projected onto them after every update; everything else is rendered t
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jinv.core.types import Image, Size
+from jinv.core.choices import Size, Upsample
+from jinv.core.types import Image
 
 Bounds = tuple[Float[Array, " c"], Float[Array, " c"]]
 
@@ -131,7 +132,7 @@ PARAMETERIZATIONS: dict[str, Callable[..., Parameterization]] = _makers()
 
 def staged(
     make: Callable[[Size], Parameterization],
-    upsample: Literal["pool", "resize"],
+    upsample: Upsample,
     size: Size,
     stage_size: Size,
     bounds: Bounds | None = None,

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from jinv.core.choices import Size
 from jinv.core.starts import initial_noise, next_start
 from jinv.core.step import (
     SHARED_ID,
@@ -24,7 +25,7 @@ from jinv.core.step import (
     make_step,
     start_state,
 )
-from jinv.core.types import ForwardFunction, Image, Size
+from jinv.core.types import ForwardFunction, Image
 
 Setting = Any
 """The numbers in which a sweep's settings differ: a pytree of scalars, or of (K,) arrays for all settings at once."""

@@ -1,15 +1,12 @@
 """Where a synthesis and its stages start from, other than plain noise."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jinv.core.choices import Size, Start
 from jinv.core.parameterization import average_pool_to, resize
-from jinv.core.types import Image, Key, Size
-
-Start = Literal["image", "clean", "detail", "zoom"]
+from jinv.core.types import Image, Key
 
 
 def initial_noise(run_key: Key, image_ids: Array, size: Size, channels: int = 3) -> Image:

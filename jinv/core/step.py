@@ -8,7 +8,7 @@ Keys are derived, never carried: an image's draws depend on the run's key, its i
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +16,12 @@ import optax
 from jaxtyping import Array, Int
 
 from jinv.core.augment import Augmentation, augment_copies
+from jinv.core.choices import Keep, Size, Start
 from jinv.core.losses import cross_entropy_per_image
 from jinv.core.objective import Term, evaluate_terms
 from jinv.core.optimizers import adam
 from jinv.core.parameterization import Bounds, Parameterization, pooled_pixels
-from jinv.core.starts import Start
-from jinv.core.types import ForwardFunction, Image, Key, Keys, Labels, Size
+from jinv.core.types import ForwardFunction, Image, Key, Keys, Labels
 
 # Shared draws (`draw="batch"`) have an id of their own that no image has. It is the same for every batch, so that an
 # image's augmentations do not depend on the batch it is in.
@@ -67,7 +67,7 @@ class Method(NamedTuple):
 
     image_size: Size
     bounds: Bounds | None = None
-    keep: Literal["last", "best"] = "last"
+    keep: Keep = "last"
     copies: int = 1
 
     def way(self, stage: Stage) -> Parameterization:

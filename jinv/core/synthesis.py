@@ -1,7 +1,7 @@
 """Images of chosen classes from a network and an objective: `synthesize`, a generator that does no I/O."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,13 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array
 
+from jinv.core.choices import Keep, Size
 from jinv.core.loop import Batch, Pace, Resume, Snapshot, Synthesis
 from jinv.core.parameterization import Bounds
 from jinv.core.program import constant
 from jinv.core.starts import initial_noise
 from jinv.core.step import Method, Stage
-from jinv.core.types import ForwardFunction, Labels, Size
+from jinv.core.types import ForwardFunction, Labels
 from jinv.errors import NumericalError, UsageError
 
 __all__ = ["Options", "Resume", "Snapshot", "clip_bounds", "initial_noise", "synthesize"]
@@ -31,7 +32,7 @@ class Options(NamedTuple):
     """
 
     bounds: Bounds | None = None
-    keep: Literal["last", "best"] = "last"
+    keep: Keep = "last"
     copies: int = 1
     image_ids: Array | np.ndarray | None = None
     log_every: int = 10

@@ -15,9 +15,6 @@ Number = float | Scalar
 """A hyperparameter that may also be an array: a sweep varies it within one program, and a config may make it a schedule of
 the stage's step."""
 
-Size = tuple[int, int]
-"""(height, width) in pixels."""
-
 Labels = Int[Array, " n"]
 Logits = Float[Array, "n classes"]
 Key = jaxtyping.Key[Array, ""]

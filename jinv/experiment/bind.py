@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from jinv.core.augment import Augmentation
+from jinv.core.choices import Size
 from jinv.core.chunked import chunked
 from jinv.core.objective import Term, hyperparameters_of, term_fields
 from jinv.core.parameterization import Bounds, staged
 from jinv.core.step import Method, Stage
 from jinv.core.synthesis import clip_bounds
-from jinv.core.types import ForwardFunction, Size
+from jinv.core.types import ForwardFunction
 from jinv.errors import UsageError
 from jinv.experiment.values import bind_hyperparameters, bind_optimizer, bind_schedule
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary

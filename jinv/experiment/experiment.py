@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jinv.core.choices import Size
 from jinv.core.loop import Batch, Pace, Resume, Snapshot, Synthesis
 from jinv.core.program import constant
 from jinv.core.step import Stage
 from jinv.core.synthesis import check_traces
-from jinv.core.types import Size
 from jinv.experiment import bind
 from jinv.experiment.devices import check_devices, sharding
 from jinv.experiment.inputs import Inputs, load_inputs

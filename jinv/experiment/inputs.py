@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jinv.core.types import Size
+from jinv.core.choices import Size
 from jinv.errors import UsageError
 from jinv.experiment.bind import Spectra, check_layers, spectra_of
 from jinv.experiment.shared import Shared

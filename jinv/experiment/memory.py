@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jinv.core.choices import Size
 from jinv.core.loop import Batch
 from jinv.core.objective import term_fields
-from jinv.core.types import Size
 from jinv.errors import MemoryLimitError, UsageError
 from jinv.experiment.experiment import Experiment, load_experiment
 from jinv.models.classifier import Classifier

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jinv.core.choices import Size
 from jinv.core.parameterization import average_pool_to, mean_magnitude
 from jinv.core.starts import class_gaussian
 from jinv.errors import StorageError, UsageError
@@ -19,7 +20,6 @@ from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.weights.labels import find_class
 
-Size = tuple[int, int]
 MAXIMUM_IMAGES = 2000
 """So many images of a folder or of a class are measured; more would change a mean or a covariance by little."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from jinv.core.choices import Size
 from jinv.errors import StorageError, UnsafeInputError, UsageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -22,8 +23,6 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 
 MAXIMUM_PIXELS = 64_000_000
 MAXIMUM_BYTES = 256_000_000
-
-Size = tuple[int, int]
 
 
 def read_image(path: str | Path) -> np.ndarray:

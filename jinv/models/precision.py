@@ -5,15 +5,14 @@ Image, statistics, losses and optimizer are float32 in every one of them.
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jinv.core.choices import Precision
 from jinv.errors import UsageError
 from jinv.models.classifier import Classifier
-
-Precision = Literal["float32", "tf32", "bf16"]
 
 
 def check_precision(precision: Precision) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import MinLen
 from pydantic import BeforeValidator, TypeAdapter, ValidationError, field_validator, model_validator
 
+from jinv.core.choices import Keep, Precision, Start, Upsample
 from jinv.recipe.checking import Needed, shown
 from jinv.recipe.declaration import Part, PartType, Recorded, Written, key
 from jinv.recipe.tables import Augmentations, NumberOrSchedule, Optimizer, Parameterization, Terms
@@ -33,8 +34,8 @@ class StageRecipe(Part):
     steps: Recorded[int] = key("updates", ge=0, le=MAXIMUM_STEPS)
     learning_rate: Recorded[NumberOrSchedule] = key("a number, or a schedule of the stage's step", 0.05)
     optimizer: Recorded[Optimizer] = key("a name, or a table with its hyperparameters", "adam")
-    upsample: Recorded[Literal["pool", "resize"]] = key("how a smaller stage's image becomes one of image.size", "pool")
-    start: Literal["image", "clean", "detail", "zoom"] = key("what is made of the image before this stage", "image")
+    upsample: Recorded[Upsample] = key("how a smaller stage's image becomes one of image.size", "pool")
+    start: Start = key("what is made of the image before this stage", "image")
     parameterization: Parameterization = key("what is optimised: pixels, or what makes them", "pixels")
 
 
@@ -102,7 +103,7 @@ class Recipe(Part):
 
     model: Recorded[NetworkName] = key("the network: a name of `jinv models`, or the path of its file")
     seed: Recorded[int] = key("of all random numbers", 0, ge=0, le=2**32 - 1)
-    keep: Recorded[Literal["last", "best"]] = key("the image of the last step, or of the lowest loss", "last")
+    keep: Recorded[Keep] = key("the image of the last step, or of the lowest loss", "last")
     clip: Recorded[Literal["variable", "fixed", "none"]] = key(
         "what pixels are clipped to after each update: black and white, clip_bounds, nothing", "variable"
     )
@@ -111,7 +112,7 @@ class Recipe(Part):
     )
     devices: Devices | None = key('how many devices share a batch, or "all"', None)
     student: NetworkName | None = key("a second network, for terms that compare with one", None)
-    precision: Literal["float32", "tf32", "bf16"] = key("of the network's arithmetic", "float32")
+    precision: Precision = key("of the network's arithmetic", "float32")
     remat: bool = key("compute activations again instead of keeping them, to need less memory", False)
     copies: int = key("augmented views of each image per step", 1, ge=1, le=1024)
     log_gradients: bool = key("add each term's gradient norm to the logged steps", False)

@@ -1,9 +1,10 @@
 """Tables that stay open: the keys declared here, and hyperparameters of the function that a table names."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Discriminator, Tag
 
+from jinv.core.choices import Draw
 from jinv.recipe.checking import TABLE, Must, Needed
 from jinv.recipe.declaration import Part, Recorded, Table, key
 from jinv.recipe.values import FilePath, Hyperparameter, Number, Text
@@ -70,7 +71,7 @@ class TermTable(OpenTable):
 class AugmentTable(OpenTable):
     """An augmentation; further keys are its hyperparameters, see `jinv terms`."""
 
-    draw: Literal["batch", "image"] = key("what shares a draw: the batch, or each image has its own", "batch")
+    draw: Draw = key("what shares a draw: the batch, or each image has its own", "batch")
 
 
 Terms = dict[str, Annotated[dict[str, Any], Table(TermTable)]]

@@ -16,9 +16,6 @@ CONVERTER_VERSION = 1
 """Part of the cache's file names; raised whenever the same checkpoint would be converted to other bytes."""
 
 
-CHECKPOINT_SUFFIXES = (".pth", ".pt", ".th", ".ckpt", ".tar", ".bin", ".safetensors")
-
-
 def cache_directory() -> Path:
     """Where converted and downloaded weights are kept: $JINV_CACHE, else $XDG_CACHE_HOME/jinv, else ~/.cache/jinv."""
     if chosen := os.environ.get("JINV_CACHE"):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jinv.errors import JinvError, ModelMismatchError, StorageError, UsageError, nearest
+from jinv.recipe.paths import CHECKPOINT_SUFFIXES
 from jinv.weights.cache import (
-    CHECKPOINT_SUFFIXES,
     CONVERTER_VERSION,
     cache_directory,
     embedded_checkpoint,

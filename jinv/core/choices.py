@@ -1,0 +1,21 @@
+"""What configs and the core choose from: plain names and sizes, without jax, so that a config is read without it."""
+
+from typing import Literal
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+Start = Literal["image", "clean", "detail", "zoom"]
+"""What a later stage makes of the image that the one before left, see `core.starts.next_start`."""
+
+Upsample = Literal["pool", "resize"]
+"""How a stage smaller than the image sees it, see `core.parameterization.staged`."""
+
+Keep = Literal["last", "best"]
+"""Which image of a stage is its result, see `core.step.Method`."""
+
+Draw = Literal["batch", "image"]
+"""What shares an augmentation's draw: the whole batch, or every image has its own."""
+
+Precision = Literal["float32", "tf32", "bf16"]
+"""The arithmetic of a run, see `models.precision`."""

@@ -44,7 +44,7 @@ def out(tmp_path: Path) -> Path:
 def convert(tmp_path, out):
     """Saves a tree as a training script would, to in.pth, and converts it to `out`."""
     from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
-    from tests.checkpoint_files import save
+    from tests.converter.checkpoint_files import save
 
     def convert(tree, container="zip", **options):
         return convert_checkpoint(save(tree, tmp_path / "in.pth", container), out, ConversionOptions(**options))

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer
 
 from jinv.errors import JinvError, StorageError
 
@@ -18,7 +18,7 @@ class Entry(BaseModel):
     NULLS: ClassVar[tuple[str, ...]] = ()
 
     @model_serializer(mode="wrap")
-    def _serialized(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _serialized(self, handler: Any) -> dict[str, Any]:
         absent = {name for name in type(self).model_fields if getattr(self, name) is None and name not in self.NULLS}
         return self._laid_out({key: value for key, value in handler(self).items() if key not in absent})
 

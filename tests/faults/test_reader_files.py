@@ -14,8 +14,18 @@ import torch
 
 from jinv.errors import StorageError, UnsafeInputError
 from jinv_convert.reader import limits, read_checkpoint
-from tests.reader_audit import read_watched, refused
-from tests.reader_files import MAGIC, SYSTEM, dictionary, integer, storage, tensor, text, write_legacy, write_zip
+from tests.converter.reader_audit import read_watched, refused
+from tests.converter.reader_files import (
+    MAGIC,
+    SYSTEM,
+    dictionary,
+    integer,
+    storage,
+    tensor,
+    text,
+    write_legacy,
+    write_zip,
+)
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22\nsize 12345\n"
 

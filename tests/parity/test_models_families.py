@@ -8,9 +8,9 @@ from flax.traverse_util import flatten_dict
 from jinv.models.registry import ARCHITECTURES
 from jinv_convert.families.rules import detect_architecture
 from jinv_convert.reference import make_reference
-from tests.checkpoint_files import randomize
+from tests.converter.checkpoint_files import randomize
+from tests.converter.reduced import REDUCED, register
 from tests.parity.torch_oracle import compare, flax_variables, own_rounding, random_image
-from tests.reduced import REDUCED, register
 
 
 def assert_parity(name: str, size: int | tuple[int, int], *, double: bool) -> None:

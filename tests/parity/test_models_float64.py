@@ -6,7 +6,7 @@ import pytest
 
 from jinv.models.registry import ARCHITECTURES
 from jinv_convert.reference import make_reference
-from tests.checkpoint_files import randomize
+from tests.converter.checkpoint_files import randomize
 from tests.parity.torch_oracle import compare, embedded_state_dict, flax_variables, random_image
 
 

@@ -17,7 +17,7 @@ from jinv.core.step import Stage, step_keys
 from jinv.core.types import Forward
 from jinv.models.registry import ARCHITECTURES
 from jinv_convert.reference import make_reference
-from tests import torch_terms
+from tests.core import torch_terms
 
 from .torch_oracle import LABELS, embedded_state_dict, flax_variables, random_image, relative_error
 

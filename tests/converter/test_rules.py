@@ -1,0 +1,208 @@
+"""Every tensor of a file has one place, every place one tensor, and everything that is wrong is said at once."""
+
+from functools import cache
+
+import pytest
+
+from jinv.errors import ModelMismatchError, UsageError
+from jinv.models.registry import ARCHITECTURES, Architecture
+from jinv_convert.families.rules import (
+    TRANSPOSES,
+    Target,
+    detect_architecture,
+    expected_targets,
+    family_of,
+    map_state_dict,
+)
+from jinv_convert.families.table import FAMILIES
+from tests.converter.reduced import REDUCED, register
+
+QUICK = ["resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "vgg16_bn", "resnet20", "mobilenet_v2"]
+
+
+@pytest.fixture(autouse=True)
+def _reduced_architectures(monkeypatch):
+    register(monkeypatch)
+
+
+@cache
+def published(name: str, num_classes: int | None) -> dict[str, tuple[int, ...]]:
+    architecture = ARCHITECTURES[name]
+    expected = expected_targets(architecture, num_classes or architecture.num_classes)
+    return {torch_name: shape for torch_name, (_, shape) in expected.items()}
+
+
+def shapes_of(name: str, num_classes: int | None = None) -> dict[str, tuple[int, ...]]:
+    return dict(published(name, num_classes))
+
+
+def refusal(function, *args, **kwargs) -> str:
+    with pytest.raises(ModelMismatchError) as error:
+        function(*args, **kwargs)
+    assert error.value.exit_code == 4
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_every_tensor_has_one_place_and_every_place_one_tensor(name):
+    shapes = shapes_of(name)
+    targets = map_state_dict(name, shapes)
+    assert targets.keys() == shapes.keys()
+    assert len({target.path for target in targets.values()}) == len(targets)
+    for torch_name, target in targets.items():
+        assert target.transpose == TRANSPOSES[len(shapes[torch_name])]
+        assert target.path.startswith("batch_stats/" if ".running_" in torch_name else "params/")
+
+
+@pytest.mark.parametrize(
+    ("name", "torch_name", "shape", "path"),
+    [
+        ("resnet18", "layer2.0.downsample.1.running_var", (128,), "batch_stats/layer2_0/downsample_1/var"),
+        ("resnet50", "layer1.0.conv3.weight", (256, 64, 1, 1), "params/layer1_0/conv3/kernel"),
+        ("resnext50_32x4d", "layer4.2.conv2.weight", (1024, 32, 3, 3), "params/layer4_2/conv2/kernel"),
+        ("wide_resnet50_2", "layer1.0.conv2.weight", (128, 128, 3, 3), "params/layer1_0/conv2/kernel"),
+        ("vgg16_bn", "features.40.bias", (512,), "params/features_40/bias"),
+        ("vgg16_bn", "classifier.0.weight", (4096, 25088), "params/classifier_0/kernel"),
+        ("mobilenet_v2", "features.2.conv.1.0.weight", (96, 1, 3, 3), "params/features_2/conv_1_0/kernel"),
+        (
+            "densenet121",
+            "features.denseblock4.denselayer16.norm2.running_mean",
+            (128,),
+            "batch_stats/features/denseblock4/denselayer16/norm2/mean",
+        ),
+        ("efficientnet_lite0", "_blocks.15._bn2.weight", (320,), "params/blocks_15/bn2/scale"),
+        ("resnet20", "linear.bias", (10,), "params/linear/bias"),
+    ],
+)
+def test_published_names_shapes_and_places(name, torch_name, shape, path):
+    assert shapes_of(name)[torch_name] == shape
+    assert map_state_dict(name, shapes_of(name))[torch_name] == Target(path, TRANSPOSES[len(shape)])
+
+
+def test_problems_are_listed_all_at_once_the_first_ten_by_name():
+    shapes = shapes_of("small_resnet")
+    first = next(iter(shapes))
+    shapes[first] = (1, 2, 3)
+    shapes |= {f"extra{index}": (1,) for index in range(12)}
+    del shapes["fc.bias"]
+    message = refusal(map_state_dict, "small_resnet", shapes)
+    assert "14 problems" in message and "and 4 more" in message
+    assert f"{first!r} has shape (1, 2, 3), expected" in message
+    assert "missing 'fc.bias'" in refusal(map_state_dict, "small_resnet", shapes, ignore_extra=True)
+
+
+def test_extra_tensors_are_refused_unless_ignored():
+    shapes = shapes_of("small_resnet") | {"head.weight": (3,)}
+    assert "1 problem: extra 'head.weight'" in refusal(map_state_dict, "small_resnet", shapes)
+    assert "head.weight" not in map_state_dict("small_resnet", shapes, ignore_extra=True)
+
+
+def test_num_batches_tracked_is_optional_but_only_beside_a_batch_norm():
+    shapes = shapes_of("small_resnet")
+    targets = map_state_dict("small_resnet", shapes)
+    assert map_state_dict("small_resnet", shapes | {"bn1.num_batches_tracked": ()}) == targets
+    refusal(map_state_dict, "small_resnet", shapes | {"conv1.num_batches_tracked": ()})
+
+
+def test_another_number_of_classes_is_named_and_taken():
+    shapes = shapes_of("small_resnet", num_classes=3)
+    assert "--num-classes 3" in refusal(map_state_dict, "small_resnet", shapes)
+    assert map_state_dict("small_resnet", shapes, num_classes=3).keys() == shapes.keys()
+    del shapes["bn1.bias"]
+    assert "--num-classes" not in refusal(map_state_dict, "small_resnet", shapes)
+
+
+def test_number_of_classes_is_at_least_one():
+    with pytest.raises(UsageError, match="num_classes 0"):
+        map_state_dict("small_resnet", {}, num_classes=0)
+
+
+def test_a_very_long_name_does_not_flood_the_message():
+    message = refusal(map_state_dict, "small_resnet", shapes_of("small_resnet") | {"x" * 100_000: (1,)})
+    assert len(message) < 500
+
+
+def older_densenet(name: str) -> str:
+    for module in ("norm", "conv"):
+        for index in "12":
+            name = name.replace(f".{module}{index}.", f".{module}.{index}.")
+    return name
+
+
+def test_densenet_files_have_an_older_spelling():
+    shapes = shapes_of("small_densenet")
+    older = {older_densenet(name): shape for name, shape in shapes.items()}
+    assert older.keys() != shapes.keys()
+    assert detect_architecture(older) == "small_densenet"
+    targets = map_state_dict("small_densenet", older)
+    assert {target.path for target in targets.values()} == {
+        target.path for target in map_state_dict("small_densenet", shapes).values()
+    }
+    assert "are the same tensor" in refusal(map_state_dict, "small_densenet", shapes | older)
+
+
+@pytest.mark.parametrize("name", [*REDUCED, *QUICK])
+def test_architecture_is_detected_from_names_and_shapes(name):
+    assert detect_architecture(shapes_of(name)) == name
+    assert detect_architecture(shapes_of(name, num_classes=7)) == name
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_registered_architecture_is_detected_and_mapped(name):
+    shapes = shapes_of(name)
+    assert detect_architecture(shapes) == name
+    assert map_state_dict(name, shapes).keys() == shapes.keys()
+
+
+def test_unregistered_member_of_a_family_names_what_differs_and_the_nearest():
+    shapes = shapes_of("small_resnet")
+    shapes |= {name.replace("layer1.0", "layer1.1"): s for name, s in shapes.items() if name.startswith("layer1.0")}
+    message = refusal(detect_architecture, shapes)
+    assert "a torchvision ResNet with stage_sizes (2, 2, 1, 1); nearest: small_resnet" in message
+
+
+def test_robustness_cifar_resnet_is_named_and_refused():
+    shapes = {
+        "conv1.weight": (64, 3, 3, 3),
+        "bn1.running_mean": (64,),
+        "layer1.0.conv1.weight": (64, 64, 1, 1),
+        "layer1.0.shortcut.0.weight": (256, 64, 1, 1),
+        "layer2.0.shortcut.0.weight": (512, 256, 1, 1),
+        "layer3.0.conv1.weight": (256, 512, 1, 1),
+        "layer4.0.conv1.weight": (512, 1024, 1, 1),
+        "linear.weight": (10, 2048),
+    }
+    assert "CIFAR ResNet of the robustness package" in refusal(detect_architecture, shapes)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ({}, "no tensors"),
+        ({"cls_token": (1, 1, 768), "pos_embed": (1, 197, 768)}, "vision transformer"),
+        ({"a.weight": (3,), "b.weight": (2,)}, "no BatchNorm statistics"),
+        ({"conv1.weight": (), "bn1.running_mean": (), "layer1.0.conv1.weight": (), "fc.weight": ()}, "but lacks"),
+        ({"_conv_stem.weight": (), "_blocks.0._se_reduce.weight": ()}, "squeeze-and-excitation"),
+    ],
+)
+def test_unknown_networks_say_what_was_found(shapes, said):
+    assert said in refusal(detect_architecture, shapes)
+
+
+def test_two_fitting_architectures_are_ambiguous(monkeypatch):
+    monkeypatch.setitem(ARCHITECTURES, "twin", REDUCED["small_resnet"])
+    assert "--architecture" in refusal(detect_architecture, shapes_of("small_resnet"))
+
+
+@pytest.mark.parametrize("rank", [0, 1, 5])
+def test_detection_survives_markers_of_any_shape(rank):
+    for architecture in REDUCED.values():
+        family = family_of(architecture)
+        refusal(detect_architecture, {name: (0,) * rank for name in family.markers})
+
+
+def test_every_network_has_the_rules_of_its_family():
+    assert all(isinstance(architecture, Architecture) for architecture in ARCHITECTURES.values())
+    assert {architecture.family for architecture in ARCHITECTURES.values()} == {*FAMILIES}

@@ -1,0 +1,72 @@
+"""Configs that come with jinv, by name."""
+
+from pathlib import Path
+
+import pytest
+
+from jinv.cli import main
+from jinv.errors import StorageError, UsageError
+from jinv.recipe.packaged import FOLDER, check_packaged_files, find_config, packaged_names
+from jinv.recipe.read import read_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def test_every_config_has_a_name_and_is_found_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    expected = {path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("**/*.toml")} - {"thesis/sheets.toml"}
+    assert {f"{name}.toml" for name in packaged_names()} == expected
+    for name in packaged_names():
+        assert find_config(name).read_bytes() == (CONFIGS / f"{name}.toml").read_bytes()
+
+
+def test_an_existing_file_wins_and_a_folder_does_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("demo").mkdir()
+    assert find_config("demo") == FOLDER / "demo.toml"
+    Path("demo").rmdir()
+    Path("demo").write_text("")
+    assert find_config("demo") == Path("demo")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("dmo", UsageError, ["did you mean 'demo'?", "known: ", "peers/deepdream"]),
+        ("peers/deepdraem", UsageError, ["did you mean 'peers/deepdream'?"]),
+        ("thesis/sheets", UsageError, ["no config that comes with jinv"]),
+        ("../pyproject", UsageError, ["no config that comes with jinv"]),
+        ("own.toml", StorageError, ["own.toml: no such file"]),
+        ("configs/demo.toml", StorageError, ["no such file", "called 'demo'"]),
+    ],
+)
+def test_what_is_neither_is_refused_in_one_line(tmp_path, monkeypatch, name, error, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error) as caught:
+        find_config(name)
+    assert all(words in str(caught.value) for words in said) and "\n" not in str(caught.value)
+
+
+def test_a_packaged_config_says_which_file_does_not_come_along(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = find_config("quality/cifar10_standard")
+    with pytest.raises(
+        StorageError, match=r"^quality/cifar10_standard: model: \S+resnet20_cifar10.safetensors does not"
+    ):
+        check_packaged_files(config, read_config(config))
+    Path("own.safetensors").touch()
+    recipe = read_config(config, ["model=own.safetensors"])
+    with pytest.raises(StorageError, match=r"--set 'evaluate.verifiers=\[\"FILE\"\]'"):
+        check_packaged_files(config, recipe)
+    check_packaged_files(config, read_config(config, ["model=own.safetensors", "evaluate.verifiers=[]"]))
+    # Of a config of the user's own, what reads the file says that it is missing.
+    check_packaged_files(Path("own.toml"), read_config(config))
+
+
+def test_synthesize_takes_a_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["synthesize", "demo", "--set", "image.count=none"]) == 2
+    assert "demo.toml: image.count: 'none' must be a whole number" in capsys.readouterr().err
+    assert main(["synthesize", "thesis/figure_3_1"]) == 5
+    assert "--set 'model=FILE'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,244 @@
+"""What a run leaves on disk comes back as it was, has the keys that others read, and its mistakes said in one line."""
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jinv.errors import RunConflictError, StorageError
+from jinv.images.codec import png_bytes
+from jinv.record.directory import RunDirectory
+from jinv.record.estimate import Estimate
+from jinv.record.evaluation import (
+    Distance,
+    Evaluation,
+    Neighbor,
+    Opinion,
+    PictureFigure,
+    Pictures,
+    RealImages,
+    Verdict,
+    Withheld,
+)
+from jinv.record.manifest import InvertedModel, Manifest, StageSteps, SweepSetting
+from jinv.record.run import open_run
+from tests.record.test_metrics_lines import logged
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"), [(0.01, 0.02, "0.0123 (0.01 to 0.02)"), (-math.inf, 1, "0.0123 (-inf to 1)")]
+)
+def test_a_figure_is_said_with_its_interval(low, high, text):
+    figure = Estimate(0.0123, low, high)
+    assert str(figure) == text and figure.bounded == math.isfinite(low) and figure.right == 0
+
+
+def test_a_share_is_said_in_images():
+    share = Estimate(13 / 14, 0.685, 0.987, 14)
+    assert share.right == 13 and str(share) == "13 of 14 (68 to 99 %)"
+
+
+MANIFEST = Manifest(
+    jinv="1.2", model=InvertedModel(name="net", architecture="a", sha256="ab", mean=(0.5,), std=(0.25,)), seed=3,
+    labels=(7, 9), class_names=("cat", "dog"), image_size=(8, 6), stages=(StageSteps(size=(8, 6), steps=20),),
+    versions={"jax": "1"}, device="cpu", started="2026-01-01T00:00:00+00:00",
+)  # fmt: skip
+
+
+def test_a_manifest_has_the_keys_that_others_read(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.write_manifest(MANIFEST)
+    table = json.loads((tmp_path / "manifest.json").read_text())
+    assert table == {
+        "schema": 1, "jinv": "1.2", "seed": 3, "labels": [7, 9], "class_names": ["cat", "dog"], "image_size": [8, 6],
+        "model": {"name": "net", "architecture": "a", "sha256": "ab", "mean": [0.5], "std": [0.25]},
+        "stages": [{"size": [8, 6], "steps": 20}], "versions": {"jax": "1"}, "device": "cpu",
+        "started": "2026-01-01T00:00:00+00:00", "finished": None,
+    }  # fmt: skip
+    assert list(table)[:2] == ["schema", "jinv"] and run.manifest() == MANIFEST
+    later = {
+        "student_sha256": "cd", "sweep": SweepSetting(name="0", changes={"seed": 4}), "wall_seconds": 1.5,
+        "outputs": {"grid.png": "ef"}, "finished": "2026-01-01T00:01:00+00:00",
+    }  # fmt: skip
+    run.write_manifest(MANIFEST.model_copy(update=later))
+    table = json.loads((tmp_path / "manifest.json").read_text())
+    assert table["sweep"] == {"name": "0", "changes": {"seed": 4}} and table["outputs"] == {"grid.png": "ef"}
+    assert run.manifest() == MANIFEST.model_copy(update=later)
+
+
+def test_what_a_newer_writer_adds_to_a_manifest_is_kept(tmp_path):
+    run = RunDirectory(tmp_path)
+    assert run.manifest() is None
+    newer = MANIFEST.to_json() | {"units": {"done": [1]}, "host": None}
+    (tmp_path / "manifest.json").write_text(json.dumps(newer))
+    manifest = run.manifest()
+    assert manifest.seed == 3
+    run.write_manifest(manifest.model_copy(update={"wall_seconds": 2.0}))
+    assert json.loads((tmp_path / "manifest.json").read_text()) == newer | {"wall_seconds": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "cannot be read"),
+        ("[]", r"schema \[\], this jinv reads 1"),
+        ('{"schema": 2}', "schema 2, this jinv reads 1"),
+        ("{}", "schema None, this jinv reads 1"),
+        ('{"schema": 1, "seed": "x"}', "manifest.json: seed: 'x': "),
+        ('{"schema": 1, "stages": [{"size": [1, 2]}]}', r"manifest.json: stages\.0\.steps: missing"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused_in_one_line(tmp_path, text, words):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(RunConflictError, match=words) as error:
+        RunDirectory(tmp_path).manifest()
+    assert "\n" not in str(error.value)
+
+
+def evaluation():
+    opinion = Opinion(
+        image="images/000000_cat.png", label=7, label_confidence=0.25, predicted=9, class_name="dog", confidence=0.5,
+        correct=False,
+    )  # fmt: skip
+    beside = RealImages(
+        count=120, features=4, kernel_distance=Estimate(0.5, 0.25, 1.0), overlap=Withheld(withheld="too few"),
+        frechet_distance=Distance(value=2.0), top1=Estimate(0.75, 0.66, 0.82, 120),
+    )  # fmt: skip
+    verdict = Verdict(
+        count=2, top1=Estimate(0.5, 0.1, 0.9, 2), norm_distances=((0.1, 0.2),), per_image=(opinion,), reference=beside
+    )
+    figure = PictureFigure(0.5, per_image=(0.5,))
+    pictures = Pictures(count=1, high_frequency_energy=figure, mean_variation=figure, mean_frequency=figure)
+    return Evaluation(verifiers={"net": verdict}, pictures=pictures, reference="real")
+
+
+def test_an_evaluation_comes_back_as_it_was(tmp_path):
+    run = RunDirectory(tmp_path)
+    assert run.evaluation() is None
+    run.write_evaluation(evaluation())
+    read = run.evaluation()
+    assert read == evaluation() and read.verifiers["net"].reference.top1.right == 90
+    table = json.loads((tmp_path / "evaluation.json").read_text())
+    assert table["verifiers"]["net"]["interval"] == [0.1, 0.9] and "top5" not in table["verifiers"]["net"]
+    assert table["verifiers"]["net"]["reference"]["kernel_distance"] == {"value": 0.5, "low": 0.25, "high": 1.0}
+
+
+def test_an_evaluation_of_before_is_still_read(tmp_path):
+    """As the first version wrote it: no pictures, no real images, no diversity, nothing of a student."""
+    opinion = {"image": "images/000000_a.png", "label": 0, "label_confidence": 0.2, "predicted": 1, "class_name": "b"}
+    verdict = {
+        "architecture": "net", "sha256": None, "input_size": 8, "count": 1, "top1": 0.0, "interval": [0.0, 0.79],
+        "top5": 1.0, "top5_interval": [0.2, 1.0], "norm_distances": [[0.1, 0.2]], "independent": True,
+        "per_image": [opinion | {"confidence": 0.6, "correct": False}],
+    }  # fmt: skip
+    (tmp_path / "evaluation.json").write_text(json.dumps({"verifiers": {"a": verdict}}))
+    read = RunDirectory(tmp_path).evaluation()
+    assert read.pictures is None and read.verifiers["a"].top5 == Estimate(1.0, 0.2, 1.0, 1)
+    assert read.to_json() == {"verifiers": {"a": verdict}}
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda t: t["verifiers"]["net"].pop("count"), r"evaluation.json: verifiers\.net\.count: missing"),
+        (lambda t: t["verifiers"]["net"].update(top1="x"), r"verifiers\.net\.top1: 'x': "),
+        (lambda t: t["verifiers"]["net"].pop("interval"), r"verifiers\.net: .*interval must be the two ends"),
+        (lambda t: t["verifiers"]["net"].update(part="judge"), r"verifiers\.net\.part: 'judge': .*'student'"),
+        (lambda t: t["pictures"].pop("mean_variation"), r"pictures\.mean_variation: missing"),
+        (lambda t: t["verifiers"]["net"]["per_image"][0].update(label=None), r"per_image\.0\.label: None: "),
+        (lambda t: t["verifiers"]["net"]["reference"]["kernel_distance"].pop("value"), r"kernel_distance\.value: missing"),
+        (lambda t: t.update(verifiers=[]), r"verifiers: \[\]: "),
+    ],
+)  # fmt: skip
+def test_a_damaged_evaluation_is_a_storage_error_that_names_the_key(tmp_path, damage, words):
+    table = evaluation().to_json()
+    damage(table)
+    (tmp_path / "evaluation.json").write_text(json.dumps(table))
+    with pytest.raises(StorageError, match=words) as error:
+        RunDirectory(tmp_path).evaluation()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("data", [b"{", b"\xff", b"[1]", b"null"])
+def test_what_is_no_evaluation_is_a_storage_error(tmp_path, data):
+    (tmp_path / "evaluation.json").write_bytes(data)
+    with pytest.raises(StorageError, match="evaluation.json: ") as error:
+        RunDirectory(tmp_path).evaluation()
+    assert "\n" not in str(error.value)
+
+
+def test_records_cannot_be_changed_by_whoever_holds_them():
+    with pytest.raises(ValueError, match="frozen"):
+        MANIFEST.seed = 4
+    with pytest.raises(AttributeError):
+        Estimate(1.0).value = 2.0
+    assert Neighbor(name="a", distance=1.0).to_json() == {"name": "a", "distance": 1.0}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of two images of 8 by 6 pixels."""
+    directory = RunDirectory(tmp_path)
+    directory.write_manifest(MANIFEST)
+    directory.write_config({"model": "net", "seed": 3})
+    directory.append_metrics([logged(10), logged(20)])
+    directory.write_array("images.npy", np.arange(288, dtype=np.float32).reshape(2, 8, 6, 3))
+    for i, name in enumerate(MANIFEST.class_names):
+        directory.write_image(f"images/{i:06d}_{name}.png", png_bytes(np.full((8, 6, 3), 10 + i, np.uint8)))
+    directory.write_evaluation(evaluation())
+    return tmp_path
+
+
+def test_a_run_is_opened_as_a_value(run):
+    record = open_run(run)
+    assert record.manifest == MANIFEST and record.config == {"model": "net", "seed": 3}
+    assert [line.step for line in record.metrics] == [10, 20] and record.evaluation == evaluation()
+    assert (
+        record.images.dtype == np.float32 and record.images.shape == (2, 8, 6, 3) and record.images[1, 7, 5, 2] == 287
+    )
+    assert record.pictures.dtype == np.uint8 and record.pictures.shape == (2, 8, 6, 3)
+    assert record.pictures[:, 0, 0, 0].tolist() == [10, 11]
+    assert record.labels.tolist() == [7, 9] and record.class_names == ("cat", "dog")
+    assert record.picture_files == ("images/000000_cat.png", "images/000001_dog.png")
+
+
+def test_what_is_not_asked_for_need_not_be_there(tmp_path):
+    RunDirectory(tmp_path).write_manifest(MANIFEST)
+    record = open_run(str(tmp_path))
+    assert record.metrics == [] and record.evaluation is None and record.labels.tolist() == [7, 9]
+    for attribute, words in [
+        ("images", "not finished"),
+        ("config", "config.toml"),
+        ("pictures", "0 images, the manifest has 2"),
+    ]:
+        with pytest.raises(StorageError, match=words) as error:
+            getattr(record, attribute)
+        assert "\n" not in str(error.value)
+
+
+def test_what_is_no_run_is_a_storage_error(tmp_path, run):
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "nowhere", tmp_path / "file", tmp_path / "images"):
+        with pytest.raises(StorageError, match="not a run directory"):
+            open_run(path)
+    (run / "images.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(StorageError, match=r"images.npy: cannot be read"):
+        _ = open_run(run).images
+    np.save(run / "images.npy", np.zeros(3))
+    with pytest.raises(StorageError, match=r"images.npy: float64 of shape \(3,\)"):
+        _ = open_run(run).images
+    (run / "images" / "000001_dog.png").write_bytes(png_bytes(np.zeros((4, 4, 3), np.uint8)))
+    with pytest.raises(StorageError, match="not all of one size"):
+        _ = open_run(run).pictures
+
+
+def test_a_run_is_read_without_jax(run):
+    program = (
+        "import sys; from jinv.record.run import open_run; run = open_run(sys.argv[1]); run.images, run.pictures, "
+        "run.metrics, run.evaluation; print({'jax', 'flax', 'torch', 'scipy'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", program, str(run)], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

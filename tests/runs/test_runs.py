@@ -1,0 +1,158 @@
+"""What runs share and leave: programs, lines that can be watched, nothing at all where they cannot be carried out."""
+
+import json
+
+import numpy as np
+import pytest
+
+import jinv.experiment.shared
+from jinv.cli import main
+from jinv.experiment.experiment import load_experiment
+from jinv.experiment.shared import Shared
+from jinv.recipe.read import check_config
+from jinv.recipe.recipe import replaced
+from jinv.record.directory import RunDirectory
+from jinv.runs import recorder
+from jinv.runs.in_memory import run
+from tests.commands.test_cli import CONFIG, save_tiny
+from tests.networks import tiny_classifier
+
+TABLE = {
+    "model": "tiny",
+    "image": {"size": 16, "labels": [1, 2, 3], "count": 8, "batch": 2},
+    "stages": [{"size": 8, "steps": 2}, {"size": 16, "steps": 2}],
+    "terms": {"cross_entropy": {}, "feature_statistics": {"weight": 0.1}},
+    "log_every": 1,
+}
+
+
+@pytest.fixture
+def shared():
+    return Shared({"tiny": tiny_classifier(blocks=0)})
+
+
+@pytest.fixture
+def folder(tmp_path, one_block):
+    save_tiny(tmp_path / "tiny.safetensors", 1, name=one_block)
+    (tmp_path / "small.toml").write_text(CONFIG.replace('[evaluate]\nverifiers = ["other.safetensors"]\n', ""))
+    return tmp_path
+
+
+def compiled(shared):
+    """How many programs of steps there are, whatever they were compiled for."""
+    return sum(p.step._cache_size() for synthesis in shared._syntheses.values() for p in synthesis.programs)
+
+
+def test_a_run_compiles_once_per_stage_and_runs_like_it_not_at_all(shared):
+    recipe = check_config(TABLE)
+    first = run(recipe, shared=shared)
+    assert compiled(shared) == 2 and first.images.shape == (8, 16, 16, 3)
+    other = run(replaced(recipe, seed=7, image=replaced(recipe.image, labels=(5,), count=4)), shared=shared)
+    assert compiled(shared) == 2 and not (other.images == first.images[:4]).all()
+    run(replaced(recipe, keep="best"), shared=shared)
+    assert compiled(shared) == 4
+    again = run(recipe, shared=Shared({"tiny": tiny_classifier(blocks=0)}))
+    assert (again.images == first.images).all()
+
+
+def test_a_smaller_last_batch_has_a_program_of_its_own(shared):
+    recipe = check_config(TABLE)
+    run(replaced(recipe, image=replaced(recipe.image, count=5)), shared=shared)
+    assert compiled(shared) == 4
+
+
+def test_a_run_in_memory_says_what_a_directory_would(shared, folder, monkeypatch):
+    monkeypatch.setattr(jinv.experiment.shared, "load", lambda name: tiny_classifier(blocks=0))
+    assert main(["synthesize", str(folder / "small.toml"), "--out", str(folder / "run")]) == 0
+    table = {**TABLE, "image": {"size": 16, "labels": ["cat", "ship", 1], "batch": 2}, "log_every": 10}
+    table |= {"stages": [{"size": 8, "steps": 4}, {"size": 16, "steps": 4}], "augment": {"roll": {}, "flip": {}}}
+    table["terms"] = {"cross_entropy": {}, "feature_statistics": {"weight": 1e-2}}
+    result = run(check_config(table), shared=shared)
+    assert (result.images == np.load(folder / "run" / "images.npy")).all()
+    assert result.metrics == RunDirectory(folder / "run").metrics()
+    assert result.class_names == ["cat", "ship", "automobile"] and result.labels == (3, 8, 1)
+    assert result.pictures.dtype == np.uint8 and result._repr_png_()[:4] == b"\x89PNG"
+
+
+def test_lines_can_be_read_while_a_run_goes_on(folder, monkeypatch):
+    seen = []
+    update = recorder.SynthesisProgress.update
+
+    def watches(self, *arguments):
+        lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
+        seen.append([json.loads(line)["step"] for line in lines])
+        update(self, *arguments)
+
+    monkeypatch.setattr(recorder.SynthesisProgress, "update", watches)
+    arguments = ["--set", "image.labels=[1]", "log_every=2"]
+    assert main(["synthesize", str(folder / "small.toml"), "--out", str(folder / "run"), *arguments]) == 0
+    assert seen == [[2], [2, 4], [2, 4, 6], [2, 4, 6, 8]]
+
+
+def test_a_resumption_reads_each_batch_once_however_many_lines_there_are(folder, monkeypatch):
+    config = ["synthesize", str(folder / "small.toml"), "--out", str(folder / "run"), "--set", "log_every=1"]
+    write = RunDirectory.write_image
+    monkeypatch.setattr(RunDirectory, "write_image", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main(config) == 130
+    monkeypatch.setattr(RunDirectory, "write_image", write)
+    loads, load = [], np.load
+    monkeypatch.setattr(np, "load", lambda path, **options: loads.append(str(path)) or load(path, **options))
+    assert main([*config, "--resume"]) == 0
+    assert len([path for path in loads if "batches" in path]) == 2
+    assert len(RunDirectory(folder / "run").metrics()) == 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["stages.0.optimizer=lbfgs"], "stages[0].optimizer"),
+        (["stages.0.optimizer=scale_by_learning_rate"], "stages[0].optimizer"),
+        (["stages.0.optimizer=_deprecated_dpsgd"], "stages[0].optimizer"),
+        (["stages.0.optimizer=polyak_sgd"], "stages[0].optimizer"),
+        (['stages.0.optimizer={name="adam", eps="x"}'], "stages[0].optimizer.eps"),
+        (['stages.0.optimizer={name="adam", b1=true}'], "stages[0].optimizer.b1"),
+        (['terms.total_variation={form="formula_4_1", neighbors=8}'], "neighbors must be 4"),
+        (["terms.total_variation.neighbors=true"], "neighbors"),
+        (["terms.total_variation.neighbors=4.0"], "neighbors"),
+        (["terms.feature_statistics.weight=1" + "0" * 400], "terms.feature_statistics.weight"),
+    ],
+)
+def test_what_cannot_be_carried_out_is_said_in_a_line_and_leaves_nothing(folder, changes, words, capsys):
+    before = sorted(folder.rglob("*"))
+    assert main(["synthesize", str(folder / "small.toml"), "--out", str(folder / "run"), "--set", *changes]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1, error
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_sweep_goes_on_where_it_was_interrupted(folder, monkeypatch):
+    arguments = ["sweep", str(folder / "small.toml"), "--vary", "seed=[0,1]", "stages.0.steps=[2,3]"]
+    arguments += ["--set", "checkpoint.every_steps=3"]
+    assert main([*arguments, "--out", str(folder / "whole")]) == 0
+    save, calls = RunDirectory.save_checkpoint, []
+
+    def dies(self, *place):
+        save(self, *place)
+        calls.append(place)
+        if len(calls) == 3:  # in the second batch of the first part
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDirectory, "save_checkpoint", dies)
+    assert main([*arguments, "--out", str(folder / "parts")]) == 130
+    monkeypatch.undo()
+    assert main([*arguments, "--out", str(folder / "parts")]) == 6
+    assert main([*arguments, "--out", str(folder / "parts"), "--resume"]) == 0
+    names = sorted(path.name for path in (folder / "whole").iterdir() if path.is_dir())
+    assert len(names) == 4
+    for name in names:
+        whole, parts = folder / "whole" / name, folder / "parts" / name
+        assert (whole / "images.npy").read_bytes() == (parts / "images.npy").read_bytes()
+        assert (whole / "metrics.jsonl").read_bytes() == (parts / "metrics.jsonl").read_bytes()
+        assert sorted(p.name for p in whole.iterdir()) == sorted(p.name for p in parts.iterdir())
+
+
+def test_an_experiment_is_bound_once_for_all_who_need_it(shared):
+    experiment = load_experiment(check_config(TABLE), shared=shared)
+    assert [s.stop - s.start for s in experiment.batches] == [2, 2, 2, 2]
+    assert experiment.synthesis(2) is load_experiment(check_config(TABLE), shared=shared).synthesis(2)
+    assert experiment.class_names == ["automobile", "bird", "cat"] * 2 + ["automobile", "bird"]

@@ -42,7 +42,7 @@ def measure_here(number: int, model: str, batch: int, size: int, steps: int) -> 
     pixels = (size, size)
     weights = (("cross_entropy", 1.0), ("total_variation", 1e-4), ("feature_statistics", 1e-2))
     terms = [Term(name, TERMS[name], weight) for name, weight in weights]
-    stage = Stage(pixels, steps, terms, adam(0.05), augmentations=jinv_step.augmentations(size))
+    stage = Stage(pixels, steps, terms, adam(0.05), augmentations=problem.augmentations(size))
     method = Method(pixels, clip_bounds(classifier.mean, classifier.std))
     step = make_step(classifier.forward, stage, method)
     sharding = batch_sharding(jax.devices()[:number])

@@ -9,7 +9,6 @@ import numpy as np
 
 from benchmarks import problem
 from benchmarks.problem import Problem
-from jinv.core.augment import AUGMENTATIONS, Augmentation
 from jinv.core.objective import TERMS, Term
 from jinv.core.optimizers import adam
 from jinv.core.step import Inputs, Method, Stage, SynthesisState, make_step
@@ -19,19 +18,6 @@ from jinv.models.registry import get_architecture
 from jinv.runs.allocator import keep_freed_memory
 from jinv.weights.load import unflatten
 from jinv_convert.families.rules import map_state_dict
-
-
-def augmentations(size: int) -> list[Augmentation]:
-    """Roll and flip, one draw for the batch, as the thesis and the papers have them."""
-    return [
-        Augmentation("roll", AUGMENTATIONS["roll"], {"max_shift": size // 8}),
-        Augmentation("flip", AUGMENTATIONS["flip"], {}),
-    ]
-
-
-def run_keys(batch: int) -> tuple[jax.Array, jax.Array]:
-    """(run key, image ids)."""
-    return jax.random.key(problem.SEED), jnp.arange(batch, dtype=jnp.uint32)
 
 
 def build(case: Problem, weights: dict[str, np.ndarray]) -> Classifier:
@@ -66,14 +52,14 @@ class Implementation:
             Term("total_variation", TERMS["total_variation"], problem.TOTAL_VARIATION),
             Term("feature_statistics", TERMS["feature_statistics"], problem.FEATURE_STATISTICS),
         ]
-        stage = Stage(size, 1, terms, optimizer, problem.LEARNING_RATE, augmentations(case.size))
+        stage = Stage(size, 1, terms, optimizer, problem.LEARNING_RATE, problem.augmentations(case.size))
         method = Method(size, (jnp.asarray(arrays["lower"]), jnp.asarray(arrays["upper"])))
         step = make_step(classifier.forward, stage, method)
         self._start = arrays["image"]
         self._optimizer = optimizer
         self._precision = case.precision
         labels = jnp.asarray(arrays["labels"])
-        self._inputs = Inputs(classifier.variables, labels, *run_keys(case.batch), jnp.int32(0))
+        self._inputs = Inputs(classifier.variables, labels, *problem.run_keys(case.batch), jnp.int32(0))
         self._state = self._first_state()
         with matmul_precision(self._precision):
             self._step = jax.jit(step, donate_argnums=0).lower(self._state, self._inputs).compile()

@@ -7,12 +7,17 @@ activations stay of order one: speed does not depend on the values, only on thei
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jinv.core.choices import Precision
 from jinv.models.registry import get_architecture
+
+if TYPE_CHECKING:
+    import jax
+
+    from jinv.core.augment import Augmentation
 
 CROSS_ENTROPY, TOTAL_VARIATION, FEATURE_STATISTICS = 1.0, 1e-4, 1e-2
 LEARNING_RATE, BETAS, EPSILON = 0.05, (0.9, 0.999), 1e-8
@@ -48,7 +53,6 @@ class Problem:
         import jax
         import jax.numpy as jnp
 
-        from benchmarks.jinv_step import augmentations, run_keys
         from jinv.core.augment import augment_batch
         from jinv.core.step import step_keys
 
@@ -63,6 +67,24 @@ class Problem:
         flips = (columns[:, 1] - columns[:, 0]) % size != 1
         horizontal = np.where(flips, size - 1 - columns[:, 0], -columns[:, 0]) % size
         return {"shifts": np.stack([-rows[:, 0] % size, horizontal], axis=1), "flips": flips}
+
+
+def augmentations(size: int) -> "list[Augmentation]":
+    """Roll and flip, one draw for the batch, as the thesis and the papers have them."""
+    from jinv.core.augment import AUGMENTATIONS, Augmentation
+
+    return [
+        Augmentation("roll", AUGMENTATIONS["roll"], {"max_shift": size // 8}),
+        Augmentation("flip", AUGMENTATIONS["flip"], {}),
+    ]
+
+
+def run_keys(batch: int) -> "tuple[jax.Array, jax.Array]":
+    """(run key, image ids)."""
+    import jax
+    import jax.numpy as jnp
+
+    return jax.random.key(SEED), jnp.arange(batch, dtype=jnp.uint32)
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -58,7 +58,7 @@ class Experiment:
         )
         terms = [Term(name, TERMS[name], weight) for name, weight in weights]
         steps, optimizer = WARM_UP + self.steps, adam(rate, 0.9, setting["b2"])
-        return Stage((32, 32), steps, terms, optimizer, rate, jinv_step.augmentations(32))
+        return Stage((32, 32), steps, terms, optimizer, rate, problem.augmentations(32))
 
     def separate(self, run: int) -> Iterator[Any]:
         stage = self.bind({name: values[run] for name, values in self.settings.items()})

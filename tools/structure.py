@@ -17,6 +17,9 @@ MAXIMUM_PARAMETERS = 8
 ROOTS = {"jinv": "jinv", "convert": "jinv_convert", "benchmarks": "benchmarks", "tools": "tools"}
 """Each folder and the name by which it is imported."""
 
+EXCEPTION = ("jinv.weights.load", "jinv_convert.pipeline")
+"""An embedded checkpoint is converted when it is first loaded; the converter stands on the weights' room."""
+
 Graph = Mapping[str, frozenset[str]]
 
 
@@ -75,12 +78,14 @@ def _parameters(arguments: ast.arguments) -> list[str]:
 
 
 def import_graph(modules: Mapping[str, Module]) -> dict[str, frozenset[str]]:
-    """What each module imports while it is itself imported, those for the type checker alone included."""
-    return {name: frozenset(_imported(module, modules)) - {name} for name, module in modules.items()}
+    """What each module imports, when it is called and for the type checker alone included; but for `EXCEPTION`."""
+    graph = {name: frozenset(_imported(module, modules)) - {name} for name, module in modules.items()}
+    user, used = EXCEPTION
+    return graph | {user: graph[user] - {used}} if user in graph else graph
 
 
 def _imported(module: Module, modules: Mapping[str, Module]) -> Iterator[str]:
-    for node in _at_import(module.tree):
+    for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -93,14 +98,6 @@ def _imported(module: Module, modules: Mapping[str, Module]) -> Iterator[str]:
         else:
             continue
         yield from (name for name in names if name in modules)
-
-
-def _at_import(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node that is reached without calling a function."""
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            yield child
-            yield from _at_import(child)
 
 
 def circles(graph: Graph) -> list[list[str]]:

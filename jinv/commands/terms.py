@@ -25,12 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def print_terms(console: Console | None = None) -> None:
     """Every term, augmentation, parameterization and schedule with its hyperparameters and defaults."""
-    from jinv.core.augment import AUGMENTATIONS
-    from jinv.core.objective import TERMS, term_fields
-    from jinv.core.parameterization import PARAMETERIZATIONS
-    from jinv.core.schedules import SCHEDULES
+    from jinv.core.objective import term_fields
+    from jinv.experiment.vocabulary import standard_vocabulary
 
-    console = console or Console()
+    console, vocabulary = console or Console(), standard_vocabulary()
     # In a narrow terminal the explanations wrap; names are shown whole.
     columns = (
         Column("\\[terms.NAME]", no_wrap=True),
@@ -39,17 +37,17 @@ def print_terms(console: Console | None = None) -> None:
         "what it is",
     )
     table = Table(*columns, title="Terms", title_justify="left")
-    for name, function in TERMS.items():
+    for name, function in vocabulary.terms.items():
         table.add_row(name, ",\n".join(term_fields(function)), _hyperparameters(function), _summary(function))
     console.print(table)
     table = Table("\\[augment.NAME]", "hyperparameters", "what it does", title="Augmentations", title_justify="left")
-    for name, function in AUGMENTATIONS.items():
+    for name, function in vocabulary.augmentations.items():
         table.add_row(name, _hyperparameters(function) + '\ndraw = "batch" | "image"', _summary(function))
     console.print(table)
     table = Table(
         "parameterization", "hyperparameters", "what is optimised", title="Parameterizations", title_justify="left"
     )
-    for name, make in PARAMETERIZATIONS.items():
+    for name, make in vocabulary.parameterizations.items():
         table.add_row(name, _hyperparameters(make), _summary(make))
     console.print(table)
     table = Table(
@@ -59,7 +57,7 @@ def print_terms(console: Console | None = None) -> None:
         title="Schedules of weights, learning rates and other numbers",
         title_justify="left",
     )
-    for name, schedule in SCHEDULES.items():
+    for name, schedule in vocabulary.schedules.items():
         table.add_row(name, _hyperparameters(schedule), _summary(schedule))
     console.print(table)
 

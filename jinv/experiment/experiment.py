@@ -20,7 +20,7 @@ from jinv.experiment.devices import check_devices, sharding
 from jinv.experiment.inputs import Inputs, load_inputs
 from jinv.experiment.numbers import program_of
 from jinv.experiment.shared import Shared
-from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
+from jinv.experiment.vocabulary import Vocabulary
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.recipe.recipe import Recipe, replaced
@@ -121,7 +121,7 @@ def bind_experiment(
     recipe: Recipe, inputs: Inputs, *, shared: Shared | None = None, vocabulary: Vocabulary | None = None
 ) -> Experiment:
     """The experiment of a checked recipe whose inputs are loaded."""
-    shared = shared or Shared()
+    shared = shared or Shared(vocabulary=vocabulary)
     return Experiment(
         recipe=recipe,
         classifier=shared.bound(recipe),
@@ -129,7 +129,7 @@ def bind_experiment(
         size=inputs.size,
         init=inputs.init,
         spectra=inputs.spectra,
-        vocabulary=vocabulary or standard_vocabulary(),
+        vocabulary=vocabulary or shared.vocabulary,
         shared=shared,
     )
 
@@ -142,8 +142,8 @@ def load_experiment(
     Raises:
       JinvError: what is wrong with the recipe, its network, its start images or its devices.
     """
-    shared = shared or Shared()
-    bind.check_recipe(recipe, vocabulary)
+    shared = shared or Shared(vocabulary=vocabulary)
+    bind.check_recipe(recipe, vocabulary or shared.vocabulary)
     check_devices(recipe)
     return bind_experiment(recipe, load_inputs(recipe, shared), shared=shared, vocabulary=vocabulary)
 

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jinv.core.objective import hyperparameters_of
+from jinv.core.types import Number
+from jinv.experiment.vocabulary import Vocabulary
 from jinv.recipe.recipe import Recipe, replaced
 from jinv.recipe.variations import Variation
 
@@ -13,12 +16,14 @@ OPTIMIZER_NUMBERS = {"adam": ("b1", "b2", "eps"), "sgd": ("momentum",)}
 Place = tuple[str | int, ...]
 """Where in a recipe: ("terms", "total_variation", "weight")."""
 
+Replacement = Callable[[Place, float | int], Any]
 
-def groups(variations: Sequence[Variation]) -> list[list[Variation]]:
+
+def groups(variations: Sequence[Variation], vocabulary: Vocabulary) -> list[list[Variation]]:
     """The variations that run in one program, group by group, in order of first appearance."""
     found: dict[str, list[Variation]] = {}
     for variation in variations:
-        masked = replace_numbers(variation.recipe, lambda path, value: "a number")
+        masked = replace_numbers(variation.recipe, lambda path, value: "a number", vocabulary)
         # Seeds and labels are arguments of every program.
         program = replaced(masked, seed=0, image=replaced(masked.image, labels=()))
         found.setdefault(repr(program), []).append(variation)
@@ -34,15 +39,15 @@ def program_of(recipe: Recipe) -> str:
     return repr(plain)
 
 
-def varied_numbers(group: Sequence[Variation]) -> dict[Place, list[float | int]]:
+def varied_numbers(group: Sequence[Variation], vocabulary: Vocabulary) -> dict[Place, list[float | int]]:
     """The numbers in which a group's recipes differ, one value per recipe; the others stay constants of the program."""
     numbers: dict[Place, list[float | int]] = {}
     for variation in group:
-        replace_numbers(variation.recipe, lambda path, value: numbers.setdefault(path, []).append(value))
+        replace_numbers(variation.recipe, lambda path, value: numbers.setdefault(path, []).append(value), vocabulary)
     return {path: values for path, values in numbers.items() if len(set(values)) > 1}
 
 
-def replace_numbers(recipe: Recipe, replacement: Callable[[Place, float | int], Any]) -> Recipe:
+def replace_numbers(recipe: Recipe, replacement: Replacement, vocabulary: Vocabulary) -> Recipe:
     """The recipe with `replacement(path, value)` in place of every number that a program can take as an argument.
 
     Those are weights, learning rates, the hyperparameters of terms, augmentations and schedules that are declared as a
@@ -50,12 +55,12 @@ def replace_numbers(recipe: Recipe, replacement: Callable[[Place, float | int], 
     """
 
     def change(table: dict[str, Any], path: Place) -> dict[str, Any]:
-        return {key: _changed(value, (*path, key), replacement) for key, value in table.items()}
+        return {key: _changed(value, (*path, key), replacement, vocabulary) for key, value in table.items()}
 
     stages = []
     for index, stage in enumerate(recipe.stages):
         path = ("stages", index)
-        rate = _changed(stage.learning_rate, (*path, "learning_rate"), replacement)
+        rate = _changed(stage.learning_rate, (*path, "learning_rate"), replacement, vocabulary)
         optimizer = stage.optimizer
         if isinstance(optimizer, dict):
             optimizer = change(optimizer, (*path, "optimizer", str(optimizer.get("name"))))
@@ -65,23 +70,20 @@ def replace_numbers(recipe: Recipe, replacement: Callable[[Place, float | int], 
     return replaced(recipe, stages=tuple(stages), terms=terms, augment=augment)
 
 
-def _changed(value: Any, path: Place, replacement: Callable[[Place, float | int], Any]) -> Any:
+def _changed(value: Any, path: Place, replacement: Replacement, vocabulary: Vocabulary) -> Any:
     if isinstance(value, dict) and "schedule" in value:
         path = (*path, "schedule", str(value["schedule"]))
-        return {key: _changed(inner, (*path, key), replacement) for key, inner in value.items()}
+        return {key: _changed(inner, (*path, key), replacement, vocabulary) for key, inner in value.items()}
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
-    return replacement(path, value) if _is_argument(path) else value
+    return replacement(path, value) if _is_argument(path, vocabulary) else value
 
 
-def _is_argument(path: Place) -> bool:
+def _is_argument(path: Place, vocabulary: Vocabulary) -> bool:
     """Does a program take the number at `path` as an argument? Where a signature decides, what it calls a `Number`."""
-    from jinv.core.augment import AUGMENTATIONS
-    from jinv.core.objective import TERMS, hyperparameters_of
-    from jinv.core.schedules import SCHEDULES
-    from jinv.core.types import Number
-
-    tables: dict[str, Any] = {"terms": TERMS, "augment": AUGMENTATIONS, "schedule": SCHEDULES}
+    tables: dict[str, Any] = {
+        "terms": vocabulary.terms, "augment": vocabulary.augmentations, "schedule": vocabulary.schedules
+    }  # fmt: skip
     match path:
         case ("stages", _, "learning_rate") | ("terms", _, "weight"):
             return True

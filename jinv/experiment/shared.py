@@ -8,6 +8,7 @@ from typing import Any
 
 from jinv.core.loop import Synthesis
 from jinv.experiment.bind import bind_classifier
+from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.weights.load import load
@@ -19,16 +20,17 @@ MOST_PROGRAMS = 16
 class Shared:
     """Networks by name, networks as runs compute them, and compiled syntheses by what they are made of."""
 
-    def __init__(self, networks: Mapping[str, Classifier] | None = None) -> None:
+    def __init__(self, networks: Mapping[str, Classifier] | None = None, vocabulary: Vocabulary | None = None) -> None:
         """`networks` are some that are there already, by the names that recipes give them."""
         self._networks: dict[str, Classifier] = dict(networks or {})
+        self.vocabulary = vocabulary or standard_vocabulary()
         self._bound: dict[tuple[Any, ...], Classifier] = {}
         self._syntheses: dict[Hashable, Synthesis] = {}
 
     def network(self, name: str) -> Classifier:
         """The network of that name or file; raises as `load`."""
         if name not in self._networks:
-            self._networks[name] = load(name)
+            self._networks[name] = load(name, networks=self.vocabulary.networks)
         return self._networks[name]
 
     def classifier(self, recipe: Recipe) -> Classifier:

@@ -11,10 +11,11 @@ from rich.console import Console
 
 from jinv.core.loop import Resume, Snapshot
 from jinv.core.sweep import snapshot_of
-from jinv.errors import JinvError, NumericalError, RunConflictError
+from jinv.errors import JinvError, NumericalError, RunConflictError, StorageError
 from jinv.experiment.experiment import total_work, work_until
 from jinv.experiment.numbers import groups, varied_numbers
 from jinv.experiment.shared import Shared
+from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.recipe.resolved import resolved_table
 from jinv.recipe.variations import Variation
 from jinv.record.directory import RunDirectory
@@ -36,6 +37,7 @@ def run_sweep(
     at_once: int | None = None,
     resume: bool = False,
     console: Console | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> dict[str, Any]:
     """Carry every variation out in `directory`; returns what `sweep.json` holds, the best setting first.
 
@@ -49,9 +51,12 @@ def run_sweep(
     """
     console = console or Console(stderr=True)
     keep_freed_memory()
-    if not resume and directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if directory.exists() and not directory.is_dir():
+        raise StorageError(f"{directory}: the sweep's directory is a file")
+    if not resume and directory.exists() and any(directory.iterdir()):
         raise RunConflictError(f"{directory}: already exists; choose another --out, or continue it with --resume")
-    runs = _prepare(variations, directory)
+    vocabulary = vocabulary or standard_vocabulary()
+    runs = _prepare(variations, directory, vocabulary)
     parts = _parts(variations, runs, at_once)
     for part in {len(part.members): part for part in parts}.values():
         part.check_traces()
@@ -79,12 +84,12 @@ def run_sweep(
     return summary
 
 
-def _prepare(variations: Sequence[Variation], directory: Path) -> list[SettingRun]:
+def _prepare(variations: Sequence[Variation], directory: Path, vocabulary: Vocabulary) -> list[SettingRun]:
     """Load what every setting needs, each network once, so that mistakes show before any synthesis."""
     shared = Shared()
     runs = []
     for variation in variations:
-        experiment = check_run(variation.recipe, shared)
+        experiment = check_run(variation.recipe, shared, vocabulary)
         place = RunDirectory(directory / variation.name)
         manifest = place.manifest()
         if manifest is None:
@@ -99,8 +104,9 @@ def _prepare(variations: Sequence[Variation], directory: Path) -> list[SettingRu
 def _parts(variations: Sequence[Variation], runs: Sequence[SettingRun], at_once: int | None) -> list[Part]:
     """What runs in one program at a time."""
     parts = []
-    for group in groups(variations):
-        numbers = varied_numbers(group)
+    vocabulary = runs[0].experiment.vocabulary
+    for group in groups(variations, vocabulary):
+        numbers = varied_numbers(group, vocabulary)
         for start in range(0, len(group), at_once or len(group)):
             chosen = slice(start, start + (at_once or len(group)))
             slices = {place: values[chosen] for place, values in numbers.items()}

@@ -52,9 +52,11 @@ class Part:
     def synthesis(self, count: int) -> Synthesis:
         """The stages for batches of `count` images, compiled once for all parts and batches that share them."""
         experiment = self.experiment
-        constants = {_key(place) for place in self.numbers}
+        varied = {_key(place) for place in self.numbers}
         masked = replace_numbers(
-            experiment.recipe, lambda place, value: "varied" if _key(place) in constants else value
+            experiment.recipe,
+            lambda place, value: "varied" if _key(place) in varied else value,
+            experiment.vocabulary,
         )
         same = (
             experiment.size,
@@ -81,7 +83,9 @@ class Part:
         experiment = self.experiment
 
         def stage(setting: Setting) -> Stage:
-            mine = replace_numbers(experiment.recipe, lambda place, value: setting.get(_key(place), value))
+            mine = replace_numbers(
+                experiment.recipe, lambda place, value: setting.get(_key(place), value), experiment.vocabulary
+            )
             return bind.bind_stage(mine, index, count, experiment.vocabulary, experiment.spectra)
 
         return stage

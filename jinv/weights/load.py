@@ -16,19 +16,17 @@ from jinv.weights.cache import (
     file_sha256,
     make_cache_directory,
 )
-from jinv.weights.file import read_converted, save_converted
+from jinv.weights.file import read_converted
 
 if TYPE_CHECKING:
     from jinv.models.classifier import Classifier
     from jinv.models.registry import Architecture
 
-__all__ = [
-    "cache_directory", "check_file", "class_names_of", "embedded_checkpoint", "load", "read_converted", "save_converted",
-]  # fmt: skip
 
-
-def load(name_or_path: str | Path) -> "Classifier":
+def load(name_or_path: str | Path, *, networks: "Mapping[str, Architecture] | None" = None) -> "Classifier":
     """A classifier by embedded name ("efficientnet_lite0") or from the path of a converted .safetensors file.
+
+    `networks` are the architectures that a file may name, by default those of `jinv.models`.
 
     Raises:
       UsageError: an unknown name, a checkpoint that is not converted yet, weights that are not installed.
@@ -36,7 +34,7 @@ def load(name_or_path: str | Path) -> "Classifier":
       StorageError: no such file, or the cache cannot be written.
       ModelMismatchError: the tensors are not those of the architecture that the file names.
     """
-    return _load_converted(_find(name_or_path))
+    return _load_converted(_find(name_or_path), networks)
 
 
 def check_file(name_or_path: str | Path) -> dict[str, Any]:
@@ -125,14 +123,14 @@ def _cached(name: str) -> Path:
     return cached
 
 
-def _load_converted(path: Path) -> "Classifier":
+def _load_converted(path: Path, networks: "Mapping[str, Architecture] | None") -> "Classifier":
     import jax
 
     from jinv.models.classifier import Classifier
 
     arrays, metadata = read_converted(path)
     name = metadata["architecture"]
-    architecture = _known(path, name)
+    architecture = _known(path, name, networks)
     module = architecture.make(metadata["num_classes"])
     _check_leaves(path, name, module, architecture.min_size, arrays)
     return Classifier(
@@ -149,14 +147,13 @@ def _load_converted(path: Path) -> "Classifier":
     )
 
 
-def _known(path: Path, name: str) -> "Architecture":
+def _known(path: Path, name: str, networks: "Mapping[str, Architecture] | None" = None) -> "Architecture":
     from jinv.models.registry import ARCHITECTURES
 
-    if name not in ARCHITECTURES:
-        raise ModelMismatchError(
-            f"{path}: architecture {name!r} is unknown to this version{nearest(name, ARCHITECTURES)}"
-        )
-    return ARCHITECTURES[name]
+    known = ARCHITECTURES if networks is None else networks
+    if name not in known:
+        raise ModelMismatchError(f"{path}: architecture {name!r} is unknown to this version{nearest(name, known)}")
+    return known[name]
 
 
 def _check_leaves(path: Path, name: str, module: Any, size: int, arrays: Mapping[str, np.ndarray]) -> None:

@@ -2,15 +2,21 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jinv.experiment.shared
 from jinv.cli import main
+from jinv.core.types import Image, Number, Scalar
+from jinv.errors import ModelMismatchError, UsageError
 from jinv.experiment.experiment import load_experiment
+from jinv.experiment.numbers import groups, varied_numbers
 from jinv.experiment.shared import Shared
+from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.recipe.read import check_config
 from jinv.recipe.recipe import replaced
+from jinv.recipe.variations import Variation
 from jinv.record.directory import RunDirectory
 from jinv.runs import recorder
 from jinv.runs.in_memory import run
@@ -156,3 +162,33 @@ def test_an_experiment_is_bound_once_for_all_who_need_it(shared):
     assert [s.stop - s.start for s in experiment.batches] == [2, 2, 2, 2]
     assert experiment.synthesis(2) is load_experiment(check_config(TABLE), shared=shared).synthesis(2)
     assert experiment.class_names == ["automobile", "bird", "cat"] * 2 + ["automobile", "bird"]
+
+
+def test_a_term_of_ones_own_is_run_and_swept_without_touching_anything(shared, tmp_path):
+    def brightness(image: Image, *, target: Number = 0.0) -> Scalar:
+        """How far the mean is from a target."""
+        return jnp.square(jnp.mean(image) - target)
+
+    mine = standard_vocabulary().with_terms(brightness)
+    terms = {**TABLE["terms"], "brightness": {"weight": 50.0, "target": 1.0}}
+    with_it = run(check_config({**TABLE, "terms": terms}), shared=shared, vocabulary=mine)
+    assert with_it.images.mean() > run(check_config(TABLE), shared=shared).images.mean() + 0.05
+    assert "brightness" in with_it.metrics[0].terms and "brightness" not in standard_vocabulary().terms
+    recipes = [check_config({**TABLE, "terms": terms | {"brightness": {"target": t}}}) for t in (0.0, 1.0)]
+    both = [Variation(i, str(i), {"target": i}, recipe) for i, recipe in enumerate(recipes)]
+    assert varied_numbers(groups(both, mine)[0], mine) == {("terms", "brightness", "target"): [0.0, 1.0]}
+    with pytest.raises(UsageError, match="fields of Forward, not 'picture' .*known: image"):
+        mine.with_terms(lambda picture: jnp.sum(picture))
+    with pytest.raises(UsageError, match="already the name"):
+        mine.extended(terms={"total_variation": brightness})
+    with pytest.raises(UsageError, match="no such term 'brightness'"):
+        run(check_config({**TABLE, "terms": terms}), shared=shared)
+
+
+def test_a_network_of_ones_own_is_loaded_by_what_a_vocabulary_says(tmp_path, one_block):
+    save_tiny(tmp_path / "tiny.safetensors", 1, name=one_block)
+    standard = standard_vocabulary()
+    known = Vocabulary(**{**vars(standard), "networks": {one_block: standard.networks[one_block]}})
+    assert Shared(vocabulary=known).network(str(tmp_path / "tiny.safetensors")).architecture == one_block
+    with pytest.raises(ModelMismatchError, match="unknown to this version"):
+        Shared(vocabulary=Vocabulary(**{**vars(standard), "networks": {}})).network(str(tmp_path / "tiny.safetensors"))

@@ -20,6 +20,7 @@ from jinv.core.sweep import snapshot_of, sweep_of, synthesize_sweep
 from jinv.core.types import Number
 from jinv.experiment.bind import bind_stage
 from jinv.experiment.numbers import groups, replace_numbers, varied_numbers
+from jinv.experiment.vocabulary import standard_vocabulary
 from jinv.models import ops
 from jinv.recipe.read import check_config
 from jinv.recipe.variations import read_variations
@@ -27,6 +28,7 @@ from tests.commands.test_cli import CONFIG, save_tiny
 from tests.networks import tiny_classifier
 
 CLASSIFIER = tiny_classifier(blocks=0)
+STANDARD = standard_vocabulary()
 BOUNDS = synthesis.clip_bounds(CLASSIFIER.mean, CLASSIFIER.std)
 TABLE = {
     "model": "tiny",
@@ -79,12 +81,14 @@ def test_runs_side_by_side_take_the_paths_they_take_alone(keep, scan):
     recipes = [recipe(seed, **change) for seed, change in enumerate(CHANGES)]
     places = {}
     for one in recipes:
-        replace_numbers(one, lambda place, value: places.setdefault(place, []).append(value))
+        replace_numbers(one, lambda place, value: places.setdefault(place, []).append(value), STANDARD)
     settings = {str(place): jnp.asarray(values) for place, values in places.items() if len(set(values)) > 1}
     assert len(settings) == 8, settings.keys()
 
     def bind(index, setting):
-        return bind_stage(replace_numbers(recipes[0], lambda place, value: setting.get(str(place), value)), index, 3)
+        return bind_stage(
+            replace_numbers(recipes[0], lambda place, value: setting.get(str(place), value), STANDARD), index, 3
+        )
 
     plain = [{place: values[k] for place, values in settings.items()} for k in range(3)]
     method = Method((16, 16), BOUNDS, keep)
@@ -160,17 +164,19 @@ def test_settings_are_a_grid_or_pairs_and_share_programs_where_numbers_alone_dif
         {"terms.feature_statistics.weight": 0.1, "stages.1.steps": 5},
     ]
     assert [v.name for v in grid][-1] == "5_weight=2.0_steps=5" and {v.recipe.seed for v in grid} == {7}
-    parts = groups(grid)
+    parts = groups(grid, STANDARD)
     assert [[v.index for v in part] for part in parts] == [[0, 2, 4], [1, 3, 5]]
-    assert varied_numbers(parts[0]) == {("terms", "feature_statistics", "weight"): [0.1, 1.0, 2.0]}
+    assert varied_numbers(parts[0], STANDARD) == {("terms", "feature_statistics", "weight"): [0.1, 1.0, 2.0]}
     paired = read_variations(config, [weights, "seed=[1,2,3]"], zipped=True)
-    assert [tuple(v.changes.values()) for v in paired] == [(0.1, 1), (1.0, 2), (2.0, 3)] and len(groups(paired)) == 1
+    assert [tuple(v.changes.values()) for v in paired] == [(0.1, 1), (1.0, 2), (2.0, 3)] and len(
+        groups(paired, STANDARD)
+    ) == 1
     labels = read_variations(config, ["image.labels=[[0,1],[2,3]]", "augment.flip.probability=[0.0,1.0]"])
-    assert len(groups(labels)) == 1
+    assert len(groups(labels, STANDARD)) == 1
     shifts = read_variations(config, ["augment.roll.max_shift=[0,1]"])
-    assert len(groups(shifts)) == 2  # a whole number is no argument
+    assert len(groups(shifts, STANDARD)) == 2  # a whole number is no argument
     variance = read_variations(config, ['terms.feature_statistics.variance=["biased","unbiased"]'])
-    assert len(groups(variance)) == 2
+    assert len(groups(variance, STANDARD)) == 2
 
 
 def test_a_sweep_leaves_a_run_per_setting_that_equals_the_run_alone(folder, capsys):

@@ -1,7 +1,6 @@
 """The images that a run starts from, and real images that a method measures something on."""
 
 import functools
-import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from jinv.core.starts import class_gaussian
 from jinv.errors import StorageError, UsageError
 from jinv.images.codec import fit_image, read_image, resize_image
 from jinv.images.folder import ImageFolder, class_of, open_image_folder
+from jinv.images.package import package_file
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.weights.labels import find_class
@@ -43,23 +43,6 @@ def load_init(recipe: Recipe, classifier: Classifier, labels: Sequence[int], siz
         path = package_file(recipe.image.init) if recipe.image.init.startswith("package:") else Path(recipe.image.init)
         array = np.asarray(classifier.preprocess(resize_image(read_image(path), size)[None]))
     return np.broadcast_to(array, (recipe.image.count, *array.shape[1:]))
-
-
-def package_file(name: str) -> Path:
-    """The file that `package:NAME/FILE` names, inside the installed package NAME, which is not imported.
-
-    Raises:
-      UsageError: no such package. StorageError: no such file in it.
-    """
-    package, _, inside = name.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations or not inside:
-        raise UsageError(f"{name}: expected package:NAME/FILE with an installed package NAME (image.init)")
-    folder = Path(next(iter(spec.submodule_search_locations))).resolve()
-    path = (folder / inside).resolve()
-    if not path.is_relative_to(folder) or not path.is_file():
-        raise StorageError(f"{name}: no such file in {folder} (image.init)")
-    return path
 
 
 def measured_spectrum(path: str) -> Callable[[Size, bool], np.ndarray]:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, PrivateAttr, field_validator
 
-from jinv.errors import UsageError, nearest
+from jinv.errors import JinvError, UsageError, nearest
+from jinv.images.package import package_file
 from jinv.recipe.checking import Must, one_of, shown, unknown_key
 from jinv.recipe.declaration import Part, checked, key
 from jinv.recipe.read import read_config, read_table
@@ -19,6 +20,9 @@ from jinv.recipe.values import Text, Texts, as_tuple
 
 Preset = Literal["quick", "full"]
 FILE = "sheets.toml"
+
+SAMPLE_PHOTOGRAPH = "package:matplotlib/mpl-data/sample_data/grace_hopper.jpg"
+"""Grace Hopper's portrait, in the public domain."""
 
 
 class Network(Part):
@@ -225,11 +229,16 @@ def _panel(sheets: Sheets, choices: Choices, figure: Figure, name: str, variant:
             changes.append(f"evaluate.verifiers=[{', '.join(_toml(v) for v in choices.verifiers)}]")
         if choices.reference:
             changes.append(f"evaluate.reference={_toml(choices.reference.resolve())}")
-    if variant.start != "noise":
-        photograph = sample_photograph() if variant.start == "sample" else choices.photograph
-        if photograph is None:
+    if variant.start == "sample":
+        try:
+            package_file(SAMPLE_PHOTOGRAPH)
+        except JinvError as error:
+            return replace(panel, skipped=str(error))
+        changes.append(f"image.init={_toml(SAMPLE_PHOTOGRAPH)}")
+    elif variant.start == "photograph":
+        if choices.photograph is None:
             return replace(panel, skipped="needs a photograph of the class: --photograph FILE")
-        changes.append(f"image.init={_toml(photograph.resolve())}")
+        changes.append(f"image.init={_toml(choices.photograph.resolve())}")
     changes += choices.overrides
     recipe = read_config(sheets.folder / figure.config, changes)
     model = Path(recipe.model)
@@ -247,13 +256,6 @@ def _panel(sheets: Sheets, choices: Choices, figure: Figure, name: str, variant:
 
 def _run_name(figure: str, network: str, variant: str) -> str:
     return "-".join([figure, network, *variant.split()])
-
-
-def sample_photograph() -> Path:
-    """The photograph that matplotlib brings along: Grace Hopper's portrait, in the public domain."""
-    import matplotlib
-
-    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 
 
 def _toml(value: Any) -> str:

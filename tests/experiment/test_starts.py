@@ -7,8 +7,8 @@ import pytest
 
 from jinv.core.parameterization import average_pool_to, resize
 from jinv.core.starts import class_gaussian, next_start
-from jinv.errors import StorageError, UsageError
-from jinv.experiment.start_images import measured_spectrum, package_file
+from jinv.errors import UsageError
+from jinv.experiment.start_images import measured_spectrum
 from jinv.images.codec import png_bytes
 
 IMAGE, FIRST, NOISE = (jnp.asarray(np.random.default_rng(s).normal(size=(2, 16, 16, 3)), jnp.float32) for s in range(3))
@@ -57,19 +57,6 @@ def test_class_gaussian_is_clipped_and_enlarged():
     sample = np.asarray(class_gaussian(jax.random.key(1), images, enlarge=4))
     assert sample.shape == (8, 12, 3) and sample.min() >= 0 and sample.max() <= 1
     assert (sample == np.kron(sample[::4, ::4], np.ones((4, 4, 1)))).all()
-
-
-def test_a_file_inside_an_installed_package():
-    assert package_file("package:matplotlib/mpl-data/sample_data/grace_hopper.jpg").stat().st_size > 10_000
-    for name, error in [
-        ("package:nosuchpackage/x.jpg", UsageError),
-        ("package:matplotlib", UsageError),
-        ("package:matplotlib/nowhere.jpg", StorageError),
-        ("package:matplotlib/../numpy/__init__.py", StorageError),
-        ("package:../x/y", UsageError),
-    ]:
-        with pytest.raises(error, match="image.init"):
-            package_file(name)
 
 
 def test_a_spectrum_is_measured_on_images_and_not_on_plain_ones(tmp_path):

@@ -11,8 +11,8 @@ from jinv.experiment.memory import parse_bytes
 from jinv.experiment.shared import Shared
 from jinv.recipe.read import check_config
 from jinv.recipe.recipe import replaced
-from tests.commands.test_cli import CONFIG, save_tiny
 from tests.networks import tiny_classifier
+from tests.small_runs import CONFIG, save_tiny
 
 RECIPE = check_config(
     {

@@ -20,8 +20,8 @@ from jinv.recipe.variations import Variation
 from jinv.record.directory import RunDirectory
 from jinv.runs import recorder
 from jinv.runs.in_memory import run
-from tests.commands.test_cli import CONFIG, save_tiny
 from tests.networks import tiny_classifier
+from tests.small_runs import CONFIG, save_tiny
 
 TABLE = {
     "model": "tiny",

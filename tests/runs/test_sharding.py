@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from tests.commands.test_cli import save_tiny
+from tests.small_runs import save_tiny
 
 PROGRAM = """
 import json

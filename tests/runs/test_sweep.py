@@ -24,8 +24,8 @@ from jinv.experiment.vocabulary import standard_vocabulary
 from jinv.models import ops
 from jinv.recipe.read import check_config
 from jinv.recipe.variations import read_variations
-from tests.commands.test_cli import CONFIG, save_tiny
 from tests.networks import tiny_classifier
+from tests.small_runs import CONFIG, save_tiny
 
 CLASSIFIER = tiny_classifier(blocks=0)
 STANDARD = standard_vocabulary()

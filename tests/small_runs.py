@@ -1,0 +1,50 @@
+"""A config and network files small enough for tests of whole runs."""
+
+import numpy as np
+
+from jinv.weights.file import NetworkMetadata, save_converted
+from tests.networks import CLASSES
+
+CONFIG = """
+model = "tiny.safetensors"
+[image]
+size = 16
+labels = ["cat", "ship", 1]
+batch = 2
+[[stages]]
+size = 8
+steps = 4
+[[stages]]
+size = 16
+steps = 4
+[augment.roll]
+[augment.flip]
+[terms.cross_entropy]
+[terms.feature_statistics]
+weight = 1e-2
+[evaluate]
+verifiers = ["other.safetensors"]
+"""
+
+
+def save_tiny(path, seed, classes=CLASSES, name="resnet20"):
+    """A ResNet-20 file: the smallest architecture that every process can load; `one_block` is one for this process."""
+    import jax
+    from flax.traverse_util import flatten_dict
+
+    from jinv.models.registry import ARCHITECTURES
+
+    architecture = ARCHITECTURES[name]
+    module = architecture.make(10)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    random = np.random.default_rng(seed)
+    flat = {}
+    for key, leaf in flatten_dict(shapes, sep="/").items():
+        positive = key.endswith(("var", "scale"))
+        flat[key] = random.uniform(0.5, 1.5, leaf.shape) if positive else random.normal(size=leaf.shape) * 0.1
+        flat[key] = flat[key].astype(np.float32)
+    metadata = NetworkMetadata(
+        architecture=name, mean=architecture.mean, std=architecture.std, input_size=32, num_classes=10,
+        class_names=classes, source={"file": "made up", "sha256": str(seed) * 8},
+    )  # fmt: skip
+    save_converted(path, flat, metadata)

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from jinv.experiment.shared import Shared
     from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
     from jinv.judge import metrics
-    from jinv.judge.evaluate import evaluate_run as evaluate
     from jinv.models.classifier import Classifier
     from jinv.recipe.read import read_config
     from jinv.recipe.recipe import Recipe
     from jinv.record.run import RunRecord, open_run
+    from jinv.runs.evaluate import evaluate
     from jinv.runs.in_memory import Result, run
     from jinv.weights.load import load
 
@@ -48,7 +48,7 @@ _LAZY = {
     "Vocabulary": ("jinv.experiment.vocabulary", "Vocabulary"),
     "augment": ("jinv.core.augment", None),
     "clip_bounds": ("jinv.core.synthesis", "clip_bounds"),
-    "evaluate": ("jinv.judge.evaluate", "evaluate_run"),
+    "evaluate": ("jinv.runs.evaluate", "evaluate"),
     "load": ("jinv.weights.load", "load"),
     "losses": ("jinv.core.losses", None),
     "metrics": ("jinv.judge.metrics", None),

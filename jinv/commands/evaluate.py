@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from jinv.commands.compilation import keep_compiled
-from jinv.errors import StorageError, UsageError
 
 HELP = "let independent networks judge a run's images"
 
@@ -21,22 +20,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
     keep_compiled()
-    from jinv.judge.evaluate import evaluate_run
-    from jinv.record.directory import RunDirectory
-    from jinv.record.run import open_run
     from jinv.report.text import print_evaluation
-    from jinv.runs.synthesize import finish
+    from jinv.runs.evaluate import evaluate
 
-    record = open_run(arguments.run)
-    if not record.manifest.finished:
-        raise StorageError(f"{arguments.run}: the run is not finished; continue it with jinv synthesize --resume")
-    asked = record.config.get("evaluate", {})
-    verifiers = list(arguments.verifier) or asked.get("verifiers", [])
-    if not verifiers:
-        raise UsageError(
-            "evaluate: the run's config names no verifiers; give some, such as --verifier efficientnet_lite1"
-        )
-    result = evaluate_run(arguments.run, verifiers, arguments.reference or asked.get("reference"))
-    finish(RunDirectory(record.path), record.manifest)
-    print_evaluation(result)
+    print_evaluation(evaluate(arguments.run, arguments.verifier, reference=arguments.reference))
     return 0

@@ -1,0 +1,35 @@
+"""`jinv evaluate` and `jinv.evaluate`: other networks judge a finished run, whose report and seal follow."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinv.errors import StorageError, UsageError
+from jinv.judge.evaluate import evaluate_run
+from jinv.record.directory import RunDirectory
+from jinv.record.evaluation import Evaluation
+from jinv.record.run import open_run
+from jinv.runs.synthesize import finish
+
+
+def evaluate(run: str | Path, verifiers: Sequence[str] = (), *, reference: str | Path | None = None) -> Evaluation:
+    """Let networks judge a run's images; writes `evaluation.json`, the report and the manifest's digests anew.
+
+    Args:
+      verifiers: names or files of networks; none are those of the run's config.
+      reference: real images to compare with, a folder or zip; None is that of the run's config.
+
+    Raises:
+      StorageError: no finished run. UsageError: no verifier anywhere. Others as `judge.evaluate.evaluate_run`.
+    """
+    record = open_run(run)
+    if not record.manifest.finished:
+        raise StorageError(f"{run}: the run is not finished; continue it with jinv synthesize --resume")
+    asked = record.config.get("evaluate", {})
+    chosen = list(verifiers) or asked.get("verifiers", [])
+    if not chosen:
+        raise UsageError(
+            "evaluate: the run's config names no verifiers; give some, such as --verifier efficientnet_lite1"
+        )
+    evaluation = evaluate_run(record.path, chosen, reference or asked.get("reference"))
+    finish(RunDirectory(record.path), record.manifest)
+    return evaluation

@@ -28,14 +28,15 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(json_schema(), indent=1, ensure_ascii=False))
         return 0
     if arguments.config is None:
-        raise UsageError("config: which CONFIG.toml? For example: jinv config configs/demo.toml")
+        raise UsageError("config: which CONFIG.toml? For example: jinv config demo")
     import tomli_w
 
     from jinv.experiment.bind import check_recipe
+    from jinv.recipe.packaged import find_config
     from jinv.recipe.read import read_config
     from jinv.recipe.resolved import resolved_table
 
-    recipe = read_config(arguments.config, arguments.overrides)
+    recipe = read_config(find_config(arguments.config), arguments.overrides)
     check_recipe(recipe)
     print(tomli_w.dumps(resolved_table(recipe, every_key=True)), end="")
     return 0

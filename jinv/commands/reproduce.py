@@ -32,9 +32,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
+    from jinv.recipe.packaged import find_folder
+
     if arguments.folder is None:
-        raise UsageError("reproduce: which CONFIG_FOLDER? For example: jinv reproduce configs/thesis")
-    folder = Path(arguments.folder)
+        raise UsageError("reproduce: which CONFIG_FOLDER? For example: jinv reproduce thesis")
+    folder = find_folder(arguments.folder)
     if arguments.preset not in PRESETS:
         raise UsageError(
             f"--preset {arguments.preset}: no such preset{nearest(arguments.preset, PRESETS)} (known: quick, full)"

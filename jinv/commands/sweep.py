@@ -30,14 +30,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
+    from jinv.recipe.packaged import check_packaged_files, find_config
     from jinv.recipe.variations import read_variations
 
     if arguments.config is None:
-        raise UsageError("sweep: which CONFIG.toml? For example: jinv sweep configs/demo.toml --vary seed=[0,1,2]")
+        raise UsageError("sweep: which CONFIG.toml? For example: jinv sweep demo --vary seed=[0,1,2]")
     if arguments.at_once is not None and arguments.at_once < 1:
         raise UsageError(f"--at-once: {arguments.at_once} must be a whole number of at least 1")
-    variations = read_variations(arguments.config, arguments.vary, overrides=arguments.overrides, zipped=arguments.zip)
-    out = arguments.out or Path("runs") / f"{Path(arguments.config).stem}_sweep"
+    config = find_config(arguments.config)
+    variations = read_variations(config, arguments.vary, overrides=arguments.overrides, zipped=arguments.zip)
+    for variation in variations:
+        check_packaged_files(config, variation.recipe)
+    out = arguments.out or Path("runs") / f"{config.stem}_sweep"
     keep_compiled()
     from jinv.runs.sweep import run_sweep
     from jinv.runs.sweep_summary import print_summary

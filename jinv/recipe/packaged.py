@@ -38,6 +38,12 @@ def find_config(name_or_path: str | Path) -> Path:
     return FOLDER / f"{name}.toml"
 
 
+def find_folder(name_or_path: str | Path) -> Path:
+    """The folder of configs that is meant: one where there is one, else the packaged one of that name ("thesis")."""
+    path = Path(name_or_path)
+    return path if path.exists() or not (FOLDER / path / _SHEETS).is_file() else FOLDER / path
+
+
 def check_packaged_files(config: Path, recipe: Recipe) -> None:
     """Refuse a packaged config whose files do not come with jinv, and say by which key to give others; any other passes.
 

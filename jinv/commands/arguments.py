@@ -50,8 +50,8 @@ def add_words(
 
 
 def add_amount(command: argparse.ArgumentParser, flag: str, metavar: str, help: str, *, positional: str) -> None:
-    """An option with a value that may be left out ("" then), in front of a positional that is a .toml file."""
+    """An option with an amount that may be left out ("" then), in front of a positional that begins with no digit."""
     command.add_argument(
         flag, nargs="?", const="", action=_Words, metavar=metavar, help=help,
-        positional=positional, belongs=lambda word: not word.endswith(".toml"),
+        positional=positional, belongs=lambda word: word[:1].isdigit(),
     )  # fmt: skip

@@ -43,12 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
-    from jinv.record.directory import RunDirectory
     from jinv.report.text import print_result
     from jinv.runs.synthesize import run as carry_out
 
-    if arguments.replace and not arguments.resume:
-        RunDirectory(out).remove()
-    run_directory = carry_out(recipe, out, resume=arguments.resume, console=Console(stderr=True))
+    run_directory = carry_out(
+        recipe, out, resume=arguments.resume, replace=arguments.replace, console=Console(stderr=True)
+    )
     print_result(run_directory.path)
     return 0

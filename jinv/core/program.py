@@ -45,7 +45,7 @@ SIDE_BY_SIDE = Inputs(variables=None, labels=0, run_key=0, image_ids=None, first
 
 
 class StageProgram:
-    """A stage's compiled functions, of one run or (`settings`, one of them to read sizes from) of K side by side."""
+    """A stage's compiled functions, of one run, or of K settings side by side (`example` is one of them, to read sizes from)."""
 
     def __init__(
         self, forward: ForwardFunction, bind: BindStage, method: Method, example: Setting, sweep: bool

@@ -139,7 +139,7 @@ def make_last_look(forward: ForwardFunction, stage: Stage, method: Method) -> Ca
     """`(state, inputs) -> state` after a stage's last step: with `keep = "best"` what that step left is looked at too.
 
     A step judges the parameters before its update, so that nothing would ever have judged those after the last one. They
-    are seen with draws of their own and with the last step's weights.
+    are seen with the draws that one step more would have, and with the last step's weights.
     """
     loss = _make_loss(forward, stage, method)
 

@@ -27,7 +27,8 @@ def sweep_of(
       ValueError: a stage with other sizes or steps in other settings.
     """
     for index, bind in enumerate(binds):
-        if len({(bind(setting).size, bind(setting).steps) for setting in settings}) > 1:
+        stages = [bind(setting) for setting in settings]
+        if len({(stage.size, stage.steps) for stage in stages}) > 1:
             raise ValueError(f"sweep_of: stage {index} has other sizes or steps in other settings")
     return Synthesis(forward, binds, method, example=settings[0], sweep=True)
 

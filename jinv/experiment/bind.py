@@ -152,9 +152,8 @@ def spectra_of(recipe: Recipe) -> list[str]:
 
 
 def bind_classifier(recipe: Recipe, classifier: Classifier) -> Classifier:
-    """The network as the run computes it: its precision, what long runs gain from, and rematerialisation."""
-    bound = with_precision(classifier, recipe.precision).prepared()
-    return bound.rematerialised() if recipe.remat else bound
+    """The network as the run computes it, but for rematerialisation: its precision, and what long runs gain from."""
+    return with_precision(classifier, recipe.precision).prepared()
 
 
 def bind_forward(recipe: Recipe, classifier: Classifier) -> ForwardFunction:

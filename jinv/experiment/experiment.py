@@ -20,7 +20,7 @@ from jinv.experiment.devices import check_devices, sharding
 from jinv.experiment.inputs import Inputs, load_inputs
 from jinv.experiment.numbers import program_of
 from jinv.experiment.shared import Shared
-from jinv.experiment.vocabulary import Vocabulary
+from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision
 from jinv.recipe.recipe import Recipe, replaced
@@ -67,7 +67,7 @@ class Experiment:
         """The stages compiled for batches of `batch` images: once, for all runs that share them."""
         recipe = self.recipe
         # Schedules, optimizers and their eps depend on the batch; seeds, labels and start images are arguments.
-        key = program_of(recipe), self.size, batch, self.vocabulary, self.classifier, self.init is None
+        key = program_of(recipe), self.size, batch, self.vocabulary, self.classifier
 
         def make() -> Synthesis:
             method = bind.bind_method(recipe, self.classifier, self.size)
@@ -114,22 +114,22 @@ class Experiment:
     def varied(self, *, chunk: int | None, remat: bool) -> "Experiment":
         """The same experiment, computed another way."""
         recipe = replaced(self.recipe, image=replaced(self.recipe.image, chunk=chunk), remat=remat)
-        return replace(self, recipe=recipe, classifier=self.shared.bound(recipe))
+        return replace(self, recipe=recipe, classifier=self.shared.bound(recipe, self.vocabulary))
 
 
 def bind_experiment(
     recipe: Recipe, inputs: Inputs, *, shared: Shared | None = None, vocabulary: Vocabulary | None = None
 ) -> Experiment:
     """The experiment of a checked recipe whose inputs are loaded."""
-    shared = shared or Shared(vocabulary=vocabulary)
+    shared = shared or Shared()
     return Experiment(
         recipe=recipe,
-        classifier=shared.bound(recipe),
+        classifier=shared.bound(recipe, vocabulary),
         labels=tuple(inputs.labels),
         size=inputs.size,
         init=inputs.init,
         spectra=inputs.spectra,
-        vocabulary=vocabulary or shared.vocabulary,
+        vocabulary=vocabulary or standard_vocabulary(),
         shared=shared,
     )
 
@@ -142,10 +142,10 @@ def load_experiment(
     Raises:
       JinvError: what is wrong with the recipe, its network, its start images or its devices.
     """
-    shared = shared or Shared(vocabulary=vocabulary)
-    bind.check_recipe(recipe, vocabulary or shared.vocabulary)
+    shared = shared or Shared()
+    bind.check_recipe(recipe, vocabulary)
     check_devices(recipe)
-    return bind_experiment(recipe, load_inputs(recipe, shared), shared=shared, vocabulary=vocabulary)
+    return bind_experiment(recipe, load_inputs(recipe, shared, vocabulary), shared=shared, vocabulary=vocabulary)
 
 
 def work_until(recipe: Recipe, stage: int | None = None) -> int:

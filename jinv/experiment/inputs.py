@@ -9,6 +9,7 @@ from jinv.errors import UsageError
 from jinv.experiment.bind import Spectra, check_layers, spectra_of
 from jinv.experiment.shared import Shared
 from jinv.experiment.start_images import load_init, measured_spectrum
+from jinv.experiment.vocabulary import Vocabulary
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.weights.labels import resolve_labels
@@ -24,13 +25,13 @@ class Inputs(NamedTuple):
     spectra: Spectra
 
 
-def load_inputs(recipe: Recipe, shared: Shared) -> Inputs:
+def load_inputs(recipe: Recipe, shared: Shared, vocabulary: Vocabulary | None = None) -> Inputs:
     """Load what `recipe` names.
 
     Raises:
       JinvError: something is missing or wrong.
     """
-    classifier = shared.classifier(recipe)
+    classifier = shared.classifier(recipe, vocabulary)
     labels, size = check_against_model(recipe, classifier)
     init = load_init(recipe, classifier, labels, size)
     return Inputs(classifier, labels, size, init, {path: measured_spectrum(path) for path in spectra_of(recipe)})

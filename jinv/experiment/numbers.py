@@ -96,4 +96,4 @@ def _is_argument(path: Place, vocabulary: Vocabulary) -> bool:
 
 
 def _nothing() -> None:
-    """Stands for a name that is not known; `experiment.check_recipe` says so."""
+    """Stands for a name that is not known; `bind.check_recipe` says so."""

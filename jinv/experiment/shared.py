@@ -20,35 +20,42 @@ MOST_PROGRAMS = 16
 class Shared:
     """Networks by name, networks as runs compute them, and compiled syntheses by what they are made of."""
 
-    def __init__(self, networks: Mapping[str, Classifier] | None = None, vocabulary: Vocabulary | None = None) -> None:
+    def __init__(self, networks: Mapping[str, Classifier] | None = None) -> None:
         """`networks` are some that are there already, by the names that recipes give them."""
-        self._networks: dict[str, Classifier] = dict(networks or {})
-        self.vocabulary = vocabulary or standard_vocabulary()
+        self._given = dict(networks or {})
+        self._networks: dict[tuple[str, Vocabulary], Classifier] = {}
         self._bound: dict[tuple[Any, ...], Classifier] = {}
         self._syntheses: dict[Hashable, Synthesis] = {}
 
-    def network(self, name: str) -> Classifier:
-        """The network of that name or file; raises as `load`."""
-        if name not in self._networks:
-            self._networks[name] = load(name, networks=self.vocabulary.networks)
-        return self._networks[name]
+    def network(self, name: str, vocabulary: Vocabulary | None = None) -> Classifier:
+        """The network of that name or file, of an architecture that the vocabulary knows; raises as `load`."""
+        if name in self._given:
+            return self._given[name]
+        key = name, vocabulary or standard_vocabulary()
+        if key not in self._networks:
+            self._networks[key] = load(name, networks=key[1].networks)
+        return self._networks[key]
 
-    def classifier(self, recipe: Recipe) -> Classifier:
+    def classifier(self, recipe: Recipe, vocabulary: Vocabulary | None = None) -> Classifier:
         """The recipe's network, with its student."""
-        classifier = self.network(recipe.model)
-        return classifier if recipe.student is None else classifier.with_student(self.network(recipe.student))
+        classifier = self.network(recipe.model, vocabulary)
+        if recipe.student is None:
+            return classifier
+        return classifier.with_student(self.network(recipe.student, vocabulary))
 
-    def bound(self, recipe: Recipe) -> Classifier:
-        """The recipe's network as its run computes it."""
-        kind = recipe.model, recipe.student, recipe.precision, recipe.remat
-        if kind not in self._bound:
-            self._bound[kind] = bind_classifier(recipe, self.classifier(recipe))
-        return self._bound[kind]
+    def bound(self, recipe: Recipe, vocabulary: Vocabulary | None = None) -> Classifier:
+        """The recipe's network as its run computes it; prepared once, with rematerialisation or without."""
+        kind = recipe.model, recipe.student, recipe.precision, vocabulary or standard_vocabulary()
+        if (*kind, False) not in self._bound:
+            self._bound[(*kind, False)] = bind_classifier(recipe, self.classifier(recipe, vocabulary))
+        if (*kind, recipe.remat) not in self._bound:
+            self._bound[(*kind, True)] = self._bound[(*kind, False)].rematerialised()
+        return self._bound[(*kind, recipe.remat)]
 
     def synthesis(self, key: Hashable, make: Callable[[], Synthesis]) -> Synthesis:
-        """What `make` makes, made once for equal keys."""
-        if key not in self._syntheses:
-            while len(self._syntheses) >= MOST_PROGRAMS:
-                self._syntheses.pop(next(iter(self._syntheses)))
-            self._syntheses[key] = make()
+        """What `make` makes, made once for equal keys; those longest out of use make room."""
+        found = self._syntheses.pop(key, None)
+        self._syntheses[key] = found or make()
+        while len(self._syntheses) > MOST_PROGRAMS:
+            self._syntheses.pop(next(iter(self._syntheses)))
         return self._syntheses[key]

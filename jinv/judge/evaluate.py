@@ -22,8 +22,16 @@ from jinv.record.run import RunRecord, open_run
 from jinv.weights.load import check_file, class_names_of, load
 
 
-def evaluate_run(run_dir: str | Path, verifiers: Sequence[str], reference: str | Path | None = None) -> Evaluation:
+def evaluate_run(
+    run_dir: str | Path,
+    verifiers: Sequence[str],
+    reference: str | Path | None = None,
+    *,
+    network: Callable[[str], Classifier] | None = None,
+) -> Evaluation:
     """Let `verifiers` (names or converted files) judge the run; writes and returns `evaluation.json`.
+
+    `network` finds a network by name or file, where another way than `load` is wanted.
 
     Raises:
       UsageError: no verifier, or an unknown one. StorageError: no run, or images missing from it.
@@ -37,7 +45,7 @@ def evaluate_run(run_dir: str | Path, verifiers: Sequence[str], reference: str |
     folder = None if reference is None else open_image_folder(reference)
     verdicts: dict[str, Verdict] = {}
     for name in dict.fromkeys(str(v) for v in verifiers):
-        classifier = load(name)
+        classifier = (network or load)(name)
         _check_classes(name, classifier.class_names, run.labels.tolist(), run.class_names)
         verdict = judge_run(classifier, run, folder)
         # The opinion of a network that the images were made to please is no evidence; the report says so beside it.

@@ -12,11 +12,12 @@ import json
 import os
 import shutil
 import tomllib
+import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tomli_w
@@ -28,6 +29,20 @@ from jinv.record.manifest import Manifest, read_manifest
 from jinv.record.metrics import MetricsLine, lines_text, read_metrics
 
 UNSEALED = ("manifest.json", "checkpoint.npz")
+
+
+class Checkpoint(NamedTuple):
+    """Where a batch goes on: from `step`, with a state's leaves within `stage`, or the image that `stage` starts from.
+
+    owners: the settings of a sweep whose states these are, side by side.
+    """
+
+    batch: int
+    stage: int
+    step: int
+    leaves: Sequence[Any] | None = None
+    image: Any = None
+    owners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +63,7 @@ class RunDirectory:
             raise StorageError(f"{self.path}: the run directory is a file")
         above = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
-            raise StorageError(f"{self.path}: cannot be created: {above} is no directory that can be written to")
+            raise StorageError(f"{self.path}: cannot be written: {above} is no directory that can be")
         occupied = exists and any(self.path.iterdir())
         if occupied and not resume:
             raise RunConflictError(
@@ -174,22 +189,26 @@ class RunDirectory:
         (self.path / name).parent.mkdir(exist_ok=True)
         write_bytes(self.path / name, png)
 
-    def save_checkpoint(self, batch: int, stage: int, step: int, leaves: list[Any] | None, image: Any | None) -> None:
-        """Everything needed to go on with `batch` from `step`: a state's leaves, or the image the next stage starts from."""
-        arrays = {f"leaf_{i:04d}": np.asarray(leaf) for i, leaf in enumerate(leaves or ())}
-        if image is not None:
-            arrays["image"] = np.asarray(image)
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep everything that is needed to go on."""
+        arrays = {f"leaf_{i:04d}": np.asarray(leaf) for i, leaf in enumerate(checkpoint.leaves or ())}
+        if checkpoint.image is not None:
+            arrays["image"] = np.asarray(checkpoint.image)
+        position = np.array([checkpoint.batch, checkpoint.stage, checkpoint.step])
+        owners = np.array(checkpoint.owners, dtype=np.str_)
         with atomic_path(self.path / "checkpoint.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, position=np.array([batch, stage, step]), **arrays)  # type: ignore[arg-type]
+            np.savez(file, position=position, owners=owners, **arrays)  # type: ignore[arg-type]
 
-    def load_checkpoint(self) -> tuple[int, int, int, list[np.ndarray] | None, np.ndarray | None] | None:
-        """(batch, stage, step, leaves, image), or None where there is no readable checkpoint."""
+    def load_checkpoint(self) -> Checkpoint | None:
+        """What was kept, or None where there is no readable checkpoint."""
         try:
             with np.load(self.path / "checkpoint.npz", allow_pickle=False) as file:
                 batch, stage, step = (int(x) for x in file["position"])
                 leaves = [file[name] for name in sorted(file.files) if name.startswith("leaf_")]
-                return batch, stage, step, leaves or None, file["image"] if "image" in file.files else None
-        except (OSError, ValueError, KeyError, EOFError):
+                image = file["image"] if "image" in file.files else None
+                owners = tuple(file["owners"].tolist()) if "owners" in file.files else ()
+                return Checkpoint(batch, stage, step, leaves or None, image, owners)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
     def has_batch(self, number: int) -> bool:

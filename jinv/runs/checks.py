@@ -1,5 +1,7 @@
 """What can be wrong with a run before its first step: mistakes should not cost a synthesis first."""
 
+from collections.abc import Sequence
+
 from jinv.errors import RunConflictError
 from jinv.experiment.experiment import Experiment, load_experiment
 from jinv.experiment.shared import Shared
@@ -9,6 +11,7 @@ from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import changes_between
 from jinv.record.directory import RunDirectory
 from jinv.record.manifest import Manifest
+from jinv.weights.load import check_file, class_names_of
 
 
 def check_run(recipe: Recipe, shared: Shared | None = None, vocabulary: Vocabulary | None = None) -> Experiment:
@@ -20,8 +23,14 @@ def check_run(recipe: Recipe, shared: Shared | None = None, vocabulary: Vocabula
       JinvError: something is.
     """
     experiment = load_experiment(recipe, shared=shared, vocabulary=vocabulary)
-    names = (lambda name: shared.network(name).class_names) if shared else None
-    check_judges(recipe, experiment.classifier, experiment.labels, names)
+    names = experiment.vocabulary
+
+    def class_names(verifier: str) -> Sequence[str]:
+        if shared is not None:
+            return shared.network(verifier, names).class_names
+        return class_names_of(check_file(verifier, networks=names.networks))
+
+    check_judges(recipe, experiment.classifier, experiment.labels, class_names)
     return experiment
 
 

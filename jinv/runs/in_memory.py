@@ -6,6 +6,7 @@ import numpy as np
 from rich.console import Console
 
 from jinv.experiment.experiment import Experiment, load_experiment, total_work
+from jinv.experiment.memory import check_fits
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.recipe.recipe import Recipe
@@ -62,6 +63,7 @@ def run(
       JinvError: anything a user can mend, before anything is computed; NumericalError in the middle.
     """
     experiment = load_experiment(recipe, shared=shared, vocabulary=vocabulary)
+    check_fits(experiment)
     experiment.check_traces()
     lines: list[MetricsLine] = []
     with SynthesisProgress(console or Console(quiet=True), total_work([recipe])) as progress:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jinv.errors import Interrupted
 from jinv.experiment.experiment import Experiment
-from jinv.record.directory import RunDirectory
+from jinv.record.directory import Checkpoint, RunDirectory
 from jinv.runs.batches import Moment, place_text, work_done
 from jinv.runs.progress import SynthesisProgress
 
@@ -37,7 +37,8 @@ class Recorder:
             done = snapshot.stage_done
             leaves = None if done else jax.tree.leaves(snapshot.state)
             image = snapshot.image if done else None
-            self.directory.save_checkpoint(moment.batch, snapshot.stage + done, snapshot.step, leaves, image)
+            place = moment.batch, snapshot.stage + done, snapshot.step
+            self.directory.save_checkpoint(Checkpoint(*place, leaves, image))
         if stop:
-            place = f"step {snapshot.step} of batch {moment.batch}"
-            raise Interrupted(f"{self.directory.path}: stopped at {place}; continue with --resume")
+            where = f"step {snapshot.step} of batch {moment.batch}"
+            raise Interrupted(f"{self.directory.path}: stopped at {where}; continue with --resume")

@@ -11,14 +11,13 @@ from rich.console import Console
 
 from jinv.core.loop import Resume, Snapshot
 from jinv.core.sweep import snapshot_of
-from jinv.errors import JinvError, NumericalError, RunConflictError, StorageError
+from jinv.errors import JinvError, NumericalError, RunConflictError
 from jinv.experiment.experiment import total_work, work_until
 from jinv.experiment.numbers import groups, varied_numbers
 from jinv.experiment.shared import Shared
-from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
-from jinv.recipe.resolved import resolved_table
+from jinv.experiment.vocabulary import Vocabulary
 from jinv.recipe.variations import Variation
-from jinv.record.directory import RunDirectory
+from jinv.record.directory import Checkpoint, RunDirectory
 from jinv.record.manifest import SweepSetting
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.batches import place_text, work_done
@@ -27,7 +26,7 @@ from jinv.runs.progress import SynthesisProgress
 from jinv.runs.records import metrics_line, new_manifest
 from jinv.runs.sweep_part import Part, SettingRun
 from jinv.runs.sweep_summary import SettingResult, summarize
-from jinv.runs.synthesize import complete
+from jinv.runs.synthesize import begin, complete, judge_again
 
 
 def run_sweep(
@@ -51,16 +50,13 @@ def run_sweep(
     """
     console = console or Console(stderr=True)
     keep_freed_memory()
-    if directory.exists() and not directory.is_dir():
-        raise StorageError(f"{directory}: the sweep's directory is a file")
-    if not resume and directory.exists() and any(directory.iterdir()):
-        raise RunConflictError(f"{directory}: already exists; choose another --out, or continue it with --resume")
-    vocabulary = vocabulary or standard_vocabulary()
+    _check_directory(directory, variations, resume)
     runs = _prepare(variations, directory, vocabulary)
     parts = _parts(variations, runs, at_once)
-    for part in {len(part.members): part for part in parts}.values():
-        part.check_traces()
-    directory.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        if not part.finished:
+            part.check_traces()
+    RunDirectory(directory).prepare(resume=True)
     started = time.monotonic()
     failed: JinvError | None = None
     with SynthesisProgress(console, total_work([run.experiment.recipe for run in runs])) as progress:
@@ -84,7 +80,27 @@ def run_sweep(
     return summary
 
 
-def _prepare(variations: Sequence[Variation], directory: Path, vocabulary: Vocabulary) -> list[SettingRun]:
+def _check_directory(directory: Path, variations: Sequence[Variation], resume: bool) -> None:
+    """Can the sweep begin, or go on, there?
+
+    Raises:
+      RunConflictError: something is there, or what is to be continued is not this sweep. StorageError: as `RunDirectory`.
+    """
+    place = RunDirectory(directory)
+    if not directory.is_dir() or not any(directory.iterdir()):
+        place.check(resume=False)
+        return
+    if not resume:
+        raise RunConflictError(f"{directory}: already exists; choose another --out, or continue it with --resume")
+    known = {variation.name for variation in variations} | {"sweep.json", "comparison.html"}
+    strange = sorted(path.name for path in directory.iterdir() if path.name not in known)
+    if strange:
+        raise RunConflictError(f"{directory}: {strange[0]} is no setting of this sweep; choose another --out")
+    for variation in variations:
+        RunDirectory(directory / variation.name).check(resume=True)
+
+
+def _prepare(variations: Sequence[Variation], directory: Path, vocabulary: Vocabulary | None) -> list[SettingRun]:
     """Load what every setting needs, each network once, so that mistakes show before any synthesis."""
     shared = Shared()
     runs = []
@@ -117,25 +133,24 @@ def _parts(variations: Sequence[Variation], runs: Sequence[SettingRun], at_once:
 def _synthesize_part(part: Part, progress: SynthesisProgress, where: str) -> list[np.ndarray]:
     """Each setting's images of all batches; nothing for a part whose settings are all finished."""
     recipe, started, done_before = part.experiment.recipe, time.monotonic(), progress.done
-    everything = len(part.members) * work_until(recipe) * recipe.image.count
-    if all(run.manifest.finished for run in part.members):
+    if part.finished:
+        everything = len(part.members) * work_until(recipe) * recipe.image.count
         progress.update(f"{where} already finished", done_before + everything, {})
         return []
     for run in part.members:
         if not run.directory.prepare(resume=True):
-            experiment = run.experiment
-            table = resolved_table(experiment.recipe, list(experiment.labels), experiment.size)
-            run.directory.write_config(table)
-            run.directory.write_manifest(run.manifest)
+            begin(run.directory, run.experiment, run.manifest)
     progress.note(f"compiling {part.experiment.classifier.architecture} for {where} on {jax.default_backend()}")
-    batches = []
     with part.experiment.precision():
-        for number in range(len(part.experiment.batches)):
-            batches.append(_synthesize_batch(part, number, progress, where, done_before))
+        batches = [
+            _synthesize_batch(part, number, progress, where, done_before)
+            for number in range(len(part.experiment.batches))
+        ]
     for run in part.members:
-        # A program's time is shared by its settings; the sum over the runs is what the sweep took.
-        seconds = (run.manifest.wall_seconds or 0) + (time.monotonic() - started) / len(part.members)
-        run.manifest = run.manifest.model_copy(update={"wall_seconds": round(seconds, 1)})
+        if not run.manifest.finished:
+            # A program's time is shared by its settings; the sum over the runs is what the sweep took.
+            seconds = (run.manifest.wall_seconds or 0) + (time.monotonic() - started) / len(part.members)
+            run.manifest = run.manifest.model_copy(update={"wall_seconds": round(seconds, 1)})
     return [np.concatenate([batch[k] for batch in batches]) for k in range(len(part.members))]
 
 
@@ -144,8 +159,9 @@ def _synthesize_batch(
 ) -> np.ndarray:
     """One batch of every setting, (K, n, height, width, 3)."""
     recipe, chosen = part.experiment.recipe, part.experiment.batches[number]
-    if all(run.directory.has_batch(number) for run in part.members):
-        result = np.stack([run.directory.batch(number) for run in part.members])
+    kept = [run.batch(number) for run in part.members]
+    if all(images is not None for images in kept):
+        result = np.stack([images for images in kept if images is not None])
         _mark_diverged(part, result)
         return result
     resume = _resume_of(part, number)
@@ -162,40 +178,69 @@ def _synthesize_batch(
             leaves = None if done else jax.tree.leaves(snapshot.state)
             place = number, snapshot.stage + done, snapshot.step
             # The states of all settings are one: they lie in the first one's directory.
-            part.members[0].directory.save_checkpoint(*place, leaves, snapshot.image if done else None)
+            kept_state = Checkpoint(*place, leaves, snapshot.image if done else None, part.names)
+            part.members[0].directory.save_checkpoint(kept_state)
     if image is None:  # no stage has a step left: the result is the start
         image = part.start(number) if resume is None or resume.image is None else resume.image
     result = np.asarray(image)
     for run, images in zip(part.members, result, strict=True):
-        run.directory.write_batch(number, images)
+        if not run.manifest.finished:
+            run.directory.write_batch(number, images)
     _mark_diverged(part, result)
     return result
 
 
 def _record(part: Part, number: int, snapshot: Snapshot) -> list[float]:
     """A line for each setting; returns their totals."""
-    on_host = snapshot._replace(metrics=jax.device_get(snapshot.metrics))
+    metrics, norms = jax.device_get((snapshot.metrics, snapshot.gradient_norms))
+    on_host = snapshot._replace(metrics=metrics, gradient_norms=norms)
     totals = []
     for position, run in enumerate(part.members):
         line = metrics_line(snapshot_of(on_host, position), run.experiment.recipe, number)
-        run.directory.append_metrics([line])
+        if not run.manifest.finished:
+            run.directory.append_metrics([line])
         totals.append(line.total)
-        if run.diverged_at is None and not np.isfinite(line.total):
-            run.diverged_at = snapshot.step
     return totals
 
 
 def _resume_of(part: Part, number: int) -> Resume | None:
     """Where a batch goes on; lines of what is repeated are dropped from every setting's metrics."""
     checkpoint = part.members[0].directory.load_checkpoint()
-    here = checkpoint if checkpoint and checkpoint[0] == number else None
-    last = here[2] if here else 0
+    # One of other settings side by side (another --at-once) is of no use here.
+    here = checkpoint if checkpoint and checkpoint.batch == number and checkpoint.owners == part.names else None
+    last = here.step if here else 0
     for run in part.members:
-        lines = run.directory.metrics()
-        kept = [line for line in lines if line.batch < number or (line.batch == number and line.step <= last)]
-        if len(kept) < len(lines):
+        if not run.manifest.finished:
+            lines = run.directory.metrics()
+            kept = [line for line in lines if line.batch < number or (line.batch == number and line.step <= last)]
             run.directory.rewrite_metrics(kept)
-    return Resume(here[1], here[3], here[4]) if here else None
+    return Resume(here.stage, here.leaves, here.image) if here else None
+
+
+def _mark_diverged(part: Part, images: np.ndarray) -> None:
+    """Say of every setting whether, and at which step, its loss or its images stopped being finite."""
+    for run, result in zip(part.members, images, strict=True):
+        if run.diverged_at is None:
+            lines = run.directory.metrics()
+            lost = [line.step for line in lines if not np.isfinite(line.total)]
+            if lost or not np.isfinite(result).all():
+                run.diverged_at = (lost or [line.step for line in lines[-1:]] or [0])[0]
+
+
+def _complete_part(part: Part, images: Sequence[np.ndarray], console: Console) -> JinvError | None:
+    """Record, judge and seal the settings of a part; an evaluation's error is returned: the others' images are there too."""
+    failed: JinvError | None = None
+    for position, run in enumerate(part.members):
+        try:
+            if run.manifest.finished:
+                judge_again(run.directory, run.experiment, run.manifest, console)
+            elif run.diverged_at is None:
+                complete(run.directory, run.experiment, images[position], run.manifest, console)
+        except JinvError as error:
+            failed = failed or error
+        if run.diverged_at is None:
+            console.print(f"{run.directory.path.name}: recorded", highlight=False)
+    return failed
 
 
 def _result(run: SettingRun) -> SettingResult:
@@ -203,24 +248,3 @@ def _result(run: SettingRun) -> SettingResult:
     return SettingResult(
         run.variation.name, run.variation.changes, run.directory.metrics(), evaluation, run.diverged_at
     )
-
-
-def _mark_diverged(part: Part, images: np.ndarray) -> None:
-    for run, result in zip(part.members, images, strict=True):
-        if run.diverged_at is None:
-            lost = [line.step for line in run.directory.metrics() if not np.isfinite(line.total)]
-            if lost or not np.isfinite(result).all():
-                run.diverged_at = lost[0] if lost else 0
-
-
-def _complete_part(part: Part, images: Sequence[np.ndarray], console: Console) -> JinvError | None:
-    """Record, judge and seal the settings of a part; an evaluation's error is returned: the others' images are there too."""
-    failed: JinvError | None = None
-    for run, result in zip(part.members, images, strict=False):
-        if run.diverged_at is None:
-            try:
-                complete(run.directory, run.experiment, result, run.manifest, console)
-            except JinvError as error:
-                failed = failed or error
-            console.print(f"{run.directory.path.name}: recorded", highlight=False)
-    return failed

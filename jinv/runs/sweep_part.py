@@ -19,6 +19,7 @@ from jinv.experiment.numbers import Place, program_of, replace_numbers
 from jinv.recipe.variations import Variation
 from jinv.record.directory import RunDirectory
 from jinv.record.manifest import Manifest
+from jinv.record.run import open_run
 
 
 @dataclass
@@ -31,6 +32,13 @@ class SettingRun:
     manifest: Manifest
     diverged_at: int | None = None
 
+    def batch(self, number: int) -> np.ndarray | None:
+        """The images of a batch that was finished before; out of the sealed run where it is one."""
+        if self.manifest.finished:
+            whole: np.ndarray = open_run(self.directory.path).images[self.experiment.batches[number]]
+            return whole
+        return self.directory.batch(number) if self.directory.has_batch(number) else None
+
 
 @dataclass
 class Part:
@@ -38,6 +46,16 @@ class Part:
 
     members: list[SettingRun]
     numbers: dict[Place, list[float | int]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The settings' names."""
+        return tuple(run.variation.name for run in self.members)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every setting is sealed."""
+        return all(run.manifest.finished for run in self.members)
 
     @property
     def experiment(self) -> Experiment:
@@ -64,7 +82,6 @@ class Part:
             len(self.members),
             experiment.vocabulary,
             experiment.classifier,
-            experiment.init is None,
         )
         key = "sweep", program_of(masked), *same
 

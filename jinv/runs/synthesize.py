@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from jinv.experiment.memory import check_fits
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.judge.evaluate import evaluate_run, is_judged
+from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
-from jinv.record.directory import RunDirectory
+from jinv.record.directory import Checkpoint, RunDirectory
 from jinv.record.manifest import Manifest
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.batches import batch_images
@@ -38,6 +39,7 @@ def run(
     directory: Path,
     *,
     resume: bool = False,
+    replace: bool = False,
     console: Console | None = None,
     shared: Shared | None = None,
     vocabulary: Vocabulary | None = None,
@@ -45,6 +47,7 @@ def run(
     """Carry `recipe` out in `directory`; returns it finished.
 
     Args:
+      replace: an earlier run there is removed, once nothing is found to be wrong with this one.
       shared: networks and programs of earlier runs, to be used again.
 
     Raises:
@@ -53,22 +56,28 @@ def run(
     console = console or Console(stderr=True)
     keep_freed_memory()
     run_directory = RunDirectory(directory)
-    run_directory.check(resume=resume)
+    replace = replace and not resume
+    run_directory.check(resume=resume or replace)
     experiment = check_run(recipe, shared, vocabulary)
     check_fits(experiment)
-    if not run_directory.is_finished():
+    if replace or not run_directory.is_finished():
         experiment.check_traces()  # last, because it takes a second or two
+    if replace:
+        run_directory.remove()
     manifest = _manifest(run_directory, experiment, resume)
     if manifest.finished:
-        if recipe.evaluate.verifiers and not is_judged(run_directory, recipe):
-            _evaluate(run_directory, recipe, manifest, console)
+        judge_again(run_directory, experiment, manifest, console)
         console.print(f"{directory}: already finished")
         return run_directory
     started = time.monotonic()
-    with _graceful_stop() as stop, experiment.precision():
-        images = _synthesize_all(experiment, run_directory, console, stop)
-    seconds = round((manifest.wall_seconds or 0) + time.monotonic() - started, 1)
-    manifest = manifest.model_copy(update={"wall_seconds": seconds})
+    try:
+        with _graceful_stop() as stop, experiment.precision():
+            images = _synthesize_all(experiment, run_directory, console, stop)
+    finally:
+        seconds = round((manifest.wall_seconds or 0) + time.monotonic() - started, 1)
+        manifest = manifest.model_copy(update={"wall_seconds": seconds})
+        with suppress(JinvError):  # what stopped the run says more than that its time is lost
+            run_directory.write_manifest(manifest)
     complete(run_directory, experiment, images, manifest, console)
     return run_directory
 
@@ -81,10 +90,15 @@ def _manifest(run_directory: RunDirectory, experiment: Experiment, resume: bool)
         check_same(run_directory, manifest, experiment)
         return manifest
     manifest = new_manifest(experiment)
+    begin(run_directory, experiment, manifest)
+    return manifest
+
+
+def begin(run_directory: RunDirectory, experiment: Experiment, manifest: Manifest) -> None:
+    """Write what a run's directory has from its start."""
     table = resolved_table(experiment.recipe, list(experiment.labels), experiment.size)
     run_directory.write_config(table)
     run_directory.write_manifest(manifest)
-    return manifest
 
 
 def complete(
@@ -101,15 +115,26 @@ def complete(
     """
     record_images(run_directory, experiment.classifier, images, manifest.class_names)
     if experiment.recipe.evaluate.verifiers:
-        _evaluate(run_directory, experiment.recipe, manifest, console)
+        _evaluate(run_directory, experiment, manifest, console)
     else:
         finish(run_directory, manifest)
 
 
-def _evaluate(run_directory: RunDirectory, recipe: Recipe, manifest: Manifest, console: Console) -> None:
-    console.print("evaluating with " + ", ".join(recipe.evaluate.verifiers), highlight=False)
+def judge_again(run_directory: RunDirectory, experiment: Experiment, manifest: Manifest, console: Console) -> None:
+    """Let the verifiers judge a finished run that they, as their files are now, have not judged yet; raises as `complete`."""
+    if experiment.recipe.evaluate.verifiers and not is_judged(run_directory, experiment.recipe):
+        _evaluate(run_directory, experiment, manifest, console)
+
+
+def _evaluate(run_directory: RunDirectory, experiment: Experiment, manifest: Manifest, console: Console) -> None:
+    asked = experiment.recipe.evaluate
+    console.print("evaluating with " + ", ".join(asked.verifiers), highlight=False)
+
+    def network(name: str) -> Classifier:
+        return experiment.shared.network(name, experiment.vocabulary)
+
     try:
-        evaluate_run(run_directory.path, list(recipe.evaluate.verifiers), recipe.evaluate.reference)
+        evaluate_run(run_directory.path, list(asked.verifiers), asked.reference, network=network)
     except JinvError as error:
         finish(run_directory, manifest)
         hint = f"the images are there; then: jinv evaluate {run_directory.path}"
@@ -145,25 +170,25 @@ def _synthesize_all(
             if number in finished:
                 results.append(run_directory.batch(number))
                 continue
-            here = checkpoint if checkpoint and checkpoint[0] == number else None
-            resume = Resume(here[1], here[3], here[4]) if here else None
+            here = checkpoint if checkpoint and checkpoint.batch == number else None
+            resume = Resume(here.stage, here.leaves, here.image) if here else None
             images = batch_images(experiment, number, watch, resume=resume)
             run_directory.write_batch(number, images)
             results.append(images)
     return np.concatenate(results)
 
 
-def _drop_what_is_repeated(run_directory: RunDirectory, finished: set[int], checkpoint: Any) -> None:
+def _drop_what_is_repeated(run_directory: RunDirectory, finished: set[int], checkpoint: Checkpoint | None) -> None:
     """A resumed run repeats what came after its last checkpoint; those lines are written again, not twice."""
     lines = run_directory.metrics()
     kept = [
         line
         for line in lines
         if line.batch in finished
-        or (checkpoint is not None and line.batch == checkpoint[0] and line.step <= checkpoint[2])
+        or (checkpoint is not None and line.batch == checkpoint.batch and line.step <= checkpoint.step)
     ]
-    if len(kept) < len(lines):
-        run_directory.rewrite_metrics(kept)
+    # Always: what a crash left of a last line would be in the way of the next.
+    run_directory.rewrite_metrics(kept)
 
 
 @contextmanager

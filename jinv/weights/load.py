@@ -37,7 +37,7 @@ def load(name_or_path: str | Path, *, networks: "Mapping[str, Architecture] | No
     return _load_converted(_find(name_or_path), networks)
 
 
-def check_file(name_or_path: str | Path) -> dict[str, Any]:
+def check_file(name_or_path: str | Path, *, networks: "Mapping[str, Architecture] | None" = None) -> dict[str, Any]:
     """The metadata of a classifier's file, which is there, sound and of a known architecture; builds no network.
 
     Raises:
@@ -45,7 +45,7 @@ def check_file(name_or_path: str | Path) -> dict[str, Any]:
     """
     path = _find(name_or_path)
     metadata = read_converted(path)[1]
-    _known(path, metadata["architecture"])
+    _known(path, metadata["architecture"], networks)
     return metadata
 
 

@@ -87,7 +87,7 @@ def test_a_student_gradient_norms_and_class_gaussian_starts(folder, monkeypatch)
     import jinv.experiment.shared
 
     seeds = {str(folder / "tiny.safetensors"): 1, str(folder / "other.safetensors"): 2}
-    monkeypatch.setattr(jinv.experiment.shared, "load", lambda name: tiny_classifier(seeds[name], blocks=0))
+    monkeypatch.setattr(jinv.experiment.shared, "load", lambda name, **_: tiny_classifier(seeds[name], blocks=0))
     for name in ("cat", "ship"):
         (folder / "real" / name).mkdir(parents=True)
         for i in range(2):
@@ -262,7 +262,7 @@ def test_mistakes_get_one_line_their_exit_code_and_leave_nothing(
 def test_an_unwritable_directory_is_found_before_a_model_is_loaded(folder, capsys, monkeypatch):
     import jinv.experiment.shared
 
-    monkeypatch.setattr(jinv.experiment.shared, "load", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(jinv.experiment.shared, "load", lambda *_, **__: pytest.fail("a model was loaded"))
     (folder / "file").write_text("in the way")
     for out in (folder / "file", folder / "file" / "run"):
         code, error = run(["synthesize", folder / "small.toml", "--out", out], capsys)

@@ -75,7 +75,7 @@ def test_a_config_runs(path, pictures, tmp_path, monkeypatch):
     check_recipe(read_config(path))
     table = tomllib.loads(path.read_text())
     seeds = {"tiny": 0, table.get("student"): 1}
-    monkeypatch.setattr(shared, "load", lambda name: tiny_classifier(seeds[name], blocks=0))
+    monkeypatch.setattr(shared, "load", lambda name, **_: tiny_classifier(seeds[name], blocks=0))
     run = synthesize.run(check_config(shrunk(table, pictures), folder=path.parent), tmp_path / "run")
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert lines and all(np.isfinite(line["total"]) for line in lines)

@@ -31,7 +31,7 @@ TINY = ("model=tiny", "evaluate={}", "image.labels=[0, 1]", "image.count=2", "im
 @pytest.fixture
 def tiny(monkeypatch):
     network = replace(classifier(), source={"source": {"sha256": "tiny"}, "source_sha256": "tiny"})  # compiles at once
-    monkeypatch.setattr(jinv.experiment.shared, "load", lambda name: network)
+    monkeypatch.setattr(jinv.experiment.shared, "load", lambda name, **_: network)
     metadata = {"source": {"sha256": "tiny"}, "class_names": network.class_names}
     monkeypatch.setattr(jinv.judge.evaluate, "check_file", lambda name: metadata)
     monkeypatch.setattr(jinv.judge.evaluate, "load", lambda name: network)

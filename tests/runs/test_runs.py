@@ -17,7 +17,7 @@ from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.recipe.read import check_config
 from jinv.recipe.recipe import replaced
 from jinv.recipe.variations import Variation
-from jinv.record.directory import RunDirectory
+from jinv.record.directory import Checkpoint, RunDirectory
 from jinv.runs import recorder
 from jinv.runs.in_memory import run
 from tests.networks import tiny_classifier
@@ -68,7 +68,7 @@ def test_a_smaller_last_batch_has_a_program_of_its_own(shared):
 
 
 def test_a_run_in_memory_says_what_a_directory_would(shared, folder, monkeypatch):
-    monkeypatch.setattr(jinv.experiment.shared, "load", lambda name: tiny_classifier(blocks=0))
+    monkeypatch.setattr(jinv.experiment.shared, "load", lambda name, **_: tiny_classifier(blocks=0))
     assert main(["synthesize", str(folder / "small.toml"), "--out", str(folder / "run")]) == 0
     table = {**TABLE, "image": {"size": 16, "labels": ["cat", "ship", 1], "batch": 2}, "log_every": 10}
     table |= {"stages": [{"size": 8, "steps": 4}, {"size": 16, "steps": 4}], "augment": {"roll": {}, "flip": {}}}
@@ -189,6 +189,97 @@ def test_a_network_of_ones_own_is_loaded_by_what_a_vocabulary_says(tmp_path, one
     save_tiny(tmp_path / "tiny.safetensors", 1, name=one_block)
     standard = standard_vocabulary()
     known = Vocabulary(**{**vars(standard), "networks": {one_block: standard.networks[one_block]}})
-    assert Shared(vocabulary=known).network(str(tmp_path / "tiny.safetensors")).architecture == one_block
+    assert Shared().network(str(tmp_path / "tiny.safetensors"), known).architecture == one_block
     with pytest.raises(ModelMismatchError, match="unknown to this version"):
-        Shared(vocabulary=Vocabulary(**{**vars(standard), "networks": {}})).network(str(tmp_path / "tiny.safetensors"))
+        unknown = Vocabulary(**{**vars(standard), "networks": {}})
+        Shared().network(str(tmp_path / "tiny.safetensors"), unknown)
+
+
+def test_a_sweep_takes_up_no_other_sweeps_states(folder, monkeypatch, capsys):
+    """Whose a checkpoint is stands in it: with other settings side by side it is of no use, with others at all refused."""
+    config = ["sweep", str(folder / "small.toml"), "--set", "image.labels=[1]", "checkpoint.every_steps=3"]
+    seeds = [*config, "--vary", "seed=[0,1,2,3]"]
+    assert main([*seeds, "--out", str(folder / "whole"), "--at-once", "2"]) == 0
+    save = RunDirectory.save_checkpoint
+
+    def dies(self, checkpoint):
+        save(self, checkpoint)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDirectory, "save_checkpoint", dies)
+    assert main([*seeds, "--out", str(folder / "parts")]) == 130
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert main([*config, "--vary", "seed=[0,5]", "--out", str(folder / "parts"), "--resume"]) == 6
+    assert "is no setting of this sweep" in capsys.readouterr().err
+    assert main([*seeds, "--out", str(folder / "parts"), "--resume", "--at-once", "2"]) == 0
+    for k in range(4):
+        whole, parts = (folder / name / f"{k}_seed={k}" for name in ("whole", "parts"))
+        assert (whole / "images.npy").read_bytes() == (parts / "images.npy").read_bytes()
+        assert (whole / "metrics.jsonl").read_bytes() == (parts / "metrics.jsonl").read_bytes()
+
+
+def test_a_sweep_that_was_interrupted_while_it_was_recorded_synthesizes_nothing_again(folder, monkeypatch):
+    arguments = ["sweep", str(folder / "small.toml"), "--vary", "stages.0.learning_rate=[0.05,1e30]", "--out"]
+    arguments += [str(folder / "sweep"), "--set", "image.labels=[1]", "stages.0.optimizer=sgd", "clip=none"]
+    assert main(arguments) == 0
+    before = {path: path.read_bytes() for path in (folder / "sweep").rglob("images.npy")}
+    rows = json.loads((folder / "sweep" / "sweep.json").read_text())["settings"]
+    monkeypatch.setattr("jinv.runs.sweep_part.Part.snapshots", lambda *_, **__: pytest.fail("synthesized again"))
+    assert main([*arguments, "--resume"]) == 0
+    assert {path: path.read_bytes() for path in (folder / "sweep").rglob("images.npy")} == before
+    again = json.loads((folder / "sweep" / "sweep.json").read_text())["settings"]
+    assert [row["diverged_at_step"] for row in again] == [row["diverged_at_step"] for row in rows] != [None, None]
+
+
+def test_what_a_crash_left_of_a_line_is_not_in_the_way_of_the_next(folder, monkeypatch):
+    config = [
+        "synthesize",
+        str(folder / "small.toml"),
+        "--out",
+        str(folder / "run"),
+        "--set",
+        "checkpoint.every_steps=2",
+    ]
+    save = RunDirectory.save_checkpoint
+
+    def dies(self, checkpoint):
+        save(self, checkpoint)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDirectory, "save_checkpoint", dies)
+    assert main(config) == 130
+    monkeypatch.undo()
+    with (folder / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"batch": 0, "st')
+    assert main([*config, "--resume"]) == 0
+    assert [line.step for line in RunDirectory(folder / "run").metrics()] == [2, 4, 6, 8] * 2
+
+
+def test_every_program_of_a_sweep_is_traced_before_anything_is_written(folder, capsys):
+    arguments = ["--vary", "terms.total_variation.neighbors=[8,4]", "--set", 'terms.total_variation.form="formula_4_1"']
+    assert main(["sweep", str(folder / "small.toml"), *arguments, "--out", str(folder / "sweep")]) == 2
+    assert "neighbors must be 4" in capsys.readouterr().err and not (folder / "sweep").exists()
+
+
+def test_replacing_a_run_removes_nothing_until_the_new_one_is_known_to_be_right(folder, capsys):
+    config = ["synthesize", str(folder / "small.toml"), "--out", str(folder / "run"), "--set", "image.labels=[1]"]
+    assert main(config) == 0
+    before = (folder / "run" / "images.npy").read_bytes()
+    assert main([*config, "--replace", "model=nothing.safetensors"]) == 2
+    assert main([*config, "model=nothing.safetensors", "--replace"]) == 5
+    assert (folder / "run" / "images.npy").read_bytes() == before
+    assert main([*config, "seed=1", "--replace"]) == 0
+    assert (folder / "run" / "images.npy").read_bytes() != before
+    (folder / "other").mkdir()
+    (folder / "other" / "file").write_text("mine")
+    assert main([*config[:3], str(folder / "other"), "--replace"]) == 6 and (folder / "other" / "file").exists()
+
+
+def test_a_checkpoint_that_was_cut_short_is_none(tmp_path):
+    directory = RunDirectory(tmp_path)
+    directory.save_checkpoint(Checkpoint(0, 1, 2, [np.zeros(3)], None, ("a", "b")))
+    assert directory.load_checkpoint().owners == ("a", "b")
+    data = (tmp_path / "checkpoint.npz").read_bytes()
+    (tmp_path / "checkpoint.npz").write_bytes(data[: len(data) // 2])
+    assert directory.load_checkpoint() is None

@@ -202,7 +202,7 @@ class RunDirectory:
     def load_checkpoint(self) -> Checkpoint | None:
         """What was kept, or None where there is no readable checkpoint."""
         try:
-            with np.load(self.path / "checkpoint.npz", allow_pickle=False) as file:
+            with (self.path / "checkpoint.npz").open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 batch, stage, step = (int(x) for x in file["position"])
                 leaves = [file[name] for name in sorted(file.files) if name.startswith("leaf_")]
                 image = file["image"] if "image" in file.files else None

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from jinv.core.loop import Resume, Snapshot
 from jinv.core.sweep import snapshot_of
-from jinv.errors import JinvError, NumericalError, RunConflictError
+from jinv.errors import JinvError, NumericalError, RunConflictError, StorageError
 from jinv.experiment.experiment import total_work, work_until
 from jinv.experiment.numbers import groups, varied_numbers
 from jinv.experiment.shared import Shared
@@ -56,7 +56,10 @@ def run_sweep(
     for part in parts:
         if not part.finished:
             part.check_traces()
-    RunDirectory(directory).prepare(resume=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{directory}: cannot be created: {error.strerror}") from error
     started = time.monotonic()
     failed: JinvError | None = None
     with SynthesisProgress(console, total_work([run.experiment.recipe for run in runs])) as progress:

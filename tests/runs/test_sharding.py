@@ -86,8 +86,9 @@ DIES = """
 import sys, jax, jinv.record.directory as run
 from jinv.cli import main
 save, calls = run.RunDirectory.save_checkpoint, []
-def dies(self, batch, stage, step, leaves, image):
-    save(self, batch, stage, step, leaves, image)
+def dies(self, kept):
+    save(self, kept)
+    batch, step, leaves, image = kept.batch, kept.step, kept.leaves, kept.image
     print(batch, step, max(len(leaf.sharding.device_set) for leaf in leaves or [image]))
     if batch == 0 and step == 3:
         raise KeyboardInterrupt

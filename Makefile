@@ -1,6 +1,7 @@
 # make demo   a virtual environment, jinv in it, and the main job: images out of a real ImageNet classifier
 # make test   a virtual environment, every check and test, the wheel's too
 # make bench  seconds per step beside PyTorch, into benchmarks/results/; about an hour, on a quiet machine
+# make docs   pages of every public name, into build/docs
 # PYTHON chooses the interpreter (3.11 or newer), VENV where the environment goes.
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ TORCH_ARGUMENTS ?=
 # itself: it takes 12 GiB.
 PYTEST_ARGUMENTS ?= -n 2 --dist loadfile
 
-.PHONY: demo test test-full lint wheel-test bench clean
+.PHONY: demo test test-full lint wheel-test bench docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/jinv synthesize configs/demo.toml --out runs/demo --replace
@@ -37,6 +38,11 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/structure.py
+
+# The public names, then room by room: pdoc goes from `jinv` to those in `jinv.__all__` alone.
+ROOMS := $(sort $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard jinv/*/__init__.py))))
+docs: $(VENV)/.test
+	$(BIN)/python -m pdoc --docformat google --output-directory build/docs jinv $(ROOMS) jinv.errors jinv.files jinv_convert
 
 # The wheel as a stranger gets it: built, installed in an empty environment elsewhere, and used there. A minute.
 wheel-test: $(VENV)/.test

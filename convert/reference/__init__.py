@@ -1,7 +1,11 @@
 """The networks of `jinv.models` as torch modules: what validation, benchmarks and tests compare with.
 
-One file per family, named as in `jinv/models/`; the keys of a module's state dict are exactly those of the published
-files. Written beside the Flax definitions, not derived from them, so that an error in one shows as a difference.
+    resnet, resnet_cifar, vgg, mobilenet, densenet, efficientnet_lite   one file per family, named as in `jinv/models/`
+    measure   what a torch network computes on an image: layers, statistics, gradients
+
+The keys of a module's state dict are exactly those of the published files. Written beside the Flax definitions, not
+derived from them, so that an error in one shows as a difference. May import torch and `jinv.models`. `parity` and
+`validate` use it.
 """
 
 from dataclasses import fields

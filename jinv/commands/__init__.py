@@ -1,1 +1,12 @@
-"""One file per command: its arguments (`add_arguments`) and what it does (`run`). Importing them loads neither jax nor torch."""
+"""One file per command of `jinv`: its arguments (`add_arguments`), a line of help (`HELP`), what it does (`run`).
+
+    synthesize, sweep, reproduce   carry experiments out
+    config, models, terms          say what there is, and what a config says
+    evaluate, report               go on with runs that are there
+    convert, validate              the converter's two, whose arguments and work are in `jinv_convert.commands`
+    arguments                      arguments that several commands have
+    compilation                    what every command that computes does first
+
+Importing them loads neither jax nor torch: what a command needs it imports when it runs. May import everything but
+`cli`, which lists them in `cli.COMMANDS` and uses them alone.
+"""

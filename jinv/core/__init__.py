@@ -1,0 +1,14 @@
+"""The synthesis itself, pure: arrays in, arrays out, no files, no framework of networks.
+
+    synthesis, sweep     `synthesize` for one batch, and K settings of it side by side
+    loop                 the one stage loop, `Synthesis.run`; program: a stage's functions, compiled once
+    step                 one step: the view, the objective, the update; what a stage and a method are
+    objective            terms with weights and schedules; losses, regularizers: the terms themselves
+    augment              random changes of the image; parameterization: what is optimised instead of pixels
+    starts, schedules    what a stage starts from; numbers that follow its steps
+    optimizers           Adam as published, normalised gradient steps, and optax's by name
+    chunked, devices     a batch through the network in parts, and over several devices
+    types, choices       the values that flow, and the names that configs choose from
+
+May import jax, optax and `errors`; the modules' own order is a contract in pyproject.toml. All rooms above use it.
+"""

@@ -1,0 +1,8 @@
+"""Pictures in and out, as uint8 arrays (height, width, 3) in sRGB.
+
+    codec    safe reading of any picture file, resizing, grids, PNG and JPEG bytes
+    folder   a folder or zip of real images, with a folder per class or none, read one by one
+
+Files of strangers: sizes are bounded before anything is decoded, and what is damaged is an `UnsafeInputError`. May
+import `core`, `files` and `errors`. `record`, `judge`, `experiment`, `report` and the converter use it.
+"""

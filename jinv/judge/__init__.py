@@ -1,0 +1,11 @@
+"""Networks that took no part say what they see in a run's images, read back from its 8-bit files.
+
+    evaluate          `evaluate_run`: every verifier's verdict, written as evaluation.json
+    judge             `judge`: one network's logits, features and statistics of pictures
+    real_images       the run's images beside real ones, in a network's features
+    metrics           accuracy with an interval, distances between two sets of features
+    picture_metrics   what pictures say by themselves, without a network
+
+Figures are NumPy in float64, once per evaluation; too few images for a figure withhold it. May import `weights`,
+`record` and what is below them. `runs`, `reproduce` and `commands` use it.
+"""

@@ -1,0 +1,12 @@
+"""The networks in Flax, for inference: each gives logits and the statistics of every batch norm's input.
+
+    registry      every architecture by name, and the embedded checkpoints: two literal tables
+    classifier    `Classifier`: a network, its variables and its preprocessing, with a pure `forward`
+    resnet, resnet_cifar, vgg, mobilenet, densenet, efficientnet_lite   one file per family, named as torchvision's
+    layers        convolutions, norms and dense layers as named modules; features: what is before the head
+    ops           the operations, and which formulation a platform gets; formulations, winograd: those formulations
+    precision     float32, TF32 or bfloat16
+
+Weights come from `weights`. May import `core`, `files`, `errors` and Flax. `weights`, `experiment`, `judge` and the
+converter use it.
+"""

@@ -1,4 +1,10 @@
-"""What a run leaves on disk, written and read here alone: `run.open_run` for readers, `directory` for who carries it out.
+"""What a run leaves on disk, written and read here alone.
 
-No jax, so that pages and notebooks open at once.
+    directory    `RunDirectory`: which files there are, and how each is written; for who carries a run out
+    run          `open_run`: a run as a value, for who reads it
+    manifest, metrics, evaluation   the three JSON files, each as typed entries
+    entry        what those have in common; estimate: a value with its interval
+
+May import `images`, `files`, `errors` and what is below; jax is forbidden, so that pages and notebooks open at once.
+`runs`, `judge`, `report`, `reproduce` and `commands` use it.
 """

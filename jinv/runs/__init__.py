@@ -1,0 +1,12 @@
+"""Carries recipes out: in memory, in a run directory, or many side by side.
+
+    in_memory        `jinv.run`: pictures and metrics, nothing written
+    synthesize       `run`: one recipe in a directory, resumed where it stopped, evaluated, reported
+    batches          one batch from its start to its images, told step by step to whoever watches
+    recorder         the watcher that writes lines and checkpoints; records: what they hold
+    sweep, sweep_part, sweep_summary   many settings, some of them in one program, and what they came to
+    checks           what can be wrong before the first step; progress: what a waiting person sees
+    allocator        how freed memory is kept
+
+May import `judge`, `report`, `experiment` and what is below. `reproduce` and `commands` use it.
+"""

@@ -98,10 +98,10 @@ def test_a_run_that_evidently_cannot_fit_is_refused_and_one_in_chunks_is_not(mon
     memory.check_fits(one)
 
 
-def test_a_student_is_planned_for_as_it_is_run(tmp_path, capsys):
+def test_a_student_is_planned_for_as_it_is_run(tmp_path, capsys, one_block):
     """The plan and the run bind the same experiment; without the student's variables the plan could not be traced."""
-    save_tiny(tmp_path / "tiny.safetensors", 0)
-    save_tiny(tmp_path / "student.safetensors", 1)
+    save_tiny(tmp_path / "tiny.safetensors", 0, name=one_block)
+    save_tiny(tmp_path / "student.safetensors", 1, name=one_block)
     competition = 'student = "student.safetensors"\n' + CONFIG + "\n[terms.competition]\n"
     (tmp_path / "small.toml").write_text(competition)
     assert main(["synthesize", str(tmp_path / "small.toml"), "--memory", "--set", "image.batch=1"]) == 0

@@ -58,7 +58,7 @@ def test_every_figure_of_the_thesis_runs_and_ends_in_a_sheet_and_an_index(tiny, 
         return {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*") if p.is_file()}
 
     before = stamps()
-    monkeypatch.setattr(jinv.reproduce.carry_out, "write_pages", lambda *_, **__: None)
+    monkeypatch.setattr(jinv.reproduce.carry_out, "write_pages", lambda *_, **__: tmp_path)
     reproduce(FOLDER, tmp_path, choices, console=Console(file=io.StringIO()))
     assert stamps() == before
     with pytest.raises(RunConflictError, match="another config"):

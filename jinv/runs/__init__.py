@@ -5,6 +5,7 @@
     batches          one batch from its start to its images, told step by step to whoever watches
     recorder         the watcher that writes lines and checkpoints; records: what they hold
     sweep, sweep_part, sweep_summary   many settings, some of them in one program, and what they came to
+    evaluate         `jinv.evaluate`: networks asked about a run that is there
     checks           what can be wrong before the first step; progress: what a waiting person sees
     allocator        how freed memory is kept
 

@@ -101,7 +101,8 @@ def test_term_signature_is_its_registration(name):
     assert set(term_fields(TERMS[name])) <= set(Forward._fields)
     for parameter in hyperparameters_of(TERMS[name]).values():
         assert parameter.default is not inspect.Parameter.empty, "a config may leave every hyperparameter out"
-    assert len(inspect.getdoc(TERMS[name]).splitlines()) >= 3
+    lines = len((inspect.getdoc(TERMS[name]) or "").splitlines())
+    assert lines >= 3, f"{name}: a term's docstring has formula, units, coupling, where it is zero, and the paper"
 
 
 @pytest.mark.parametrize(("name", "kwargs"), CASES)
@@ -123,6 +124,7 @@ def test_value_and_gradient_equal_torchs_on_corners_too(name, kwargs):
             image = images(kind, n=2, height=8, width=4, dtype=jnp.float64)
             value, gradient = value_and_gradient(name, **kwargs)[1](image)
             x = torch.tensor(np.asarray(image), requires_grad=True)
+            assert name in torch_terms.TORCH_TERMS, f"{name}: write its torch twin in tests/core/torch_terms.py"
             expected = torch_terms.TORCH_TERMS[name](torch_terms.network(x), **kwargs)
             expected.backward()
             np.testing.assert_allclose(value, expected.item(), rtol=1e-10, atol=1e-12, err_msg=kind)
@@ -135,6 +137,7 @@ def test_coupling_of_the_batch_is_as_stated(name):
     other = image.at[1].multiply(2.0)
     gradient = jax.grad(lambda x: value_of(name, {}, x))
     moved = np.abs(gradient(image)[0] - gradient(other)[0]).max()
+    assert name in COUPLES, f"{name}: state in COUPLES whether it couples the images of a batch"
     assert (moved > 1e-4) == COUPLES[name]
 
 

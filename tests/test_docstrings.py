@@ -36,15 +36,7 @@ LACKING = {
         vgg.VGG.forward""",
     # what they override has one
     "jinv": """recipe.recipe.Recipe.conflicts reproduce.plan.Sheets.conflicts reproduce.plan.Sheets.model_post_init""",
-    # yet to be written
-    "jinv.recipe.values": "as_tuple",
-    "jinv.report.page": "environment",
-    "jinv.reproduce.plan": "Figure.config",
-    "jinv.record.directory.RunDirectory": """write_manifest write_evaluation write_json write_config write_array
-        write_image""",
-    "jinv_convert.parity.report": """Errors.passed LayerErrors.passed Agreement.passed ValidationReport.digests_match
-        ValidationReport.numerically_equal ValidationReport.passed""",
-    "jinv_convert.reader.types": "Readable.read",
+    # one per opcode, whose meaning is pickle's; the table below them says which
     "jinv_convert.reader.pickle_machine.PickleMachine": """push pop top pop_mark mark number raw text integer
         python2_string tuple_of append set_items set_one add_items frozen_set drop put get name global_name stack_global
         reduce build persistent_id frame""",

@@ -60,6 +60,7 @@ class Errors:
 
     @property
     def passed(self) -> bool:
+        """Whether both precisions are within their limits, or what exceeds them is excused."""
         close = self.float32 <= self.limits[1] or (self.excuse != "" and not self.unexcused)
         return self.float64 <= self.limits[0] and close
 
@@ -75,6 +76,7 @@ class LayerErrors(Errors):
 
     @property
     def passed(self) -> bool:
+        """Whether the layer's values are, and its tensors are the same bit by bit."""
         return super().passed and not self.tensors_differ
 
 
@@ -98,6 +100,7 @@ class Agreement:
 
     @property
     def passed(self) -> bool:
+        """Whether at most one image in ten thousand, or a single one, gets another class."""
         return self.different <= max(1, int(self.count * MAX_DIFFERENT_TOP1))
 
 
@@ -145,16 +148,19 @@ class ValidationReport:
 
     @property
     def digests_match(self) -> bool:
+        """Whether the converted file is what was written."""
         return not self.digest_problems
 
     @property
     def numerically_equal(self) -> bool:
+        """Whether everything that was compared agrees."""
         compared = all(one.passed for one in [*self.layers, *self.operations]) and all(g.passed for g in self.gradients)
         agrees = self.agreement is None or self.agreement.passed
         return not self.problems and self.logits_close and bool(self.layers) and compared and agrees
 
     @property
     def passed(self) -> bool:
+        """Whether the conversion is proved: digests and numbers."""
         return self.digests_match and self.numerically_equal
 
     @property

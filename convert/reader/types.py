@@ -34,7 +34,8 @@ class Readable(Protocol):
 
     size: int
 
-    def read(self, start: int, size: int) -> np.ndarray: ...
+    def read(self, start: int, size: int) -> np.ndarray:
+        """`size` bytes from `start`, as uint8."""
 
 
 @dataclass(unsafe_hash=True, slots=True)

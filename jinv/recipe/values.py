@@ -21,6 +21,7 @@ _EXACT = 2**53
 
 
 def as_tuple(value: Any) -> Any:
+    """TOML's lists as tuples, which nobody can change; what is no list as it is."""
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -119,6 +119,7 @@ class RunDirectory:
         return read_manifest(self.path / "manifest.json")
 
     def write_manifest(self, manifest: Manifest) -> None:
+        """Write `manifest.json`."""
         self.write_json("manifest.json", manifest.to_json())
 
     def evaluation(self) -> Evaluation | None:
@@ -130,6 +131,7 @@ class RunDirectory:
         return read_evaluation(self.path / "evaluation.json")
 
     def write_evaluation(self, evaluation: Evaluation) -> None:
+        """Write `evaluation.json`."""
         self.write_json("evaluation.json", evaluation.to_json())
 
     def metrics(self) -> list[MetricsLine]:
@@ -174,18 +176,22 @@ class RunDirectory:
             raise StorageError(f"{path}: cannot be read: {error}") from error
 
     def write_json(self, name: str, value: Any) -> None:
+        """Write a value as a JSON file of that name."""
         write_text(self.path / name, json.dumps(value, indent=1) + "\n")
 
     def write_config(self, table: dict[str, Any]) -> None:
+        """Write `config.toml`."""
         write_text(self.path / "config.toml", tomli_w.dumps(table))
 
     def write_array(self, name: str, array: np.ndarray) -> None:
+        """Write an array as a `.npy` file of that name, in a folder that is made where it is missing."""
         path = self.path / name
         path.parent.mkdir(exist_ok=True)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, array)
 
     def write_image(self, name: str, png: bytes) -> None:
+        """Write a PNG file of that name, in a folder that is made where it is missing."""
         (self.path / name).parent.mkdir(exist_ok=True)
         write_bytes(self.path / name, png)
 

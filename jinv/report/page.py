@@ -242,6 +242,7 @@ def _distinct_names(views: list[RunView]) -> list[str]:
 
 
 def environment() -> jinja2.Environment:
+    """Where templates are found, and the filters that they use."""
     # Everything is escaped: class names, file names and configs are other people's text.
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jinv.report"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,

@@ -62,6 +62,7 @@ class Figure(Part):
 
     @property
     def config(self) -> str:
+        """The file name of its config, beside `sheets.toml`."""
         return f"figure_{self.id.replace('.', '_')}.toml"
 
 

@@ -96,7 +96,8 @@ def _check_directory(directory: Path, variations: Sequence[Variation], resume: b
     if not resume:
         raise RunConflictError(f"{directory}: already exists; choose another --out, or continue it with --resume")
     known = {variation.name for variation in variations} | {"sweep.json", "comparison.html"}
-    strange = sorted(path.name for path in directory.iterdir() if path.name not in known)
+    found = (path.name for path in directory.iterdir() if not path.name.startswith("."))
+    strange = sorted(name for name in found if name not in known)
     if strange:
         raise RunConflictError(f"{directory}: {strange[0]} is no setting of this sweep; choose another --out")
     for variation in variations:

@@ -1,12 +1,31 @@
 """Strict settings for every test: rank promotion raises, warnings are errors (pyproject), types are checked."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
-import jax
 import pytest
 
+# Tests of whole runs compile the same small programs again and again: one process leaves them for the next. The first
+# process to come here, which starts the others, makes the folder and removes it.
+COMPILED = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="jinv-tests-")
+if COMPILED is not None:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+
+import jax  # noqa: E402  (after its settings)
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
+if COMPILED is not None:  # once more: a plugin may have imported jax before
+    jax.config.update("jax_compilation_cache_dir", COMPILED)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def pytest_unconfigure():
+    if COMPILED is not None:
+        shutil.rmtree(COMPILED, ignore_errors=True)
+
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

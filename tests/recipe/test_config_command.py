@@ -62,8 +62,8 @@ def test_config_prints_what_reads_as_the_same_experiment(tmp_path, capsys):
     "arguments, code, words",
     [
         ([], 2, "which CONFIG.toml"),
-        (["nowhere.toml"], 5, "nowhere.toml: cannot be read"),
-        (["."], 5, ".: cannot be read: Is a directory"),
+        (["nowhere.toml"], 5, "nowhere.toml: no such file"),
+        (["."], 2, ".: a folder, not a config"),
         (["--schema", "nowhere.toml"], 2, "--schema is of all configs"),
         (["--schema", "--set", "seed=1"], 2, "--schema is of all configs"),
         ([str(CONFIGS / "demo.toml"), "--set", "image.cuont=3"], 2, "did you mean 'image.count'?"),

@@ -133,7 +133,7 @@ def test_what_cannot_be_carried_out_is_said_in_a_line_and_leaves_nothing(folder,
 
 def test_a_sweep_goes_on_where_it_was_interrupted(folder, monkeypatch):
     arguments = ["sweep", str(folder / "small.toml"), "--vary", "seed=[0,1]", "stages.0.steps=[2,3]"]
-    arguments += ["--set", "checkpoint.every_steps=3"]
+    arguments += ["--set", "checkpoint.every_steps=3", "image.labels=[3,8,1,2]"]
     assert main([*arguments, "--out", str(folder / "whole")]) == 0
     save, calls = RunDirectory.save_checkpoint, []
 

@@ -63,7 +63,7 @@ def recipe(seed, *, flip=0.5, weight=1e-2, first=1.0, start=0.1, peak=0.1, rate=
     return check_config(table)
 
 
-def alone(chosen, keep):
+def alone(chosen, keep, gradients):
     taken = synthesis.synthesize(
         CLASSIFIER.forward,
         CLASSIFIER.variables,
@@ -71,7 +71,7 @@ def alone(chosen, keep):
         stages=[bind_stage(chosen, index, 3) for index in range(2)],
         image_size=(16, 16),
         seed=chosen.seed,
-        options=synthesis.Options(bounds=BOUNDS, keep=keep, log_every=2, log_gradients=True),
+        options=synthesis.Options(bounds=BOUNDS, keep=keep, log_every=2, log_gradients=gradients),
     )
     return [(s.step, np.asarray(s.image), float(s.metrics.total), s.learning_rate, s.gradient_norms) for s in taken]
 
@@ -93,18 +93,18 @@ def test_runs_side_by_side_take_the_paths_they_take_alone(keep, scan):
     plain = [{place: values[k] for place, values in settings.items()} for k in range(3)]
     method = Method((16, 16), BOUNDS, keep)
     stages = sweep_of(CLASSIFIER.forward, [partial(bind, index) for index in range(2)], method, plain)
-    labels, pace = jnp.tile(jnp.array([1, 2, 3]), (3, 1)), Pace(2, log_gradients=True, scan=scan)
+    labels, pace = jnp.tile(jnp.array([1, 2, 3]), (3, 1)), Pace(2, log_gradients=scan, scan=scan)
     together = list(
         synthesize_sweep(stages, CLASSIFIER.variables, labels, settings=settings, seeds=[0, 1, 2], pace=pace)
     )
     for run, one in enumerate(recipes):
-        expected = alone(one, keep)
+        expected = alone(one, keep, scan)
         assert [s.step for s in together] == [step for step, *_ in expected] == [2, 3, 5, 7]
         for snapshot, (_, image, total, rate, norms) in zip(together, expected, strict=True):
             mine = snapshot_of(snapshot, run)
             assert mine.learning_rate == pytest.approx(rate, rel=1e-6)
             assert float(mine.metrics.total) == pytest.approx(total, rel=1e-4)
-            for name, norm in norms.items():
+            for name, norm in (norms or {}).items():
                 assert float(mine.gradient_norms[name]) == pytest.approx(float(norm), rel=1e-2)
             # One step moves a pixel by about the learning rate, 0.02 at least; another draw would move all of them.
             np.testing.assert_allclose(mine.image, image, atol=5e-4)

@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jinv.core.loop import Resume, Snapshot
 from jinv.errors import NumericalError
 from jinv.experiment.experiment import Experiment, work_until
 from jinv.recipe.recipe import Recipe
+from jinv.record.directory import Checkpoint
 from jinv.record.metrics import MetricsLine
+from jinv.runs.progress import SynthesisProgress
 from jinv.runs.records import metrics_line
 
 
@@ -46,6 +49,20 @@ def batch_images(
     if not np.isfinite(result).all():
         raise NumericalError(f"batch {number}: the images are no longer finite; lower the learning rate")
     return result
+
+
+def show(progress: SynthesisProgress, experiment: Experiment, moment: Moment) -> None:
+    """Tell a waiting person of a moment: where it is, and the weighted terms."""
+    losses = {name: term.weighted for name, term in moment.line.terms.items()}
+    work = work_done(experiment.recipe, experiment.batches[moment.batch], moment.snapshot)
+    progress.update(place_text(experiment.recipe, moment.batch, moment.snapshot), work, losses)
+
+
+def checkpoint_of(batch: int, snapshot: Snapshot, owners: tuple[str, ...] = ()) -> Checkpoint:
+    """What goes on from a snapshot: its state within a stage, its image at the end of one."""
+    done = snapshot.stage_done
+    leaves, image = (None, snapshot.image) if done else (jax.tree.leaves(snapshot.state), None)
+    return Checkpoint(batch, snapshot.stage + done, snapshot.step, leaves, image, owners)
 
 
 def place_text(recipe: Recipe, batch: int, snapshot: Snapshot) -> str:

@@ -11,7 +11,7 @@ from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.recipe.recipe import Recipe
 from jinv.record.metrics import MetricsLine
-from jinv.runs.batches import Moment, batch_images, place_text, work_done
+from jinv.runs.batches import Moment, batch_images, show
 from jinv.runs.progress import SynthesisProgress
 
 
@@ -70,9 +70,7 @@ def run(
 
         def watch(moment: Moment) -> None:
             lines.append(moment.line)
-            losses = {name: term.weighted for name, term in moment.line.terms.items()}
-            work = work_done(recipe, experiment.batches[moment.batch], moment.snapshot)
-            progress.update(place_text(recipe, moment.batch, moment.snapshot), work, losses)
+            show(progress, experiment, moment)
 
         with experiment.precision():
             batches = [batch_images(experiment, number, watch) for number in range(len(experiment.batches))]

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
 from jinv.errors import Interrupted
 from jinv.experiment.experiment import Experiment
-from jinv.record.directory import Checkpoint, RunDirectory
-from jinv.runs.batches import Moment, place_text, work_done
+from jinv.record.directory import RunDirectory
+from jinv.runs.batches import Moment, checkpoint_of, show
 from jinv.runs.progress import SynthesisProgress
 
 
@@ -28,17 +27,11 @@ class Recorder:
         """
         recipe, snapshot = self.experiment.recipe, moment.snapshot
         self.directory.append_metrics([moment.line])
-        losses = {name: term.weighted for name, term in moment.line.terms.items()}
-        work = work_done(recipe, self.experiment.batches[moment.batch], snapshot)
-        self.progress.update(place_text(recipe, moment.batch, snapshot), work, losses)
+        show(self.progress, self.experiment, moment)
         every, stop = recipe.checkpoint.every_steps, self.stop()
         # A state that is no longer finite is nothing to go on with.
         if np.isfinite(moment.line.total) and ((every and snapshot.step % every == 0) or stop):
-            done = snapshot.stage_done
-            leaves = None if done else jax.tree.leaves(snapshot.state)
-            image = snapshot.image if done else None
-            place = moment.batch, snapshot.stage + done, snapshot.step
-            self.directory.save_checkpoint(Checkpoint(*place, leaves, image))
+            self.directory.save_checkpoint(checkpoint_of(moment.batch, snapshot))
         if stop:
             where = f"step {snapshot.step} of batch {moment.batch}"
             raise Interrupted(f"{self.directory.path}: stopped at {where}; continue with --resume")

@@ -17,10 +17,10 @@ from jinv.experiment.numbers import groups, varied_numbers
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.recipe.variations import Variation
-from jinv.record.directory import Checkpoint, RunDirectory
+from jinv.record.directory import RunDirectory
 from jinv.record.manifest import SweepSetting
 from jinv.runs.allocator import keep_freed_memory
-from jinv.runs.batches import place_text, work_done
+from jinv.runs.batches import checkpoint_of, place_text, work_done
 from jinv.runs.checks import check_run, check_same
 from jinv.runs.progress import SynthesisProgress
 from jinv.runs.records import metrics_line, new_manifest
@@ -178,12 +178,8 @@ def _synthesize_batch(
         progress.update(f"{where}  {place_text(recipe, number, snapshot)}", work, losses)
         every = recipe.checkpoint.every_steps
         if every and snapshot.step % every == 0:
-            done = snapshot.stage_done
-            leaves = None if done else jax.tree.leaves(snapshot.state)
-            place = number, snapshot.stage + done, snapshot.step
             # The states of all settings are one: they lie in the first one's directory.
-            kept_state = Checkpoint(*place, leaves, snapshot.image if done else None, part.names)
-            part.members[0].directory.save_checkpoint(kept_state)
+            part.members[0].directory.save_checkpoint(checkpoint_of(number, snapshot, part.names))
     if image is None:  # no stage has a step left: the result is the start
         image = part.start(number) if resume is None or resume.image is None else resume.image
     result = np.asarray(image)

@@ -24,7 +24,7 @@ def build(case: Problem, weights: dict[str, np.ndarray]) -> Classifier:
     """The classifier, prepared as a run prepares it."""
     architecture = get_architecture(case.model)
     targets = map_state_dict(case.model, {key: value.shape for key, value in weights.items()})
-    arrays = {target.path: jnp.asarray(weights[key].transpose(target.transpose)) for key, target in targets.items()}
+    arrays = {target.path: jnp.asarray(target.laid_out(weights[key])) for key, target in targets.items()}
     classifier = Classifier(
         architecture=case.model,
         module=architecture.make(architecture.num_classes),

@@ -106,7 +106,7 @@ def _weights(model: str, size: int) -> tuple[dict[str, np.ndarray], str, float]:
     network = make_reference(model).requires_grad_(False)
     embedded = get_architecture(model).embedded
     spec = find_spec(embedded.package) if embedded else None
-    if embedded and spec and spec.origin:
+    if embedded and embedded.file.endswith(".pth") and spec and spec.origin:
         network.load_state_dict(torch.load(Path(spec.origin).parent / embedded.file, weights_only=True))
         origin = "published"
     else:

@@ -38,6 +38,7 @@ TORCHVISION_FILES = {
     "mobilenet_v2_v2": "mobilenet_v2-7ebf99e0.pth",
     "densenet121": "densenet121-a639ec97.pth",
     "densenet169": "densenet169-b2777c0a.pth",
+    "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth",
 }
 # Salman et al. (2020), "Do adversarially robust ImageNet models transfer better?"
 ROBUST_EPSILONS = {

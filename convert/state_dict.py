@@ -79,6 +79,8 @@ def same_tensor(a: TensorRef, b: TensorRef) -> bool:
 def _tables(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     """Every mapping that can be a state dict: under a known container key, else the tree itself, else any one key."""
     tree = checkpoint.tree
+    if checkpoint.container == "numpy pickle":
+        tree = _with_lists_named(tree)
     if isinstance(tree, Opaque):
         raise ModelMismatchError(
             f"{checkpoint.path}: a pickled object ({tree.name}) and no state dict; save model.state_dict() instead"
@@ -92,6 +94,33 @@ def _tables(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dict[str,
     for key in known or [key for key in tree if isinstance(key, str) and _holds_tensors(_inner(tree[key])[1])]:
         inside, table = _inner(tree[key])
         yield (key, *inside), table
+
+
+def _with_lists_named(tree: dict[Any, Any]) -> dict[Any, Any]:
+    """{"conv1": [kernel, bias]}, as Keras gives a layer's weights, by torch's names and in torch's layout.
+
+    Keras' kernels are (height, width, in, out) and (in, out). Views: no value is touched.
+    """
+    result = {}
+    for layer, value in tree.items():
+        if isinstance(value, list | tuple) and 1 <= len(value) <= 2 and all(isinstance(v, TensorRef) for v in value):
+            named = {f"{layer}.weight": _as_torch_has_it(value[0])}
+            if len(value) == 2:
+                named[f"{layer}.bias"] = value[1]
+        else:
+            named = {layer: value}
+        if taken := named.keys() & result.keys():
+            raise ModelMismatchError(f"the name {min(map(str, taken))!r} comes up twice")
+        result |= named
+    return result
+
+
+def _as_torch_has_it(kernel: TensorRef) -> TensorRef:
+    axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(len(kernel.shape))
+    if axes is None:
+        return kernel
+    shape, strides = (tuple(values[axis] for axis in axes) for values in (kernel.shape, kernel.strides))
+    return TensorRef(shape, kernel.dtype, kernel.storage, kernel.offset, strides, kernel.window, kernel.name)
 
 
 def _inner(value: Any) -> tuple[tuple[str, ...], Any]:

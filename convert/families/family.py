@@ -22,6 +22,7 @@ class Family:
     `markers` are the keys that every member has, `absent` those that none has; `describe` reads from the shapes the
     attributes of the Flax module that tell its members apart. `renames` turn the universal torch name into the
     published one, `aliases` older spellings into the published one; both are (pattern, replacement) of `re.sub`.
+    `bgr` is the kernel of the convolution that sees the image, where that one was trained on blue, green and red.
     """
 
     title: str
@@ -31,6 +32,7 @@ class Family:
     absent: tuple[str, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
+    bgr: str | None = None
 
     def torch_name(self, path: str) -> str:
         """`params/layer1_0/conv1/kernel` -> `layer1.0.conv1.weight`."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict
 
 from jinv.errors import ModelMismatchError, UsageError, nearest
@@ -49,10 +50,15 @@ FOREIGN = (
 
 
 class Target(NamedTuple):
-    """Where a torch tensor goes: `params/conv1/kernel`, and the axes of its transpose."""
+    """Where a torch tensor goes: `params/conv1/kernel`, the axes of its transpose, and whether its inputs are BGR."""
 
     path: str
     transpose: tuple[int, ...]
+    bgr: bool = False
+
+    def laid_out(self, array: np.ndarray) -> np.ndarray:
+        """A view of a torch tensor as Flax has it: the same values, transposed, of inputs red, green and blue."""
+        return np.flip(array, 1).transpose(self.transpose) if self.bgr else array.transpose(self.transpose)
 
 
 def family_of(architecture: Architecture) -> Family:
@@ -73,7 +79,8 @@ def expected_targets(architecture: Architecture, num_classes: int) -> Mapping[st
     for path, leaf in flatten_dict(variables, sep="/").items():
         transpose = TRANSPOSES[len(leaf.shape)]
         torch_shape = tuple(leaf.shape[transpose.index(axis)] for axis in range(len(transpose)))
-        expected[family.torch_name(path)] = (Target(path, transpose), torch_shape)
+        name = family.torch_name(path)
+        expected[name] = (Target(path, transpose, name == family.bgr), torch_shape)
     return expected
 
 

@@ -147,7 +147,7 @@ def compare_weights(
     by_name = {layer.name: layer for layer in report.layers}
     for pair in pairs:
         for name, target in pair.tensors.items():
-            if not np.array_equal(variables[target.path], weights[name].transpose(target.transpose)):
+            if not np.array_equal(variables[target.path], target.laid_out(weights[name])):
                 by_name[pair.torch_name].tensors_differ += 1
 
 

@@ -121,6 +121,7 @@ def term_cotangents(
 ) -> dict[str, Cotangents]:
     """Every registered term's derivatives at what one network computed; needs no second definition of the terms.
 
+    Terms of batch statistics are left out for a network that has none.
     Labels and, for terms that look at a student, its logits are arbitrary but fixed.
     """
     labels = np.arange(len(image)) % logits.shape[1]
@@ -153,6 +154,7 @@ def _derivatives(
     return {
         name: jax.grad(partial(value, function), argnums=(0, 1, 2))(image, logits, statistics)
         for name, function in TERMS.items()
+        if statistics or "norm_stats" not in term_fields(function)
     }
 
 

@@ -1,9 +1,10 @@
-"""PyTorch's checkpoint files and safetensors, read with numpy and the standard library; executes nothing of them.
+"""PyTorch's checkpoint files, safetensors and pickles of arrays, read with numpy and the standard library; executes nothing of them.
 
     read                      `read_checkpoint`: from a path to a `Checkpoint`
     sniff, source, limits     what kind of file it is, its bytes, and how much it may ask for
     zip_archive, zip_container, legacy_container, safetensors_container   the four containers
     pickle_machine, globals, rebuild   an inert unpickler: which names mean something, and what
+    numpy_pickle              arrays in a plain pickle
     storages, tree, types     tensors that are still on disk, checks of the finished tree, the values that come out
 
 Whatever is malformed in a file is an `UnsafeInputError`. May import `jinv.errors` and numpy.

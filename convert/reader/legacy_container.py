@@ -5,8 +5,9 @@ It carries no checksum: a file with altered weights reads without complaint. Onl
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+from jinv_convert.reader import numpy_pickle
 from jinv_convert.reader.pickle_machine import PickleMachine
 from jinv_convert.reader.source import Blob, Cursor, Source
 from jinv_convert.reader.storages import StorageTable
@@ -16,11 +17,22 @@ MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 
 
-def read_legacy(source: Source, opaque: dict[str, None]) -> tuple[Any, list[Storage]]:
-    """The tree of a legacy file and its storages; raises `UnsafeInputError`."""
+def read_legacy(
+    source: Source, opaque: dict[str, None]
+) -> tuple[Any, list[Storage], Literal["legacy", "numpy pickle"]]:
+    """The tree of a legacy file, its storages, and whether it is a plain pickle of numpy arrays instead.
+
+    Raises:
+      UnsafeInputError: neither.
+    """
     cursor = Cursor(source, Blob(source, 0, source.size), "header")
-    if PickleMachine(cursor, opaque).load() != MAGIC:
-        raise source.refuse("a pickle, but not one of torch.save: re-save it with torch.save")
+    first = PickleMachine(cursor, opaque, names=numpy_pickle.NAMES).load()
+    if numpy_pickle.holds_arrays(first):
+        if cursor.remaining:
+            raise source.refuse(f"{cursor.remaining} bytes of trailing data behind a pickle of numpy arrays")
+        return first, [], "numpy pickle"
+    if first != MAGIC:
+        raise source.refuse("a pickle, but neither one of torch.save nor a dict of numpy arrays: re-save it with torch.save")
     if PickleMachine(cursor, opaque).load() != PROTOCOL:
         raise source.refuse(f"not the protocol {PROTOCOL} of torch's legacy container")
     system = PickleMachine(cursor, opaque).load()
@@ -48,4 +60,4 @@ def read_legacy(source: Source, opaque: dict[str, None]) -> tuple[Any, list[Stor
         cursor.skip(storage.size)
     if cursor.remaining:
         raise source.refuse(f"{cursor.remaining} bytes of trailing data behind the last storage")
-    return tree, list(table.storages.values())
+    return tree, list(table.storages.values()), "legacy"

@@ -8,12 +8,13 @@ file. Every length is checked against what is left of the file before it is read
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jinv.errors import ModelMismatchError
 from jinv_convert.reader import limits
 from jinv_convert.reader.globals import asks_for_danger, dangerous, resolve
+from jinv_convert.reader.numpy_pickle import NumpyArray
 from jinv_convert.reader.rebuild import Known, Malformed, NumpyDtype, StorageView, set_item
 from jinv_convert.reader.source import Cursor
 from jinv_convert.reader.types import Opaque, TensorRef
@@ -29,10 +30,19 @@ _POISON = frozenset(
 
 
 class PickleMachine:
-    """Runs one pickle; `persistent` turns a persistent id into a `StorageView`, `opaque` collects inert names."""
+    """Runs one pickle; `persistent` turns a persistent id into a `StorageView`, `opaque` collects inert names.
 
-    def __init__(self, cursor: Cursor, opaque: dict[str, None], persistent: Callable[[Any], Any] | None = None) -> None:
-        self.cursor, self.opaque, self.persistent = cursor, opaque, persistent
+    `names` are some that mean more in this pickle than `globals` says.
+    """
+
+    def __init__(
+        self,
+        cursor: Cursor,
+        opaque: dict[str, None],
+        persistent: Callable[[Any], Any] | None = None,
+        names: Mapping[tuple[str, str], Opaque] | None = None,
+    ) -> None:
+        self.cursor, self.opaque, self.persistent, self.names = cursor, opaque, persistent, names or {}
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -184,7 +194,7 @@ class PickleMachine:
             raise Malformed("a name of unprintable characters")
         if dangerous(module, name):
             raise Malformed(f"names {module}.{name}, which can run code: nothing was run, and the file is refused")
-        value = resolve(module, name)
+        value = self.names.get((module, name)) or resolve(module, name)
         self._note(value)
         self.push(value)
 
@@ -221,7 +231,7 @@ class PickleMachine:
         for part in state if isinstance(state, tuple) else (state,):
             if isinstance(part, dict) and (poison := _POISON.intersection(k for k in part if isinstance(k, str))):
                 raise Malformed(f"BUILD sets {min(poison)} on {_kind(target)}")
-        if isinstance(target, NumpyDtype):
+        if isinstance(target, NumpyDtype | NumpyArray):
             target.build(state)
         # An OrderedDict's own attributes (torch keeps module versions there) are not needed.
         elif not (type(target) is Opaque or (isinstance(target, dict) and isinstance(state, dict))):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Any
 
 from jinv_convert.reader.legacy_container import read_legacy
 from jinv_convert.reader.safetensors_container import read_safetensors
 from jinv_convert.reader.sniff import container_of
 from jinv_convert.reader.source import Source
 from jinv_convert.reader.tree import check_tree, slack_warnings
-from jinv_convert.reader.types import Checkpoint, Storage
+from jinv_convert.reader.types import Checkpoint, Container, Storage
 from jinv_convert.reader.zip_container import read_zip
 
 
@@ -21,7 +21,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, check_crc: bool = True) -> 
     corrupted or dangerous), `ModelMismatchError` (a dtype that no array here has), `StorageError` (missing, no file).
     """
     source = Source(path)
-    container: Literal["zip", "legacy", "safetensors"] = container_of(source)
+    container: Container = container_of(source)
     opaque: dict[str, None] = {}
     warnings: list[str] = []
     metadata: dict[str, str] = {}
@@ -30,7 +30,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, check_crc: bool = True) -> 
     if container == "zip":
         tree, storages, warnings = read_zip(source, opaque, check_crc=check_crc)
     elif container == "legacy":
-        tree, storages = read_legacy(source, opaque)
+        tree, storages, container = read_legacy(source, opaque)
     else:
         tree, metadata = read_safetensors(source)
     tensors = check_tree(source, tree)

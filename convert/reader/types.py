@@ -24,6 +24,7 @@ _NATIVE = (
     "bool",
 )
 _EXTENDED = ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
+Container = Literal["zip", "legacy", "safetensors", "numpy pickle"]
 # By torch's names. float8 is read, and left to the converter to refuse or upcast.
 DTYPES: dict[str, np.dtype] = {name: np.dtype(name) for name in _NATIVE}
 DTYPES |= {name: np.dtype(getattr(ml_dtypes, name)) for name in _EXTENDED}
@@ -133,7 +134,7 @@ class Checkpoint:
 
     path: str
     sha256: str  # of the whole file
-    container: Literal["zip", "legacy", "safetensors"]
+    container: Container
     tree: Any
     opaque: tuple[str, ...] = ()  # names that were kept inert
     warnings: tuple[str, ...] = ()

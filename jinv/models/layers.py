@@ -53,6 +53,10 @@ class Conv(nn.Module):
         return None
 
 
+class Head(Conv):
+    """A convolution that is a network's last layer; the mean of what it is given are the network's features."""
+
+
 def recomputed(block: Any, remat: bool) -> Any:
     """The block's class; with `remat` its backward pass starts from the block's input and computes the inside again.
 

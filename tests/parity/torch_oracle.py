@@ -38,7 +38,7 @@ def embedded_state_dict(name: str) -> dict[str, torch.Tensor]:
 def flax_variables(architecture: str, state_dict: dict[str, torch.Tensor], num_classes: int | None = None) -> dict:
     """The state dict as Flax variables, through the rules under test."""
     targets = map_state_dict(architecture, {k: tuple(v.shape) for k, v in state_dict.items()}, num_classes=num_classes)
-    flat = {t.path: jnp.asarray(state_dict[k].numpy().transpose(t.transpose)) for k, t in targets.items()}
+    flat = {t.path: jnp.asarray(t.laid_out(state_dict[k].numpy())) for k, t in targets.items()}
     return unflatten_dict(flat, sep="/")
 
 

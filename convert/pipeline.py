@@ -150,8 +150,7 @@ def _rename(
     except ModelMismatchError as error:
         raise ModelMismatchError(f"{checkpoint.path}: {error}") from None
     variables = {
-        target.path: np.ascontiguousarray(target.laid_out(weights.pop(name)))
-        for name, target in targets.items()
+        target.path: np.ascontiguousarray(target.laid_out(weights.pop(name))) for name, target in targets.items()
     }
     ignored = [name for name in shapes if name not in targets and not name.endswith(COUNTER)]
     return _Renamed(known, variables, ignored, findings)

@@ -101,7 +101,7 @@ def _with_lists_named(tree: dict[Any, Any]) -> dict[Any, Any]:
 
     Keras' kernels are (height, width, in, out) and (in, out). Views: no value is touched.
     """
-    result = {}
+    result: dict[Any, Any] = {}
     for layer, value in tree.items():
         if isinstance(value, list | tuple) and 1 <= len(value) <= 2 and all(isinstance(v, TensorRef) for v in value):
             named = {f"{layer}.weight": _as_torch_has_it(value[0])}

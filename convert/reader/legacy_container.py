@@ -32,7 +32,9 @@ def read_legacy(
             raise source.refuse(f"{cursor.remaining} bytes of trailing data behind a pickle of numpy arrays")
         return first, [], "numpy pickle"
     if first != MAGIC:
-        raise source.refuse("a pickle, but neither one of torch.save nor a dict of numpy arrays: re-save it with torch.save")
+        raise source.refuse(
+            "a pickle, but neither one of torch.save nor a dict of numpy arrays: re-save it with torch.save"
+        )
     if PickleMachine(cursor, opaque).load() != PROTOCOL:
         raise source.refuse(f"not the protocol {PROTOCOL} of torch's legacy container")
     system = PickleMachine(cursor, opaque).load()

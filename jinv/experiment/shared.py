@@ -27,6 +27,10 @@ class Shared:
         self._bound: dict[tuple[Any, ...], Classifier] = {}
         self._syntheses: dict[Hashable, Synthesis] = {}
 
+    def has(self, name: str) -> bool:
+        """Whether that network was given from the start."""
+        return name in self._given
+
     def network(self, name: str, vocabulary: Vocabulary | None = None) -> Classifier:
         """The network of that name or file, of an architecture that the vocabulary knows; raises as `load`."""
         if name in self._given:

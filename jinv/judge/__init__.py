@@ -2,10 +2,11 @@
 
     evaluate          `evaluate_run`: every verifier's verdict, written as evaluation.json
     judge             `judge`: one network's logits, features and statistics of pictures
+    judges            `find_judge`: by file, by name, published ones fetched; onnx_judge: a classifier in ONNX
     real_images       the run's images beside real ones, in a network's features
     metrics           accuracy with an interval, distances between two sets of features
     picture_metrics   what pictures say by themselves, without a network
 
-Figures are NumPy in float64, once per evaluation; too few images for a figure withhold it. May import `weights`,
-`record` and what is below them. `runs`, `reproduce` and `commands` use it.
+Figures are NumPy in float64, once per evaluation; too few images for a figure withhold it. May import the converter,
+`weights` and what is below them. `runs`, `reproduce` and `commands` use it.
 """

@@ -10,10 +10,13 @@ from scipy.special import softmax
 from jinv.errors import ModelMismatchError, StorageError, UsageError
 from jinv.images.folder import ImageFolder, open_image_folder
 from jinv.judge.judge import judge
+from jinv.judge.judges import Judge, Say, Tables, find_judge, judge_file, judge_sha256, silent
 from jinv.judge.metrics import norm_distances, share_of, top_k_correct
+from jinv.judge.onnx_judge import load_onnx
 from jinv.judge.picture_metrics import high_frequency_energy, mean_frequency, mean_interval, mean_variation
 from jinv.judge.real_images import compare_with_reference, diversity, figure, with_thumbnails
 from jinv.models.classifier import Classifier
+from jinv.recipe.paths import is_onnx
 from jinv.recipe.recipe import Recipe
 from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Evaluation, Opinion, Part, PictureFigure, Pictures, Verdict
@@ -28,10 +31,15 @@ def evaluate_run(
     reference: str | Path | None = None,
     *,
     network: Callable[[str], Classifier] | None = None,
+    onnx: Tables | None = None,
+    say: Say = silent,
 ) -> Evaluation:
-    """Let `verifiers` (names or converted files) judge the run; writes and returns `evaluation.json`.
+    """Let `verifiers` (names, converted files, ONNX files) judge the run; writes and returns `evaluation.json`.
 
-    `network` finds a network by name or file, where another way than `load` is wanted.
+    Args:
+      network: finds a network by name or file, where another way than `load` is wanted.
+      onnx: what is said of ONNX files, by name; else the file beside each says it.
+      say: is told what was fetched.
 
     Raises:
       UsageError: no verifier, or an unknown one. StorageError: no run, or images missing from it.
@@ -45,7 +53,7 @@ def evaluate_run(
     folder = None if reference is None else open_image_folder(reference)
     verdicts: dict[str, Verdict] = {}
     for name in dict.fromkeys(str(v) for v in verifiers):
-        classifier = (network or load)(name)
+        classifier = find_judge(name, onnx, network=network or (lambda name: load(judge_file(name, say))))
         _check_classes(name, classifier.class_names, run.labels.tolist(), run.class_names)
         verdict = judge_run(classifier, run, folder)
         # The opinion of a network that the images were made to please is no evidence; the report says so beside it.
@@ -56,8 +64,9 @@ def evaluate_run(
     shutil.rmtree(run.path / "nearest", ignore_errors=True)
     directory = RunDirectory(run.path)
     if folder is not None:
-        first = next(iter(verdicts))
-        verdicts[first] = _keep_neighbors(directory, folder, verdicts[first])
+        compared = (name for name, verdict in verdicts.items() if verdict.reference and verdict.reference.nearest)
+        if (first := next(compared, None)) is not None:
+            verdicts[first] = _keep_neighbors(directory, folder, verdicts[first])
     evaluation = Evaluation(
         verifiers=verdicts, pictures=pictures, reference=None if reference is None else str(reference)
     )
@@ -80,7 +89,7 @@ def is_judged(run: RunDirectory, recipe: Recipe) -> bool:
         return False
     if evaluation is None:
         return False
-    wanted = [check_file(name)["source"].get("sha256") for name in dict.fromkeys(recipe.evaluate.verifiers)]
+    wanted = [judge_sha256(name, check_file) for name in dict.fromkeys(recipe.evaluate.verifiers)]
     before, now = evaluation.reference, recipe.evaluate.reference
     same = before == now if before is None or now is None else Path(before).resolve() == Path(now).resolve()
     return same and [verdict.sha256 for verdict in evaluation.verifiers.values()] == wanted
@@ -120,10 +129,12 @@ def check_judges(
     classifier: Classifier,
     labels: Sequence[int],
     class_names: Callable[[str], Sequence[str]] | None = None,
+    say: Say = silent,
 ) -> None:
     """What can be said before there are images: are the verifiers sound, do they know the classes, are there real images?
 
-    `class_names` gives a verifier's, where it is loaded already; else its file does.
+    `class_names` gives a verifier's, where it is loaded already; else its file does. ONNX files are tried on a picture,
+    published networks are fetched: `say` is told.
 
     Raises:
       As `evaluate_run`, and `open_image_folder`.
@@ -131,8 +142,14 @@ def check_judges(
     if recipe.evaluate.reference is not None and not recipe.evaluate.verifiers:
         raise UsageError("evaluate.reference: needs evaluate.verifiers, in whose features images are compared")
     names = [classifier.class_names[label] for label in labels]
+    known: Sequence[str]
     for verifier in recipe.evaluate.verifiers:
-        known = class_names(verifier) if class_names else class_names_of(check_file(verifier))
+        if is_onnx(verifier):
+            known = load_onnx(verifier, recipe.evaluate.onnx).class_names
+        elif class_names:
+            known = class_names(verifier)
+        else:
+            known = class_names_of(check_file(judge_file(verifier, say)))
         _check_classes(verifier, known, labels, names)
     if recipe.evaluate.reference is not None:
         open_image_folder(recipe.evaluate.reference)
@@ -150,7 +167,7 @@ def _check_classes(name: str, known: Sequence[str], labels: Sequence[int], class
             raise ModelMismatchError(f"verifier {name}: class {label} is {theirs}, in the run it is {class_name!r}")
 
 
-def judge_run(classifier: Classifier, run: RunRecord, folder: ImageFolder | None = None) -> Verdict:
+def judge_run(classifier: Judge, run: RunRecord, folder: ImageFolder | None = None) -> Verdict:
     """One network's verdict, beside the real images in `folder`; raises as `judge`."""
     judgement = judge(classifier, run.pictures)
     correct = top_k_correct(judgement.logits, run.labels)
@@ -172,7 +189,7 @@ def judge_run(classifier: Classifier, run: RunRecord, folder: ImageFolder | None
     )
 
 
-def _opinions(classifier: Classifier, logits: np.ndarray, correct: np.ndarray, run: RunRecord) -> tuple[Opinion, ...]:
+def _opinions(classifier: Judge, logits: np.ndarray, correct: np.ndarray, run: RunRecord) -> tuple[Opinion, ...]:
     probabilities = softmax(logits, axis=1)
     predicted = logits.argmax(axis=1)
     return tuple(
@@ -191,5 +208,5 @@ def _opinions(classifier: Classifier, logits: np.ndarray, correct: np.ndarray, r
 
 def _unique_name(name: str, taken: Container[str]) -> str:
     """A verifier given as a file goes by the file's name, unless another one already does."""
-    short = Path(name).stem if name.endswith(".safetensors") else name
+    short = Path(name).stem if name.endswith(".safetensors") or is_onnx(name) else name
     return name if short in taken else short

@@ -15,26 +15,33 @@ import numpy as np
 from jinv.core.types import NormStats
 from jinv.errors import NumericalError
 from jinv.images.codec import fit_image
-from jinv.models.classifier import Classifier
+from jinv.judge.judges import Judge
+from jinv.judge.onnx_judge import OnnxJudge
 from jinv.models.features import forward_with_features
 
 BATCH = 16
 
 
 class Judgement(NamedTuple):
-    """Logits (n, classes), features (n, d), and statistics pooled over all n pictures (none where not asked for)."""
+    """Logits (n, classes), features (n, d), and statistics pooled over all n pictures (none where not asked for).
+
+    A judge in ONNX has neither features nor statistics.
+    """
 
     logits: np.ndarray
-    features: np.ndarray
+    features: np.ndarray | None
     norm_stats: tuple[NormStats, ...] = ()
 
 
-def judge(classifier: Classifier, pictures: Iterable[np.ndarray], *, statistics: bool = True) -> Judgement:
+def judge(classifier: Judge, pictures: Iterable[np.ndarray], *, statistics: bool = True) -> Judgement:
     """Run uint8 pictures (H, W, 3) of any sizes through `classifier` at its own input size.
 
     Raises:
       ValueError: no pictures. NumericalError: logits or features that are not finite.
+      ModelMismatchError: a judge in ONNX that does not give what is said of it.
     """
+    if isinstance(classifier, OnnxJudge):
+        return _logits_alone(classifier, pictures)
 
     @jax.jit
     def forward(variables: Any, batch: jax.Array) -> Any:
@@ -54,6 +61,16 @@ def judge(classifier: Classifier, pictures: Iterable[np.ndarray], *, statistics:
         raise ValueError("judge: there are no pictures")
     count = sum(len(part) for part in logits)
     return Judgement(np.concatenate(logits), np.concatenate(features), _pooled(moments or [], count))
+
+
+def _logits_alone(judge: OnnxJudge, pictures: Iterable[np.ndarray]) -> Judgement:
+    parts = [judge.logits(batch)[:real] for batch, real in _batches(pictures, judge.input_size)]
+    if not parts:
+        raise ValueError("judge: there are no pictures")
+    logits = np.concatenate(parts)
+    if not np.isfinite(logits).all():
+        raise NumericalError(f"{judge.architecture}: its logits of these images are not finite")
+    return Judgement(logits, None)
 
 
 def _batches(pictures: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -14,6 +14,7 @@ from jinv.errors import UsageError
 from jinv.images.codec import fit_image, png_bytes
 from jinv.images.folder import ImageFolder, class_of
 from jinv.judge.judge import Judgement, judge
+from jinv.judge.judges import Judge
 from jinv.judge.metrics import (
     TooFewImages,
     frechet_distance,
@@ -24,7 +25,8 @@ from jinv.judge.metrics import (
     share_of,
     top_k_correct,
 )
-from jinv.models.classifier import Classifier
+from jinv.judge.onnx_judge import WITHOUT_FEATURES
+from jinv.record.estimate import Estimate
 from jinv.record.evaluation import Distance, Diversity, Nearest, Neighbor, RealImages, Withheld
 from jinv.weights.labels import find_class
 
@@ -35,19 +37,22 @@ Figure = TypeVar("Figure")
 
 
 def compare_with_reference(
-    classifier: Classifier, generated: Judgement, names: Sequence[str], labels: np.ndarray, folder: ImageFolder
+    classifier: Judge, generated: Judgement, names: Sequence[str], labels: np.ndarray, folder: ImageFolder
 ) -> RealImages:
     """The entry `reference` of one verifier's verdict.
 
     Where every image lies in a folder named after one of the network's classes, also what the network makes of the real
-    images themselves, for comparison.
+    images themselves, for comparison. A judge without features withholds what is compared in them.
     """
     real = judge(classifier, _fitted(folder, classifier.input_size), statistics=False)
-    x, y = real.features, generated.features
     real_labels = _labels(folder, classifier)
     top1, varied = None, None
     if real_labels is not None:
-        top1 = share_of(int(top_k_correct(real.logits, real_labels).sum()), len(x))
+        top1 = share_of(int(top_k_correct(real.logits, real_labels).sum()), len(real_labels))
+    if real.features is None or generated.features is None:
+        return _without_features(len(real.logits), top1, real_labels is not None)
+    x, y = real.features, generated.features
+    if real_labels is not None:
         same = np.isin(real_labels, labels)
         varied = figure(lambda: diversity(x[same], real_labels[same]))
     return RealImages(
@@ -62,6 +67,19 @@ def compare_with_reference(
     )
 
 
+def _without_features(count: int, top1: Estimate | None, by_class: bool) -> RealImages:
+    withheld = Withheld(withheld=WITHOUT_FEATURES)
+    return RealImages(
+        count=count,
+        features=0,
+        kernel_distance=withheld,
+        overlap=withheld,
+        frechet_distance=withheld,
+        top1=top1,
+        diversity=withheld if by_class else None,
+    )
+
+
 def _nearest(x: np.ndarray, y: np.ndarray, names: Sequence[str], folder: ImageFolder) -> tuple[Nearest, ...]:
     indices, distances = nearest_neighbors(y, x, k=min(NEIGHBORS, len(x)))
     found = []
@@ -71,8 +89,10 @@ def _nearest(x: np.ndarray, y: np.ndarray, names: Sequence[str], folder: ImageFo
     return tuple(found)
 
 
-def diversity(features: np.ndarray, labels: np.ndarray) -> Diversity:
+def diversity(features: np.ndarray | None, labels: np.ndarray) -> Diversity | Withheld:
     """Mean feature distance between two images of a class, averaged over the classes that have two."""
+    if features is None:
+        return Withheld(withheld=WITHOUT_FEATURES)
     per_class = mean_pairwise_distance(features, labels)
     return Diversity(value=float(np.mean(list(per_class.values()))), classes={str(k): v for k, v in per_class.items()})
 
@@ -112,7 +132,7 @@ def _fitted(folder: ImageFolder, size: int) -> Iterator[np.ndarray]:
             raise UsageError(f"{folder.path}, {name}: {error}") from None
 
 
-def _labels(folder: ImageFolder, classifier: Classifier) -> np.ndarray | None:
+def _labels(folder: ImageFolder, classifier: Judge) -> np.ndarray | None:
     """Class ids by class folder, None unless every folder is named after exactly one class."""
     found: dict[str | None, int | None] = {}
     for name in folder.names:

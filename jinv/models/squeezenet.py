@@ -13,7 +13,16 @@ from jinv.models.formulations import Padding
 from jinv.models.layers import Conv, Head, Stats
 
 # place in torchvision's Sequential, squeezed features, expanded features of each kind; a pool follows places 4 and 7
-FIRES = ((3, 16, 64), (4, 16, 64), (6, 32, 128), (7, 32, 128), (9, 48, 192), (10, 48, 192), (11, 64, 256), (12, 64, 256))
+FIRES = (
+    (3, 16, 64),
+    (4, 16, 64),
+    (6, 32, 128),
+    (7, 32, 128),
+    (9, 48, 192),
+    (10, 48, 192),
+    (11, 64, 256),
+    (12, 64, 256),
+)
 POOLED = (0, 4, 7)
 
 

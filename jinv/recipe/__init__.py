@@ -2,6 +2,7 @@
 
     recipe        `Recipe` and its tables: every key is declared here, with type, default, limits and help
     tables        tables that stay open for hyperparameters; values: the types of values
+    onnx          what has to be said of a classifier in ONNX, in a config or beside its file
     declaration   how a key is declared; checking: mistakes in words, all at once
     read, toml    from a file to a recipe; overrides: `--set`; paths: what is relative to what
     packaged      the configs that come with jinv, by name

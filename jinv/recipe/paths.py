@@ -8,6 +8,8 @@ from typing import Any
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".th", ".ckpt", ".tar", ".bin", ".safetensors")
 """How a network's file ends; what has neither such an end nor a slash is a network's name."""
+ONNX_SUFFIX = ".onnx"
+"""So does a file end whose network can judge, but not be inverted."""
 
 
 class Typed(str):
@@ -51,7 +53,7 @@ class PathKind:
 
 
 def _is_network_file(value: str) -> bool:
-    return "/" in value or value.endswith(CHECKPOINT_SUFFIXES)
+    return "/" in value or value.endswith((*CHECKPOINT_SUFFIXES, ONNX_SUFFIX))
 
 
 def _is_start_file(value: str) -> bool:
@@ -61,3 +63,8 @@ def _is_start_file(value: str) -> bool:
 NETWORK = PathKind(_is_network_file)
 START = PathKind(_is_start_file)
 ANY = PathKind(lambda value: True)
+
+
+def is_onnx(name: str) -> bool:
+    """Whether a network's name is that of an ONNX file."""
+    return name.endswith(ONNX_SUFFIX)

@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError, field_valida
 
 from jinv.core.choices import Keep, Precision, Start, Upsample
 from jinv.recipe.checking import Needed, shown
-from jinv.recipe.declaration import Part, PartType, Recorded, Written, key
+from jinv.recipe.declaration import Part, PartType, Recorded, Table, Written, key
+from jinv.recipe.onnx import OnnxTable
 from jinv.recipe.tables import Augmentations, NumberOrSchedule, Optimizer, Parameterization, Terms
 from jinv.recipe.values import (
     MAXIMUM_STEPS,
@@ -82,7 +83,11 @@ class ImageRecipe(Part):
 class EvaluateRecipe(Part):
     """The `[evaluate]` table: who judges, and real images to compare with."""
 
-    verifiers: Recorded[NetworkNames] = key("networks that judge the images, by name or file", ())
+    verifiers: Recorded[NetworkNames] = key("networks that judge the images, by name or file, ONNX included", ())
+    onnx: dict[str, Annotated[dict[str, Any], Table(OnnxTable)]] = key(
+        "what is said of ONNX files, by their names without .onnx; else NAME.toml beside each says it",
+        default_factory=dict,
+    )
     reference: FilePath | None = key("a folder or zip of real images to compare with", None)
 
 

@@ -29,6 +29,7 @@ from jinv.reproduce.findings import judge_claims, numbers_of
 from jinv.reproduce.pages import write_index, write_sheet
 from jinv.reproduce.plan import Choices, Panel, Sheets, choose_figures, network_title, plan, read_sheets
 from jinv.runs.checks import check_run, check_same
+from jinv.runs.progress import teller
 from jinv.runs.synthesize import run
 
 
@@ -56,7 +57,7 @@ def reproduce(
     shared = Shared()
     for panel in runs.values():
         assert panel.recipe is not None
-        check_run(panel.recipe, shared)
+        check_run(panel.recipe, shared, say=teller(console))
     try:
         (out / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:

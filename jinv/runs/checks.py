@@ -7,6 +7,8 @@ from jinv.experiment.experiment import Experiment, load_experiment
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.judge.evaluate import check_judges
+from jinv.judge.judges import Say, judge_file, silent
+from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import changes_between
 from jinv.record.directory import RunDirectory
@@ -14,10 +16,13 @@ from jinv.record.manifest import Manifest
 from jinv.weights.load import check_file, class_names_of
 
 
-def check_run(recipe: Recipe, shared: Shared | None = None, vocabulary: Vocabulary | None = None) -> Experiment:
+def check_run(
+    recipe: Recipe, shared: Shared | None = None, vocabulary: Vocabulary | None = None, *, say: Say = silent
+) -> Experiment:
     """All that can be wrong with a run before its first step, but for its traces, its directory and its memory.
 
     With a `Shared` of several runs verifiers come out of it; without one their files are looked at and no network is built.
+    `say` is told what was fetched.
 
     Raises:
       JinvError: something is.
@@ -27,11 +32,16 @@ def check_run(recipe: Recipe, shared: Shared | None = None, vocabulary: Vocabula
 
     def class_names(verifier: str) -> Sequence[str]:
         if shared is not None:
-            return shared.network(verifier, names).class_names
-        return class_names_of(check_file(verifier, networks=names.networks))
+            return judging_network(shared, verifier, names, say).class_names
+        return class_names_of(check_file(judge_file(verifier, say), networks=names.networks))
 
     check_judges(recipe, experiment.classifier, experiment.labels, class_names)
     return experiment
+
+
+def judging_network(shared: Shared, name: str, vocabulary: Vocabulary, say: Say = silent) -> Classifier:
+    """A verifier that is not in ONNX, read once for all runs; a published one is fetched. Raises as `find_judge`."""
+    return shared.network(name if shared.has(name) else judge_file(name, say), vocabulary)
 
 
 def check_same(run_directory: RunDirectory, manifest: Manifest, experiment: Experiment) -> None:

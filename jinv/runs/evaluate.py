@@ -3,20 +3,32 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from jinv.errors import StorageError, UsageError
 from jinv.judge.evaluate import evaluate_run
+from jinv.judge.judges import silent
 from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Evaluation
 from jinv.record.run import open_run
+from jinv.runs.progress import teller
 from jinv.runs.synthesize import finish
 
 
-def evaluate(run: str | Path, verifiers: Sequence[str] = (), *, reference: str | Path | None = None) -> Evaluation:
+def evaluate(
+    run: str | Path,
+    verifiers: Sequence[str] = (),
+    *,
+    reference: str | Path | None = None,
+    console: Console | None = None,
+) -> Evaluation:
     """Let networks judge a run's images; writes `evaluation.json`, the report and the manifest's digests anew.
 
     Args:
-      verifiers: names or files of networks; none are those of the run's config.
+      verifiers: names or files of networks, ONNX included; none are those of the run's config. Published networks
+        are fetched by name.
       reference: real images to compare with, a folder or zip; None is that of the run's config.
+      console: where it is said what was fetched; None says nothing.
 
     Raises:
       StorageError: no finished run. UsageError: no verifier anywhere. Others as `judge.evaluate.evaluate_run`.
@@ -30,6 +42,8 @@ def evaluate(run: str | Path, verifiers: Sequence[str] = (), *, reference: str |
         raise UsageError(
             "evaluate: the run's config names no verifiers; give some, such as --verifier efficientnet_lite1"
         )
-    evaluation = evaluate_run(record.path, chosen, reference or asked.get("reference"))
+    say = teller(console) if console else silent
+    reference = reference or asked.get("reference")
+    evaluation = evaluate_run(record.path, chosen, reference, onnx=asked.get("onnx"), say=say)
     finish(RunDirectory(record.path), record.manifest)
     return evaluation

@@ -1,10 +1,16 @@
 """What a waiting person sees: a live bar on a terminal, a line every few seconds elsewhere."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+def teller(console: Console) -> Callable[[str], None]:
+    """Says a line on `console`, as it is."""
+    return lambda text: console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 class SynthesisProgress:

@@ -22,7 +22,7 @@ from jinv.record.manifest import SweepSetting
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.batches import checkpoint_of, place_text, work_done
 from jinv.runs.checks import check_run, check_same
-from jinv.runs.progress import SynthesisProgress
+from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.records import metrics_line, new_manifest
 from jinv.runs.sweep_part import Part, SettingRun
 from jinv.runs.sweep_summary import SettingResult, summarize
@@ -51,7 +51,7 @@ def run_sweep(
     console = console or Console(stderr=True)
     keep_freed_memory()
     _check_directory(directory, variations, resume)
-    runs = _prepare(variations, directory, vocabulary)
+    runs = _prepare(variations, directory, vocabulary, console)
     parts = _parts(variations, runs, at_once)
     for part in parts:
         if not part.finished:
@@ -104,12 +104,14 @@ def _check_directory(directory: Path, variations: Sequence[Variation], resume: b
         RunDirectory(directory / variation.name).check(resume=True)
 
 
-def _prepare(variations: Sequence[Variation], directory: Path, vocabulary: Vocabulary | None) -> list[SettingRun]:
+def _prepare(
+    variations: Sequence[Variation], directory: Path, vocabulary: Vocabulary | None, console: Console
+) -> list[SettingRun]:
     """Load what every setting needs, each network once, so that mistakes show before any synthesis."""
     shared = Shared()
     runs = []
     for variation in variations:
-        experiment = check_run(variation.recipe, shared, vocabulary)
+        experiment = check_run(variation.recipe, shared, vocabulary, say=teller(console))
         place = RunDirectory(directory / variation.name)
         manifest = place.manifest()
         if manifest is None:

@@ -28,8 +28,8 @@ from jinv.record.directory import Checkpoint, RunDirectory
 from jinv.record.manifest import Manifest
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.batches import batch_images
-from jinv.runs.checks import check_run, check_same
-from jinv.runs.progress import SynthesisProgress
+from jinv.runs.checks import check_run, check_same, judging_network
+from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.recorder import Recorder
 from jinv.runs.records import new_manifest, record_images
 
@@ -58,7 +58,7 @@ def run(
     run_directory = RunDirectory(directory)
     replace = replace and not resume
     run_directory.check(resume=resume or replace)
-    experiment = check_run(recipe, shared, vocabulary)
+    experiment = check_run(recipe, shared, vocabulary, say=teller(console))
     check_fits(experiment)
     if replace or not run_directory.is_finished():
         experiment.check_traces()  # last, because it takes a second or two
@@ -131,10 +131,10 @@ def _evaluate(run_directory: RunDirectory, experiment: Experiment, manifest: Man
     console.print("evaluating with " + ", ".join(asked.verifiers), highlight=False)
 
     def network(name: str) -> Classifier:
-        return experiment.shared.network(name, experiment.vocabulary)
+        return judging_network(experiment.shared, name, experiment.vocabulary, teller(console))
 
     try:
-        evaluate_run(run_directory.path, list(asked.verifiers), asked.reference, network=network)
+        evaluate_run(run_directory.path, list(asked.verifiers), asked.reference, network=network, onnx=asked.onnx)
     except JinvError as error:
         finish(run_directory, manifest)
         hint = f"the images are there; then: jinv evaluate {run_directory.path}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jinv.errors import JinvError, ModelMismatchError, StorageError, UsageError, nearest
-from jinv.recipe.paths import CHECKPOINT_SUFFIXES
+from jinv.recipe.paths import CHECKPOINT_SUFFIXES, ONNX_SUFFIX
 from jinv.weights.cache import (
     CONVERTER_VERSION,
     cache_directory,
@@ -61,6 +61,8 @@ def _find(name_or_path: str | Path) -> Path:
     if name in EMBEDDED:
         return _cached(name)
     path = Path(name_or_path)
+    if path.suffix == ONNX_SUFFIX:
+        raise UsageError(f"{name}: a network in ONNX can judge (evaluate.verifiers, --verifier), but not be inverted")
     if path.is_file():
         return path
     if name in ARCHITECTURES:

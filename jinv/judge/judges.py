@@ -1,0 +1,85 @@
+"""Who can judge: a converted file, an embedded network, a published one by name, any classifier in ONNX."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinv.errors import JinvError
+from jinv.judge.onnx_judge import OnnxJudge, load_onnx
+from jinv.models.classifier import Classifier
+from jinv.models.registry import EMBEDDED
+from jinv.recipe.paths import is_onnx
+from jinv.weights.cache import CONVERTER_VERSION, cache_directory, file_sha256
+from jinv.weights.file import read_converted
+from jinv.weights.load import converted_file, load
+from jinv_convert.download import download
+from jinv_convert.published import Published, find_published, published_names
+
+Judge = Classifier | OnnxJudge
+Tables = Mapping[str, Mapping[str, Any]]
+"""`evaluate.onnx` of a config: what is said of ONNX files, by their names without the end."""
+Say = Callable[[str], None]
+
+
+def silent(text: str) -> None:
+    """Says nothing."""
+
+
+def find_judge(
+    name: str,
+    tables: Tables | None = None,
+    *,
+    network: Callable[[str], Classifier] | None = None,
+    say: Say = silent,
+) -> Judge:
+    """The judge of that name or file; `network` finds those that are not in ONNX, by default `load`.
+
+    Raises:
+      As `load`, `load_onnx` and, for a published name, `download`.
+    """
+    if is_onnx(name):
+        return load_onnx(name, tables or {})
+    return network(name) if network else load(judge_file(name, say))
+
+
+def judge_file(name: str, say: Say = silent) -> str:
+    """What `load` takes for a judge: of a published network the converted file in the cache, else the name itself.
+
+    A published file is fetched as `jinv convert NAME` does, once; `say` is told what was fetched.
+
+    Raises:
+      StorageError: it is not there and cannot be fetched. UnsafeInputError: it is not the published one.
+    """
+    if name in EMBEDDED or name not in published_names() or Path(name).is_file():
+        return name
+    published = find_published(name)
+    found = _converted_before(published)
+    if found is None:
+        path = cache_directory() / published.file_name
+        fetched = not path.is_file()
+        path = download(published)
+        if fetched:
+            proven = "" if published.sha256 else ", which nobody published to compare with"
+            say(f"fetched {name} from {published.url}, sha256 {file_sha256(path)}{proven}")
+        found = converted_file(path)
+    return str(found)
+
+
+def _converted_before(published: Published) -> Path | None:
+    """A sound conversion of the published file, by the digest that is promised; None without such a promise."""
+    stem = Path(published.file_name).stem
+    for path in cache_directory().glob(f"{stem}-*-v{CONVERTER_VERSION}.safetensors") if published.sha256 else ():
+        try:
+            if str(read_converted(path)[1]["source"].get("sha256", "")).startswith(published.sha256):
+                return path
+        except JinvError:  # damaged: it is made anew
+            continue
+    return None
+
+
+def judge_sha256(name: str, check: Callable[[str], Mapping[str, Any]], say: Say = silent) -> str | None:
+    """The digest by which a judge is known: its checkpoint's, or its ONNX file's; `check` gives a file's metadata."""
+    if is_onnx(name):
+        return file_sha256(name)
+    sha256: str | None = check(judge_file(name, say))["source"].get("sha256")
+    return sha256

@@ -4,7 +4,7 @@
 
 Each member is judged by its own batch-norm statistics. As in CV-DD (Cui et al. 2025) and EDC (Shao et al. 2024); with
 `draw = "one"` a step asks one member, drawn with the shares as probabilities, as G-VBSM (Shao et al. 2024): the expected
-gradient is that of all, in the time of one.
+gradient is that of all, in the time of one. (Not in a sweep: settings side by side draw differently, and compute all.)
 """
 
 from collections.abc import Sequence
@@ -89,9 +89,11 @@ def by_member(forward: AnyForward, said: Said, values: Sequence[Array]) -> Array
     """Values of the networks that were asked as (members,), NaN of the others; None of a single network."""
     if not isinstance(forward, Committee):
         return None
-    if said.drawn is None:
-        return jnp.stack(list(values))
-    return jnp.full(len(forward.forwards), jnp.nan, values[0].dtype).at[said.drawn].set(values[0])
+    return jnp.stack(list(values)) if said.drawn is None else _at(said.drawn, forward, values[0])
+
+
+def _at(drawn: Array, committee: Committee, value: Array) -> Array:
+    return jnp.full(len(committee.forwards), jnp.nan, value.dtype).at[drawn].set(value)
 
 
 def _all(
@@ -146,9 +148,8 @@ def _one(
         values[term.name] = value, term.weight_at(step) * value
         if term.name not in said:
             total = total + values[term.name][1]
-    result = Said(total, values, (logits,), {}, drawn)
-    members = {name: by_member(committee, result, [value]) for name, value in said.items()}
-    return result._replace(members=members)
+    members = {name: _at(drawn, committee, value) for name, value in said.items()}
+    return Said(total, values, (logits,), members, drawn)
 
 
 def _zero(image: Image) -> Array:

@@ -146,7 +146,7 @@ def synthesize(recipe: Recipe, classifier: Classifier) -> tuple[np.ndarray, dict
     """(images, seconds and the last loss); what is not steps is compiling, for the most part."""
     size = cast(tuple[int, int], recipe.image.size)
     inputs = Inputs(classifier, _labels(recipe.image.count, classifier).tolist(), size, None, {})
-    experiment = bind_experiment(recipe, inputs, shared=Shared({recipe.model: classifier}))
+    experiment = bind_experiment(recipe, inputs, shared=Shared({recipe.models[0]: classifier}))
     marks: dict[int, list[tuple[int, float]]] = {}
     with experiment.precision():
         started = time.perf_counter()

@@ -17,5 +17,8 @@ Keep = Literal["last", "best"]
 Draw = Literal["batch", "image"]
 """What shares an augmentation's draw: the whole batch, or every image has its own."""
 
+MemberDraw = Literal["all", "one"]
+"""Which networks of a committee a step asks, see `core.committee`."""
+
 Precision = Literal["float32", "tf32", "bf16"]
 """The arithmetic of a run, see `models.precision`."""

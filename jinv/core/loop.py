@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int
 
+from jinv.core.committee import AnyForward
 from jinv.core.devices import place, replicate
 from jinv.core.program import Before, BindStage, Setting, StageProgram
 from jinv.core.starts import initial_noise
@@ -22,7 +23,7 @@ from jinv.core.step import (
     Metrics,
     SynthesisState,
 )
-from jinv.core.types import ForwardFunction, Key
+from jinv.core.types import Key
 
 
 class Batch(NamedTuple):
@@ -82,7 +83,7 @@ class Synthesis:
 
     def __init__(
         self,
-        forward: ForwardFunction,
+        forward: AnyForward,
         binds: Sequence[BindStage],
         method: Method,
         *,

@@ -53,9 +53,21 @@ def term_fields(function: Callable[..., jax.Array]) -> tuple[str, ...]:
     return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
 
 
+def looks_at_network(function: Callable[..., jax.Array]) -> bool:
+    """Does a term depend on a network, and not on the image alone?"""
+    return not {"image", "labels"}.issuperset(term_fields(function))
+
+
 def hyperparameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The hyperparameters of a term, an augmentation or a schedule: its keyword-only parameters."""
     return {p.name: p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
+
+
+def value_of(term: Term, forward: Forward, step: jax.Array | int) -> jax.Array:
+    """A term's value, without its weight, at this step of the stage."""
+    return term.function(
+        *(getattr(forward, field) for field in term_fields(term.function)), **at_step(term.hyperparameters, step)
+    )
 
 
 def evaluate_terms(
@@ -69,9 +81,7 @@ def evaluate_terms(
     values = {}
     total = jnp.zeros((), jnp.promote_types(forward.image.dtype, jnp.float32))
     for term in terms:
-        value = term.function(
-            *(getattr(forward, field) for field in term_fields(term.function)), **at_step(term.hyperparameters, step)
-        )
+        value = value_of(term, forward, step)
         weighted = term.weight_at(step) * value
         values[term.name] = (value, weighted)
         total = total + weighted

@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array
 
 from jinv.core.choices import Size
+from jinv.core.committee import AnyForward
 from jinv.core.starts import initial_noise, next_start
 from jinv.core.step import (
     SHARED_ID,
@@ -25,7 +26,7 @@ from jinv.core.step import (
     make_step,
     start_state,
 )
-from jinv.core.types import ForwardFunction, Image
+from jinv.core.types import Image
 
 Setting = Any
 """The numbers in which a sweep's settings differ: a pytree of scalars, or of (K,) arrays for all settings at once."""
@@ -47,9 +48,7 @@ SIDE_BY_SIDE = Inputs(variables=None, labels=0, run_key=0, image_ids=None, first
 class StageProgram:
     """A stage's compiled functions, of one run, or of K settings side by side (`example` is one of them, to read sizes from)."""
 
-    def __init__(
-        self, forward: ForwardFunction, bind: BindStage, method: Method, example: Setting, sweep: bool
-    ) -> None:
+    def __init__(self, forward: AnyForward, bind: BindStage, method: Method, example: Setting, sweep: bool) -> None:
         self.bind, self.method, self.sweep = bind, method, sweep
         self.stage = bind(example)
         step, look = self._of(make_step, forward), self._of(make_last_look, forward)
@@ -63,7 +62,7 @@ class StageProgram:
             jax.vmap(lambda params: clip_image(way.render(params), method.bounds))
         )  # fmt: skip
 
-    def _of(self, make: Callable[..., Callable[..., Any]], forward: ForwardFunction) -> Callable[..., Any]:
+    def _of(self, make: Callable[..., Callable[..., Any]], forward: AnyForward) -> Callable[..., Any]:
         """The function that `make` makes, bound to the setting inside the program."""
 
         def function(state: SynthesisState, inputs: Inputs) -> Any:

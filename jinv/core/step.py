@@ -13,15 +13,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from jinv.core.augment import Augmentation, augment_copies
 from jinv.core.choices import Keep, Size, Start
+from jinv.core.committee import AnyForward, Said, by_member, evaluate, mean_over
 from jinv.core.losses import cross_entropy_per_image
-from jinv.core.objective import Term, evaluate_terms
+from jinv.core.objective import Term
 from jinv.core.optimizers import adam
 from jinv.core.parameterization import Bounds, Parameterization, pooled_pixels
-from jinv.core.types import ForwardFunction, Image, Key, Keys, Labels
+from jinv.core.types import Image, Key, Keys, Labels
 
 # Shared draws (`draw="batch"`) have an id of their own that no image has. It is the same for every batch, so that an
 # image's augmentations do not depend on the batch it is in.
@@ -100,42 +101,49 @@ class SynthesisState(NamedTuple):
     best_score: Array | None = None
 
 
+class MemberMetrics(NamedTuple):
+    """What each member of a committee says, (members,); NaN of those that the step did not ask."""
+
+    terms: dict[str, Array]
+    accuracy: Array
+
+
 class Metrics(NamedTuple):
-    """What a step reports, computed before its update. `terms` maps a name to (value, weighted value)."""
+    """What a step reports, computed before its update. `terms` maps a name to (value, weighted value).
+
+    Of a committee terms and accuracy are means over the members that were asked, each by its share.
+    """
 
     total: Array
     terms: dict[str, tuple[Array, Array]]
     accuracy: Array
+    members: MemberMetrics | None = None
 
 
 Step = Callable[[SynthesisState, Inputs], tuple[SynthesisState, Metrics]]
 
 
-def make_step(forward: ForwardFunction, stage: Stage, method: Method) -> Step:
+def make_step(forward: AnyForward, stage: Stage, method: Method) -> Step:
     """One synthesis step as a pure function of arrays, `(state, inputs) -> (state, metrics)`."""
     way, optimizer = method.way(stage), stage.update
     loss = _make_loss(forward, stage, method)
 
     def step(state: SynthesisState, inputs: Inputs) -> tuple[SynthesisState, Metrics]:
         drawn = _draws(inputs, state.step)
-        (total, (values, logits)), gradient = jax.value_and_grad(loss, has_aux=True)(
-            state.params, inputs, drawn, state.step
-        )
+        (total, said), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, inputs, drawn, state.step)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
         params = optax.apply_updates(state.params, updates)
         if way.plain:
             params = clip_image(params, method.bounds)
-        accuracy = jnp.mean(jnp.argmax(logits, axis=1) == _shown(inputs.labels, method))
+        metrics = _metrics(forward, said, _shown(inputs.labels, method))
         if method.keep == "best":
-            state = _with_best(state, total, logits, inputs.labels, stage, method)
-        return state._replace(params=params, optimizer_state=optimizer_state, step=state.step + 1), Metrics(
-            total, values, accuracy
-        )
+            state = _with_best(state, said, _own(forward, said, inputs.labels, method), stage)
+        return state._replace(params=params, optimizer_state=optimizer_state, step=state.step + 1), metrics
 
     return step
 
 
-def make_last_look(forward: ForwardFunction, stage: Stage, method: Method) -> Callable[..., SynthesisState]:
+def make_last_look(forward: AnyForward, stage: Stage, method: Method) -> Callable[..., SynthesisState]:
     """`(state, inputs) -> state` after a stage's last step: with `keep = "best"` what that step left is looked at too.
 
     A step judges the parameters before its update, so that nothing would ever have judged those after the last one. They
@@ -145,15 +153,14 @@ def make_last_look(forward: ForwardFunction, stage: Stage, method: Method) -> Ca
 
     def look(state: SynthesisState, inputs: Inputs) -> SynthesisState:
         last = state.step - 1
-        total, (_, logits) = loss(state.params, inputs, _draws(inputs, state.step), last)
-        return _with_best(state._replace(step=last), total, logits, inputs.labels, stage, method)._replace(
-            step=state.step
-        )
+        _, said = loss(state.params, inputs, _draws(inputs, state.step), last)
+        own = _own(forward, said, inputs.labels, method)
+        return _with_best(state._replace(step=last), said, own, stage)._replace(step=state.step)
 
     return look
 
 
-def make_gradient_norms(forward: ForwardFunction, stage: Stage, method: Method) -> Callable[..., dict[str, Array]]:
+def make_gradient_norms(forward: AnyForward, stage: Stage, method: Method) -> Callable[..., dict[str, Array]]:
     """How hard each weighted term pulls: `name -> |d(weight term)/d params|_2` over the batch, and that of the "total".
 
     Takes what the step takes, and says it of the same draws; a backward pass per term that the network matters to.
@@ -174,14 +181,14 @@ def make_gradient_norms(forward: ForwardFunction, stage: Stage, method: Method) 
     return norms
 
 
-def _make_loss(forward: ForwardFunction, stage: Stage, method: Method) -> Callable[..., Any]:
+def _make_loss(forward: AnyForward, stage: Stage, method: Method) -> Callable[..., Any]:
     way = method.way(stage)
 
     def loss(params: Any, inputs: Inputs, drawn: tuple[Key, Keys], step: Array) -> Any:
         view = augment_copies(stage.augmentations, *drawn, way.view(params), step, copies=method.copies)
-        result = forward(inputs.variables, view, _shown(inputs.labels, method))
-        total, values = evaluate_terms(stage.terms, result, step)
-        return total, (values, result.logits)
+        shown = _shown(inputs.labels, method)
+        said = evaluate(forward, stage.terms, inputs.variables, view, shown, step=step, key=drawn[0])
+        return said.total, said
 
     return loss
 
@@ -191,16 +198,27 @@ def _shown(labels: Labels, method: Method) -> Int[Array, " views"]:
     return labels if method.copies == 1 else jnp.tile(labels, method.copies)
 
 
-def _with_best(
-    state: SynthesisState, total: Array, logits: Array, labels: Labels, stage: Stage, method: Method
-) -> SynthesisState:
+def _metrics(forward: AnyForward, said: Said, shown: Labels) -> Metrics:
+    accuracies = [jnp.mean(jnp.argmax(logits, axis=1) == shown) for logits in said.logits]
+    each = by_member(forward, said, accuracies)
+    members = None if each is None else MemberMetrics(said.members or {}, each)
+    return Metrics(said.total, said.terms, mean_over(forward, accuracies), members)
+
+
+def _own(forward: AnyForward, said: Said, labels: Labels, method: Method) -> Float[Array, " images"]:
+    """Each image's own cross-entropy, the mean over its views."""
+    shown = _shown(labels, method)
+    own = mean_over(forward, [cross_entropy_per_image(logits, shown) for logits in said.logits])
+    return own.reshape(method.copies, -1).mean(axis=0)
+
+
+def _with_best(state: SynthesisState, said: Said, own: Float[Array, " images"], stage: Stage) -> SynthesisState:
     """The state whose best parameters are its own wherever they score lower."""
     # The batch's total with the image's own cross-entropy in place of the batch's mean, as far as it counts: what can be
     # said of one image. It belongs to the parameters before the update, so those are kept with it.
     assert state.best_score is not None
-    own = cross_entropy_per_image(logits, _shown(labels, method)).reshape(method.copies, -1).mean(axis=0)
     weight = sum((t.weight_at(state.step) for t in stage.terms if t.name == "cross_entropy"), start=0.0)
-    score = total + weight * (own - jnp.mean(own))
+    score = said.total + weight * (own - jnp.mean(own))
     better = score < state.best_score
     best_params = jax.tree.map(
         lambda old, new: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old),

@@ -12,15 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from jinv.core.committee import AnyForward
 from jinv.core.loop import Batch, Pace, Snapshot, Synthesis
 from jinv.core.program import BindStage, Setting
 from jinv.core.step import Method
-from jinv.core.types import ForwardFunction
 
 
-def sweep_of(
-    forward: ForwardFunction, binds: Sequence[BindStage], method: Method, settings: Sequence[Setting]
-) -> Synthesis:
+def sweep_of(forward: AnyForward, binds: Sequence[BindStage], method: Method, settings: Sequence[Setting]) -> Synthesis:
     """The stages of a sweep, compiled once each; `settings` are plain ones, of which sizes and steps are read.
 
     Raises:

@@ -10,12 +10,13 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array
 
 from jinv.core.choices import Keep, Size
+from jinv.core.committee import AnyForward, Committee
 from jinv.core.loop import Batch, Pace, Resume, Snapshot, Synthesis
 from jinv.core.parameterization import Bounds
 from jinv.core.program import constant
 from jinv.core.starts import initial_noise
 from jinv.core.step import Method, Stage
-from jinv.core.types import ForwardFunction, Labels
+from jinv.core.types import Labels
 from jinv.errors import NumericalError, UsageError
 
 __all__ = ["Options", "Resume", "Snapshot", "clip_bounds", "initial_noise", "synthesize"]
@@ -50,7 +51,7 @@ def clip_bounds(mean: Sequence[float], std: Sequence[float]) -> Bounds:
 
 
 def synthesize(
-    forward: ForwardFunction,
+    forward: AnyForward,
     variables: Any,
     labels: Labels | np.ndarray | Sequence[int],
     *,
@@ -66,7 +67,7 @@ def synthesize(
     the result. What is wrong with the arguments is said at the first step of the generator, before anything is computed.
 
     Args:
-      forward: `(variables, image, labels) -> Forward`, as `Classifier.forward`.
+      forward: `(variables, image, labels) -> Forward`, as `Classifier.forward`; or a `Committee`, whose variables are a tuple.
       labels: (N,) class ids.
       stages: what is done, one after another, see `Stage`.
       image_size: (height, width) of the full-size image, or the side of a square; no stage may be larger.
@@ -103,7 +104,7 @@ def synthesize(
             )
 
 
-def check_labels(forward: ForwardFunction, variables: Any, labels: Any, size: Size) -> None:
+def check_labels(forward: AnyForward, variables: Any, labels: Any, size: Size) -> None:
     """Are there such classes? Traces the network, computes nothing.
 
     Raises:
@@ -111,7 +112,10 @@ def check_labels(forward: ForwardFunction, variables: Any, labels: Any, size: Si
     """
     image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
     one = jax.ShapeDtypeStruct((1,), jnp.int32)
-    classes = jax.eval_shape(forward, variables, image, one).logits.shape[1]
+    networks = (
+        zip(forward.forwards, variables, strict=True) if isinstance(forward, Committee) else [(forward, variables)]
+    )
+    classes = min(jax.eval_shape(network, own, image, one).logits.shape[1] for network, own in networks)
     wrong = [int(label) for label in np.ravel(labels) if not 0 <= label < classes]
     if wrong:
         raise UsageError(f"labels: {wrong[0]} must be a class id from 0 to {classes - 1}")

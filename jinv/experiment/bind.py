@@ -15,15 +15,16 @@ import jax.numpy as jnp
 from jinv.core.augment import Augmentation
 from jinv.core.choices import Size
 from jinv.core.chunked import chunked
+from jinv.core.committee import AnyForward, Committee
 from jinv.core.objective import Term, hyperparameters_of, term_fields
 from jinv.core.parameterization import Bounds, staged
 from jinv.core.step import Method, Stage
 from jinv.core.synthesis import clip_bounds
-from jinv.core.types import ForwardFunction
 from jinv.errors import UsageError
 from jinv.experiment.values import bind_hyperparameters, bind_optimizer, bind_schedule
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.models.classifier import Classifier
+from jinv.models.networks import Networks
 from jinv.models.precision import check_precision, with_precision
 from jinv.recipe.recipe import Recipe
 
@@ -156,9 +157,11 @@ def bind_classifier(recipe: Recipe, classifier: Classifier) -> Classifier:
     return with_precision(classifier, recipe.precision).prepared()
 
 
-def bind_forward(recipe: Recipe, classifier: Classifier) -> ForwardFunction:
-    """The bound classifier's forward, in chunks where the recipe says so."""
-    return chunked(classifier.forward, recipe.image.chunk) if recipe.image.chunk else classifier.forward
+def bind_forward(recipe: Recipe, networks: Networks) -> AnyForward:
+    """The bound networks' forward, in chunks where the recipe says so."""
+    chunk = recipe.image.chunk
+    forwards = tuple(chunked(forward, chunk) if chunk else forward for forward in networks.forwards)
+    return forwards[0] if len(forwards) == 1 else Committee(forwards, networks.shares, networks.draw)
 
 
 def bind_method(recipe: Recipe, classifier: Classifier, size: Size) -> Method:

@@ -22,22 +22,28 @@ from jinv.experiment.numbers import program_of
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.models.classifier import Classifier
+from jinv.models.networks import Networks
 from jinv.models.precision import matmul_precision
 from jinv.recipe.recipe import Recipe, replaced
 
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """A recipe, its network as the run computes it, class ids, image size and start images (None for noise)."""
+    """A recipe, its networks as the run computes them, class ids, image size and start images (None for noise)."""
 
     recipe: Recipe
-    classifier: Classifier
+    networks: Networks
     labels: tuple[int, ...]
     size: Size
     init: np.ndarray | None
     spectra: bind.Spectra
     vocabulary: Vocabulary
     shared: Shared
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network that is inverted; of a committee the first, in whose units images are."""
+        return self.networks.first
 
     @property
     def class_names(self) -> list[str]:
@@ -67,11 +73,11 @@ class Experiment:
         """The stages compiled for batches of `batch` images: once, for all runs that share them."""
         recipe = self.recipe
         # Schedules, optimizers and their eps depend on the batch; seeds, labels and start images are arguments.
-        key = program_of(recipe), self.size, batch, self.vocabulary, self.classifier
+        key = program_of(recipe), self.size, batch, self.vocabulary, self.networks
 
         def make() -> Synthesis:
             method = bind.bind_method(recipe, self.classifier, self.size)
-            forward = bind.bind_forward(recipe, self.classifier)
+            forward = bind.bind_forward(recipe, self.networks)
             return Synthesis(forward, [constant(stage) for stage in self.stages(batch)], method)
 
         return self.shared.synthesis(key, make)
@@ -89,7 +95,7 @@ class Experiment:
         batch = self.batch(number)
         count = len(batch.labels)
         return self.synthesis(count).run(
-            self.classifier.variables, batch, pace=self.pace, resume=resume, sharding=sharding(self.recipe, count)
+            self.networks.variables, batch, pace=self.pace, resume=resume, sharding=sharding(self.recipe, count)
         )
 
     def start(self, number: int) -> np.ndarray:
@@ -109,12 +115,12 @@ class Experiment:
         """
         batch = self.batch(0)
         with self.precision():
-            check_traces(self.synthesis(len(batch.labels)), self.classifier.variables, batch)
+            check_traces(self.synthesis(len(batch.labels)), self.networks.variables, batch)
 
     def varied(self, *, chunk: int | None, remat: bool) -> "Experiment":
         """The same experiment, computed another way."""
         recipe = replaced(self.recipe, image=replaced(self.recipe.image, chunk=chunk), remat=remat)
-        return replace(self, recipe=recipe, classifier=self.shared.bound(recipe, self.vocabulary))
+        return replace(self, recipe=recipe, networks=self.shared.bound(recipe, self.vocabulary))
 
 
 def bind_experiment(
@@ -124,7 +130,7 @@ def bind_experiment(
     shared = shared or Shared()
     return Experiment(
         recipe=recipe,
-        classifier=shared.bound(recipe, vocabulary),
+        networks=shared.bound(recipe, vocabulary),
         labels=tuple(inputs.labels),
         size=inputs.size,
         init=inputs.init,

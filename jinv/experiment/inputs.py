@@ -11,12 +11,13 @@ from jinv.experiment.shared import Shared
 from jinv.experiment.start_images import load_init, measured_spectrum
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.models.classifier import Classifier
+from jinv.models.networks import Networks
 from jinv.recipe.recipe import Recipe
 from jinv.weights.labels import resolve_labels
 
 
 class Inputs(NamedTuple):
-    """A recipe's network (with its student), class ids, image size, start images (None for noise), spectra by path."""
+    """A recipe's network, of a committee the first, class ids, image size, start images (None for noise), spectra by path."""
 
     classifier: Classifier
     labels: list[int]
@@ -31,22 +32,25 @@ def load_inputs(recipe: Recipe, shared: Shared, vocabulary: Vocabulary | None = 
     Raises:
       JinvError: something is missing or wrong.
     """
-    classifier = shared.classifier(recipe, vocabulary)
-    labels, size = check_against_model(recipe, classifier)
+    networks = shared.networks(recipe, vocabulary)
+    classifier = networks.first
+    labels, size = check_against_model(recipe, networks)
     init = load_init(recipe, classifier, labels, size)
     return Inputs(classifier, labels, size, init, {path: measured_spectrum(path) for path in spectra_of(recipe)})
 
 
-def check_against_model(recipe: Recipe, classifier: Classifier) -> tuple[list[int], Size]:
+def check_against_model(recipe: Recipe, networks: Networks) -> tuple[list[int], Size]:
     """What only the model can say: are the labels its classes, are the sizes ones it allows?"""
-    check_layers(recipe, classifier.variables["batch_stats"])
+    classifier, strictest = networks.first, max(networks.members, key=lambda member: member.min_size)
+    for member in networks.members:
+        check_layers(recipe, member.variables["batch_stats"])
     labels = resolve_labels(recipe.image.labels, classifier.class_names, recipe.image.count, recipe.seed)
     size = recipe.image.size or (classifier.input_size, classifier.input_size)
     sizes = [("image.size", size), *((f"stages[{i}].size", s.size) for i, s in enumerate(recipe.stages))]
     for name, (height, width) in sizes:
-        if min(height, width) < classifier.min_size:
+        if min(height, width) < strictest.min_size:
             raise UsageError(
-                f"{name}: {[height, width]} is smaller than {classifier.architecture} allows, {classifier.min_size} px"
+                f"{name}: {[height, width]} is smaller than {strictest.architecture} allows, {strictest.min_size} px"
             )
         if height > size[0] or width > size[1]:
             raise UsageError(f"{name}: {[height, width]} is larger than image.size {list(size)}")

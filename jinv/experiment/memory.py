@@ -21,6 +21,7 @@ from jinv.core.objective import term_fields
 from jinv.errors import MemoryLimitError, UsageError
 from jinv.experiment.experiment import Experiment, load_experiment
 from jinv.models.classifier import Classifier
+from jinv.models.networks import Networks
 from jinv.recipe.recipe import Recipe
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
@@ -69,19 +70,19 @@ def resident_bytes() -> int:
         return 0
 
 
-def weight_bytes(classifier: Classifier) -> int:
+def weight_bytes(networks: Classifier | Networks) -> int:
     """Bytes of the variables, with what `prepared` added."""
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(classifier.variables))
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(networks.variables))
 
 
 def step_bytes(experiment: Experiment, batch: int) -> int:
     """Bytes of the buffers of one step at the largest stage, without the variables. Compiles it; runs nothing."""
-    classifier = experiment.classifier
+    networks = experiment.networks
     labels, ids = (jax.ShapeDtypeStruct((batch,), dtype) for dtype in (jnp.int32, jnp.uint32))
     init = None if experiment.init is None else jax.ShapeDtypeStruct((batch, *experiment.size, 3), jnp.float32)
     shapes = Batch(labels, jax.eval_shape(lambda: jax.random.key(0)), ids, init)  # type: ignore[arg-type]
     with experiment.precision():
-        stages = experiment.synthesis(batch).shapes(classifier.variables, shapes)
+        stages = experiment.synthesis(batch).shapes(networks.variables, shapes)
         if not stages:
             raise UsageError("--memory: no stage has a step, so that nothing but the start is computed")
         program, state, inputs = max(stages, key=lambda found: math.prod(found[0].stage.size))
@@ -89,17 +90,17 @@ def step_bytes(experiment: Experiment, batch: int) -> int:
     if memory is None:
         raise UsageError(f"--memory: the compiler for {jax.default_backend()} does not say what it needs")
     whole = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-    return int(whole - memory.alias_size_in_bytes - weight_bytes(classifier))
+    return int(whole - memory.alias_size_in_bytes - weight_bytes(networks))
 
 
 def plans(experiment: Experiment, budget: int) -> Iterator[Plan]:
     """The recipe as given, then with chunks, with rematerialisation and with both, as far as it has them not yet."""
     recipe = experiment.recipe
-    bound = experiment.varied(chunk=recipe.image.chunk, remat=False).classifier
+    bound = experiment.varied(chunk=recipe.image.chunk, remat=False).networks
     held = resident_bytes() if jax.default_backend() == "cpu" else weight_bytes(bound)
     batch = recipe.image.batch
     chunk = recipe.image.chunk or min(8, batch // 2)
-    can_remat = hasattr(bound.module, "remat")
+    can_remat = bound.can_remat
     ways = [(recipe.image.chunk, recipe.remat), (chunk, False), (None, can_remat), (chunk, can_remat)]
     for number, (ways_chunk, remat) in enumerate(dict.fromkeys((c or None, r) for c, r in ways)):
         one_way = experiment.varied(chunk=ways_chunk, remat=remat)
@@ -116,13 +117,13 @@ def plans(experiment: Experiment, budget: int) -> Iterator[Plan]:
 def print_plan(recipe: Recipe, budget: int | None = None) -> None:
     """What `--memory` prints: a line per way, as they are compiled."""
     experiment = load_experiment(recipe)
-    classifier, budget = experiment.classifier, budget or available_bytes()
+    networks, budget = experiment.networks, budget or available_bytes()
     height, width = _largest(recipe)
     device = jax.devices()[0]
     where = "CPU" if device.platform == "cpu" else device.device_kind
     images = f"{recipe.image.batch} images of {height}x{width} px"
-    print(f"{classifier.architecture}, {images}, {recipe.precision}, on {where}")
-    weights = weight_bytes(classifier)
+    print(f"{networks.name}, {images}, {recipe.precision}, on {where}")
+    weights = weight_bytes(networks)
     process = f", process with weights {_amount(resident_bytes())}" if device.platform == "cpu" else ""
     print(f"weights {_amount(weights)}{process}, budget {_amount(budget)}")
     print(f"{'':34} {'buffers':>10} {'per image':>10} {'largest batch':>14}")
@@ -148,29 +149,36 @@ def check_fits(experiment: Experiment) -> None:
     Raises:
       MemoryLimitError: the bound is above the machine's memory.
     """
-    recipe, classifier = experiment.recipe, experiment.classifier
+    recipe, networks = experiment.recipe, experiment.networks
     fields = {field for name in recipe.terms for field in term_fields(experiment.vocabulary.terms[name])}
     if jax.default_backend() != "cpu" or "norm_stats" not in fields or recipe.remat:
         return
     height, width = _largest(recipe)
     images = min(recipe.image.chunk or recipe.image.batch, recipe.image.batch)
-    if images * height * width * 4 * MOST_VALUES_PER_PIXEL < available_bytes():
+    if images * height * width * 4 * MOST_VALUES_PER_PIXEL * len(networks.members) < available_bytes():
         return  # looking closer takes a second
+    image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+    values = [_norm_values(member, image) for member in networks.members]
+    per_image = (max(values) if networks.draw == "one" else sum(values)) * (2 if recipe.precision == "bf16" else 4)
+    needed, available = weight_bytes(networks) + images * per_image, available_bytes()
+    if needed > available:
+        fitting = max(int((available - weight_bytes(networks)) / per_image / 2), 1)
+        raise MemoryLimitError(
+            f"image.{'chunk' if recipe.image.chunk else 'batch'}: {images} images of {height}x{width} px at once need more than "
+            f"{_amount(needed)}, this machine has {_amount(available)}; try image.chunk = {fitting}, or see --memory"
+        )
+
+
+def _norm_values(classifier: Classifier, image: jax.ShapeDtypeStruct) -> int:
+    """How many values a network's batch norms are given for an image."""
     values: list[int] = []
 
     def shapes(variables: Any, image: jax.Array) -> None:
         stats = classifier.forward(variables, image).norm_stats
         values.extend(int(layer.count) * layer.batch_mean.shape[0] for layer in stats)
 
-    jax.eval_shape(shapes, classifier.variables, jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32))
-    per_image = sum(values) * (2 if recipe.precision == "bf16" else 4)
-    needed, available = weight_bytes(classifier) + images * per_image, available_bytes()
-    if needed > available:
-        fitting = max(int((available - weight_bytes(classifier)) / per_image / 2), 1)
-        raise MemoryLimitError(
-            f"image.{'chunk' if recipe.image.chunk else 'batch'}: {images} images of {height}x{width} px at once need more than "
-            f"{_amount(needed)}, this machine has {_amount(available)}; try image.chunk = {fitting}, or see --memory"
-        )
+    jax.eval_shape(shapes, classifier.variables, image)
+    return sum(values)
 
 
 def _amount(number: float) -> str:

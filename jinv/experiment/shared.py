@@ -10,6 +10,7 @@ from jinv.core.loop import Synthesis
 from jinv.experiment.bind import bind_classifier
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.models.classifier import Classifier
+from jinv.models.networks import Networks
 from jinv.recipe.recipe import Recipe
 from jinv.weights.load import load
 
@@ -40,18 +41,24 @@ class Shared:
             self._networks[key] = load(name, networks=key[1].networks)
         return self._networks[key]
 
-    def classifier(self, recipe: Recipe, vocabulary: Vocabulary | None = None) -> Classifier:
-        """The recipe's network, with its student."""
-        classifier = self.network(recipe.model, vocabulary)
-        if recipe.student is None:
-            return classifier
-        return classifier.with_student(self.network(recipe.student, vocabulary))
+    def networks(self, recipe: Recipe, vocabulary: Vocabulary | None = None) -> Networks:
+        """The recipe's networks, each with the recipe's student."""
+        members = [self.network(name, vocabulary) for name in recipe.models]
+        if recipe.student is not None:
+            student = self.network(recipe.student, vocabulary)
+            members = [member.with_student(student) for member in members]
+        return Networks(tuple(members), recipe.shares, recipe.committee.draw)
 
-    def bound(self, recipe: Recipe, vocabulary: Vocabulary | None = None) -> Classifier:
-        """The recipe's network as its run computes it; prepared once, with rematerialisation or without."""
-        kind = recipe.model, recipe.student, recipe.precision, vocabulary or standard_vocabulary()
+    def bound(self, recipe: Recipe, vocabulary: Vocabulary | None = None) -> Networks:
+        """The recipe's networks as its run computes them; each prepared once, with rematerialisation or without."""
+        networks = self.networks(recipe, vocabulary)
+        named = zip(recipe.models, networks.members, strict=True)
+        return networks.with_members(tuple(self._member(recipe, name, member, vocabulary) for name, member in named))
+
+    def _member(self, recipe: Recipe, name: str, member: Classifier, vocabulary: Vocabulary | None) -> Classifier:
+        kind = name, recipe.student, recipe.precision, vocabulary or standard_vocabulary()
         if (*kind, False) not in self._bound:
-            self._bound[(*kind, False)] = bind_classifier(recipe, self.classifier(recipe, vocabulary))
+            self._bound[(*kind, False)] = bind_classifier(recipe, member)
         if (*kind, recipe.remat) not in self._bound:
             self._bound[(*kind, True)] = self._bound[(*kind, False)].rematerialised()
         return self._bound[(*kind, recipe.remat)]

@@ -76,7 +76,7 @@ def evaluate_run(
 
 def part_taken(manifest: Manifest, sha256: str | None) -> Part | None:
     """What a network was in a run's synthesis, by the digest of its checkpoint: "inverted", "student" or nothing."""
-    if sha256 is not None and sha256 == manifest.model.sha256:
+    if sha256 is not None and sha256 in [model.sha256 for model in manifest.inverted]:
         return "inverted"
     return "student" if sha256 is not None and sha256 == manifest.student_sha256 else None
 

@@ -2,6 +2,7 @@
 
     registry      every architecture by name, and the embedded checkpoints: two literal tables
     classifier    `Classifier`: a network, its variables and its preprocessing, with a pure `forward`
+    networks      `Networks`: the ones that a run inverts, one or a committee's members
     resnet, resnet_cifar, vgg, mobilenet, densenet, efficientnet_lite, squeezenet   one file per family, named as torchvision's
     layers        convolutions, norms and dense layers as named modules; features: what is before the head
     ops           the operations, and which formulation a platform gets; formulations, winograd: those formulations

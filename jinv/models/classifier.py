@@ -63,16 +63,25 @@ class Classifier:
         Raises:
           ModelMismatchError: the two networks' class names differ.
         """
-        if student.class_names != self.class_names:
-            pairs = zip(self.class_names, student.class_names, strict=False)
-            differing = [f"{i} is {a!r} and {b!r}" for i, (a, b) in enumerate(pairs) if a != b]
-            counts = f"{len(self.class_names)} and {len(student.class_names)} classes"
-            raise ModelMismatchError(
-                f"student: {student.architecture}'s classes are not those of {self.architecture}: "
-                + (f"class {differing[0]}" if differing else counts)
-            )
+        self.check_classes(student, "student")
         variables = {**self.variables, "student": student.variables}
         return replace(self, variables=variables, student=student, min_size=max(self.min_size, student.min_size))
+
+    def check_classes(self, other: "Classifier", key: str) -> None:
+        """Refuse a network, which the config names under `key`, of other classes than this one's.
+
+        Raises:
+          ModelMismatchError: the two networks' class names differ.
+        """
+        if other.class_names == self.class_names:
+            return
+        pairs = zip(self.class_names, other.class_names, strict=False)
+        differing = [f"{i} is {a!r} and {b!r}" for i, (a, b) in enumerate(pairs) if a != b]
+        counts = f"{len(self.class_names)} and {len(other.class_names)} classes"
+        raise ModelMismatchError(
+            f"{key}: {other.architecture}'s classes are not those of {self.architecture}: "
+            + (f"class {differing[0]}" if differing else counts)
+        )
 
     def rematerialised(self) -> "Classifier":
         """The same classifier, whose gradient computes every block a second time instead of keeping what is inside.
@@ -107,21 +116,19 @@ class Classifier:
             raise UsageError(f"image size {height}x{width}: {self.architecture} needs at least {self.min_size} pixels")
         if self.student is not None:
             variables = dict(variables)
-            student_logits = self.student.forward(variables.pop("student"), self._for_student(image)).logits
+            student_logits = self.student.forward(variables.pop("student"), self.restated(image, self.student)).logits
         seen = self._clamped(image)
         if self.compute_dtype is not None:
             seen = seen.astype(self.compute_dtype)
         logits, norm_stats = cast(tuple[Array, Stats], self.module.apply(variables, seen))
         return Forward(image, logits.astype(at_least_float32(logits)), labels, norm_stats, student_logits)
 
-    def _for_student(self, image: Array) -> Array:
-        assert self.student is not None
-        if (self.mean, self.std) == (self.student.mean, self.student.std):
+    def restated(self, image: Array, other: "Classifier") -> Array:
+        """An image in this network's units, in those of `other`."""
+        if (self.mean, self.std) == (other.mean, other.std):
             return image
-        own, other = (
-            (self._channels(c.mean, image.dtype), self._channels(c.std, image.dtype)) for c in (self, self.student)
-        )
-        return (image * own[1] + (own[0] - other[0])) / other[1]
+        own, theirs = ((self._channels(c.mean, image.dtype), self._channels(c.std, image.dtype)) for c in (self, other))
+        return (image * own[1] + (own[0] - theirs[0])) / theirs[1]
 
     def _clamped(self, image: Array) -> Array:
         if self.clamp is False:

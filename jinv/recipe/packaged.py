@@ -54,7 +54,7 @@ def check_packaged_files(config: Path, recipe: Recipe) -> None:
         return
     folder = config.parent
     files = [
-        ("model", recipe.model),
+        *(("model", model) for model in recipe.models),
         ("student", recipe.student),
         ("image.init", recipe.image.init),
         ("image.init_reference", recipe.image.init_reference),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import MinLen
 from pydantic import BeforeValidator, TypeAdapter, ValidationError, field_validator, model_validator
 
-from jinv.core.choices import Keep, Precision, Start, Upsample
+from jinv.core.choices import Keep, MemberDraw, Precision, Start, Upsample
 from jinv.recipe.checking import Needed, shown
 from jinv.recipe.declaration import Part, PartType, Recorded, Table, Written, key
 from jinv.recipe.onnx import OnnxTable
@@ -17,9 +17,11 @@ from jinv.recipe.values import (
     Count,
     Devices,
     FilePath,
+    InvertedNames,
     Labels,
     NetworkName,
     NetworkNames,
+    Shares,
     Size,
     StartImage,
     as_tuple,
@@ -80,6 +82,13 @@ class ImageRecipe(Part):
         return min(batch, count)
 
 
+class CommitteeRecipe(Part):
+    """The `[committee]` table: how several networks in `model` share an objective."""
+
+    weights: Shares | None = key("how much each network counts, relative to the others; all alike by default", None)
+    draw: MemberDraw = key("which networks a step asks: all, or one drawn by the weights", "all")
+
+
 class EvaluateRecipe(Part):
     """The `[evaluate]` table: who judges, and real images to compare with."""
 
@@ -106,7 +115,10 @@ class Recipe(Part):
       UsageError: anything wrong in it, all problems in one line.
     """
 
-    model: Recorded[NetworkName] = key("the network: a name of `jinv models`, or the path of its file")
+    model: Recorded[InvertedNames] = key(
+        "the network: a name of `jinv models`, or the path of its file; or a list of several, a committee"
+    )
+    committee: CommitteeRecipe = key("how several networks share the objective", CommitteeRecipe())
     seed: Recorded[int] = key("of all random numbers", 0, ge=0, le=2**32 - 1)
     keep: Recorded[Keep] = key("the image of the last step, or of the lowest loss", "last")
     clip: Recorded[Literal["variable", "fixed", "none"]] = key(
@@ -141,6 +153,17 @@ class Recipe(Part):
     evaluate: EvaluateRecipe = key("who judges the images", EvaluateRecipe())
     checkpoint: CheckpointRecipe = key("what long runs save", CheckpointRecipe())
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The networks, one or several."""
+        return (self.model,) if isinstance(self.model, str) else self.model
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """How much each network counts; they sum to one."""
+        weights = self.committee.weights or (1.0,) * len(self.models)
+        return tuple(weight / sum(weights) for weight in weights)
+
     @field_validator("stages", mode="before")
     @classmethod
     def _with_common_keys(cls, stages: Any, info: Any) -> Any:
@@ -154,6 +177,7 @@ class Recipe(Part):
 
     @classmethod
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[str]:
+        yield from _committee_conflicts(table)
         image = _table(table.get("image"))
         init, reference = image.get("init", "noise"), image.get("init_reference")
         if (init == "class_gaussian") != (reference is not None):
@@ -178,6 +202,21 @@ def replaced(part: PartType, **changes: Any) -> PartType:
 
 
 _SIZE: TypeAdapter[tuple[int, int]] = TypeAdapter(Size, config={"strict": True})
+
+
+def _committee_conflicts(table: Mapping[str, Any]) -> Iterator[str]:
+    model, committee = table.get("model"), _table(table.get("committee"))
+    count = len(model) if isinstance(model, list | tuple) else 1
+    weights = committee.get("weights")
+    if isinstance(weights, list | tuple) and weights:
+        numbers = [weight for weight in weights if isinstance(weight, int | float)]
+        if len(weights) != count:
+            needed = "one number per network of model, which are"
+            yield f"committee.weights: {shown(weights)} must be {needed} {count}"
+        elif not any(numbers):
+            yield f"committee.weights: {shown(weights)} must not all be 0"
+    if committee.get("draw") == "one" and count > 1 and table.get("keep") == "best":
+        yield "keep: 'best' compares steps, and with committee.draw = \"one\" each is judged by another network"
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -106,6 +106,20 @@ NetworkName = Annotated[
     NETWORK,
     Must("the name or the file of a network"),
 ]
+
+
+def _one_alone(names: Any) -> Any:
+    return names[0] if isinstance(names, tuple) and len(names) == 1 else names
+
+
+InvertedNames = Annotated[
+    NetworkName | Annotated[tuple[NetworkName, ...], MinLen(1), BeforeValidator(as_tuple)],
+    AfterValidator(_one_alone),
+    Must("the name or the file of a network, or a list of these"),
+]
+Shares = Annotated[
+    tuple[Number, ...], MinLen(1), BeforeValidator(as_tuple), Must("a list of finite numbers of at least 0")
+]
 NetworkNames = Annotated[tuple[NetworkName, ...], BeforeValidator(as_tuple), Must("a list of networks' names or files")]
 StartImage = Annotated[
     Text,

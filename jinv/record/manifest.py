@@ -22,6 +22,12 @@ class InvertedModel(Entry):
     std: tuple[float, ...] = ()
 
 
+class Member(InvertedModel):
+    """One network of a committee, and its share in the objective."""
+
+    share: float
+
+
 class StageSteps(Entry):
     """A stage: what the network saw (height, width), and for how many steps."""
 
@@ -39,6 +45,7 @@ class SweepSetting(Entry):
 class Manifest(Entry):
     """All of manifest.json. What a newer version of the same schema wrote besides is kept.
 
+    committee: where several networks were inverted all of them, of which `model` is the first; images.npy is in its units.
     image_size: (height, width). wall_seconds: of the synthesis. outputs: sha256 by file, once the run is sealed.
     """
 
@@ -48,6 +55,7 @@ class Manifest(Entry):
     schema_version: int = Field(default=SCHEMA, alias="schema")
     jinv: str | None = None
     model: InvertedModel = InvertedModel()
+    committee: tuple[Member, ...] | None = None
     student_sha256: str | None = None
     seed: int | None = None
     labels: tuple[int, ...] = ()
@@ -61,6 +69,11 @@ class Manifest(Entry):
     sweep: SweepSetting | None = None
     wall_seconds: float | None = None
     outputs: dict[str, str] | None = None
+
+    @property
+    def inverted(self) -> tuple[InvertedModel, ...]:
+        """The networks that were inverted, one or several."""
+        return self.committee or (self.model,)
 
 
 def read_manifest(path: Path) -> Manifest | None:

@@ -30,12 +30,21 @@ class TermValue:
     weighted: Number
 
 
+@dataclass(frozen=True)
+class MemberValue:
+    """What one network of a committee said: of the terms that look at a network, unweighted, and its own accuracy."""
+
+    terms: dict[str, Number]
+    accuracy: Number
+
+
 class MetricsLine(Entry):
     """What was logged of a batch at a step, before the step's update.
 
     step counts over all stages, stage_step within the stage; size is what the network saw (height, width). total is the
     weighted sum of the terms, accuracy the share of images that the inverted network gives their label. gradient_norms,
-    where they were asked for, are the weighted terms' and the total's.
+    where they were asked for, are the weighted terms' and the total's. Of a committee terms and accuracy are means by the
+    members' shares, and members says them of each in the config's order, null of those that the step did not ask.
     """
 
     batch: int
@@ -48,6 +57,7 @@ class MetricsLine(Entry):
     accuracy: Number
     terms: dict[str, TermValue]
     gradient_norms: dict[str, Number] | None = None
+    members: tuple[MemberValue | None, ...] | None = None
 
     @property
     def finite(self) -> bool:

@@ -41,8 +41,8 @@ def run_facts(view: RunView) -> RunFacts:
     own = [line.accuracy for line in last if math.isfinite(line.accuracy)]
     duration = duration_text(manifest.wall_seconds)
     return RunFacts(
-        model=Path(manifest.model.name or "unknown model").stem,
-        architecture=manifest.model.architecture,
+        model=" + ".join(Path(model.name or "unknown model").stem for model in manifest.inverted),
+        architecture=" + ".join(m.architecture for m in manifest.inverted if m.architecture) or None,
         count=len(manifest.labels) or len(view.images),
         size=size_text(manifest.image_size) if manifest.image_size else None,
         steps=sum(stage.steps for stage in stages),
@@ -57,7 +57,7 @@ def run_facts(view: RunView) -> RunFacts:
             "" if manifest.seed is None else f"seed {manifest.seed}",
         ),
         finished=bool(manifest.finished),
-        weights=manifest.model.sha256,
+        weights=", ".join(model.sha256 for model in manifest.inverted if model.sha256) or None,
         versions={"jinv": manifest.jinv or "unknown", **manifest.versions},
         own_accuracy=sum(own) / len(own) if own and all(part_text(v.verdict) != OWN for v in view.verdicts) else None,
         final=format_number(sum(line.total for line in last) / len(last)) if last else None,

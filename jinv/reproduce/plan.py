@@ -242,15 +242,15 @@ def _panel(sheets: Sheets, choices: Choices, figure: Figure, name: str, variant:
         changes.append(f"image.init={_toml(choices.photograph.resolve())}")
     changes += choices.overrides
     recipe = read_config(sheets.folder / figure.config, changes)
-    model = Path(recipe.model)
-    if model.suffix and not model.is_file():
+    for model in map(Path, recipe.models):
+        if not model.suffix or model.is_file():
+            continue
         option = f", or name one with --{network.option} FILE" if network.option else ""
-        return replace(panel, skipped=f"there is no {model.name}: convert one to {recipe.model}{option}")
+        return replace(panel, skipped=f"there is no {model.name}: convert one to {model}{option}")
     # The inverted network judges the files too: "classified at about 100 %" is its own opinion.
-    if recipe.model not in recipe.evaluate.verifiers:
-        changes.append(
-            f"evaluate.verifiers=[{', '.join(_toml(v) for v in (*recipe.evaluate.verifiers, recipe.model))}]"
-        )
+    judges = dict.fromkeys((*recipe.evaluate.verifiers, *recipe.models))
+    if len(judges) > len(recipe.evaluate.verifiers):
+        changes.append(f"evaluate.verifiers=[{', '.join(_toml(judge) for judge in judges)}]")
         recipe = read_config(sheets.folder / figure.config, changes)
     return replace(panel, changes=tuple(changes), recipe=recipe, run=_run_name(figure.id, name, variant_name))
 

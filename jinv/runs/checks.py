@@ -55,7 +55,8 @@ def check_same(run_directory: RunDirectory, manifest: Manifest, experiment: Expe
     changed = changes_between(before, experiment.recipe, labels, experiment.size)
     if changed:
         raise RunConflictError(f"{run_directory.path}: cannot be resumed with another config: {'; '.join(changed)}")
-    if manifest.model.sha256 != classifier.source["source"]["sha256"]:
+    weights = [member.source["source"]["sha256"] for member in experiment.networks.members]
+    if [model.sha256 for model in manifest.inverted] != weights:
         raise RunConflictError(f"{run_directory.path}: cannot be resumed with other weights than it was started with")
     if classifier.student and manifest.student_sha256 != classifier.student.source["source"]["sha256"]:
         raise RunConflictError(f"{run_directory.path}: cannot be resumed with another student than it was started with")

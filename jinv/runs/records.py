@@ -5,18 +5,20 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 import jax
 import numpy as np
 
 from jinv.core.loop import Snapshot
+from jinv.core.step import MemberMetrics
 from jinv.experiment.experiment import Experiment
 from jinv.images.codec import grid_png, png_bytes
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.record.directory import RunDirectory
-from jinv.record.manifest import InvertedModel, Manifest, StageSteps
-from jinv.record.metrics import MetricsLine, TermValue
+from jinv.record.manifest import InvertedModel, Manifest, Member, StageSteps
+from jinv.record.metrics import MemberValue, MetricsLine, TermValue
 
 
 def metrics_line(snapshot: Snapshot, recipe: Recipe, batch: int) -> MetricsLine:
@@ -35,6 +37,18 @@ def metrics_line(snapshot: Snapshot, recipe: Recipe, batch: int) -> MetricsLine:
             name: TermValue(float(value), float(weighted)) for name, (value, weighted) in snapshot.metrics.terms.items()
         },
         gradient_norms=None if norms is None else {name: float(norm) for name, norm in norms.items()},
+        members=_members(snapshot.metrics.members),
+    )
+
+
+def _members(metrics: MemberMetrics | None) -> tuple[MemberValue | None, ...] | None:
+    """Each member's values; an accuracy, which is a share, is NaN of those alone that were not asked."""
+    if metrics is None:
+        return None
+    terms = {name: np.asarray(values).tolist() for name, values in metrics.terms.items()}
+    return tuple(
+        None if np.isnan(accuracy) else MemberValue({name: values[i] for name, values in terms.items()}, accuracy)
+        for i, accuracy in enumerate(np.asarray(metrics.accuracy).tolist())
     )
 
 
@@ -56,15 +70,14 @@ def _slug(name: str) -> str:
 def new_manifest(experiment: Experiment) -> Manifest:
     """The manifest of a run that starts now."""
     recipe, classifier = experiment.recipe, experiment.classifier
+    named = zip(recipe.models, experiment.networks.members, strict=True)
+    members = [_inverted(name, member) for name, member in named]
     return Manifest(
         jinv=version("jinv"),
-        model=InvertedModel(
-            name=recipe.model,
-            architecture=classifier.architecture,
-            sha256=classifier.source["source"]["sha256"],
-            mean=classifier.mean,
-            std=classifier.std,
-        ),
+        model=InvertedModel(**members[0]),
+        committee=tuple(Member(**m, share=s) for m, s in zip(members, recipe.shares, strict=True))
+        if members[1:]
+        else None,
         student_sha256=classifier.student.source["source"]["sha256"] if classifier.student else None,
         seed=recipe.seed,
         labels=experiment.labels,
@@ -76,6 +89,16 @@ def new_manifest(experiment: Experiment) -> Manifest:
         device=_device(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _inverted(name: str, classifier: Classifier) -> dict[str, Any]:
+    return {
+        "name": name,
+        "architecture": classifier.architecture,
+        "sha256": classifier.source["source"]["sha256"],
+        "mean": classifier.mean,
+        "std": classifier.std,
+    }
 
 
 def _device() -> str:

@@ -146,7 +146,7 @@ def _synthesize_part(part: Part, progress: SynthesisProgress, where: str) -> lis
     for run in part.members:
         if not run.directory.prepare(resume=True):
             begin(run.directory, run.experiment, run.manifest)
-    progress.note(f"compiling {part.experiment.classifier.architecture} for {where} on {jax.default_backend()}")
+    progress.note(f"compiling {part.experiment.networks.name} for {where} on {jax.default_backend()}")
     with part.experiment.precision():
         batches = [
             _synthesize_batch(part, number, progress, where, done_before)

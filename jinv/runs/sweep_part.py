@@ -81,13 +81,13 @@ class Part:
             count,
             len(self.members),
             experiment.vocabulary,
-            experiment.classifier,
+            experiment.networks,
         )
         key = "sweep", program_of(masked), *same
 
         def make() -> Synthesis:
             method = bind.bind_method(experiment.recipe, experiment.classifier, experiment.size)
-            forward = bind.bind_forward(experiment.recipe, experiment.classifier)
+            forward = bind.bind_forward(experiment.recipe, experiment.networks)
             plain = [
                 {_key(place): values[k] for place, values in self.numbers.items()} for k in range(len(self.members))
             ]
@@ -125,7 +125,7 @@ class Part:
         count = batch.labels.shape[1]
         spread = sharding(experiment.recipe, count)
         return self.synthesis(count).run(
-            experiment.classifier.variables, batch, pace=experiment.pace, resume=resume, sharding=spread
+            experiment.networks.variables, batch, pace=experiment.pace, resume=resume, sharding=spread
         )
 
     def start(self, number: int) -> np.ndarray:
@@ -137,7 +137,7 @@ class Part:
         """One abstract step of every stage; raises as `Experiment.check_traces`."""
         batch = self.batch(0)
         with self.experiment.precision():
-            check_traces(self.synthesis(batch.labels.shape[1]), self.experiment.classifier.variables, batch)
+            check_traces(self.synthesis(batch.labels.shape[1]), self.experiment.networks.variables, batch)
 
 
 def _key(place: Place) -> str:

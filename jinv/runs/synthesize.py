@@ -164,7 +164,7 @@ def _synthesize_all(
     with SynthesisProgress(console, total_work([recipe])) as progress:
         spread = sharding(recipe, recipe.image.batch)
         devices = f"{len(spread.device_set)} devices, " if spread else ""
-        progress.note(f"compiling {experiment.classifier.architecture} on {devices}{jax.default_backend()}")
+        progress.note(f"compiling {experiment.networks.name} on {devices}{jax.default_backend()}")
         watch = Recorder(experiment, run_directory, progress, stop)
         for number in range(len(experiment.batches)):
             if number in finished:

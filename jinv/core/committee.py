@@ -1,0 +1,173 @@
+"""Several networks in one objective: every term that looks at a network is the mean of what the members say.
+
+    term = sum_m share_m term(network_m(x))        terms of the image alone are counted once
+
+Each member is judged by its own batch-norm statistics. As in CV-DD (Cui et al. 2025) and EDC (Shao et al. 2024); with
+`draw = "one"` a step asks one member, drawn with the shares as probabilities, as G-VBSM (Shao et al. 2024): the expected
+gradient is that of all, in the time of one. (Not in a sweep: settings side by side draw differently, and compute all.)
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from jinv.core.choices import MemberDraw
+from jinv.core.objective import Term, evaluate_terms, looks_at_network, value_of
+from jinv.core.types import Forward, ForwardFunction, Image, Key, Labels, Logits, Scalar
+
+# Augmentations' tags are below 2**31, so no draw of theirs is repeated.
+MEMBER_TAG = 2**32 - 2
+
+
+class Committee(NamedTuple):
+    """The members' forwards, all of images in the same units and of the same classes, and how much each counts.
+
+    A step's variables are a tuple, one entry per member. The shares sum to one.
+    """
+
+    forwards: tuple[ForwardFunction, ...]
+    shares: tuple[float, ...]
+    draw: MemberDraw = "all"
+
+
+AnyForward = ForwardFunction | Committee
+"""What is inverted: a network, or several."""
+
+
+class Said(NamedTuple):
+    """What an objective says of a view.
+
+    terms: name -> (value, weighted value). logits: of every network that was asked. members: of a committee each network
+    term's value per member, NaN of those that were not asked. drawn: the member that was, where it was one.
+    """
+
+    total: Scalar
+    terms: dict[str, tuple[Scalar, Scalar]]
+    logits: tuple[Logits, ...]
+    members: dict[str, Float[Array, " members"]] | None = None
+    drawn: Int[Array, ""] | None = None
+
+
+def evaluate(
+    forward: AnyForward,
+    terms: Sequence[Term],
+    variables: Any,
+    image: Image,
+    labels: Labels,
+    *,
+    step: Array | int,
+    key: Key,
+) -> Said:
+    """The objective of a view; differentiable in `image`.
+
+    Args:
+      step: the stage's step, for schedules. key: the batch's of this step; a member is drawn from it.
+    """
+    if not isinstance(forward, Committee):
+        result = forward(variables, image, labels)
+        total, values = evaluate_terms(terms, result, step)
+        return Said(total, values, (result.logits,))
+    if forward.draw == "one":
+        return _one(forward, terms, variables, image, labels, step, key)
+    return _all(forward, terms, variables, image, labels, step)
+
+
+def mean_over(forward: AnyForward, values: Sequence[Array]) -> Array:
+    """What the networks that were asked say, as the objective counts them; one alone as it is."""
+    if len(values) == 1:
+        return values[0]
+    assert isinstance(forward, Committee)
+    parts = [share * value for share, value in zip(forward.shares, values, strict=True)]
+    return sum(parts[1:], start=parts[0])
+
+
+def by_member(forward: AnyForward, said: Said, values: Sequence[Array]) -> Array | None:
+    """Values of the networks that were asked as (members,), NaN of the others; None of a single network."""
+    if not isinstance(forward, Committee):
+        return None
+    return jnp.stack(list(values)) if said.drawn is None else _at(said.drawn, forward, values[0])
+
+
+def _at(drawn: Array, committee: Committee, value: Array) -> Array:
+    return jnp.full(len(committee.forwards), jnp.nan, value.dtype).at[drawn].set(value)
+
+
+def _all(
+    committee: Committee, terms: Sequence[Term], variables: Any, image: Image, labels: Labels, step: Array | int
+) -> Said:
+    results = [
+        member(own, image, labels)._replace(image=image)
+        for member, own in zip(committee.forwards, variables, strict=True)
+    ]
+    values, members, total = {}, {}, _zero(image)
+    for term in terms:
+        said = [
+            value_of(term, result, step) for result in (results if looks_at_network(term.function) else results[:1])
+        ]
+        if len(said) > 1:
+            members[term.name] = jnp.stack(said)
+        value = mean_over(committee, said)
+        values[term.name] = value, term.weight_at(step) * value
+        total = total + values[term.name][1]
+    return Said(total, values, tuple(result.logits for result in results), members)
+
+
+def _one(
+    committee: Committee,
+    terms: Sequence[Term],
+    variables: Any,
+    image: Image,
+    labels: Labels,
+    step: Array | int,
+    key: Key,
+) -> Said:
+    chances = jnp.log(jnp.asarray(committee.shares, jnp.float32))
+    drawn = jax.random.categorical(jax.random.fold_in(key, MEMBER_TAG), chances)
+    asked = [term for term in terms if looks_at_network(term.function)]
+
+    def ask(member: ForwardFunction, own: Any) -> Any:
+        def objective(image: Image) -> tuple[Scalar, Any]:
+            result = member(own, image, labels)._replace(image=image)
+            said = {term.name: value_of(term, result, step) for term in asked}
+            total = sum((term.weight_at(step) * said[term.name] for term in asked), start=_zero(image))
+            return total, (said, result.logits)
+
+        return jax.value_and_grad(objective, has_aux=True)
+
+    branches = [ask(member, own) for member, own in zip(committee.forwards, variables, strict=True)]
+    # The gradient is taken inside: a switch that is differentiated keeps room for the activations of every member.
+    (total, (said, logits)), gradient = lax.switch(drawn, branches, lax.stop_gradient(image))
+    total = _with_gradient(image, total, gradient)
+    values, alone = {}, Forward(image, logits, labels, ())
+    for term in terms:
+        value = said[term.name] if term.name in said else value_of(term, alone, step)
+        values[term.name] = value, term.weight_at(step) * value
+        if term.name not in said:
+            total = total + values[term.name][1]
+    members = {name: _at(drawn, committee, value) for name, value in said.items()}
+    return Said(total, values, (logits,), members, drawn)
+
+
+def _zero(image: Image) -> Array:
+    return jnp.zeros((), jnp.promote_types(image.dtype, jnp.float32))
+
+
+@jax.custom_vjp
+def _with_gradient(image: Image, value: Scalar, gradient: Image) -> Scalar:
+    """`value`, whose gradient in `image` is `gradient`."""
+    return value
+
+
+def _with_gradient_forward(image: Image, value: Scalar, gradient: Image) -> tuple[Scalar, Image]:
+    return value, gradient
+
+
+def _with_gradient_backward(gradient: Image, cotangent: Scalar) -> tuple[Array, Array, Array]:
+    return cotangent.astype(gradient.dtype) * gradient, jnp.zeros_like(cotangent), jnp.zeros_like(gradient)
+
+
+_with_gradient.defvjp(_with_gradient_forward, _with_gradient_backward)

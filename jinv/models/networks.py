@@ -1,0 +1,65 @@
+"""The networks that a run inverts: one, or the members of a committee."""
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jax import Array
+
+from jinv.core.choices import MemberDraw
+from jinv.core.types import Forward, ForwardFunction, Image, Labels
+from jinv.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks of the same classes. Images are in the first one's units and restated for the others.
+
+    `shares` say how much each counts, and sum to one; `draw` whether a step asks all of them, see `core.committee`.
+
+    Raises:
+      ModelMismatchError: two networks' class names differ.
+    """
+
+    members: tuple[Classifier, ...]
+    shares: tuple[float, ...] = (1.0,)
+    draw: MemberDraw = "all"
+
+    def __post_init__(self) -> None:
+        for other in self.members[1:]:
+            self.first.check_classes(other, "model")
+
+    @property
+    def first(self) -> Classifier:
+        """The network in whose units images are, and whose class names are everyone's."""
+        return self.members[0]
+
+    @property
+    def name(self) -> str:
+        """The architectures, in words."""
+        return " + ".join(member.architecture for member in self.members)
+
+    @property
+    def variables(self) -> Any:
+        """A network's own, a committee's as a tuple: what its forwards take."""
+        return self.first.variables if len(self.members) == 1 else tuple(m.variables for m in self.members)
+
+    @property
+    def can_remat(self) -> bool:
+        """Whether every member is built of blocks that can be computed again."""
+        return all(hasattr(member.module, "remat") for member in self.members)
+
+    @property
+    def forwards(self) -> tuple[ForwardFunction, ...]:
+        """Each member's forward, of images in the first one's units."""
+        others = (functools.partial(_restated, self.first, member) for member in self.members[1:])
+        return self.first.forward, *others
+
+    def with_members(self, members: tuple[Classifier, ...]) -> "Networks":
+        """The same committee of the same networks, each computed another way."""
+        return replace(self, members=members)
+
+
+def _restated(first: Classifier, member: Classifier, variables: Any, image: Image, labels: Labels) -> Forward:
+    own: Array = first.restated(image, member)
+    return member.forward(variables, own, labels)._replace(image=image)

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jinv.core.choices import Size, Upsample
-from jinv.core.types import Image
+from jinv.core.types import Image, Number
 
 Bounds = tuple[Float[Array, " c"], Float[Array, " c"]]
 
@@ -173,6 +173,18 @@ def pooled_pixels(size: Size, stage_size: Size, bounds: Bounds | None = None) ->
 def mean_magnitude(images: Image, *, decorrelate: bool = True) -> Float[Array, "h f c"]:
     """The mean over images of their spectra's magnitudes, what `maco` keeps fixed."""
     return jnp.mean(jnp.abs(jnp.fft.rfft2(_decorrelated(images) if decorrelate else images, axes=(1, 2))), axis=0)
+
+
+def low_passed(image: Image, cutoff: Number) -> Image:
+    """The image without frequencies above `cutoff` (cycles per pixel, at most the root of a half at a corner).
+
+    The orthogonal projection onto images that have none: doing it twice changes nothing. At 0 the mean colour is left.
+    """
+    height, width = image.shape[1:3]
+    kept = jnp.asarray(_frequencies((height, width)), image.dtype) <= cutoff
+    spectrum = jnp.where(kept[None, :, :, None], jnp.fft.rfft2(image, axes=(1, 2)), 0)
+    projected: Array = jnp.fft.irfft2(spectrum, (height, width), axes=(1, 2))
+    return projected
 
 
 def resize(image: Image, size: Size) -> Float[Array, "n _ _ c"]:

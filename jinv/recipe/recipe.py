@@ -37,6 +37,10 @@ class StageRecipe(Part):
     upsample: Recorded[Upsample] = key("how a smaller stage's image becomes one of image.size", "pool")
     start: Start = key("what is made of the image before this stage", "image")
     parameterization: Parameterization = key("what is optimised: pixels, or what makes them", "pixels")
+    low_pass: NumberOrSchedule | None = key(
+        "cycles per pixel of the variable, or a schedule of the stage's step: faster frequencies are removed after each update",
+        None,
+    )
 
 
 class ImageRecipe(Part):

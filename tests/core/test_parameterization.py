@@ -13,6 +13,7 @@ from jinv.core.parameterization import (
     COLOR_CORRELATION,
     PARAMETERIZATIONS,
     fourier,
+    low_passed,
     maco,
     mean_magnitude,
     pixels,
@@ -138,3 +139,15 @@ def test_maco_with_a_measured_spectrum():
     rendered = np.asarray(parameterization.render(parameterization.init(noise(2))), np.float64)
     ratio = np.abs(np.fft.rfft2(rendered, axes=(1, 2)))[:, :, 1:5] / expected[None, :, 1:5]
     np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(12, 10), (9, 7)])
+@pytest.mark.parametrize("cutoff", [0.0, 0.21, 0.4, 0.75])
+def test_low_pass_removes_the_frequencies_above_its_cutoff_and_nothing_else(size, cutoff):
+    image = noise(2, *size)
+    spectrum = np.fft.fft2(np.asarray(image, np.float64), axes=(1, 2))
+    frequency = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.fftfreq(size[1])[None])
+    expected = np.fft.ifft2(spectrum * (frequency <= cutoff)[None, :, :, None], axes=(1, 2)).real
+    once = low_passed(image, cutoff)
+    np.testing.assert_allclose(once, expected, atol=1e-5)
+    np.testing.assert_allclose(low_passed(once, cutoff), once, atol=1e-5)

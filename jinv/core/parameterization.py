@@ -51,7 +51,8 @@ def fourier(size: Size, *, decay: float = 1.0, sd: float = 0.01, decorrelate: bo
     """The spectrum of the image, every frequency f (cycles per pixel) scaled by `1 / max(f, 1/longer side)^decay`.
 
     `image = irfft2(sqrt(height width) scale (a + ib)) / 4`: gradient steps then move low frequencies more, as in natural
-    images. Without a start image a and b are normal with deviation `sd`. Olah et al. (2017), as in Lucid.
+    images. Without a start image the image is as if a and b were independent and normal with deviation `sd`. Olah et al.
+    (2017), as in Lucid.
     """
     height, width = size
     scale = (height * width) ** 0.5 / 4 / np.maximum(_frequencies(size), 1 / max(size)) ** decay
@@ -67,7 +68,10 @@ def fourier(size: Size, *, decay: float = 1.0, sd: float = 0.01, decorrelate: bo
 
     def from_noise(noise: Image) -> Array:
         white = _parts(jnp.fft.rfft2(noise, axes=(1, 2)))
-        return sd * white / jnp.std(white, axis=(1, 2, 3, 4), keepdims=True)
+        # Of independent parts in a column that is its own mirror image, the inverse transform sees only what is
+        # symmetric, half the energy. Those of a real image's spectrum are symmetric already, so we halve it here.
+        seen = np.where(_columns_standing_for_two(width) == 2, 1, 0.5**0.5).astype(np.float32)
+        return sd * white * seen[None, None, :, None, None] / jnp.std(white, axis=(1, 2, 3, 4), keepdims=True)
 
     return Parameterization(init, render, render, plain=False, from_noise=from_noise)
 
@@ -94,11 +98,8 @@ def maco(
     else:
         magnitude = np.array(spectrum(size, decorrelate), np.float64)
     magnitude[0, 0] = 0  # no brightness of its own: the sigmoid's middle
-    # Parseval: a column of the half spectrum other than the first (and an even width's last) stands for two.
-    twice = np.full(magnitude.shape[1], 2.0)
-    twice[0] = 1
-    if width % 2 == 0:
-        twice[-1] = 1
+    # Parseval: most columns of the half spectrum stand for two.
+    twice = _columns_standing_for_two(width)
     variance = (magnitude**2 * twice[None, :, None]).sum() / (height * width) ** 2 / magnitude.shape[2]
     magnitude = (magnitude / variance**0.5)[None].astype(np.float32)
 
@@ -253,6 +254,16 @@ def _frequencies(size: Size) -> np.ndarray:
     """(height, width // 2 + 1): each bin's frequency in cycles per pixel."""
     frequencies: np.ndarray = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None])
     return frequencies
+
+
+def _columns_standing_for_two(width: int) -> np.ndarray:
+    """(width // 2 + 1,): 2 for a column of the half spectrum that stands for its mirror image too, 1 for the first (and
+    an even width's last), which is its own."""
+    twice = np.full(width // 2 + 1, 2.0)
+    twice[0] = 1
+    if width % 2 == 0:
+        twice[-1] = 1
+    return twice
 
 
 def _parts(spectrum: Array) -> Array:

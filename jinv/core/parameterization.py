@@ -142,13 +142,18 @@ def staged(
 
     "pool": the variable has the full size, the network sees its average pooling, as in the thesis. The pixels of one
     pooling window get equal gradients, so their initial differences (noise) survive the stage. "resize": the variable
-    has the stage's own size and is upsampled (bicubic) between stages, so that no noise is left behind.
+    has the stage's own size and is upsampled (bicubic) between stages, so that no noise is left behind. "crop": the network
+    sees the middle of the full-size variable, whose rim waits as it was; the next stage sees that middle again, pixel by
+    pixel, and more around it: the growing canvas of Plug-In Inversion (Ghiasi et al. 2022).
     """
-    own = make(size if upsample == "pool" else stage_size)
+    own = make(stage_size if upsample == "resize" else size)
     squash, unsquash = _sigmoid(None if own.plain else bounds)
 
     def to_own(image: Array) -> Array:
-        return image if upsample == "pool" else average_pool_to(image, stage_size)
+        return average_pool_to(image, stage_size) if upsample == "resize" else image
+
+    def seen(image: Array) -> Array:
+        return center_crop(image, stage_size) if upsample == "crop" else average_pool_to(image, stage_size)
 
     def rendered(params: Any) -> Array:
         return squash(own.render(params))
@@ -160,7 +165,7 @@ def staged(
     return Parameterization(
         init=lambda image: own.init(unsquash(to_own(image))),
         render=lambda params: resize(rendered(params), size),
-        view=lambda params: average_pool_to(rendered(params), stage_size),
+        view=lambda params: seen(rendered(params)),
         plain=own.plain,
         from_noise=from_noise if own.from_noise else None,
     )
@@ -194,6 +199,12 @@ def resize(image: Image, size: Size) -> Float[Array, "n _ _ c"]:
         return image
     resized: Array = jax.image.resize(image, (image.shape[0], *size, image.shape[3]), "bicubic")
     return resized
+
+
+def center_crop(image: Image, size: Size) -> Float[Array, "n _ _ c"]:
+    """The middle (height, width) of the image, as it is."""
+    top, left = (image.shape[1] - size[0]) // 2, (image.shape[2] - size[1]) // 2
+    return image[:, top : top + size[0], left : left + size[1]]
 
 
 def average_pool_to(image: Image, size: Size) -> Float[Array, "n _ _ c"]:

@@ -43,7 +43,7 @@ def test_a_parameterizations_signature_is_its_registration(name):
 
 
 @pytest.mark.parametrize(("name", "decorrelate"), CASES)
-@pytest.mark.parametrize("upsample", ["pool", "resize"])
+@pytest.mark.parametrize("upsample", ["pool", "resize", "crop"])
 @pytest.mark.parametrize("bounds", [None, BOUNDS])
 def test_sizes_gradients_and_bounds(name, decorrelate, upsample, bounds):
     parameterization = made(name, decorrelate, upsample, (12, 10), (6, 5), bounds)
@@ -55,6 +55,21 @@ def test_sizes_gradients_and_bounds(name, decorrelate, upsample, bounds):
     assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
     if bounds is not None and not parameterization.plain:
         assert (view >= bounds[0][None, None, None]).all() and (view <= bounds[1][None, None, None]).all()
+
+
+def test_a_growing_crop_leaves_the_rim_and_hands_the_middle_on_pixel_by_pixel():
+    canvas = noise()
+    small, large = (staged(pixels, "crop", (12, 10), size) for size in ((6, 4), (9, 8)))
+    params = small.init(canvas)
+    assert (small.view(params) == canvas[:, 3:9, 3:7]).all()
+    _, pullback = jax.vjp(small.view, params)
+    moved = params + pullback(noise(2, 6, 4, seed=1))[0]
+    outside = np.ones((12, 10), bool)
+    outside[3:9, 3:7] = False
+    assert (small.render(moved)[:, outside] == canvas[:, outside]).all()
+    assert (moved[:, 3:9, 3:7] != canvas[:, 3:9, 3:7]).any()
+    grown = large.view(large.init(small.render(moved)))
+    assert (grown[:, 2:8, 2:6] == small.view(moved)).all() and (grown[:, :2] == canvas[:, 1:3, 1:9]).all()
 
 
 @pytest.mark.parametrize(("name", "decorrelate"), [case for case in CASES if case[0] != "maco"])

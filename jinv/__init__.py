@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jinv.core import augment, losses, parameterization, regularizers, schedules
+    from jinv.core import augment, colors, losses, parameterization, regularizers, schedules
     from jinv.core.augment import Augmentation
     from jinv.core.loop import Resume, Snapshot
     from jinv.core.objective import Term
@@ -47,6 +47,7 @@ _LAZY = {
     "Term": ("jinv.core.objective", "Term"),
     "Vocabulary": ("jinv.experiment.vocabulary", "Vocabulary"),
     "augment": ("jinv.core.augment", None),
+    "colors": ("jinv.core.colors", None),
     "clip_bounds": ("jinv.core.synthesis", "clip_bounds"),
     "evaluate": ("jinv.runs.evaluate", "evaluate"),
     "load": ("jinv.weights.load", "load"),
@@ -83,6 +84,7 @@ __all__ = [
     "__version__",
     "augment",
     "clip_bounds",
+    "colors",
     "evaluate",
     "load",
     "losses",

@@ -133,7 +133,7 @@ def term_cotangents(
 
 def looks_at_image_alone(term: str) -> bool:
     """Whether a term's gradient never passes through the network."""
-    return set(term_fields(TERMS[term])) <= {"image", "labels"}
+    return set(term_fields(TERMS[term])) <= {"image", "pixels", "labels"}
 
 
 @jax.jit
@@ -148,7 +148,8 @@ def _derivatives(
             NormStats(batch[0], batch[1], jnp.asarray(kept[0], image.dtype), jnp.asarray(kept[1], image.dtype), count)
             for batch, kept in zip(statistics, running, strict=True)
         )
-        forward = Forward(image, logits, labels, stats, student)
+        pixels = 0.25 * image + 0.5  # any units, the same on both sides
+        forward = Forward(image, logits, labels, stats, student, pixels)
         return function(*(getattr(forward, field) for field in term_fields(function)))
 
     return {

@@ -8,7 +8,7 @@ Size = tuple[int, int]
 Start = Literal["image", "clean", "detail", "zoom"]
 """What a later stage makes of the image that the one before left, see `core.starts.next_start`."""
 
-Upsample = Literal["pool", "resize"]
+Upsample = Literal["pool", "resize", "crop"]
 """How a stage smaller than the image sees it, see `core.parameterization.staged`."""
 
 Keep = Literal["last", "best"]
@@ -19,6 +19,9 @@ Draw = Literal["batch", "image"]
 
 MemberDraw = Literal["all", "one"]
 """Which networks of a committee a step asks, see `core.committee`."""
+
+EpsScaling = Literal["image", "none"]
+"""Whether an optimizer's eps is divided by the batch, as each image's gradient of a mean is, or is the config's own number."""
 
 Precision = Literal["float32", "tf32", "bf16"]
 """The arithmetic of a run, see `models.precision`."""

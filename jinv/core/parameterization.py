@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jinv.core.choices import Size, Upsample
-from jinv.core.types import Image
+from jinv.core.types import Image, Number
 
 Bounds = tuple[Float[Array, " c"], Float[Array, " c"]]
 
@@ -51,7 +51,8 @@ def fourier(size: Size, *, decay: float = 1.0, sd: float = 0.01, decorrelate: bo
     """The spectrum of the image, every frequency f (cycles per pixel) scaled by `1 / max(f, 1/longer side)^decay`.
 
     `image = irfft2(sqrt(height width) scale (a + ib)) / 4`: gradient steps then move low frequencies more, as in natural
-    images. Without a start image a and b are normal with deviation `sd`. Olah et al. (2017), as in Lucid.
+    images. Without a start image the image is as if a and b were independent and normal with deviation `sd`. Olah et al.
+    (2017), as in Lucid.
     """
     height, width = size
     scale = (height * width) ** 0.5 / 4 / np.maximum(_frequencies(size), 1 / max(size)) ** decay
@@ -67,7 +68,10 @@ def fourier(size: Size, *, decay: float = 1.0, sd: float = 0.01, decorrelate: bo
 
     def from_noise(noise: Image) -> Array:
         white = _parts(jnp.fft.rfft2(noise, axes=(1, 2)))
-        return sd * white / jnp.std(white, axis=(1, 2, 3, 4), keepdims=True)
+        # Of independent parts in a column that is its own mirror image, the inverse transform sees only what is
+        # symmetric, half the energy. Those of a real image's spectrum are symmetric already, so we halve it here.
+        seen = np.where(_columns_standing_for_two(width) == 2, 1, 0.5**0.5).astype(np.float32)
+        return sd * white * seen[None, None, :, None, None] / jnp.std(white, axis=(1, 2, 3, 4), keepdims=True)
 
     return Parameterization(init, render, render, plain=False, from_noise=from_noise)
 
@@ -94,11 +98,8 @@ def maco(
     else:
         magnitude = np.array(spectrum(size, decorrelate), np.float64)
     magnitude[0, 0] = 0  # no brightness of its own: the sigmoid's middle
-    # Parseval: a column of the half spectrum other than the first (and an even width's last) stands for two.
-    twice = np.full(magnitude.shape[1], 2.0)
-    twice[0] = 1
-    if width % 2 == 0:
-        twice[-1] = 1
+    # Parseval: most columns of the half spectrum stand for two.
+    twice = _columns_standing_for_two(width)
     variance = (magnitude**2 * twice[None, :, None]).sum() / (height * width) ** 2 / magnitude.shape[2]
     magnitude = (magnitude / variance**0.5)[None].astype(np.float32)
 
@@ -141,13 +142,18 @@ def staged(
 
     "pool": the variable has the full size, the network sees its average pooling, as in the thesis. The pixels of one
     pooling window get equal gradients, so their initial differences (noise) survive the stage. "resize": the variable
-    has the stage's own size and is upsampled (bicubic) between stages, so that no noise is left behind.
+    has the stage's own size and is upsampled (bicubic) between stages, so that no noise is left behind. "crop": the network
+    sees the middle of the full-size variable, whose rim waits as it was; the next stage sees that middle again, pixel by
+    pixel, and more around it: the growing canvas of Plug-In Inversion (Ghiasi et al. 2022).
     """
-    own = make(size if upsample == "pool" else stage_size)
+    own = make(stage_size if upsample == "resize" else size)
     squash, unsquash = _sigmoid(None if own.plain else bounds)
 
     def to_own(image: Array) -> Array:
-        return image if upsample == "pool" else average_pool_to(image, stage_size)
+        return average_pool_to(image, stage_size) if upsample == "resize" else image
+
+    def seen(image: Array) -> Array:
+        return center_crop(image, stage_size) if upsample == "crop" else average_pool_to(image, stage_size)
 
     def rendered(params: Any) -> Array:
         return squash(own.render(params))
@@ -159,7 +165,7 @@ def staged(
     return Parameterization(
         init=lambda image: own.init(unsquash(to_own(image))),
         render=lambda params: resize(rendered(params), size),
-        view=lambda params: average_pool_to(rendered(params), stage_size),
+        view=lambda params: seen(rendered(params)),
         plain=own.plain,
         from_noise=from_noise if own.from_noise else None,
     )
@@ -175,12 +181,30 @@ def mean_magnitude(images: Image, *, decorrelate: bool = True) -> Float[Array, "
     return jnp.mean(jnp.abs(jnp.fft.rfft2(_decorrelated(images) if decorrelate else images, axes=(1, 2))), axis=0)
 
 
+def low_passed(image: Image, cutoff: Number) -> Image:
+    """The image without frequencies above `cutoff` (cycles per pixel, at most the root of a half at a corner).
+
+    The orthogonal projection onto images that have none: doing it twice changes nothing. At 0 the mean colour is left.
+    """
+    height, width = image.shape[1:3]
+    kept = jnp.asarray(_frequencies((height, width)), image.dtype) <= cutoff
+    spectrum = jnp.where(kept[None, :, :, None], jnp.fft.rfft2(image, axes=(1, 2)), 0)
+    projected: Array = jnp.fft.irfft2(spectrum, (height, width), axes=(1, 2))
+    return projected
+
+
 def resize(image: Image, size: Size) -> Float[Array, "n _ _ c"]:
     """Bicubic resize to (height, width); antialiased where it shrinks."""
     if image.shape[1:3] == size:
         return image
     resized: Array = jax.image.resize(image, (image.shape[0], *size, image.shape[3]), "bicubic")
     return resized
+
+
+def center_crop(image: Image, size: Size) -> Float[Array, "n _ _ c"]:
+    """The middle (height, width) of the image, as it is."""
+    top, left = (image.shape[1] - size[0]) // 2, (image.shape[2] - size[1]) // 2
+    return image[:, top : top + size[0], left : left + size[1]]
 
 
 def average_pool_to(image: Image, size: Size) -> Float[Array, "n _ _ c"]:
@@ -241,6 +265,16 @@ def _frequencies(size: Size) -> np.ndarray:
     """(height, width // 2 + 1): each bin's frequency in cycles per pixel."""
     frequencies: np.ndarray = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None])
     return frequencies
+
+
+def _columns_standing_for_two(width: int) -> np.ndarray:
+    """(width // 2 + 1,): 2 for a column of the half spectrum that stands for its mirror image too, 1 for the first (and
+    an even width's last), which is its own."""
+    twice = np.full(width // 2 + 1, 2.0)
+    twice[0] = 1
+    if width % 2 == 0:
+        twice[-1] = 1
+    return twice
 
 
 def _parts(spectrum: Array) -> Array:

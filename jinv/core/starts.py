@@ -21,7 +21,8 @@ def next_start(start: Start, image: Image, first: Image, noise: Image, previous_
     "image": that image, as in the thesis. Of a pooled stage it keeps the noise within every pooling window, which no
     gradient ever moved. "clean": what the stage before saw of it, upsampled, and nothing else. "detail": the run's own
     start image at full sharpness plus what the stages so far changed in it; DeepDream's octaves (Mordvintsev et al. 2015).
-    "zoom": that image shrunk to its share of the new size, in the middle of fresh noise; Ghiasi et al. (2022).
+    "zoom": that image shrunk to its share of the new size, in the middle of fresh noise. After Ghiasi et al. (2022), whose
+    program resamples nothing: that is `upsample = "crop"`, see `parameterization.staged`.
 
     Args:
       first: the run's start image; noise: new noise of that shape; previous_size: what the stage before saw.

@@ -2,7 +2,7 @@
 
     view  = augment(parameterization.view(params))       what the network sees, `copies` times with other draws
     total = sum_t weight_t * term_t(Forward(view, ...))   the objective
-    params <- project(params + optimizer(grad total))     projection (clipping) outside the optimizer, of plain pixels
+    params <- project(params + optimizer(grad total))     projections (low pass, clipping) outside the optimizer, of plain pixels
 
 Keys are derived, never carried: an image's draws depend on the run's key, its id and the step alone.
 """
@@ -21,7 +21,7 @@ from jinv.core.committee import AnyForward, Said, by_member, evaluate, mean_over
 from jinv.core.losses import cross_entropy_per_image
 from jinv.core.objective import Term
 from jinv.core.optimizers import adam
-from jinv.core.parameterization import Bounds, Parameterization, pooled_pixels
+from jinv.core.parameterization import Bounds, Parameterization, low_passed, pooled_pixels
 from jinv.core.types import Image, Key, Keys, Labels
 
 # Shared draws (`draw="batch"`) have an id of their own that no image has. It is the same for every batch, so that an
@@ -34,6 +34,8 @@ class Stage(NamedTuple):
 
     `optimizer` None is Adam with `learning_rate`; of any other, `learning_rate` is what the snapshots say of it.
     `start` is what a later stage makes of the image that the one before left, see `next_start`.
+    `low_pass`: frequencies of the variable above this are removed after every update, before clipping, see `low_passed`; a
+    schedule of the stage's step lets them in later. Plain pixels alone have such.
     """
 
     size: Size
@@ -44,6 +46,7 @@ class Stage(NamedTuple):
     augmentations: Sequence[Augmentation] = ()
     parameterization: Callable[[Size, Size, Bounds | None], Parameterization] = pooled_pixels
     start: Start = "image"
+    low_pass: float | Array | optax.Schedule | None = None
 
     @property
     def update(self) -> optax.GradientTransformation:
@@ -127,12 +130,17 @@ def make_step(forward: AnyForward, stage: Stage, method: Method) -> Step:
     """One synthesis step as a pure function of arrays, `(state, inputs) -> (state, metrics)`."""
     way, optimizer = method.way(stage), stage.update
     loss = _make_loss(forward, stage, method)
+    if stage.low_pass is not None and not way.plain:
+        raise ValueError("low_pass: removes frequencies of plain pixels, and this stage's parameterization has none")
 
     def step(state: SynthesisState, inputs: Inputs) -> tuple[SynthesisState, Metrics]:
         drawn = _draws(inputs, state.step)
         (total, said), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, inputs, drawn, state.step)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        if stage.low_pass is not None:
+            cutoff = stage.low_pass(state.step) if callable(stage.low_pass) else stage.low_pass
+            params = low_passed(params, cutoff)
         if way.plain:
             params = clip_image(params, method.bounds)
         metrics = _metrics(forward, said, _shown(inputs.labels, method))

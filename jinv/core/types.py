@@ -39,6 +39,7 @@ class Forward(NamedTuple):
     """All that a term may look at.
 
     `norm_stats` is in network order and a tuple on purpose: `jax.jit` returns dicts key-sorted (bn0, bn1, bn10, bn2).
+    `pixels` is `image` with black 0 and white 1, unclipped, for terms that mean the same picture whatever the network's units.
     """
 
     image: Image
@@ -46,6 +47,7 @@ class Forward(NamedTuple):
     labels: Labels | None
     norm_stats: tuple[NormStats, ...]
     student_logits: Logits | None = None
+    pixels: Image | None = None
 
 
 ForwardFunction = Callable[[Any, Image, Labels], Forward]

@@ -53,6 +53,9 @@ def bind_stage(
         augmentations=bind_augmentations(recipe, stage.size, stage.steps, vocabulary),
         parameterization=functools.partial(staged, make, stage.upsample),
         start=stage.start,
+        low_pass=None
+        if stage.low_pass is None
+        else bind_schedule(stage.low_pass, stage.steps, f"stages[{index}].low_pass", vocabulary),
     )
 
 

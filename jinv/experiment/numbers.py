@@ -50,7 +50,7 @@ def varied_numbers(group: Sequence[Variation], vocabulary: Vocabulary) -> dict[P
 def replace_numbers(recipe: Recipe, replacement: Replacement, vocabulary: Vocabulary) -> Recipe:
     """The recipe with `replacement(path, value)` in place of every number that a program can take as an argument.
 
-    Those are weights, learning rates, the hyperparameters of terms, augmentations and schedules that are declared as a
+    Those are weights, learning rates, cutoffs, the hyperparameters of terms, augmentations and schedules that are declared as a
     `Number`, and the optimizers' decays. A whole number may be a size, or how often something is done.
     """
 
@@ -64,7 +64,8 @@ def replace_numbers(recipe: Recipe, replacement: Replacement, vocabulary: Vocabu
         optimizer = stage.optimizer
         if isinstance(optimizer, dict):
             optimizer = change(optimizer, (*path, "optimizer", str(optimizer.get("name"))))
-        stages.append(replaced(stage, learning_rate=rate, optimizer=optimizer))
+        low_pass = _changed(stage.low_pass, (*path, "low_pass"), replacement, vocabulary)
+        stages.append(replaced(stage, learning_rate=rate, optimizer=optimizer, low_pass=low_pass))
     terms = {name: change(entry, ("terms", name)) for name, entry in recipe.terms.items()}
     augment = {name: change(entry, ("augment", name)) for name, entry in recipe.augment.items()}
     return replaced(recipe, stages=tuple(stages), terms=terms, augment=augment)
@@ -85,7 +86,7 @@ def _is_argument(path: Place, vocabulary: Vocabulary) -> bool:
         "terms": vocabulary.terms, "augment": vocabulary.augmentations, "schedule": vocabulary.schedules
     }  # fmt: skip
     match path:
-        case ("stages", _, "learning_rate") | ("terms", _, "weight"):
+        case ("stages", _, "learning_rate" | "low_pass") | ("terms", _, "weight"):
             return True
         case ("stages", _, "optimizer", str(name), str(key)):
             return key in OPTIMIZER_NUMBERS.get(name, ())

@@ -28,13 +28,15 @@ def load_init(recipe: Recipe, classifier: Classifier, labels: Sequence[int], siz
     """The start images (count, height, width, 3) in network units, or None for noise.
 
     A `.npy` file is taken as it is; an image file, also one inside an installed package (`package:NAME/FILE`), is resized
-    to `size` and standardised; "class_gaussian" draws from each class' own reference images.
+    to `size` and standardised; "uniform" is noise between black and white, every value by itself; "class_gaussian" draws from each class' own reference images.
 
     Raises:
       StorageError: no such file. UsageError: an array of another shape or not finite, a class without images.
     """
     if recipe.image.init == "noise":
         return None
+    if recipe.image.init == "uniform":
+        return _uniform_noise(recipe, classifier, size)
     if recipe.image.init == "class_gaussian":
         return _class_gaussians(recipe, classifier, labels, size)
     if recipe.image.init.endswith(".npy"):
@@ -95,11 +97,26 @@ def _class_gaussians(recipe: Recipe, classifier: Classifier, labels: Sequence[in
     for label in sorted(set(labels)):
         images = _pooled(folder, _spread(by_class[label]), size, pool)
         for index in (i for i, other in enumerate(labels) if other == label):
-            # The same key as an image's start noise: it depends on the image's id alone.
-            key = jax.random.fold_in(jax.random.fold_in(run_key, index), 0)
-            result[index] = draw(key, images, enlarge=pool)
+            result[index] = draw(_start_key(run_key, index), images, enlarge=pool)
+    return _standardised(result, classifier)
+
+
+def _uniform_noise(recipe: Recipe, classifier: Classifier, size: Size) -> np.ndarray:
+    run_key = jax.random.key(recipe.seed)
+    draw = jax.jit(lambda key: jax.random.uniform(key, (*size, 3), jnp.float32))
+    drawn = [np.asarray(draw(_start_key(run_key, index))) for index in range(recipe.image.count)]
+    return _standardised(np.stack(drawn), classifier)
+
+
+def _start_key(run_key: jax.Array, index: int) -> jax.Array:
+    """The same key as an image's start noise: it depends on the image's id alone."""
+    return jax.random.fold_in(jax.random.fold_in(run_key, index), 0)
+
+
+def _standardised(pixels: np.ndarray, classifier: Classifier) -> np.ndarray:
     mean, std = (np.asarray(values, np.float32) for values in (classifier.mean, classifier.std))
-    return (result - mean) / std
+    standardised: np.ndarray = (pixels - mean) / std
+    return standardised
 
 
 def _pooled(folder: ImageFolder, names: Sequence[str], size: Size, pool: int) -> jax.Array:

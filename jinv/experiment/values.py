@@ -51,11 +51,21 @@ def bind_schedule(spec: Any, steps: int, where: str, vocabulary: Vocabulary) -> 
 def bind_optimizer(
     spec: dict[str, Any], rate: float | jax.Array | optax.Schedule, batch: int, where: str, vocabulary: Vocabulary
 ) -> optax.GradientTransformation:
-    """The optimizer that a config's table names, for batches of `batch` images."""
+    """The optimizer that a config's table names, for batches of `batch` images.
+
+    The losses are means over the batch, so each image's gradient carries 1/batch, which Adam's ratio cancels but its eps
+    does not. `eps_scaling = "image"` divides eps alike: without a term that couples the batch, an image's path is then
+    that of a batch of its own. With such a term (batch statistics, a norm over the batch) it depends on the batch either
+    way. `"none"` is eps as the published programs have it, in effect larger by the factor of the batch: on the thesis'
+    objective with 84 images that alone changed about 1 % of what an image moved in 30 steps, 25 to 40 % in 150; other
+    pictures, recognised as often.
+    """
     name = spec["name"]
     make = vocabulary.meaning("optimizers", name, where)
     known = {key: p for key, p in inspect.signature(make).parameters.items() if key != "learning_rate"}
-    hyperparameters = {key: value for key, value in spec.items() if key != "name"}
+    hyperparameters = {key: value for key, value in spec.items() if key not in ("name", "eps_scaling")}
+    if "eps_scaling" in spec and "eps" not in known:
+        raise UsageError(f"{where}.eps_scaling: {name} has no eps to scale")
     unknown = [key for key in hyperparameters if key not in known]
     if unknown:
         raise UsageError(f"{where}: unknown key '{unknown[0]}'{nearest(unknown[0], known)} (known: {', '.join(known)})")
@@ -63,9 +73,8 @@ def bind_optimizer(
         hyperparameters = check_hyperparameters(make, hyperparameters)
     except ValueError as error:
         raise UsageError(f"{where}.{error}") from None
-    if "eps" in known and isinstance(hyperparameters.get("eps", known["eps"].default), float | jax.Array):
-        # The losses are means over the batch, so each image's gradient carries 1/batch, which Adam's ratio cancels but
-        # its eps does not. Scaling eps alike makes an image's path independent of the batch it is in.
+    scaled = spec.get("eps_scaling", "image") == "image"
+    if scaled and "eps" in known and isinstance(hyperparameters.get("eps", known["eps"].default), float | jax.Array):
         hyperparameters["eps"] = hyperparameters.get("eps", known["eps"].default) / batch
     try:
         return make_optimizer(make, rate, hyperparameters)

@@ -121,7 +121,8 @@ class Classifier:
         if self.compute_dtype is not None:
             seen = seen.astype(self.compute_dtype)
         logits, norm_stats = cast(tuple[Array, Stats], self.module.apply(variables, seen))
-        return Forward(image, logits.astype(at_least_float32(logits)), labels, norm_stats, student_logits)
+        pixels = image * self._channels(self.std, image.dtype) + self._channels(self.mean, image.dtype)
+        return Forward(image, logits.astype(at_least_float32(logits)), labels, norm_stats, student_logits, pixels)
 
     def restated(self, image: Array, other: "Classifier") -> Array:
         """An image in this network's units, in those of `other`."""

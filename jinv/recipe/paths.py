@@ -57,7 +57,7 @@ def _is_network_file(value: str) -> bool:
 
 
 def _is_start_file(value: str) -> bool:
-    return value not in ("noise", "class_gaussian") and not value.startswith("package:")
+    return value not in ("noise", "uniform", "class_gaussian") and not value.startswith("package:")
 
 
 NETWORK = PathKind(_is_network_file)

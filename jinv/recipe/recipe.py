@@ -40,6 +40,10 @@ class StageRecipe(Part):
     upsample: Recorded[Upsample] = key("how a smaller stage's image becomes one of image.size", "pool")
     start: Start = key("what is made of the image before this stage", "image")
     parameterization: Parameterization = key("what is optimised: pixels, or what makes them", "pixels")
+    low_pass: NumberOrSchedule | None = key(
+        "cycles per pixel of the variable, or a schedule of the stage's step: faster frequencies are removed after each update",
+        None,
+    )
 
 
 class ImageRecipe(Part):
@@ -54,7 +58,8 @@ class ImageRecipe(Part):
     )
     labels: Recorded[Labels] = key('class ids or names, repeated up to count, or "random"')
     init: Recorded[StartImage] = key(
-        '"noise", "class_gaussian", package:NAME/FILE, or the path of a .npy or image file', "noise"
+        '"noise", "uniform" (between black and white), "class_gaussian", package:NAME/FILE, or the path of a .npy or image file',
+        "noise",
     )
     init_reference: FilePath | None = key("for class_gaussian: a folder or zip with a folder of images per class", None)
     init_pool: Annotated[Count, Written(lambda image: image.init_reference is not None)] = key(
@@ -183,12 +188,14 @@ class Recipe(Part):
         if (init == "class_gaussian") != (reference is not None):
             yield 'image.init: "class_gaussian" and image.init_reference = FOLDER_OR_ZIP go together'
         largest = _size(image.get("size"))
-        stages = table.get("stages")
-        for index, entry in enumerate(stages if isinstance(stages, list | tuple) else ()):
-            stage = _table(entry)
+        given = table.get("stages")
+        stages = [_table(entry) for entry in given] if isinstance(given, list | tuple) else []
+        for index, stage in enumerate(stages):
             size, start = _size(stage.get("size")), stage.get("start", "image")
             if size and largest and (size[0] > largest[0] or size[1] > largest[1]):
                 yield f"stages[{index}].size: {list(size)} is larger than image.size {list(largest)}"
+            if index and start != "image" and stages[index - 1].get("upsample") == "crop":
+                yield f"stages[{index}].start: {shown(start)} needs all that the stage before saw; that one saw a crop"
             if index == 0 and start != "image":
                 yield f"stages[0].start: {shown(start)} needs an earlier stage; the first one starts from image.init"
 

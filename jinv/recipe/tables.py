@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Discriminator, Tag
 
-from jinv.core.choices import Draw
+from jinv.core.choices import Draw, EpsScaling
 from jinv.recipe.checking import TABLE, Must, Needed
 from jinv.recipe.declaration import Part, Recorded, Table, key
 from jinv.recipe.values import FilePath, Hyperparameter, Number, Text
@@ -29,6 +29,10 @@ class OptimizerTable(OpenTable):
     """One of optax's optimizers, or `normalized_gradient`, with its hyperparameters."""
 
     name: Text = key("the optimizer's name")
+    eps_scaling: EpsScaling = key(
+        'of an optimizer with an eps: "image" divides it by the batch, "none" takes it as published programs do',
+        "image",
+    )
 
 
 class ParameterizationTable(OpenTable):

@@ -13,6 +13,7 @@ from jinv.core.parameterization import (
     COLOR_CORRELATION,
     PARAMETERIZATIONS,
     fourier,
+    low_passed,
     maco,
     mean_magnitude,
     pixels,
@@ -42,7 +43,7 @@ def test_a_parameterizations_signature_is_its_registration(name):
 
 
 @pytest.mark.parametrize(("name", "decorrelate"), CASES)
-@pytest.mark.parametrize("upsample", ["pool", "resize"])
+@pytest.mark.parametrize("upsample", ["pool", "resize", "crop"])
 @pytest.mark.parametrize("bounds", [None, BOUNDS])
 def test_sizes_gradients_and_bounds(name, decorrelate, upsample, bounds):
     parameterization = made(name, decorrelate, upsample, (12, 10), (6, 5), bounds)
@@ -54,6 +55,21 @@ def test_sizes_gradients_and_bounds(name, decorrelate, upsample, bounds):
     assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
     if bounds is not None and not parameterization.plain:
         assert (view >= bounds[0][None, None, None]).all() and (view <= bounds[1][None, None, None]).all()
+
+
+def test_a_growing_crop_leaves_the_rim_and_hands_the_middle_on_pixel_by_pixel():
+    canvas = noise()
+    small, large = (staged(pixels, "crop", (12, 10), size) for size in ((6, 4), (9, 8)))
+    params = small.init(canvas)
+    assert (small.view(params) == canvas[:, 3:9, 3:7]).all()
+    _, pullback = jax.vjp(small.view, params)
+    moved = params + pullback(noise(2, 6, 4, seed=1))[0]
+    outside = np.ones((12, 10), bool)
+    outside[3:9, 3:7] = False
+    assert (small.render(moved)[:, outside] == canvas[:, outside]).all()
+    assert (moved[:, 3:9, 3:7] != canvas[:, 3:9, 3:7]).any()
+    grown = large.view(large.init(small.render(moved)))
+    assert (grown[:, 2:8, 2:6] == small.view(moved)).all() and (grown[:, :2] == canvas[:, 1:3, 1:9]).all()
 
 
 @pytest.mark.parametrize(("name", "decorrelate"), [case for case in CASES if case[0] != "maco"])
@@ -96,10 +112,23 @@ def test_fourier_is_the_scaled_spectrum():
 
 def test_fouriers_own_start_is_normal_with_the_given_deviation():
     params = np.asarray(fourier((32, 30), sd=0.02).from_noise(noise(4, 32, 30, scale=5.0)))
-    np.testing.assert_allclose(params.std(axis=(1, 2, 3, 4)), 0.02, rtol=1e-4)
-    # Every bin has the same deviation; the bins of real parts alone (0 and Nyquist) have their imaginary ones at 0.
     inner = params[:, 1:16, 1:15]
     np.testing.assert_allclose(inner.std(axis=(0, 1, 2, 3)), 0.02, rtol=0.06)
+
+
+@pytest.mark.parametrize("size", [(16, 12), (15, 11)])
+def test_fouriers_own_start_has_the_energy_of_independent_parts_in_every_column(size):
+    started = fourier(size, sd=0.5, decorrelate=False)
+    ours = np.asarray(started.render(started.from_noise(noise(400, *size))), np.float64)
+    # As published: every part of the half spectrum drawn by itself, then the inverse transform, which drops what no real
+    # image has.
+    parts = np.random.default_rng(1).normal(size=(400, size[0], size[1] // 2 + 1, 3, 2)) * 0.5
+    frequency = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None])
+    scale = np.sqrt(size[0] * size[1]) / 4 / np.maximum(frequency, 1 / max(size))
+    spectra = (parts[..., 0] + 1j * parts[..., 1]) * scale[None, :, :, None]
+    published = np.fft.irfft2(spectra, size, axes=(1, 2))
+    energy = [(np.abs(np.fft.rfft2(x, axes=(1, 2))) ** 2).mean(axis=(0, 1, 3)) for x in (ours, published)]
+    np.testing.assert_allclose(energy[0], energy[1], rtol=0.1)
 
 
 def test_decorrelated_colours_have_the_published_correlations():
@@ -138,3 +167,15 @@ def test_maco_with_a_measured_spectrum():
     rendered = np.asarray(parameterization.render(parameterization.init(noise(2))), np.float64)
     ratio = np.abs(np.fft.rfft2(rendered, axes=(1, 2)))[:, :, 1:5] / expected[None, :, 1:5]
     np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(12, 10), (9, 7)])
+@pytest.mark.parametrize("cutoff", [0.0, 0.21, 0.4, 0.75])
+def test_low_pass_removes_the_frequencies_above_its_cutoff_and_nothing_else(size, cutoff):
+    image = noise(2, *size)
+    spectrum = np.fft.fft2(np.asarray(image, np.float64), axes=(1, 2))
+    frequency = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.fftfreq(size[1])[None])
+    expected = np.fft.ifft2(spectrum * (frequency <= cutoff)[None, :, :, None], axes=(1, 2)).real
+    once = low_passed(image, cutoff)
+    np.testing.assert_allclose(once, expected, atol=1e-5)
+    np.testing.assert_allclose(low_passed(once, cutoff), once, atol=1e-5)

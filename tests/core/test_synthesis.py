@@ -13,6 +13,7 @@ from jinv.core.objective import TERMS, Term
 from jinv.core.parameterization import average_pool_to, pixels, pooled_pixels, staged
 from jinv.core.schedules import warmup_cosine
 from jinv.core.step import step_keys
+from jinv.errors import UsageError
 from tests.core.small_synthesis import snapshots, stage
 from tests.networks import tiny_classifier
 
@@ -186,3 +187,31 @@ def test_pixels_parameterizations_render_the_full_size():
         params = parameterization.init(image)
         assert parameterization.render(params).shape == (2, 16, 16, 3)
         assert parameterization.view(params).shape == (2, 8, 8, 3)
+
+
+def magnitudes(image):
+    """(frequency in cycles per pixel, summed magnitude) of every bin of a 16 px image's spectrum."""
+    spectrum = np.abs(np.fft.fft2(np.asarray(image, np.float64), axes=(1, 2))).sum(axis=(0, 3))
+    frequency = np.hypot(np.fft.fftfreq(16)[:, None], np.fft.fftfreq(16)[None])
+    return frequency, spectrum
+
+
+def test_a_low_pass_that_relaxes_leaves_after_each_step_what_its_schedule_lets_through():
+    relaxed = stage(steps=4, low_pass={"schedule": "linear", "start": 0.1, "end": 0.4})
+    shown = list(snapshots(CLASSIFIER, [relaxed], CROSS_ENTROPY, log_every=1))
+    for snapshot, cutoff in zip(shown, (0.1, 0.2, 0.3, 0.4), strict=True):
+        frequency, spectrum = magnitudes(snapshot.image)
+        assert (
+            spectrum[frequency > cutoff + 1e-6].max()
+            < 1e-3
+            < spectrum[(frequency > cutoff - 0.1) & (frequency > 0)].max()
+        )
+    plain = list(snapshots(CLASSIFIER, [stage(steps=4)], CROSS_ENTROPY))
+    open_all = list(snapshots(CLASSIFIER, [stage(steps=4, low_pass=0.8)], CROSS_ENTROPY))
+    np.testing.assert_allclose(plain[-1].image, open_all[-1].image, atol=1e-4)
+
+
+def test_a_low_pass_needs_pixels():
+    of_spectra = stage(low_pass=0.2, parameterization="fourier")
+    with pytest.raises(UsageError, match=r"stages\[0\]: cannot be carried out: low_pass: removes frequencies of plain"):
+        next(snapshots(CLASSIFIER, [of_spectra], CROSS_ENTROPY))

@@ -23,6 +23,7 @@ COUPLES = {
     "feature_statistics": True,
     "image_norm": False,
     "layer_activation": False,
+    "natural_colors": False,
     "total_variation": True,
 }
 
@@ -41,6 +42,7 @@ VARIANTS = {
     ],
 }
 VARIANTS["competition"] = [{"form": "jensen_shannon"}, {"form": "nvlabs"}]
+VARIANTS["natural_colors"] = [{"reduction": "image"}, {"reduction": "batch"}]
 VARIANTS["layer_activation"] = [{"layer": 0}, {"layer": 1}]
 CASES = [(name, kwargs) for name in TERMS for kwargs in VARIANTS.get(name, [{}])]
 
@@ -56,7 +58,7 @@ def network(image):
         running = jnp.arange(1.0, 4.0) * scale
         stats.append(NormStats(mean, var, running - 2 * scale, running, x.shape[0] * x.shape[1] * x.shape[2]))
     labels = jnp.arange(image.shape[0]) % 12
-    return Forward(image, features, labels, tuple(stats), jnp.roll(features, 1, axis=1))
+    return Forward(image, features, labels, tuple(stats), jnp.roll(features, 1, axis=1), image / 4 + 0.5)
 
 
 KINDS = ("random", "constant", "zero", "checker", "half constant", "clipped", "steps", "agreeing")
@@ -277,6 +279,7 @@ IMPOSSIBLE = [
     ("feature_statistics", {"normalization": "batch"}, "normalization 'batch' must be one of 'none', 'running'"),
     ("layer_activation", {"layer": 2}, "layer 2, but the network's batch-norm layers are 0 to 1"),
     ("layer_activation", {"layer": -1}, "layer -1, but the network's batch-norm layers are 0 to 1"),
+    ("natural_colors", {"reduction": "sum"}, "reduction 'sum' must be one of 'image', 'batch'"),
     ("competition", {"form": "kl"}, "form 'kl' must be one of 'jensen_shannon', 'nvlabs'"),
 ]
 

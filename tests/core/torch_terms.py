@@ -3,6 +3,7 @@
 import torch
 from torch.nn import functional as F
 
+from jinv.core import colors
 from jinv.core.types import Forward
 
 
@@ -31,7 +32,8 @@ def network(image):
     running = torch.arange(1.0, 4.0, dtype=image.dtype)
     layers = [(image.permute(0, 3, 1, 2) * s, running * s - 2 * s, running * s) for s in (1.0, 3.0)]
     labels = torch.arange(image.shape[0]) % 12
-    return Forward(image.permute(0, 3, 1, 2), features, labels, tuple(layers), torch.roll(features, 1, dims=1))
+    x = image.permute(0, 3, 1, 2)
+    return Forward(x, features, labels, tuple(layers), torch.roll(features, 1, dims=1), x / 4 + 0.5)
 
 
 def _total_variation(result, reduction="batch", **kwargs):
@@ -62,12 +64,29 @@ def competition(teacher, student, form="jensen_shannon"):
     return 1 - (divergence / 2).clamp(0, 1)
 
 
+def natural_colors(pixels, reduction="image"):
+    """The colour prior of NCHW pixels, by torch's own normal distribution instead of a whitening."""
+    axes = torch.tensor(colors.OPPONENT_AXES, dtype=pixels.dtype)
+    y = torch.einsum("dc,nchw->ndhw", axes, pixels).flatten(2)
+    spread = (y.var(2, unbiased=False) + 1 / 255**2).sqrt().log()
+    photographs = torch.distributions.MultivariateNormal(
+        torch.tensor(colors.PHOTOGRAPHS, dtype=y.dtype), torch.tensor(colors.PHOTOGRAPHS_COVARIANCE, dtype=y.dtype)
+    )
+    d = torch.cat([y.mean(2), spread], dim=1)
+    if reduction == "image":
+        return (photographs.log_prob(photographs.mean) - photographs.log_prob(d)).mean()
+    z = torch.linalg.solve_triangular(photographs.scale_tril, (d - photographs.mean).T, upper=False)
+    batch = torch.distributions.Normal(z.mean(1), (z.var(1, unbiased=False) + 1e-3).sqrt())
+    return torch.distributions.kl_divergence(batch, torch.distributions.Normal(0, 1)).sum()
+
+
 TORCH_TERMS = {
     "class_logit": lambda r: -r.logits.gather(1, r.labels[:, None]).mean(),
     "competition": lambda r, **kwargs: competition(r.logits, r.student_logits, **kwargs),
     "cross_entropy": lambda r: F.cross_entropy(r.logits, r.labels),
     "feature_statistics": _feature_statistics,
     "image_norm": lambda r: image_norm(r.image),
+    "natural_colors": lambda r, **kwargs: natural_colors(r.pixels, **kwargs),
     "layer_activation": lambda r, layer=0: -(r.norm_stats[layer][0] ** 2).mean(),
     "total_variation": _total_variation,
 }

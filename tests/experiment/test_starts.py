@@ -8,8 +8,10 @@ import pytest
 from jinv.core.parameterization import average_pool_to, resize
 from jinv.core.starts import class_gaussian, next_start
 from jinv.errors import UsageError
-from jinv.experiment.start_images import measured_spectrum
+from jinv.experiment.start_images import load_init, measured_spectrum
 from jinv.images.codec import png_bytes
+from jinv.recipe.read import check_config
+from tests.networks import tiny_classifier
 
 IMAGE, FIRST, NOISE = (jnp.asarray(np.random.default_rng(s).normal(size=(2, 16, 16, 3)), jnp.float32) for s in range(3))
 
@@ -41,6 +43,24 @@ def test_zoom_puts_the_image_into_the_middle_of_new_noise():
     outside = np.ones((16, 16), bool)
     outside[4:12, 4:12] = False
     assert (zoomed[:, outside] == np.asarray(NOISE)[:, outside]).all()
+
+
+def test_uniform_noise_lies_between_black_and_white_and_is_an_images_own():
+    classifier = tiny_classifier(blocks=0)
+    table = {
+        "model": "tiny",
+        "image": {"labels": [0, 1], "size": 16, "init": "uniform"},
+        "stages": [{"steps": 1}],
+        "terms": {"cross_entropy": {}},
+    }
+    recipe = check_config(table)
+    drawn = load_init(recipe, classifier, [0, 1], (16, 16))
+    pixels = drawn.astype(np.float64) * classifier.std + classifier.mean
+    assert pixels.min() > -1e-6 and pixels.max() < 1 + 1e-6
+    np.testing.assert_allclose([pixels.mean(), pixels.std()], [0.5, 12**-0.5], atol=0.02)
+    assert np.abs(drawn[0] - drawn[1]).min() < np.abs(drawn[0] - drawn[1]).max()
+    alone = load_init(check_config(table | {"image": table["image"] | {"labels": [0]}}), classifier, [0], (16, 16))
+    assert (alone[0] == drawn[0]).all()
 
 
 def test_class_gaussian_has_the_mean_and_the_covariance_of_the_class():

@@ -1,5 +1,6 @@
 """Configs: what is read, what is refused, with which words."""
 
+import numpy as np
 import pytest
 
 from jinv.errors import StorageError, UsageError
@@ -121,6 +122,7 @@ def test_overrides_reach_tables_lists_and_new_keys(tmp_path):
         (("momentum = 0.9", "momentum = 1.9"), "momentum"),
         (('"sgd"', '"sdg"'), "did you mean 'sgd'"),
         (("steps = 4", 'steps = 4\nstart = "clean"'), "stages[0].start"),
+        (("steps = 4", "steps = 4\nlow_pass = -0.1"), "stages[0].low_pass"),
         (("steps = 2", 'steps = 2\nstart = "clear"'), "'clean'"),
         (("steps = 2", 'steps = 2\nparameterization = "forier"'), "did you mean 'fourier'"),
         (("steps = 2", 'steps = 2\nparameterization = { name = "maco", dekay = 1.0 }'), "did you mean 'decay'"),
@@ -189,20 +191,37 @@ def test_overrides_that_cannot_be_applied_are_refused(tmp_path, override):
         read(tmp_path, GOOD, [override])
 
 
-def test_adam_eps_is_per_image():
-    table = {
-        "model": "m",
-        "image": {"labels": [1]},
-        "stages": [{"size": 8, "steps": 1}],
-        "terms": {"cross_entropy": {}},
-    }
-    recipe = check_config(table)
-    import jax.numpy as jnp
+def stepping(optimizer):
+    """A recipe with this optimizer."""
+    return check_config(
+        {
+            "model": "m",
+            "image": {"labels": [1]},
+            "stages": [{"size": 8, "steps": 1, "optimizer": optimizer}],
+            "terms": {"cross_entropy": {}},
+        }
+    )
 
-    gradient = jnp.full((1,), 1e-8)
-    moves = []
-    for batch in (1, 4):
-        optimizer = bind_stage(recipe, 0, batch).optimizer
-        update, _ = optimizer.update(gradient / batch, optimizer.init(gradient))
-        moves.append(float(update[0]))
-    assert moves[0] == pytest.approx(moves[1], rel=1e-5) and abs(moves[0]) < 0.03
+
+@pytest.mark.parametrize(
+    ("optimizer", "share"),
+    [
+        ("adam", (1, 1)),
+        ({"name": "adam", "eps_scaling": "image"}, (1, 1)),
+        ({"name": "adam", "eps_scaling": "none"}, (1, 4)),
+    ],
+)
+def test_adam_eps_is_per_image_or_as_published(optimizer, share):
+    gradient = np.full(1, 1e-8, np.float32)
+    for batch, eps in zip((1, 4), share, strict=True):
+        update = bind_stage(stepping(optimizer), 0, batch).optimizer
+        moved, _ = update.update(gradient / batch, update.init(gradient))
+        # The first step is rate g / (|g| + eps); of a batch's mean g is a share, and eps is one, or is not.
+        assert float(moved[0]) == pytest.approx(-0.05 * (1 / batch) / (1 / batch + eps / batch), rel=1e-5)
+
+
+def test_eps_scaling_is_checked():
+    with pytest.raises(UsageError, match=r"stages\[0\].optimizer.eps_scaling: 'batch'"):
+        stepping({"name": "adam", "eps_scaling": "batch"})
+    with pytest.raises(UsageError, match=r"stages\[0\].optimizer.eps_scaling: sgd has no eps to scale"):
+        bind_stage(stepping({"name": "sgd", "eps_scaling": "none"}), 0, 1)

@@ -255,6 +255,7 @@ def test_what_differs_from_a_runs_config_is_told_by_key():
         "augment.roll.draw: 'batch' then, not set now",
         "stages[0].optimizer.name: not set then, 'adam' now",
         "stages[0].optimizer.b1: not set then, 0.5 now",
+        "stages[0].optimizer.eps_scaling: not set then, 'image' now",
         "augment.flip.draw: not set then, 'batch' now",
     ]  # fmt: skip
     with pytest.raises(UsageError, match="config.toml: unknown key 'seeed'"):

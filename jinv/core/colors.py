@@ -1,0 +1,80 @@
+"""The colour prior: how far the colours of images are from those of photographs. A term as those in `regularizers`.
+
+What photographs' colours are is measured by `python -m tools.natural_colors FOLDER_OR_ZIP`.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jinv.core.types import Image, Scalar
+
+OPPONENT_AXES = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+"""Rows: brightness, red against blue, green against both, of unit length; nearly the axes along which natural colours vary
+independently. Ruderman, Cronin & Chiao (1998)."""
+
+GREY_LEVEL = 1 / 255
+"""Added to every spread, so that one colour alone has a logarithm and no gradient."""
+
+PHOTOGRAPHS = np.array([0.784, 0.058, -0.007, -1.021, -2.697, -3.525])
+"""The mean over photographs of `color_descriptors`: 1,000 ImageNet validation photographs, one of each class, the middle
+224 of 256 pixels. Averaged down to 112 or 32 pixels the spread of brightness alone moves, to -1.051 and -1.137."""
+
+PHOTOGRAPHS_COVARIANCE = np.array(
+    [
+        [0.0464, -0.0025, 0.0003, 0.0048, -0.0060, -0.0168],
+        [-0.0025, 0.0079, 0.0002, -0.0022, 0.0152, 0.0232],
+        [0.0003, 0.0002, 0.0020, 0.0012, 0.0019, -0.0038],
+        [0.0048, -0.0022, 0.0012, 0.0812, 0.0060, 0.0081],
+        [-0.0060, 0.0152, 0.0019, 0.0060, 0.5582, 0.4051],
+        [-0.0168, 0.0232, -0.0038, 0.0081, 0.4051, 0.6267],
+    ]
+)
+"""Their covariance over the same photographs, unbiased."""
+
+
+def natural_colors(pixels: Image, *, reduction: Literal["image", "batch"] = "image") -> Scalar:
+    """How unlike a photograph's an image's colours are: its mean colour, and how far its pixels spread around it.
+
+    With d the six `color_descriptors` of an image and (m, C) their mean and covariance over photographs, whitened as
+    `z = L^-1 (d - m), L L^T = C`:
+
+    `image`: `1/N sum_i |z_i|^2 / 2`, the negative log density of the descriptors without its constant. Photographs have 3
+    on average. Couples no images, beyond the factor 1/N. Draws every image to the same medium mean colour, if softly.
+    `batch`: `sum_k (v_k + a_k^2 - 1 - log v_k) / 2` with a and v the mean and biased variance of z_k over the batch (v at
+    least 1e-3): the divergence of the batch's descriptors from the photographs'. Couples the images; each may be bright
+    or blue as long as the batch is as varied as photographs are. Needs a dozen images to mean much.
+
+    In nats. Zero on the typical photograph ("image"), on a batch with the photographs' moments ("batch"). Ours; a Gaussian
+    of natural images as a prior is Santurkar et al.'s (2019) start, decorrelated colours are Olah et al.'s (2017).
+
+    Raises:
+      ValueError: a forward that gives no `pixels`; a reduction that is none of these.
+    """
+    if reduction not in ("image", "batch"):
+        raise ValueError(f"natural_colors: reduction {reduction!r} must be one of 'image', 'batch'")
+    if pixels is None:
+        raise ValueError("natural_colors: the forward function gives no pixels (black 0, white 1)")
+    whiten = np.linalg.inv(np.linalg.cholesky(PHOTOGRAPHS_COVARIANCE))
+    offset = color_descriptors(pixels) - jnp.asarray(PHOTOGRAPHS, pixels.dtype)[None]
+    z = jnp.einsum("nd,kd->nk", offset, jnp.asarray(whiten, pixels.dtype), precision=jax.lax.Precision.HIGHEST)
+    if reduction == "image":
+        return jnp.mean(jnp.sum(z * z, axis=1)) / 2
+    mean = jnp.mean(z, axis=0)
+    # A batch of one, or of equal images, has no spread: its logarithm ends here, and its gradient.
+    var = jnp.mean((z - mean[None]) ** 2, axis=0) + 1e-3
+    return jnp.sum(var + mean**2 - 1 - jnp.log(var)) / 2
+
+
+def color_descriptors(pixels: Image) -> Float[Array, "n 6"]:
+    """An image's mean colour along `OPPONENT_AXES`, and half the logarithm of its pixels' variance (plus a grey level's
+    square) along each; pixels with black 0 and white 1, unclipped."""
+    colors = jnp.einsum(
+        "nhwc,dc->nhwd", pixels, jnp.asarray(OPPONENT_AXES, pixels.dtype), precision=jax.lax.Precision.HIGHEST
+    )
+    mean = jnp.mean(colors, axis=(1, 2), keepdims=True)
+    var = jnp.mean((colors - mean) ** 2, axis=(1, 2))
+    return jnp.concatenate([mean[:, 0, 0], jnp.log(var + GREY_LEVEL**2) / 2], axis=1)

@@ -118,6 +118,23 @@ def gaussian_noise(key: Key, image: SingleImage, *, std: Number = 0.05) -> Singl
     return image + (std * jax.random.normal(key, image.shape, jnp.float32)).astype(image.dtype)
 
 
+def gaussian_blur(key: Key, image: SingleImage, *, min_sigma: Number = 0.1, max_sigma: Number = 2.0) -> SingleImage:
+    """A Gaussian blur of a width uniform in [min_sigma, max_sigma] pixels: what the network sees must show at every scale.
+
+    torchvision's GaussianBlur draws likewise; here the kernel is as wide as the image and its weights sum to 1 at the rim.
+    """
+    sigma = jax.random.uniform(key, (), jnp.float32, min_sigma, max_sigma)
+    rows, columns = (_gaussian(n, sigma) for n in image.shape[:2])
+    return _sample(image, rows, columns)
+
+
+def _gaussian(size: int, sigma: Array) -> Array:
+    """(size, size) weights of a normal distribution around each pixel, of those that lie in the image."""
+    position = jnp.arange(size, dtype=jnp.float32)
+    weights = jnp.exp(-0.5 * ((position[:, None] - position[None]) / sigma) ** 2)
+    return weights / jnp.sum(weights, axis=1, keepdims=True)
+
+
 def _box(size: int, start: Array, length: Array) -> Array:
     """(size, size) weights of a bilinear resize of `length` pixels from `start` on to `size`; none from outside them."""
     position = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (length / size) - 0.5

@@ -109,12 +109,12 @@ def _check_augmentation(name: str, given: dict[str, Any], known: dict[str, inspe
     for key in ("probability", "min_scale", "max_scale"):
         if numbers.get(key, 0) > 1:
             raise UsageError(f"augment.{name}.{key}: {numbers[key]} must be between 0 and 1")
-    for key in ("min_scale", "min_factor"):
+    for key in ("min_scale", "min_factor", "min_sigma"):
         if numbers.get(key, 1) == 0:
             raise UsageError(f"augment.{name}.{key}: 0 must be above 0")
     if numbers.get("max_ratio", 1) < 1:
         raise UsageError(f"augment.{name}.max_ratio: {numbers['max_ratio']} must be at least 1")
-    for key in ("scale", "factor"):
+    for key in ("scale", "factor", "sigma"):
         low, high = numbers.get(f"min_{key}", 0.0), numbers.get(f"max_{key}", math.inf)
         if low > high:
             raise UsageError(f"augment.{name}.min_{key}: {low} is more than max_{key}, {high}")

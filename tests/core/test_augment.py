@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 
 from jinv.core.augment import AUGMENTATIONS, Augmentation, augment_batch, augment_copies
@@ -202,6 +203,15 @@ def test_gaussian_noise_has_the_given_deviation():
     image = picture(64, 64)
     noise = np.asarray(AUGMENTATIONS["gaussian_noise"](jax.random.key(1), image, std=0.3) - image)
     np.testing.assert_allclose([noise.mean(), noise.std()], [0, 0.3], atol=0.01)
+
+
+def test_blur_is_scipys_within_the_image_and_keeps_one_colour_at_the_rim():
+    image, sigma = picture(31, 40), 1.5
+    blurred = AUGMENTATIONS["gaussian_blur"](jax.random.key(1), image, min_sigma=sigma, max_sigma=sigma)
+    expected = scipy.ndimage.gaussian_filter(np.asarray(image, np.float64), (sigma, sigma, 0), truncate=6.0)
+    np.testing.assert_allclose(blurred[9:-9, 9:-9], expected[9:-9, 9:-9], atol=1e-5)
+    flat = jnp.full((9, 7, 3), 0.3)
+    np.testing.assert_allclose(AUGMENTATIONS["gaussian_blur"](jax.random.key(1), flat), flat, atol=1e-6)
 
 
 @pytest.mark.parametrize("draw", ["batch", "image"])

@@ -8,8 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinv.core.colors import PHOTOGRAPHS, PHOTOGRAPHS_COVARIANCE, color_descriptors, natural_colors
+from jinv.core.colors import (
+    EDGES,
+    OPPONENT_AXES,
+    PHOTOGRAPHS,
+    PHOTOGRAPHS_COVARIANCE,
+    color_descriptors,
+    natural_colors,
+    natural_variation,
+)
 from jinv.core.optimizers import adam
+from jinv.core.regularizers import total_variation
 from tests.networks import tiny_classifier
 from tools.natural_colors import measure
 
@@ -72,15 +81,30 @@ def test_a_classifier_gives_pixels_whatever_its_units():
     np.testing.assert_allclose(seen, pixels / 255, atol=1e-6)
 
 
-def test_without_pixels_the_term_says_so():
-    with pytest.raises(ValueError, match="natural_colors: the forward function gives no pixels"):
-        inspect.unwrap(natural_colors)(None)
+def test_without_whitening_it_is_the_total_variation_of_pixels():
+    rotated = natural_variation(pictures(), whitening=0.0)
+    np.testing.assert_allclose(rotated, total_variation(pictures()), rtol=1e-5)
+
+
+def test_an_edge_of_colour_weighs_more_than_one_of_brightness():
+    step = jnp.zeros((1, 4, 4, 3)).at[:, :, 2:].set(0.1)
+    brightness = natural_variation(step * jnp.ones(3)[None, None, None])
+    for axis, rarer in zip(OPPONENT_AXES[1:], EDGES[0] / EDGES[1:], strict=True):
+        edge = step * jnp.asarray(axis * np.sqrt(3), jnp.float32)[None, None, None]
+        np.testing.assert_allclose(natural_variation(edge), rarer * brightness, rtol=1e-5)
+
+
+@pytest.mark.parametrize("term", [natural_colors, natural_variation])
+def test_without_pixels_the_term_says_so(term):
+    with pytest.raises(ValueError, match=f"{term.__name__}: the forward function gives no pixels"):
+        inspect.unwrap(term)(None)
 
 
 def test_the_constants_are_the_photographs_own(shared_data):
-    mean, covariance = measure(str(shared_data / "photos" / "imagenet_one_per_class_256.zip"))
+    mean, covariance, edges = measure(str(shared_data / "photos" / "imagenet_one_per_class_256.zip"))
     np.testing.assert_allclose(mean, PHOTOGRAPHS, atol=6e-4)
     np.testing.assert_allclose(covariance, PHOTOGRAPHS_COVARIANCE, atol=6e-5)
+    np.testing.assert_allclose(edges, EDGES, atol=6e-5)
 
 
 def test_the_descriptors_are_those_of_the_equations():

@@ -24,6 +24,7 @@ COUPLES = {
     "image_norm": False,
     "layer_activation": False,
     "natural_colors": False,
+    "natural_variation": True,
     "total_variation": True,
 }
 
@@ -43,6 +44,7 @@ VARIANTS = {
 }
 VARIANTS["competition"] = [{"form": "jensen_shannon"}, {"form": "nvlabs"}]
 VARIANTS["natural_colors"] = [{"reduction": "image"}, {"reduction": "batch"}]
+VARIANTS["natural_variation"] = [{"reduction": "batch"}, {"reduction": "image"}, {"whitening": 0.5}]
 VARIANTS["layer_activation"] = [{"layer": 0}, {"layer": 1}]
 CASES = [(name, kwargs) for name in TERMS for kwargs in VARIANTS.get(name, [{}])]
 
@@ -280,6 +282,7 @@ IMPOSSIBLE = [
     ("layer_activation", {"layer": 2}, "layer 2, but the network's batch-norm layers are 0 to 1"),
     ("layer_activation", {"layer": -1}, "layer -1, but the network's batch-norm layers are 0 to 1"),
     ("natural_colors", {"reduction": "sum"}, "reduction 'sum' must be one of 'image', 'batch'"),
+    ("natural_variation", {"reduction": "sum"}, "reduction 'sum' must be one of 'image', 'batch'"),
     ("competition", {"form": "kl"}, "form 'kl' must be one of 'jensen_shannon', 'nvlabs'"),
 ]
 

@@ -80,6 +80,18 @@ def natural_colors(pixels, reduction="image"):
     return torch.distributions.kl_divergence(batch, torch.distributions.Normal(0, 1)).sum()
 
 
+def natural_variation(pixels, whitening=1.0, reduction="batch"):
+    """The norm of neighbours' differences d under a diagonal covariance in opponent colours: sqrt(d^T A^T C^-1 A d)."""
+    axes = torch.tensor(colors.OPPONENT_AXES, dtype=pixels.dtype)
+    spread = torch.tensor(colors.EDGES / colors.EDGES[0], dtype=pixels.dtype) ** whitening
+    inverse = axes.T @ torch.diag(spread**-2) @ axes
+    total = 0.0
+    for d in (pixels[:, :, 1:] - pixels[:, :, :-1], pixels[:, :, :, 1:] - pixels[:, :, :, :-1]):
+        squares = torch.einsum("nchw,ce,nehw->n", d, inverse, d)
+        total = total + (squares.sum().sqrt() if reduction == "batch" else squares.sqrt().mean())
+    return total
+
+
 TORCH_TERMS = {
     "class_logit": lambda r: -r.logits.gather(1, r.labels[:, None]).mean(),
     "competition": lambda r, **kwargs: competition(r.logits, r.student_logits, **kwargs),
@@ -87,6 +99,7 @@ TORCH_TERMS = {
     "feature_statistics": _feature_statistics,
     "image_norm": lambda r: image_norm(r.image),
     "natural_colors": lambda r, **kwargs: natural_colors(r.pixels, **kwargs),
+    "natural_variation": lambda r, **kwargs: natural_variation(r.pixels, **kwargs),
     "layer_activation": lambda r, layer=0: -(r.norm_stats[layer][0] ** 2).mean(),
     "total_variation": _total_variation,
 }

@@ -80,10 +80,13 @@ class ImageRecipe(Part):
 
 
 class EvaluateRecipe(Part):
-    """The `[evaluate]` table: who judges, and real images to compare with."""
+    """The `[evaluate]` table: who judges, real images to compare with, and real images for a control."""
 
     verifiers: Recorded[NetworkNames] = key("networks that judge the images, by name or file", ())
     reference: FilePath | None = key("a folder or zip of real images to compare with", None)
+    photographs: FilePath | None = key(
+        "a folder or zip of real images of the classes, which the judges judge too", None
+    )
 
 
 class CheckpointRecipe(Part):

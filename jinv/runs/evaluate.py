@@ -11,12 +11,19 @@ from jinv.record.run import open_run
 from jinv.runs.synthesize import finish
 
 
-def evaluate(run: str | Path, verifiers: Sequence[str] = (), *, reference: str | Path | None = None) -> Evaluation:
+def evaluate(
+    run: str | Path,
+    verifiers: Sequence[str] = (),
+    *,
+    reference: str | Path | None = None,
+    photographs: str | Path | None = None,
+) -> Evaluation:
     """Let networks judge a run's images; writes `evaluation.json`, the report and the manifest's digests anew.
 
     Args:
       verifiers: names or files of networks; none are those of the run's config.
       reference: real images to compare with, a folder or zip; None is that of the run's config.
+      photographs: real images of the run's classes, which the networks judge too, likewise.
 
     Raises:
       StorageError: no finished run. UsageError: no verifier anywhere. Others as `judge.evaluate.evaluate_run`.
@@ -30,6 +37,8 @@ def evaluate(run: str | Path, verifiers: Sequence[str] = (), *, reference: str |
         raise UsageError(
             "evaluate: the run's config names no verifiers; give some, such as --verifier efficientnet_lite1"
         )
-    evaluation = evaluate_run(record.path, chosen, reference or asked.get("reference"))
+    evaluation = evaluate_run(
+        record.path, chosen, reference or asked.get("reference"), photographs or asked.get("photographs")
+    )
     finish(RunDirectory(record.path), record.manifest)
     return evaluation

@@ -61,6 +61,8 @@ def new_manifest(experiment: Experiment) -> Manifest:
         model=InvertedModel(
             name=recipe.model,
             architecture=classifier.architecture,
+            family=classifier.family,
+            training=classifier.training,
             sha256=classifier.source["source"]["sha256"],
             mean=classifier.mean,
             std=classifier.std,

@@ -134,7 +134,7 @@ def _evaluate(run_directory: RunDirectory, experiment: Experiment, manifest: Man
         return experiment.shared.network(name, experiment.vocabulary)
 
     try:
-        evaluate_run(run_directory.path, list(asked.verifiers), asked.reference, network=network)
+        evaluate_run(run_directory.path, list(asked.verifiers), asked.reference, asked.photographs, network=network)
     except JinvError as error:
         finish(run_directory, manifest)
         hint = f"the images are there; then: jinv evaluate {run_directory.path}"

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import zipfile
 from pathlib import Path
 
 from jinv.commands.compilation import keep_compiled
@@ -43,11 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _holds_images_alone(path: Path) -> bool:
-    """Is it a file, or a folder with images somewhere in it and no manifest? What is neither is refused as no run."""
+    """Is it a zip, or a folder with images somewhere in it and no manifest? What is neither is refused as no run."""
     from jinv.images.folder import open_image_folder
 
     if path.is_file():
-        return True
+        return path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)
     if not path.is_dir() or (path / "manifest.json").exists():
         return False
     try:

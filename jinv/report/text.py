@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from jinv.record.directory import RunDirectory
 from jinv.record.estimate import Estimate
@@ -33,6 +33,8 @@ KIN: dict[Relation, str] = {
 }
 """What a judge is to the inverted network, beside its name."""
 
+INTERVALS = "under a share and a mean confidence: its 95 % interval"
+
 HOW_TO_STATE = (
     "of unknown relation: state the training of its network, and the inverted one's, by jinv convert --training NAME "
     "(an ONNX file's family and training in the table beside it)"
@@ -43,10 +45,10 @@ def print_evaluation(evaluation: Evaluation, console: Console | None = None) -> 
     """The verdicts as tables."""
     console = console or Console()
     verdicts = in_order(evaluation.verifiers)
-    table = Table("verifier", "right", "top-1", "95 % interval", "top-5", "confidence", "right on real images")
+    table = Table(*_columns("verifier"), "itself right on", caption=INTERVALS, caption_justify="left")
     for name, verdict in verdicts.items():
         row = _shares(verdict.top1, verdict.top5, verdict.mean_confidence)
-        table.add_row(f"{name} ({KIN[verdict.kin]})", *row, accuracy_text(verdict))
+        table.add_row(f"{name}\n{KIN[verdict.kin]}", *row, accuracy_text(verdict))
     console.print(table)
     _print_notes(verdicts, console)
     real = evaluation.photographs.pictures if evaluation.photographs else None
@@ -65,7 +67,7 @@ def print_evaluation(evaluation: Evaluation, console: Console | None = None) -> 
 def print_control(control: ControlEvaluation, console: Console | None = None) -> None:
     """What networks say of real images alone, as tables."""
     console = console or Console()
-    table = Table("network", "right", "top-1", "95 % interval", "top-5", "confidence")
+    table = Table(*_columns("network"), caption=INTERVALS, caption_justify="left")
     for name, said in control.verifiers.items():
         table.add_row(name, *_shares(said.top1, said.top5, said.mean_confidence))
     console.print(table)
@@ -100,7 +102,7 @@ def headline(verdicts: Iterable[Verdict]) -> str:
 def accuracy_text(verdict: Verdict) -> str:
     """How much of real images the judge itself is right on, as far as that is known: "62 % of 1000 photographs"."""
     if verdict.photographs is not None:
-        share, kind = verdict.photographs.top1, "photographs of the classes"
+        share, kind = verdict.photographs.top1, "photographs"
     elif verdict.reference is not None and verdict.reference.top1 is not None:
         share, kind = verdict.reference.top1, "real images"
     else:
@@ -195,10 +197,15 @@ def _ends(figure: Estimate) -> str:
     return f"{figure.low:.3g} to {figure.high:.3g}" if figure.bounded else "one image has none"
 
 
+def _columns(first: str) -> list[Column]:
+    # A name is folded where there is no room, never cut; on 80 columns there is.
+    return [Column(first, overflow="fold"), *(Column(name, no_wrap=True) for name in ("right", "top-5", "confidence"))]
+
+
 def _shares(top1: Estimate, top5: Estimate | None, confidence: Estimate | None) -> list[str]:
-    interval = f"{100 * top1.low:.1f} to {100 * top1.high:.1f} %"
-    sure = confidence_text(confidence) if confidence else ""
-    return [f"{top1.right} of {top1.count}", _percent(top1), interval, _percent(top5) if top5 else "", sure]
+    right = f"{top1.right} of {top1.count}, {_percent(top1)}\n{100 * top1.low:.1f} to {100 * top1.high:.1f} %"
+    sure = confidence_text(confidence).replace(" (", "\n").rstrip(")") if confidence else ""
+    return [right, _percent(top5) if top5 else "", sure]
 
 
 def _print_notes(verdicts: Mapping[str, Verdict], console: Console) -> None:

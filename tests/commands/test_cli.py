@@ -155,7 +155,7 @@ def test_photographs_are_the_control_of_a_run_and_are_judged_alone(small_run, ca
     assert main([str(a) for a in arguments]) == 0
     out = capsys.readouterr().out
     # Both are ResNet-20s: who trained the other one does not matter.
-    assert "other, a sibling, right on" in out and "of 2 photographs of the classes, recognises" in out
+    assert "other, a sibling, right on" in out and "of 2 photographs, recognises" in out
     assert "Judged by siblings of the inverted network alone, no stranger has seen it." in out
     found = json.loads((path / "run" / "evaluation.json").read_text())
     assert found["verifiers"]["other"]["photographs"]["count"] == found["photographs"]["pictures"]["count"] == 2

@@ -77,7 +77,7 @@ def statistics_make_objects(prior: Numbers | None, statistics: Numbers | None) -
     sentence = f"With the statistics {_verifiers(statistics)}; with the image prior alone {_verifiers(prior)}."
     for name in judged_both(statistics.norm_distance, prior.norm_distance)[:1]:
         sentence += (
-            f" The statistics of {name}, which took no part, are off by "
+            f" The statistics of {name} are off by "
             f"{100 * statistics.norm_distance[name]:.0f} % with the term and {100 * prior.norm_distance[name]:.0f} % "
             "without."
         )
@@ -220,7 +220,7 @@ def _missing(*runs: Numbers | None) -> Finding:
 
 def _verifiers(run: Numbers) -> str:
     if not run.verifiers:
-        return "no independent network judged"
+        return "no other network judged"
     return " and ".join(f"{name} recognises {share}" for name, share in run.verifiers.items())
 
 

@@ -17,9 +17,9 @@ from jinv.judge import onnx_judge as module  # noqa: E402
 from jinv.judge.evaluate import check_judges, evaluate_run  # noqa: E402
 from jinv.judge.judge import judge  # noqa: E402
 from jinv.judge.onnx_judge import WITHOUT_FEATURES, load_onnx  # noqa: E402
-from jinv.record.evaluation import Withheld  # noqa: E402
 from jinv.recipe.read import check_config  # noqa: E402
 from jinv.recipe.resolved import resolved_table  # noqa: E402
+from jinv.record.evaluation import Withheld  # noqa: E402
 from tests.networks import CLASSES, tiny_classifier  # noqa: E402
 
 MEAN, STD = np.array([10.0, 20.0, 30.0]), np.array([2.0, 4.0, 8.0])

@@ -1,7 +1,9 @@
 """SqueezeNet: the packaged Caffe weights, value for value, and which of its relatives a file is."""
 
 import pickle
+from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,10 @@ from jinv.models.registry import EMBEDDED
 from jinv.weights.cache import embedded_checkpoint
 from jinv_convert.families.rules import detect_architecture
 from jinv_convert.reference import make_reference
+from tests.converter.checkpoint_files import randomize
+from tests.converter.reduced import REDUCED, register
+from tests.networks import tiny_classifier
+from tests.parity.torch_oracle import flax_variables
 
 NAME = "squeezenet1_1_caffe"
 MEAN_BGR = (103.939, 116.779, 123.68)
@@ -78,22 +84,16 @@ def test_it_judges_without_statistics(network):
     assert judgement.features.shape == (2, 512) and judgement.norm_stats == ()
 
 
-def test_torchvisions_features_are_what_its_last_convolution_is_given():
-    from dataclasses import replace
-
-    from jinv.models.registry import get_architecture
-    from tests.converter.checkpoint_files import randomize
-    from tests.networks import tiny_classifier
-    from tests.parity.torch_oracle import flax_variables
-
-    reference = randomize(make_reference("squeezenet1_1", 10))
-    module = get_architecture("squeezenet1_1").make(10)
-    variables = flax_variables("squeezenet1_1", reference.state_dict(), 10)
+def test_torchvisions_features_are_what_its_last_convolution_is_given(monkeypatch):
+    register(monkeypatch)
+    reference = randomize(make_reference("small_squeezenet"))
+    variables = flax_variables("small_squeezenet", reference.state_dict())
+    module = REDUCED["small_squeezenet"].make(10)
     classifier = replace(tiny_classifier(), module=module, variables=variables, min_size=32)
     image = np.random.default_rng(0).normal(size=(1, 50, 47, 3)).astype(np.float32)
     with torch.inference_mode():
         expected = reference.features(torch.tensor(image).permute(0, 3, 1, 2)).mean((2, 3)).numpy()
-    features = forward_with_features(classifier, variables, image)[1]
+    features = forward_with_features(classifier, variables, jnp.asarray(image))[1]
     np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 

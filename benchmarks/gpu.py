@@ -173,7 +173,7 @@ def _labels(count: int, classifier: Classifier) -> np.ndarray:
 
 
 def accuracy(images: np.ndarray, classifier: Classifier, verifier: str) -> dict[str, Any]:
-    """How many images an independent network gives their class, with a 95 % interval."""
+    """How many images another network gives their class, with a 95 % interval."""
     predicted = judge(load(verifier), classifier.to_uint8(images), statistics=False).logits.argmax(1)
     right = int((predicted == _labels(len(images), classifier)).sum())
     interval = list(metrics.wilson_interval(right, len(images)))
@@ -258,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--checkpoint", metavar="FILE", help="a converted file (or an embedded name) instead of --model"
     )
-    parser.add_argument("--verifier", metavar="FILE", help="an independent network; needs --checkpoint")
+    parser.add_argument("--verifier", metavar="FILE", help="another network, which judges; needs --checkpoint")
     parser.add_argument("--batch", type=int, default=84)
     parser.add_argument("--stages", nargs="+", type=StageArgument.parse, metavar="SIZE:STEPS",
                         default=[StageArgument(112, 2000), StageArgument(224, 1000)])  # fmt: skip

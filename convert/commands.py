@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from jinv.models.classifier import Clamp
@@ -31,6 +31,8 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--select", metavar="KEY", help="which weights, where the file holds several (ema, raw, a key)")
     clamp = "clip pixels to [0, 1] as the robustness package does: true, false (default) or straight-through"
     parser.add_argument("--clamp", type=_clamp, default=False, metavar="HOW", help=clamp)
+    training = "the pipeline that trained it, such as torchvision: judges that share it with a network are its siblings"
+    parser.add_argument("--training", metavar="NAME", help=training)
     parser.add_argument("--ignore-extra", action="store_true", help="leave out tensors that the network does not have")
     parser.add_argument("--allow-float8", action="store_true", help="take 8-bit weights as they are")
     parser.add_argument("--no-crc", action="store_true", help="read a zip file whose checksums are wrong or left out")
@@ -53,9 +55,10 @@ def run_convert(args: argparse.Namespace) -> int:
 
     check_writable(args.out)  # before anything is downloaded
     console = Console(highlight=False)
-    checkpoint, architecture = _find_checkpoint(args.checkpoint, console, args.unverified)
+    found = _find_checkpoint(args.checkpoint, console, args.unverified)
+    checkpoint = found.path
     options = ConversionOptions(
-        architecture=args.architecture or architecture,
+        architecture=args.architecture or found.architecture,
         mean=args.mean,
         std=args.std,
         num_classes=args.num_classes,
@@ -66,6 +69,7 @@ def run_convert(args: argparse.Namespace) -> int:
         allow_float8=args.allow_float8,
         check_crc=not args.no_crc,
         unverified=args.unverified,
+        training=args.training or found.training,
     )
     report = convert_checkpoint(checkpoint, args.out, options)
     print_conversion(report, checkpoint, console)
@@ -102,7 +106,7 @@ def run_validate(args: argparse.Namespace) -> int:
     for written in filter(None, (args.json, args.html)):
         check_writable(written)
     console = Console(highlight=False)
-    checkpoint, _ = _find_checkpoint(args.checkpoint, console)
+    checkpoint = _find_checkpoint(args.checkpoint, console).path
     with _stages(console) as told:
         report = validate(
             args.converted,
@@ -137,6 +141,7 @@ def print_conversion(report: "ConversionReport", checkpoint: Path, console: Any)
         "weights": f"{report.tensors} tensors, {report.parameters:,} parameters",
         "found under": f"{report.location} ({report.container} container)",
         "preprocessing": f"{report.preprocessing}: mean {mean}, std {std}{clamp}",
+        "training": report.training or "unknown (state it with --training)",
         "source": f"sha256 {report.source_sha256}",
     }
     console.print(f"[bold]{escape(checkpoint.name)}[/bold] -> [bold]{escape(str(report.output))}[/bold]")
@@ -149,8 +154,16 @@ def print_conversion(report: "ConversionReport", checkpoint: Path, console: Any)
     console.print(table)
 
 
-def _find_checkpoint(name: str, console: Any, unverified: bool = False) -> tuple[Path, str | None]:
-    """(file, architecture if the name says so): a path, an embedded name, or a published file, fetched if need be."""
+class _Found(NamedTuple):
+    """A checkpoint's file, and what its name says of it."""
+
+    path: Path
+    architecture: str | None = None
+    training: str | None = None
+
+
+def _find_checkpoint(name: str, console: Any, unverified: bool = False) -> _Found:
+    """The file of a path, of an embedded name, or of a published name, fetched if need be."""
     from jinv.errors import StorageError
     from jinv.models.registry import EMBEDDED
     from jinv.weights.cache import embedded_checkpoint
@@ -159,9 +172,9 @@ def _find_checkpoint(name: str, console: Any, unverified: bool = False) -> tuple
 
     path = Path(name)
     if path.exists() or path.is_symlink():
-        return path, None
+        return _Found(path)
     if name in EMBEDDED:
-        return embedded_checkpoint(name, unverified=unverified), name
+        return _Found(embedded_checkpoint(name, unverified=unverified), name)
     if name not in published_names() and (path.suffix or path.parent != Path(".")):
         raise StorageError(f"{name}: no such file")
     published = find_published(name)
@@ -169,7 +182,7 @@ def _find_checkpoint(name: str, console: Any, unverified: bool = False) -> tuple
         path = download(published, unverified=unverified, progress=progress)
     if not published.sha256:
         console.print("no digest of this file was ever published; its sha256 is recorded, not proven", style="yellow")
-    return path, None
+    return _Found(path, training=published.training or None)
 
 
 @contextmanager

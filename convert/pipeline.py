@@ -11,6 +11,7 @@ import numpy as np
 from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
 from jinv.files import check_writable
 from jinv.models.classifier import Clamp
+from jinv.models.origins import origin_of
 from jinv.models.registry import Architecture, get_architecture
 from jinv.recipe.paths import CHECKPOINT_SUFFIXES
 from jinv.weights.file import NetworkMetadata, save_converted
@@ -31,7 +32,7 @@ class ConversionOptions:
     `mean` and `std` are in units where white is 1; `select` answers which of several sets of weights; `clamp` is the
     robustness package's clipping of pixels to [0, 1], which checkpoints do not record; `labels` is a file of class names in
     the order of the outputs, which they do not record either. `unverified` takes a file that is called as a published one
-    is and has another sha256.
+    is and has another sha256. `training` names the pipeline that trained the network, for `jinv.judge.relations`.
     """
 
     architecture: str | None = None
@@ -45,9 +46,11 @@ class ConversionOptions:
     allow_float8: bool = False
     check_crc: bool = True
     unverified: bool = False
+    training: str | None = None
 
 
 AS_IT_IS = ConversionOptions()
+MAXIMUM_TRAINING = 80
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class ConversionReport:
     parameters: int
     source_sha256: str
     output: Path
+    training: str | None
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -89,6 +93,7 @@ def convert_checkpoint(
     names = read_label_file(options.labels) if options.labels is not None else None
     checkpoint = read_checkpoint(checkpoint_path, check_crc=options.check_crc)
     suspicions = _check_digest(checkpoint, options.unverified)
+    training = _training(checkpoint, options.training)
     state = select_state_dict(checkpoint, options.select)
     renamed = _rename(checkpoint, state, known, options)
     known, findings = renamed.architecture, renamed.findings
@@ -108,6 +113,7 @@ def convert_checkpoint(
         class_names=names,
         clamp=options.clamp,
         notes=[*notes, *(f"warning: {warning}" for warning in warnings)],
+        training=training,
     )
     save_converted(out_path, renamed.variables, metadata)
     return ConversionReport(
@@ -123,6 +129,7 @@ def convert_checkpoint(
         parameters=sum(array.size for name, array in renamed.variables.items() if name.startswith("params/")),
         source_sha256=checkpoint.sha256,
         output=out_path,
+        training=training,
         notes=tuple(notes),
         warnings=tuple(warnings),
     )
@@ -214,6 +221,18 @@ def _check_digest(checkpoint: Checkpoint, unverified: bool) -> list[str]:
     if not unverified:
         raise UnsafeInputError(f"{checkpoint.path}: {found}; rename it, or convert it with --unverified")
     return [found]
+
+
+def _training(checkpoint: Checkpoint, stated: str | None) -> str | None:
+    """Who trained the network: known by the file's digest, or stated."""
+    if stated is not None and not (stated.strip() and stated.isprintable() and len(stated) <= MAXIMUM_TRAINING):
+        raise UsageError(f"--training {stated!r:.100}: a name of 1 to {MAXIMUM_TRAINING} printable characters")
+    known = origin_of(checkpoint.sha256)
+    if known is None:
+        return stated
+    if stated not in (None, known.training):
+        raise UsageError(f"--training {stated}: by its sha256, {checkpoint.path} is of {known.training}; leave it out")
+    return known.training
 
 
 def _class_names(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from jinv.errors import UsageError, nearest
+from jinv.models import origins
 from jinv.models.registry import ARCHITECTURES, EMBEDDED
 
 TORCHVISION = "https://download.pytorch.org/models/"
@@ -71,12 +72,16 @@ DIGESTS = {"resnet50_linf_eps4.0.ckpt": "9e62216975c111b8081481533b6142dec34be69
 
 @dataclass(frozen=True)
 class Published:
-    """One public file; `sha256` is a digest, the first digits of one, or "" where none was published."""
+    """One public file; `sha256` is a digest, the first digits of one, or "" where none was published.
+
+    `training` is the pipeline that it came out of, as in `jinv.models.origins`.
+    """
 
     name: str
     file_name: str
     url: str
     sha256: str
+    training: str = ""
 
 
 def find_published(name: str) -> Published:
@@ -100,7 +105,8 @@ def find_published(name: str) -> Published:
         raise UsageError(f"{name!r} is neither a file nor a published checkpoint{nearest(name, published_names())}")
     if mirror := os.environ.get("JINV_MIRROR"):
         url = f"{mirror.rstrip('/')}/{file_name}"
-    return Published(name, file_name, url, sha256)
+    training = origins.TORCHVISION if name in TORCHVISION_FILES else origins.ROBUSTNESS
+    return Published(name, file_name, url, sha256, training)
 
 
 def promised_sha256(file_name: str) -> str:

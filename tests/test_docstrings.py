@@ -33,9 +33,10 @@ LACKING = {
         efficientnet_lite.EfficientNetLite.forward efficientnet_lite.StaticSameConv2d.forward
         mobilenet.InvertedResidual.forward mobilenet.MobileNetV2.forward resnet.BasicBlock.forward
         resnet.Bottleneck.forward resnet.ResNet.forward resnet_cifar.BasicBlock.forward resnet_cifar.ResNetCifar.forward
-        vgg.VGG.forward""",
+        squeezenet.CaffeFire.forward squeezenet.CaffeSqueezeNet.forward squeezenet.Fire.forward
+        squeezenet.SqueezeNet.forward vgg.VGG.forward""",
     # what they override has one
-    "jinv": """recipe.recipe.Recipe.conflicts reproduce.plan.Sheets.conflicts reproduce.plan.Sheets.model_post_init""",
+    "jinv": """recipe.onnx.OnnxTable.conflicts recipe.recipe.Recipe.conflicts reproduce.plan.Sheets.conflicts reproduce.plan.Sheets.model_post_init""",
     # one per opcode, whose meaning is pickle's; the table below them says which
     "jinv_convert.reader.pickle_machine.PickleMachine": """push pop top pop_mark mark number raw text integer
         python2_string tuple_of append set_items set_one add_items frozen_set drop put get name global_name stack_global

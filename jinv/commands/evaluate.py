@@ -1,23 +1,34 @@
-"""`jinv evaluate`: other networks judge a run's images."""
+"""`jinv evaluate`: other networks judge a run's images, or real ones."""
 
 import argparse
+import json
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from jinv.commands.compilation import keep_compiled
+from jinv.errors import UsageError
 
-HELP = "let independent networks judge a run's images"
+HELP = "let other networks judge a run's images, or real images alone"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    command.add_argument("run", type=Path, metavar="RUN")
+    run_help = "a run's directory; or a folder or zip of real images, of which the networks' accuracy is printed"
+    command.add_argument("run", type=Path, metavar="RUN", help=run_help)
     verifier = (
-        "networks that judge the images (default: those of the run's config): a name of jinv models, a published network "
-        "such as mobilenet_v2, which is fetched once, a converted file, or FILE.onnx with FILE.toml beside it"
+        "who judges; strangers to the inverted network say most (default: those of the run's config): a name of jinv "
+        "models, a published network such as mobilenet_v2, which is fetched once, a converted file, or FILE.onnx with "
+        "FILE.toml beside it"
     )
     command.add_argument("--verifier", nargs="+", action="extend", default=[], metavar="NAME_OR_FILE", help=verifier)
     reference = "real images to compare with (default: those of the run's config)"
     command.add_argument("--reference", type=Path, metavar="FOLDER_OR_ZIP", help=reference)
+    photographs = "real images of the run's classes, judged too: the ceiling (default: those of the run's config)"
+    command.add_argument("--photographs", type=Path, metavar="FOLDER_OR_ZIP", help=photographs)
+    command.add_argument(
+        "--json", type=Path, metavar="FILE", help="for real images alone: write what was found as JSON"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -27,7 +38,51 @@ def run(arguments: argparse.Namespace) -> int:
 
     from jinv.report.text import print_evaluation
     from jinv.runs.evaluate import evaluate
+    from jinv.runs.progress import teller
 
     console = Console(stderr=True)
-    print_evaluation(evaluate(arguments.run, arguments.verifier, reference=arguments.reference, console=console))
+    if _holds_images_alone(arguments.run):
+        return _judge_images(arguments, teller(console))
+    if arguments.json is not None:
+        raise UsageError("--json: is for real images alone; what is said of a run is in its evaluation.json")
+    evaluation = evaluate(
+        arguments.run,
+        arguments.verifier,
+        reference=arguments.reference,
+        photographs=arguments.photographs,
+        console=console,
+    )
+    print_evaluation(evaluation)
+    return 0
+
+
+def _holds_images_alone(path: Path) -> bool:
+    """Is it a zip, or a folder with images somewhere in it and no manifest? What is neither is refused as no run."""
+    from jinv.images.folder import open_image_folder
+
+    if path.is_file():
+        return path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)
+    if not path.is_dir() or (path / "manifest.json").exists():
+        return False
+    try:
+        open_image_folder(path)
+    except UsageError:
+        return False
+    return True
+
+
+def _judge_images(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
+    from jinv.files import check_writable, write_text
+    from jinv.judge.photographs import evaluate_photographs
+    from jinv.report.text import print_control
+
+    for option in ("reference", "photographs"):
+        if getattr(arguments, option) is not None:
+            raise UsageError(f"--{option}: is for a run, and {arguments.run} is none (no manifest.json)")
+    if arguments.json is not None:
+        check_writable(arguments.json)
+    control = evaluate_photographs(arguments.run, arguments.verifier, say=say)
+    print_control(control)
+    if arguments.json is not None:
+        write_text(arguments.json, json.dumps(control.to_json(), indent=1) + "\n")
     return 0

@@ -1,7 +1,8 @@
-"""Independent networks judge a run's images, as 8-bit PNG files: what a user has, not what the optimizer saw."""
+"""Networks judge a run's images, as 8-bit PNG files: what a user has, not what the optimizer saw."""
 
 import shutil
-from collections.abc import Callable, Container, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,15 @@ from jinv.judge.judge import judge
 from jinv.judge.judges import Judge, Say, Tables, find_judge, judge_file, judge_sha256, silent
 from jinv.judge.metrics import norm_distances, share_of, top_k_correct
 from jinv.judge.onnx_judge import load_onnx
-from jinv.judge.picture_metrics import high_frequency_energy, mean_frequency, mean_interval, mean_variation
+from jinv.judge.photographs import Photographs, judge_photographs, mean_confidence, open_photographs, unique_name
+from jinv.judge.picture_metrics import picture_figures
 from jinv.judge.real_images import compare_with_reference, diversity, figure, with_thumbnails
+from jinv.judge.relations import pedigree_of, pedigrees_of, relation_of
 from jinv.models.classifier import Classifier
 from jinv.recipe.paths import is_onnx
 from jinv.recipe.recipe import Recipe
 from jinv.record.directory import RunDirectory
-from jinv.record.evaluation import Evaluation, Opinion, Part, PictureFigure, Pictures, Verdict
-from jinv.record.manifest import Manifest
+from jinv.record.evaluation import Evaluation, Opinion, Part, Relation, Verdict, in_order
 from jinv.record.run import RunRecord, open_run
 from jinv.weights.load import check_file, class_names_of, load
 
@@ -29,6 +31,7 @@ def evaluate_run(
     run_dir: str | Path,
     verifiers: Sequence[str],
     reference: str | Path | None = None,
+    photographs: str | Path | None = None,
     *,
     network: Callable[[str], Classifier] | None = None,
     onnx: Tables | None = None,
@@ -37,12 +40,14 @@ def evaluate_run(
     """Let `verifiers` (names, converted files, ONNX files) judge the run; writes and returns `evaluation.json`.
 
     Args:
+      reference: real images to compare with.
+      photographs: real images of the run's classes, which are made as large as the run's and judged in the same way.
       network: finds a network by name or file, where another way than `load` is wanted.
       onnx: what is said of ONNX files, by name; else the file beside each says it.
       say: is told what was fetched.
 
     Raises:
-      UsageError: no verifier, or an unknown one. StorageError: no run, or images missing from it.
+      UsageError: no verifier, or an unknown one; as `open_photographs`. StorageError: no run, or images missing from it.
       UnsafeInputError: a damaged image. ModelMismatchError: a verifier with other classes than the run's.
       NumericalError: logits that are not finite.
     """
@@ -52,14 +57,17 @@ def evaluate_run(
     pictures = picture_figures(run.pictures)
     folder = None if reference is None else open_image_folder(reference)
     verdicts: dict[str, Verdict] = {}
+    inverted, beside = pedigrees_of(run.manifest), None
     for name in dict.fromkeys(str(v) for v in verifiers):
         classifier = find_judge(name, onnx, network=network or (lambda name: load(judge_file(name, say))))
         _check_classes(name, classifier.class_names, run.labels.tolist(), run.class_names)
-        verdict = judge_run(classifier, run, folder)
-        # The opinion of a network that the images were made to please is no evidence; the report says so beside it.
-        part = part_taken(run.manifest, verdict.sha256)
-        verdict = verdict.model_copy(update={"independent": part is None, "part": part})
-        verdicts[_unique_name(name, verdicts)] = verdict
+        if photographs is not None and beside is None:
+            size = run.pictures.shape[1:3]
+            beside = open_photographs(photographs, classifier.class_names, set(run.labels.tolist()), size)
+        verdict = judge_run(classifier, run, folder, beside)
+        relation = relation_of(pedigree_of(classifier), inverted, run.manifest.student_sha256)
+        verdicts[unique_name(name, verdicts)] = _related(verdict, relation)
+    verdicts = in_order(verdicts)
     # An earlier evaluation's neighbours are not this one's.
     shutil.rmtree(run.path / "nearest", ignore_errors=True)
     directory = RunDirectory(run.path)
@@ -68,17 +76,19 @@ def evaluate_run(
         if (first := next(compared, None)) is not None:
             verdicts[first] = _keep_neighbors(directory, folder, verdicts[first])
     evaluation = Evaluation(
-        verifiers=verdicts, pictures=pictures, reference=None if reference is None else str(reference)
+        verifiers=verdicts,
+        pictures=pictures,
+        reference=None if reference is None else str(reference),
+        photographs=beside.control() if beside is not None else None,
     )
     directory.write_evaluation(evaluation)
     return evaluation
 
 
-def part_taken(manifest: Manifest, sha256: str | None) -> Part | None:
-    """What a network was in a run's synthesis, by the digest of its checkpoint: "inverted", "student" or nothing."""
-    if sha256 is not None and sha256 in [model.sha256 for model in manifest.inverted]:
-        return "inverted"
-    return "student" if sha256 is not None and sha256 == manifest.student_sha256 else None
+def _related(verdict: Verdict, relation: Relation) -> Verdict:
+    """The verdict with what its network is to the inverted one: who was to be pleased gives no evidence at all."""
+    part: Part | None = relation if relation == "inverted" or relation == "student" else None
+    return verdict.model_copy(update={"relation": relation, "part": part, "independent": part is None})
 
 
 def is_judged(run: RunDirectory, recipe: Recipe) -> bool:
@@ -90,9 +100,17 @@ def is_judged(run: RunDirectory, recipe: Recipe) -> bool:
     if evaluation is None:
         return False
     wanted = [judge_sha256(name, check_file) for name in dict.fromkeys(recipe.evaluate.verifiers)]
-    before, now = evaluation.reference, recipe.evaluate.reference
-    same = before == now if before is None or now is None else Path(before).resolve() == Path(now).resolve()
-    return same and [verdict.sha256 for verdict in evaluation.verifiers.values()] == wanted
+    control = evaluation.photographs.source if evaluation.photographs else None
+    if not (
+        _same_path(evaluation.reference, recipe.evaluate.reference) and _same_path(control, recipe.evaluate.photographs)
+    ):
+        return False
+    # The verdicts are in an order of their own.
+    return Counter(verdict.sha256 for verdict in evaluation.verifiers.values()) == Counter(wanted)
+
+
+def _same_path(before: str | None, now: str | None) -> bool:
+    return before == now if before is None or now is None else Path(before).resolve() == Path(now).resolve()
 
 
 def _keep_neighbors(run: RunDirectory, folder: ImageFolder, verdict: Verdict) -> Verdict:
@@ -102,26 +120,6 @@ def _keep_neighbors(run: RunDirectory, folder: ImageFolder, verdict: Verdict) ->
     for name, png in thumbnails.items():
         run.write_image(name, png)
     return verdict.model_copy(update={"reference": verdict.reference.model_copy(update={"nearest": nearest})})
-
-
-def picture_figures(pixels: Sequence[np.ndarray] | np.ndarray) -> Pictures:
-    """What the pictures, uint8 (height, width, 3), say without any network."""
-
-    def figure_of(measure: Callable[[np.ndarray], float]) -> PictureFigure:
-        values = [measure(picture) for picture in pixels]
-        mean = mean_interval(values)
-        if not mean.bounded:
-            return PictureFigure(mean.value, per_image=tuple(values))
-        # None of these can be negative, and a share not above 1; Student's interval does not know that.
-        most = 1.0 if measure is high_frequency_energy else mean.high
-        return PictureFigure(mean.value, max(mean.low, 0.0), min(mean.high, most), per_image=tuple(values))
-
-    return Pictures(
-        count=len(pixels),
-        high_frequency_energy=figure_of(high_frequency_energy),
-        mean_variation=figure_of(mean_variation),
-        mean_frequency=figure_of(mean_frequency),
-    )
 
 
 def check_judges(
@@ -137,22 +135,27 @@ def check_judges(
     published networks are fetched: `say` is told.
 
     Raises:
-      As `evaluate_run`, and `open_image_folder`.
+      As `evaluate_run`, `open_image_folder` and `open_photographs`.
     """
-    if recipe.evaluate.reference is not None and not recipe.evaluate.verifiers:
+    asked = recipe.evaluate
+    if asked.reference is not None and not asked.verifiers:
         raise UsageError("evaluate.reference: needs evaluate.verifiers, in whose features images are compared")
+    if asked.photographs is not None and not asked.verifiers:
+        raise UsageError("evaluate.photographs: needs evaluate.verifiers, which judge them")
     names = [classifier.class_names[label] for label in labels]
-    known: Sequence[str]
-    for verifier in recipe.evaluate.verifiers:
+    for number, verifier in enumerate(asked.verifiers):
+        known: Sequence[str]
         if is_onnx(verifier):
-            known = load_onnx(verifier, recipe.evaluate.onnx).class_names
+            known = load_onnx(verifier, asked.onnx).class_names
         elif class_names:
             known = class_names(verifier)
         else:
             known = class_names_of(check_file(judge_file(verifier, say)))
         _check_classes(verifier, known, labels, names)
-    if recipe.evaluate.reference is not None:
-        open_image_folder(recipe.evaluate.reference)
+        if asked.photographs is not None and number == 0:
+            open_photographs(asked.photographs, known, set(labels))
+    if asked.reference is not None:
+        open_image_folder(asked.reference)
 
 
 def _check_classes(name: str, known: Sequence[str], labels: Sequence[int], class_names: Sequence[str]) -> None:
@@ -167,8 +170,10 @@ def _check_classes(name: str, known: Sequence[str], labels: Sequence[int], class
             raise ModelMismatchError(f"verifier {name}: class {label} is {theirs}, in the run it is {class_name!r}")
 
 
-def judge_run(classifier: Judge, run: RunRecord, folder: ImageFolder | None = None) -> Verdict:
-    """One network's verdict, beside the real images in `folder`; raises as `judge`."""
+def judge_run(
+    classifier: Judge, run: RunRecord, folder: ImageFolder | None = None, photographs: Photographs | None = None
+) -> Verdict:
+    """One network's verdict, beside the real images in `folder` and its own of `photographs`; raises as `judge`."""
     judgement = judge(classifier, run.pictures)
     correct = top_k_correct(judgement.logits, run.labels)
     in_top5 = top_k_correct(judgement.logits, run.labels, min(5, judgement.logits.shape[1]))
@@ -182,10 +187,15 @@ def judge_run(classifier: Judge, run: RunRecord, folder: ImageFolder | None = No
         count=len(correct),
         top1=share_of(int(correct.sum()), len(correct)),
         top5=share_of(int(in_top5.sum()), len(correct)),
+        mean_confidence=mean_confidence(judgement.logits, run.labels),
         norm_distances=norm_distances(judgement.norm_stats).tolist(),
         diversity=figure(lambda: diversity(judgement.features, run.labels)),
         per_image=_opinions(classifier, judgement.logits, correct, run),
         reference=beside,
+        family=classifier.family,
+        training=classifier.training,
+        accuracy=classifier.accuracy,
+        photographs=judge_photographs(classifier, photographs) if photographs is not None else None,
     )
 
 
@@ -204,9 +214,3 @@ def _opinions(classifier: Judge, logits: np.ndarray, correct: np.ndarray, run: R
         )
         for i, label in enumerate(run.labels)
     )
-
-
-def _unique_name(name: str, taken: Container[str]) -> str:
-    """A verifier given as a file goes by the file's name, unless another one already does."""
-    short = Path(name).stem if name.endswith(".safetensors") or is_onnx(name) else name
-    return name if short in taken else short

@@ -54,6 +54,11 @@ class OnnxJudge:
         """Who trained it and how, None where nobody said."""
         return self.table.training
 
+    @property
+    def accuracy(self) -> float | None:
+        """Its share right on real images, None where nobody said."""
+        return self.table.accuracy
+
     def logits(self, pictures: np.ndarray) -> np.ndarray:
         """(N, classes) float64 of uint8 (N, H, W, 3) at its input size; of probabilities their logarithms.
 

@@ -1,14 +1,17 @@
-"""What pictures say by themselves, without any network: how much of them is fine structure, and at which scale.
+"""What pictures say by themselves, without any network: fine structure and its scale, contrast and colour.
 
 In pixel units (white is 1), on the luma of 8-bit pictures, so that runs of different networks compare. Computed on the
 host in float64, once per evaluation.
 """
+
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from jaxtyping import UInt8
 from scipy.special import stdtrit
 
 from jinv.record.estimate import Estimate
+from jinv.record.evaluation import PictureFigure, Pictures
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 
@@ -51,6 +54,59 @@ def mean_variation(pixels: Pixels) -> float:
     return float(sum(np.abs(np.diff(values, axis=axis)).mean() if values.shape[axis] > 1 else 0.0 for axis in (0, 1)))
 
 
+def contrast(pixels: Pixels) -> float:
+    """RMS contrast: the standard deviation of the luma over the picture's pixels, in units where white is 1.
+
+    0 for a picture of one colour, 0.5 at most (half black, half white). Peli (1990).
+    """
+    return float(_luma(pixels).std())
+
+
+def saturation(pixels: Pixels) -> float:
+    """HSV's saturation, `(max - min) / max` of a pixel's channels, every pixel weighted with its value `max`.
+
+    That is `sum (max - min) / sum max`, from 0 (grey) to 1. The plain mean would count nearly black pixels, whose
+    saturation is rounding, as much as bright ones. 0 for a black picture. Smith (1978).
+    """
+    values = pixels.astype(np.float64)
+    most, least = values.max(axis=2), values.min(axis=2)
+    total = most.sum()
+    return float((most - least).sum() / total) if total > 0 else 0.0
+
+
+MEASURES: dict[str, Callable[[Pixels], float]] = {
+    "high_frequency_energy": high_frequency_energy,
+    "mean_variation": mean_variation,
+    "mean_frequency": mean_frequency,
+    "contrast": contrast,
+    "saturation": saturation,
+}
+"""By their names in evaluation.json."""
+
+SHARES = ("high_frequency_energy", "saturation")
+"""Those that cannot be above 1."""
+
+
+def picture_figures(pictures: Iterable[np.ndarray], *, each: bool = True) -> Pictures:
+    """What uint8 pictures (height, width, 3) of any sizes say; with `each` also every picture's own value.
+
+    Raises:
+      ValueError: no pictures.
+    """
+    values: dict[str, list[float]] = {name: [] for name in MEASURES}
+    for pixels in pictures:
+        for name, measure in MEASURES.items():
+            values[name].append(measure(pixels))
+    figures = {}
+    for name, column in values.items():
+        mean = mean_interval(column)
+        low, high = mean.low, mean.high
+        if mean.bounded:  # none can be negative, which Student's interval does not know
+            low, high = max(low, 0.0), min(high, 1.0) if name in SHARES else high
+        figures[name] = PictureFigure(mean.value, low, high, per_image=tuple(column) if each else ())
+    return Pictures(count=len(values["contrast"]), **figures)
+
+
 def mean_interval(values: list[float]) -> Estimate:
     """The mean with its 95 % interval, `m +- t s / sqrt(n)`, Student's t with n - 1 degrees of freedom; one value has none.
 
@@ -67,9 +123,14 @@ def mean_interval(values: list[float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
+def _luma(pixels: np.ndarray) -> np.ndarray:
+    luma: np.ndarray = (pixels.astype(np.float64) / 255) @ np.asarray(LUMA)
+    return luma
+
+
 def _spectrum(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(energy without the mean's, radial frequency in cycles per pixel), both (h, w)."""
-    luma = (pixels.astype(np.float64) / 255) @ np.asarray(LUMA)
+    luma = _luma(pixels)
     height, width = luma.shape
     window = np.outer(_hann(height), _hann(width))
     # Subtracting the window's own mean of the picture makes the windowed picture's zero frequency exactly zero.

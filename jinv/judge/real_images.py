@@ -12,7 +12,7 @@ import numpy as np
 
 from jinv.errors import UsageError
 from jinv.images.codec import fit_image, png_bytes
-from jinv.images.folder import ImageFolder, class_of
+from jinv.images.folder import ImageFolder
 from jinv.judge.judge import Judgement, judge
 from jinv.judge.judges import Judge
 from jinv.judge.metrics import (
@@ -26,9 +26,9 @@ from jinv.judge.metrics import (
     top_k_correct,
 )
 from jinv.judge.onnx_judge import WITHOUT_FEATURES
+from jinv.judge.photographs import image_label
 from jinv.record.estimate import Estimate
 from jinv.record.evaluation import Distance, Diversity, Nearest, Neighbor, RealImages, Withheld
-from jinv.weights.labels import find_class
 
 NEIGHBORS = 3
 THUMBNAIL = 112
@@ -41,8 +41,8 @@ def compare_with_reference(
 ) -> RealImages:
     """The entry `reference` of one verifier's verdict.
 
-    Where every image lies in a folder named after one of the network's classes, also what the network makes of the real
-    images themselves, for comparison. A judge without features withholds what is compared in them.
+    Where every image's class is clear (see `image_label`), also what the network makes of the real images themselves.
+    A judge without features withholds what is compared in them.
     """
     real = judge(classifier, _fitted(folder, classifier.input_size), statistics=False)
     real_labels = _labels(folder, classifier)
@@ -58,7 +58,7 @@ def compare_with_reference(
     return RealImages(
         count=len(x),
         features=x.shape[1],
-        kernel_distance=figure(lambda: kernel_distance(x, y)),
+        kernel_distance=figure(lambda: kernel_distance(x, y, real_labels=real_labels, labels=labels)),
         overlap=figure(lambda: precision_recall_density_coverage(x, y)),
         frechet_distance=figure(lambda: Distance(value=frechet_distance(x, y))),
         nearest=_nearest(x, y, names, folder),
@@ -133,12 +133,6 @@ def _fitted(folder: ImageFolder, size: int) -> Iterator[np.ndarray]:
 
 
 def _labels(folder: ImageFolder, classifier: Judge) -> np.ndarray | None:
-    """Class ids by class folder, None unless every folder is named after exactly one class."""
-    found: dict[str | None, int | None] = {}
-    for name in folder.names:
-        group = class_of(name)
-        if group not in found:
-            found[group] = None if group is None else find_class(group, classifier.class_names)
-            if found[group] is None:
-                return None
-    return np.array([found[class_of(name)] for name in folder.names], np.int64)
+    """The images' class ids, None unless every one's is clear."""
+    labels = [image_label(name, classifier.class_names) for name in folder.names]
+    return None if None in labels else np.array(labels, np.int64)

@@ -1,6 +1,7 @@
 """The networks in Flax, for inference: each gives logits and the statistics of every batch norm's input.
 
     registry      every architecture by name, and the embedded checkpoints: two literal tables
+    origins       who trained the published checkpoints, and their accuracy, by digest
     classifier    `Classifier`: a network, its variables and its preprocessing, with a pure `forward`
     networks      `Networks`: the ones that a run inverts, one or a committee's members
     resnet, resnet_cifar, vgg, mobilenet, densenet, efficientnet_lite, squeezenet   one file per family, named as torchvision's

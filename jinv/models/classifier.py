@@ -13,6 +13,7 @@ from jinv.core.types import Forward
 from jinv.errors import ModelMismatchError, NumericalError, UsageError
 from jinv.models.layers import Stats, prepare
 from jinv.models.ops import at_least_float32
+from jinv.models.origins import origin_of
 
 Clamp = Literal["straight-through"] | bool
 
@@ -41,6 +42,23 @@ class Classifier:
     clamp: Clamp = False
     compute_dtype: Any = None
     student: "Classifier | None" = None
+
+    @property
+    def family(self) -> str:
+        """The architecture's family: the class of `jinv.models` that defines it."""
+        return type(self.module).__name__
+
+    @property
+    def training(self) -> str | None:
+        """The pipeline that it came out of: what its file says, or what is known of the checkpoint; None is unknown."""
+        origin = origin_of(self.source.get("source_sha256"))
+        return self.source.get("training") or (origin.training if origin else None)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Its published top-1 share of real images, None where it is not known."""
+        origin = origin_of(self.source.get("source_sha256"))
+        return origin.accuracy if origin else None
 
     def preprocess(self, pixels: np.ndarray | Array) -> Array:
         """uint8 (N, H, W, 3) to float32 in network units; standardises only, never resizes."""

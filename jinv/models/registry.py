@@ -141,6 +141,12 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+def family_of(architecture: str | None) -> str | None:
+    """The family of an architecture by name, as `Classifier.family`; None for one that is not in the table."""
+    known = ARCHITECTURES.get(architecture or "")
+    return known.family.__name__ if known else None
+
+
 def get_architecture(name: str) -> Architecture:
     """The architecture of that name; `UsageError` with the nearest one otherwise."""
     if name not in ARCHITECTURES:

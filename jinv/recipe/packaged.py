@@ -60,6 +60,7 @@ def check_packaged_files(config: Path, recipe: Recipe) -> None:
         ("image.init_reference", recipe.image.init_reference),
         *(("evaluate.verifiers", verifier) for verifier in recipe.evaluate.verifiers),
         ("evaluate.reference", recipe.evaluate.reference),
+        ("evaluate.photographs", recipe.evaluate.photographs),
     ]
     for key, value in files:
         # Names of networks and the like are as they were; what is a path was put behind the config's folder.

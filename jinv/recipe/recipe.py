@@ -95,7 +95,7 @@ class CommitteeRecipe(Part):
 
 
 class EvaluateRecipe(Part):
-    """The `[evaluate]` table: who judges, and real images to compare with."""
+    """The `[evaluate]` table: who judges, real images to compare with, and real images for a control."""
 
     verifiers: Recorded[NetworkNames] = key("networks that judge the images, by name or file, ONNX included", ())
     onnx: dict[str, Annotated[dict[str, Any], Table(OnnxTable)]] = key(
@@ -103,6 +103,9 @@ class EvaluateRecipe(Part):
         default_factory=dict,
     )
     reference: FilePath | None = key("a folder or zip of real images to compare with", None)
+    photographs: FilePath | None = key(
+        "a folder or zip of real images of the classes, which the judges judge too", None
+    )
 
 
 class CheckpointRecipe(Part):

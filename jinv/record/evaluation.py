@@ -1,7 +1,9 @@
 """evaluation.json: what networks say of a run's images, and what the pictures say by themselves.
 
-    {"verifiers": {name: verdict}, "pictures": {...}, "reference": "folder of real images"}
+    {"verifiers": {name: verdict}, "pictures": {...}, "reference": "folder of real images",
+     "photographs": {"source": "folder of real images", "pictures": {...}}}
 
+Strangers come first among the verifiers, then those of unknown relation, siblings, the student, the inverted network.
 On disk a share and its interval lie side by side (`top1`, `interval`); here they are one `Estimate`. A figure for which
 there were too few images is `Withheld`, and says how many it takes.
 """
@@ -10,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import model_validator
 
@@ -20,6 +22,11 @@ from jinv.record.estimate import Estimate
 
 Part = Literal["inverted", "student"]
 """What a network was in the synthesis."""
+
+Relation = Literal["stranger", "unknown", "sibling", "student", "inverted"]
+"""What a judge is to the inverted network, in the order in which judges are named; see `jinv.judge.relations`."""
+
+RELATIONS: tuple[Relation, ...] = get_args(Relation)
 
 
 class Withheld(Entry):
@@ -110,6 +117,18 @@ class RealImages(_Shares):
     diversity: Diversity | Withheld | None = None
 
 
+class Photographed(_Shares):
+    """What a network makes of `count` real images of the classes: the ceiling of its figures.
+
+    `mean_confidence` is its confidence in their own classes.
+    """
+
+    count: int
+    top1: Estimate
+    top5: Estimate
+    mean_confidence: Estimate
+
+
 class Opinion(Entry):
     """A network's opinion of one image: its label's probability, and the class it takes it for, id and name."""
 
@@ -125,8 +144,10 @@ class Opinion(Entry):
 class Verdict(_Shares):
     """One network's opinion of all `count` images.
 
-    norm_distances: per batch-norm layer, by what fraction means and variances are off. `independent` is false, and
-    `part` says which, for a network that took part in the synthesis.
+    norm_distances: per batch-norm layer, by what fraction means and variances are off. mean_confidence: in the wanted
+    classes. `independent` is false, and `part` says which, for a network that the images were made to please; a
+    sibling of that one is no stranger for it, so it is `relation` that says what an opinion is worth. family, training:
+    the judge's own, None is unknown. accuracy: its published top-1 share of real images.
     """
 
     NULLS = ("sha256",)
@@ -137,12 +158,28 @@ class Verdict(_Shares):
     count: int
     top1: Estimate
     top5: Estimate | None = None
+    mean_confidence: Estimate | None = None
     norm_distances: tuple[tuple[float, float], ...] = ()
     diversity: Diversity | Withheld | None = None
     per_image: tuple[Opinion, ...]
     reference: RealImages | None = None
     independent: bool = True
     part: Part | None = None
+    relation: Relation | None = None
+    family: str | None = None
+    training: str | None = None
+    accuracy: float | None = None
+    photographs: Photographed | None = None
+
+    @property
+    def kin(self) -> Relation:
+        """The relation; of an evaluation from before there was one, what is known of it."""
+        return self.relation or self.part or ("unknown" if self.independent else "inverted")
+
+
+def in_order(verdicts: Mapping[str, Verdict]) -> dict[str, Verdict]:
+    """The verdicts with strangers first, else as they were."""
+    return dict(sorted(verdicts.items(), key=lambda item: RELATIONS.index(item[1].kin)))
 
 
 @dataclass(frozen=True)
@@ -159,14 +196,31 @@ class Pictures(Entry):
     high_frequency_energy: PictureFigure
     mean_variation: PictureFigure
     mean_frequency: PictureFigure
+    contrast: PictureFigure | None = None
+    saturation: PictureFigure | None = None
+
+
+class Control(Entry):
+    """Where real images of the run's classes were, and what they say without any network, as `Pictures` of the run."""
+
+    source: str
+    pictures: Pictures
+
+
+class ControlEvaluation(Entry):
+    """What networks say of real images alone, without a run."""
+
+    verifiers: dict[str, Photographed]
+    photographs: Control
 
 
 class Evaluation(Entry):
-    """All of evaluation.json. `reference` is where the real images were."""
+    """All of evaluation.json. `reference` is where the real images to compare with were."""
 
     verifiers: dict[str, Verdict] = {}
     pictures: Pictures | None = None
     reference: str | None = None
+    photographs: Control | None = None
 
 
 def read_evaluation(path: Path) -> Evaluation | None:

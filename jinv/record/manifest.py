@@ -13,10 +13,12 @@ SCHEMA = 1
 
 
 class InvertedModel(Entry):
-    """The network that was inverted; `sha256` is its checkpoint's."""
+    """The network that was inverted; `sha256` is its checkpoint's, `family` and `training` as `Classifier` has them."""
 
     name: str | None = None
     architecture: str | None = None
+    family: str | None = None
+    training: str | None = None
     sha256: str | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()

@@ -11,11 +11,12 @@ import jinja2
 
 from jinv.errors import UsageError
 from jinv.files import write_text
+from jinv.record.evaluation import RELATIONS
 from jinv.record.manifest import Manifest
 from jinv.record.metrics import MetricsLine
 from jinv.report.charts import Chart, Series, format_number, line_chart
 from jinv.report.facts import run_facts
-from jinv.report.text import part_text, picture_rows, reference_rows, whole_percent
+from jinv.report.text import accuracy_text, confidence_text, kin_text, reference_rows, whole_percent
 from jinv.report.view import ImageView, RunView, curve, read_run, size_text, stage_spans, term_curve
 
 
@@ -38,7 +39,7 @@ def write_report(run_dir: str | Path, manifest: Manifest | None = None) -> Path:
             for v in view.verdicts
             if (beside := v.verdict.reference) is not None
         ],
-        pictures=picture_rows(view.pictures) if view.pictures else [],
+        photographs=view.photographs.pictures.count if view.photographs else 0,
         settings=settings(view.config),
     )
     write_text(path, text)
@@ -61,11 +62,19 @@ def write_comparison(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
         charts=_comparison_charts(names, views),
         settings=_setting_rows(views),
         rows=_image_rows(views),
-        verifiers=list(dict.fromkeys(v.name for view in views for v in view.verdicts)),
+        verifiers=_verifiers(views),
         figures=_figure_rows(views),
     )
     write_text(out, text)
     return Path(out)
+
+
+def _verifiers(views: Sequence[RunView]) -> list[str]:
+    """Everybody's judges, strangers of any run first."""
+    places: dict[str, int] = {}
+    for v in (v for view in views for v in view.verdicts):
+        places[v.name] = min(places.get(v.name, len(RELATIONS)), RELATIONS.index(v.verdict.kin))
+    return sorted(places, key=places.__getitem__)
 
 
 def _figure_rows(views: Sequence[RunView]) -> list[tuple[str, list[str]]]:
@@ -73,10 +82,9 @@ def _figure_rows(views: Sequence[RunView]) -> list[tuple[str, list[str]]]:
     columns: list[dict[str, str]] = []
     for view in views:
         column: dict[str, str] = {}
-        if view.pictures:
-            column |= {
-                title: f"{mean}, 95 % interval {interval}" for title, mean, interval in picture_rows(view.pictures)
-            }
+        for row in view.picture_rows:
+            real = f"; photographs {row.real}" if row.real else ""
+            column[row.title] = f"{row.mean}, 95 % interval {row.interval}{real}"
         for v in view.verdicts:
             if (beside := v.verdict.reference) is not None:
                 rows = reference_rows(v.name, v.verdict, beside)
@@ -251,5 +259,7 @@ def environment() -> jinja2.Environment:
     environment.filters["share"] = whole_percent
     environment.filters["percent"] = lambda x: f"{100 * x:.0f}"
     environment.filters["number"] = format_number
-    environment.filters["part"] = part_text
+    environment.filters["kin"] = kin_text
+    environment.filters["accuracy"] = accuracy_text
+    environment.filters["confidence"] = confidence_text
     return environment

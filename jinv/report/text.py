@@ -1,33 +1,62 @@
 """An evaluation in words: the table of the command line, and the rows of figures that table and report share."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from jinv.record.directory import RunDirectory
 from jinv.record.estimate import Estimate
-from jinv.record.evaluation import Distance, Diversity, Evaluation, Pictures, RealImages, Verdict, Withheld
+from jinv.record.evaluation import (
+    ControlEvaluation,
+    Distance,
+    Diversity,
+    Evaluation,
+    Pictures,
+    RealImages,
+    Relation,
+    Verdict,
+    Withheld,
+    in_order,
+)
 
 OWN = "the inverted network itself"
 
+KIN: dict[Relation, str] = {
+    "stranger": "a stranger",
+    "unknown": "of unknown relation",
+    "sibling": "a sibling",
+    "student": "the synthesis' student",
+    "inverted": OWN,
+}
+"""What a judge is to the inverted network, beside its name."""
+
+INTERVALS = "under a share and a mean confidence: its 95 % interval"
+
+HOW_TO_STATE = (
+    "of unknown relation: state the training of its network, and the inverted one's, by jinv convert --training NAME "
+    "(an ONNX file's family and training in the table beside it)"
+)
+
 
 def print_evaluation(evaluation: Evaluation, console: Console | None = None) -> None:
-    """The verdicts as a table."""
-    table = Table("verifier", "right", "top-1", "95 % interval", "top-5", title_justify="left")
-    for name, verdict in evaluation.verifiers.items():
-        top1, own = verdict.top1, f" ({part})" if (part := part_text(verdict)) else ""
-        interval = f"{100 * top1.low:.1f} to {100 * top1.high:.1f} %"
-        right = f"{top1.right} of {verdict.count}"
-        table.add_row(name + own, right, _percent(top1), interval, _percent(verdict.top5) if verdict.top5 else "")
+    """The verdicts as tables."""
     console = console or Console()
+    verdicts = in_order(evaluation.verifiers)
+    table = Table(*_columns("verifier"), "itself right on", caption=INTERVALS, caption_justify="left")
+    for name, verdict in verdicts.items():
+        row = _shares(verdict.top1, verdict.top5, verdict.mean_confidence)
+        table.add_row(f"{name}\n{KIN[verdict.kin]}", *row, accuracy_text(verdict))
     console.print(table)
+    _print_notes(verdicts, console)
+    real = evaluation.photographs.pictures if evaluation.photographs else None
     if evaluation.pictures is not None:
-        table = Table("figure", "mean", "95 % interval", title=f"the {evaluation.pictures.count} images alone")
-        for row in picture_rows(evaluation.pictures):
-            table.add_row(*row)
-        console.print(table)
-    for name, verdict in evaluation.verifiers.items():
+        _print_pictures(
+            f"the {evaluation.pictures.count} images alone", picture_rows(evaluation.pictures, real), console
+        )
+    for name, verdict in verdicts.items():
         if verdict.reference is not None:
             table = Table("figure", "value", title=f"beside {verdict.reference.count} real images, in {name} features")
             for title, text in reference_rows(name, verdict, verdict.reference):
@@ -35,21 +64,66 @@ def print_evaluation(evaluation: Evaluation, console: Console | None = None) -> 
             console.print(table)
 
 
+def print_control(control: ControlEvaluation, console: Console | None = None) -> None:
+    """What networks say of real images alone, as tables."""
+    console = console or Console()
+    table = Table(*_columns("network"), caption=INTERVALS, caption_justify="left")
+    for name, said in control.verifiers.items():
+        table.add_row(name, *_shares(said.top1, said.top5, said.mean_confidence))
+    console.print(table)
+    pictures = control.photographs.pictures
+    _print_pictures(f"the {pictures.count} real images alone", picture_rows(pictures), console)
+
+
 def print_result(run: Path) -> None:
     """Where to look, and how well it went."""
     print(f"\nimages   {run / 'grid.png'}\nreport   {run / 'report.html'}")
     evaluation = RunDirectory(run).evaluation()
-    for name, verdict in evaluation.verifiers.items() if evaluation else ():
-        top1, part = verdict.top1, part_text(verdict) or "which took no part"
-        print(f"{name}, {part}, recognises {top1.right} of {verdict.count} ({whole_percent(top1.value)} %, "
-              f"95 % interval {100 * top1.low:.0f} to {100 * top1.high:.0f} %)")  # fmt: skip
+    verdicts = in_order(evaluation.verifiers) if evaluation else {}
+    for name, verdict in verdicts.items():
+        top1, known = verdict.top1, accuracy_text(verdict)
+        who = f"{KIN[verdict.kin]}, right on {known}," if known else f"{KIN[verdict.kin]},"
+        sure = f", mean confidence {confidence_text(verdict.mean_confidence)}" if verdict.mean_confidence else ""
+        print(f"{name}, {who} recognises {top1.right} of {verdict.count} ({whole_percent(top1.value)} %, "
+              f"95 % interval {100 * top1.low:.0f} to {100 * top1.high:.0f} %){sure}")  # fmt: skip
+    _print_notes(verdicts, Console(highlight=False, soft_wrap=True))
+
+
+def headline(verdicts: Iterable[Verdict]) -> str:
+    """What has to be said first where no stranger judged, else ""."""
+    kin = {verdict.kin for verdict in verdicts} - {"student", "inverted"}
+    if "stranger" in kin or not kin:
+        return ""
+    if kin == {"sibling"}:
+        return "judged by siblings of the inverted network alone, no stranger has seen it"
+    return "judged by no network that is known to be a stranger to the inverted one"
+
+
+def accuracy_text(verdict: Verdict) -> str:
+    """How much of real images the judge itself is right on, as far as that is known: "62 % of 1000 photographs"."""
+    if verdict.photographs is not None:
+        share, kind = verdict.photographs.top1, "photographs"
+    elif verdict.reference is not None and verdict.reference.top1 is not None:
+        share, kind = verdict.reference.top1, "real images"
+    else:
+        return "" if verdict.accuracy is None else f"{100 * verdict.accuracy:.1f} % of real images as published"
+    return f"{whole_percent(share.value)} % of {share.count} {kind}"
+
+
+def confidence_text(confidence: Estimate) -> str:
+    """A mean confidence, with its interval where it has one."""
+    interval = f" ({confidence.low:.2f} to {confidence.high:.2f})" if confidence.bounded else ""
+    return f"{confidence.value:.2f}{interval}"
 
 
 def part_text(verdict: Verdict) -> str:
-    """What a verifier was in the synthesis, "" for one that took no part: the images were made to please the others."""
-    if verdict.independent:
-        return ""
-    return "the synthesis' student" if verdict.part == "student" else OWN
+    """What a verifier was in the synthesis, "" for one that was no part of it: the images were made to please the others."""
+    return "" if verdict.independent else KIN[verdict.kin]
+
+
+def kin_text(verdict: Verdict) -> str:
+    """What a judge is to the inverted network."""
+    return KIN[verdict.kin]
 
 
 def whole_percent(share: float) -> str:
@@ -61,17 +135,30 @@ PICTURE_FIGURES = {
     "high_frequency_energy": "energy above 0.25 cycles per pixel",
     "mean_variation": "variation between neighbouring pixels",
     "mean_frequency": "mean frequency, cycles per pixel",
+    "contrast": "contrast, standard deviation of the luma",
+    "saturation": "saturation",
 }
 """How the figures of `jinv.judge.picture_metrics` are called where people read them."""
 
 
-def picture_rows(pictures: Pictures) -> list[tuple[str, str, str]]:
-    """(figure, mean, interval) of what the pictures say by themselves."""
+class PictureRow(NamedTuple):
+    """A figure of pictures in words; `real` is the real images' of the same classes, "" where there were none."""
+
+    title: str
+    mean: str
+    interval: str
+    real: str = ""
+
+
+def picture_rows(pictures: Pictures, real: Pictures | None = None) -> list[PictureRow]:
+    """What the pictures say by themselves, beside what `real` ones of the same classes do."""
     rows = []
     for key, title in PICTURE_FIGURES.items():
-        figure: Estimate = getattr(pictures, key)
-        interval = f"{figure.low:.3g} to {figure.high:.3g}" if figure.bounded else "one image has none"
-        rows.append((title, f"{figure.value:.3g}", interval))
+        figure: Estimate | None = getattr(pictures, key)
+        beside: Estimate | None = getattr(real, key, None)
+        if figure is not None:
+            text = "" if beside is None else f"{beside.value:.3g}" + (f" ({_ends(beside)})" if beside.bounded else "")
+            rows.append(PictureRow(title, f"{figure.value:.3g}", _ends(figure), text))
     return rows
 
 
@@ -104,3 +191,34 @@ def _figure_text(figure: Estimate | Distance | Diversity | Withheld) -> str:
 
 def _percent(share: Estimate) -> str:
     return f"{100 * share.value:.1f} %"
+
+
+def _ends(figure: Estimate) -> str:
+    return f"{figure.low:.3g} to {figure.high:.3g}" if figure.bounded else "one image has none"
+
+
+def _columns(first: str) -> list[Column]:
+    # A name is folded where there is no room, never cut; on 80 columns there is.
+    return [Column(first, overflow="fold"), *(Column(name, no_wrap=True) for name in ("right", "top-5", "confidence"))]
+
+
+def _shares(top1: Estimate, top5: Estimate | None, confidence: Estimate | None) -> list[str]:
+    right = f"{top1.right} of {top1.count}, {_percent(top1)}\n{100 * top1.low:.1f} to {100 * top1.high:.1f} %"
+    sure = confidence_text(confidence).replace(" (", "\n").rstrip(")") if confidence else ""
+    return [right, _percent(top5) if top5 else "", sure]
+
+
+def _print_notes(verdicts: Mapping[str, Verdict], console: Console) -> None:
+    """What the verdicts are worth, where that has to be said."""
+    if said := headline(verdicts.values()):
+        console.print(f"{said[0].upper()}{said[1:]}.", markup=False)
+    if unknown := [name for name, verdict in verdicts.items() if verdict.kin == "unknown"]:
+        console.print(f"{', '.join(unknown)}, {HOW_TO_STATE}.", markup=False)
+
+
+def _print_pictures(title: str, rows: Sequence[PictureRow], console: Console) -> None:
+    beside = any(row.real for row in rows)
+    table = Table("figure", "mean", "95 % interval", *(["photographs"] if beside else []), title=title)
+    for row in rows:
+        table.add_row(*(row if beside else row[:3]))
+    console.print(table)

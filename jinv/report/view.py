@@ -12,10 +12,11 @@ from typing import Any
 from jinv.errors import StorageError
 from jinv.images.codec import jpeg_bytes, read_image
 from jinv.record.directory import RunDirectory
-from jinv.record.evaluation import Evaluation, Opinion, Pictures, Verdict
+from jinv.record.evaluation import Control, Evaluation, Opinion, Pictures, Verdict, in_order
 from jinv.record.manifest import Manifest
 from jinv.record.metrics import MetricsLine
 from jinv.report.charts import Series, Span
+from jinv.report.text import PictureRow, headline, picture_rows
 
 INLINE_BYTES = 6_000_000
 """Up to this sum the page carries the PNG files themselves, beyond it JPEGs."""
@@ -77,7 +78,11 @@ class ImageView:
 
 @dataclass(frozen=True)
 class RunView:
-    """One run; `pictures` is what the images say without any network, None where that was not measured."""
+    """One run; `verdicts` begin with the strangers'.
+
+    `pictures` is what the images say without any network, `photographs` what real ones of the same classes do; None where
+    that was not measured.
+    """
 
     path: Path
     name: str
@@ -89,6 +94,18 @@ class RunView:
     exact_pixels: bool
     digests: dict[str, str]
     pictures: Pictures | None = None
+    photographs: Control | None = None
+
+    @property
+    def headline(self) -> str:
+        """What has to be said before the verdicts, "" where nothing has."""
+        return headline(v.verdict for v in self.verdicts)
+
+    @property
+    def picture_rows(self) -> list[PictureRow]:
+        """What the images say without any network, in words."""
+        real = self.photographs.pictures if self.photographs else None
+        return picture_rows(self.pictures, real) if self.pictures else []
 
     @property
     def terms(self) -> list[str]:
@@ -107,8 +124,9 @@ def read_run(run_dir: str | Path, *, inline_bytes: int = INLINE_BYTES, manifest:
     if manifest is None:
         raise StorageError(f"{run_dir}: not a run directory (no manifest.json)")
     evaluation = run.evaluation() or Evaluation()
-    short = short_names(list(evaluation.verifiers))
-    verdicts = [VerifierView(name, short[name], verdict) for name, verdict in evaluation.verifiers.items()]
+    judged = in_order(evaluation.verifiers)
+    short = short_names(list(judged))
+    verdicts = [VerifierView(name, short[name], verdict) for name, verdict in judged.items()]
     images, exact = _images(run.path, manifest, verdicts, inline_bytes)
     return RunView(
         path=run.path,
@@ -121,6 +139,7 @@ def read_run(run_dir: str | Path, *, inline_bytes: int = INLINE_BYTES, manifest:
         exact_pixels=exact,
         digests=_digests(run.path),
         pictures=evaluation.pictures,
+        photographs=evaluation.photographs,
     )
 
 
@@ -195,8 +214,10 @@ def _digests(run: Path) -> dict[str, str]:
 def _nearest(run: Path, verdicts: Sequence[VerifierView]) -> dict[str, tuple[NeighborView, ...]]:
     """By image, the real ones nearest to it of which the run keeps a thumbnail."""
     result: dict[str, tuple[NeighborView, ...]] = {}
-    beside = next((v.verdict.reference for v in verdicts if v.verdict.reference is not None), None)
-    for entry in beside.nearest if beside else ():
+    beside = [v.verdict.reference for v in verdicts if v.verdict.reference is not None]
+    # One verdict has thumbnails; in files of before, not the first one in this order.
+    kept = [r for r in beside if any(n.file for entry in r.nearest for n in entry.neighbors)]
+    for entry in kept[0].nearest if kept else ():
         found = []
         for neighbor in entry.neighbors:
             # Only a plain name inside the run: an evaluation from elsewhere must not pull other files into the page.

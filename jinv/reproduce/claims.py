@@ -77,7 +77,7 @@ def statistics_make_objects(prior: Numbers | None, statistics: Numbers | None) -
     sentence = f"With the statistics {_verifiers(statistics)}; with the image prior alone {_verifiers(prior)}."
     for name in judged_both(statistics.norm_distance, prior.norm_distance)[:1]:
         sentence += (
-            f" The statistics of {name}, which took no part, are off by "
+            f" The statistics of {name} are off by "
             f"{100 * statistics.norm_distance[name]:.0f} % with the term and {100 * prior.norm_distance[name]:.0f} % "
             "without."
         )
@@ -132,7 +132,7 @@ def objects_repeat(small: Numbers | None, large: Numbers | None) -> Finding:
     middle = (grown + small.frequency.value) / 2
     sentence = (
         f"The mean frequency is {small.frequency} cycles per pixel at {small.size} px and {large.frequency} at "
-        f"{large.size} px; objects that had grown with the image would have {grown:.3g}."
+        f"{large.size} px; objects that had grown with the image would have {grown:.3g}.{_confound(small, large)}"
     )
     if large.frequency.low > middle:
         return Finding("confirmed", sentence)
@@ -143,7 +143,9 @@ def larger_is_realistic(small: Numbers | None, large: Numbers | None) -> Finding
     """Larger images look more realistic: verifiers, at their own size, recognise more of them; as `robust_is_clearer`."""
     if not (small and large):
         return _missing(small, large)
-    sentence = f"At {large.size} px {_verifiers(large)}; at {small.size} px {_verifiers(small)}."
+    sentence = (
+        f"At {large.size} px {_verifiers(large)}; at {small.size} px {_verifiers(small)}.{_confound(small, large)}"
+    )
     return _more_real(large, small, sentence)
 
 
@@ -164,14 +166,15 @@ def clipping_contributes_most(clip: Numbers | None, moves: Numbers | None) -> Fi
 def moves_speed_convergence(clip: Numbers | None, both: Numbers | None) -> Finding:
     """Roll and flip mainly speed convergence: with them a confidence of 0.9 takes fewer steps than with clipping alone.
 
-    A run has one path, so no interval: confirmed and refuted need a difference of a tenth of the steps.
+    A run has one path, so no interval: confirmed and refuted need a difference of a tenth of the steps. The thesis speaks
+    of convergence to *realistic* images, which is another matter: what outside judges recognise after how many steps.
     """
     if not (clip and both):
         return _missing(clip, both)
     first, second = clip.steps_to_confidence, both.steps_to_confidence
     sentence = (
         f"The network's own confidence reaches 0.9 {_steps(both)} with roll, flip and clipping, {_steps(clip)} with "
-        "clipping alone."
+        "clipping alone; how soon images are realistic, which the thesis means, is not tested."
     )
     if first is None and second is None:
         return Finding("undecided", sentence)
@@ -220,8 +223,14 @@ def _missing(*runs: Numbers | None) -> Finding:
 
 def _verifiers(run: Numbers) -> str:
     if not run.verifiers:
-        return "no independent network judged"
+        return "no other network judged"
     return " and ".join(f"{name} recognises {share}" for name, share in run.verifiers.items())
+
+
+def _confound(small: Numbers, large: Numbers) -> str:
+    if small.steps == large.steps:
+        return ""
+    return f" Size and steps changed together: {large.steps} steps at {large.size} px, {small.steps} at {small.size}."
 
 
 def _files(run: Numbers) -> str:

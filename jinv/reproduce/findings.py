@@ -43,7 +43,7 @@ CLAIMS = (
     Claim("Roll, flip and clip show more structure.", claims.tricks_show_structure, (("4.1", ""), ("4.2", ""))),
     Claim("Clipping contributes most to realism.",
           claims.clipping_contributes_most, (("4.2", "clipping alone"), ("4.2", "flips and rolls alone"))),
-    Claim("Roll and flip mainly speed convergence.",
+    Claim("Roll and flip mainly speed convergence (tested: of the network's own confidence).",
           claims.moves_speed_convergence, (("4.2", "clipping alone"), ("4.2", ""))),
     Claim("The image prior removes noise and blurs.", claims.prior_removes_noise, (("4.2", ""), ("4.3", ""))),
     Claim("Batch-norm statistics make whole, recognisable objects.",

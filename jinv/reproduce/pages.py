@@ -11,17 +11,27 @@ from PIL import Image
 
 from jinv.files import write_bytes, write_text
 from jinv.images.codec import read_image
+from jinv.record.evaluation import Relation
 from jinv.report.charts import Chart, Series, line_chart
 from jinv.report.contact_sheet import SheetPanel, sheet_jpeg
 from jinv.report.facts import run_facts
 from jinv.report.page import environment, settings
-from jinv.report.text import OWN, part_text, picture_rows, reference_rows
+from jinv.report.text import OWN, part_text, reference_rows
 from jinv.report.view import ImageView, RunView, curve, read_run
 from jinv.reproduce.findings import confidence_curve
 from jinv.reproduce.plan import Figure, Panel, Sheets
 
 ROWS = 4
 """Of a class, on the contact sheet of runs."""
+
+MARKS: dict[Relation, str] = {
+    "stranger": "stranger",
+    "unknown": "unknown",
+    "sibling": "sibling",
+    "student": "student",
+    "inverted": "itself",
+}
+"""What a judge is to the inverted network, in a word."""
 
 INLINE_BYTES = 2_500_000
 """Of one panel; beyond it the page carries JPEGs."""
@@ -124,10 +134,12 @@ def result_line(view: RunView) -> str:
     if points := confidence_curve(view.lines):
         parts.append(f"confidence {100 * points[-1][1]:.1f} %")
     for v in view.verdicts:
-        name = "itself, from the files" if part_text(v.verdict) == OWN else v.short
+        name = "itself, from the files" if part_text(v.verdict) == OWN else f"{v.short} ({MARKS[v.verdict.kin]})"
         parts.append(f"{name} {v.verdict.top1.right} of {v.verdict.count}")
     if view.pictures:
         parts.append(f"high frequencies {100 * view.pictures.high_frequency_energy.value:.0f} %")
+    if view.headline:
+        parts.insert(0, view.headline)
     return " · ".join(parts)
 
 
@@ -145,8 +157,10 @@ def _pixels(view: RunView, images: Sequence[ImageView]) -> list[np.ndarray]:
 
 
 def _picture_rows(view: RunView) -> list[tuple[str, str]]:
-    rows = picture_rows(view.pictures) if view.pictures else []
-    return [(title, f"{mean} ({interval})") for title, mean, interval in rows]
+    return [
+        (row.title, f"{row.mean} ({row.interval})" + (f"; photographs {row.real}" if row.real else ""))
+        for row in view.picture_rows
+    ]
 
 
 def _charts(figure: Figure, panels: Sequence[Panel], views: Sequence[RunView]) -> list[Chart]:

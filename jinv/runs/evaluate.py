@@ -20,6 +20,7 @@ def evaluate(
     verifiers: Sequence[str] = (),
     *,
     reference: str | Path | None = None,
+    photographs: str | Path | None = None,
     console: Console | None = None,
 ) -> Evaluation:
     """Let networks judge a run's images; writes `evaluation.json`, the report and the manifest's digests anew.
@@ -28,6 +29,7 @@ def evaluate(
       verifiers: names or files of networks, ONNX included; none are those of the run's config. Published networks
         are fetched by name.
       reference: real images to compare with, a folder or zip; None is that of the run's config.
+      photographs: real images of the run's classes, which the networks judge too, likewise.
       console: where it is said what was fetched; None says nothing.
 
     Raises:
@@ -43,7 +45,7 @@ def evaluate(
             "evaluate: the run's config names no verifiers; give some, such as --verifier efficientnet_lite1"
         )
     say = teller(console) if console else silent
-    reference = reference or asked.get("reference")
-    evaluation = evaluate_run(record.path, chosen, reference, onnx=asked.get("onnx"), say=say)
+    reference, photographs = reference or asked.get("reference"), photographs or asked.get("photographs")
+    evaluation = evaluate_run(record.path, chosen, reference, photographs, onnx=asked.get("onnx"), say=say)
     finish(RunDirectory(record.path), record.manifest)
     return evaluation

@@ -95,6 +95,8 @@ def _inverted(name: str, classifier: Classifier) -> dict[str, Any]:
     return {
         "name": name,
         "architecture": classifier.architecture,
+        "family": classifier.family,
+        "training": classifier.training,
         "sha256": classifier.source["source"]["sha256"],
         "mean": classifier.mean,
         "std": classifier.std,

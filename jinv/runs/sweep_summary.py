@@ -1,6 +1,6 @@
 """What a sweep found: `sweep.json` and the table of the command line, the best setting first.
 
-Best is what the independent verifiers recognise most; among equals, and without verifiers, the lowest cross-entropy, for
+Best is what the strangers among the verifiers recognise most, all other networks where there is none; among equals, and without verifiers, the lowest cross-entropy, for
 totals of different weights don't compare.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jinv.record.evaluation import Evaluation
+from jinv.record.evaluation import Evaluation, Verdict, in_order
 from jinv.record.manifest import Manifest
 from jinv.record.metrics import MetricsLine
 
@@ -53,7 +53,15 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     varied, settings = summary["varied"], summary["settings"]
     terms = list(dict.fromkeys(name for row in settings for name in row["terms"]))
     verifiers = list(dict.fromkeys(name for row in settings for name in row["verifiers"]))
-    table = Table("run", *varied, "total", *terms, *(f"{name} right" for name in verifiers), caption_justify="left")
+    relations = {name: kin for row in settings for name, kin in row["relations"].items()}
+    table = Table(
+        "run",
+        *varied,
+        "total",
+        *terms,
+        *(f"{name} ({relations[name]}) right" for name in verifiers),
+        caption_justify="left",
+    )
     for row in settings:
         values = [_text(row["changes"][key]) for key in varied]
         if row["diverged_at_step"] is not None:
@@ -69,6 +77,7 @@ def _row(result: SettingResult) -> dict[str, Any]:
     # Like the reports: the mean over the batches of their last logged step, taken before its update.
     last = list({line.batch: line for line in result.lines}.values())
     diverged = result.diverged_at is not None
+    judges = _judges(result.evaluation)
     names = list(last[0].terms) if last and not diverged else []
     return {
         "run": result.name,
@@ -77,18 +86,21 @@ def _row(result: SettingResult) -> dict[str, Any]:
         "total": _mean([line.total for line in last]) if names else None,
         "terms": {name: _mean([line.terms[name].value for line in last]) for name in names},
         "own_accuracy": _mean([line.accuracy for line in last]) if names else None,
-        "verifiers": {} if diverged else _accuracies(result.evaluation),
+        "verifiers": {} if diverged else {name: v.top1.value for name, v in judges.items()},
+        "relations": {} if diverged else {name: v.kin for name, v in judges.items()},
     }
 
 
-def _accuracies(evaluation: Evaluation | None) -> dict[str, float]:
-    """What the networks that took no part recognise, by name."""
-    verifiers = evaluation.verifiers if evaluation else {}
-    return {name: verdict.top1.value for name, verdict in verifiers.items() if verdict.independent}
+def _judges(evaluation: Evaluation | None) -> dict[str, Verdict]:
+    """The verdicts of those that the images were not made to please, strangers first."""
+    verifiers = in_order(evaluation.verifiers) if evaluation else {}
+    return {name: verdict for name, verdict in verifiers.items() if verdict.independent}
 
 
 def _rank(row: dict[str, Any]) -> tuple[bool, float, float]:
-    accuracy = _mean(list(row["verifiers"].values())) if row["verifiers"] else 0.0
+    shares, relations = row["verifiers"], row["relations"]
+    counted = [shares[name] for name in shares if relations[name] == "stranger"] or list(shares.values())
+    accuracy = _mean(counted) if counted else 0.0
     loss = row["terms"].get("cross_entropy", row["total"])
     return row["diverged_at_step"] is not None, -accuracy, loss if loss is not None else 0.0
 

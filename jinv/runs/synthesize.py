@@ -134,7 +134,8 @@ def _evaluate(run_directory: RunDirectory, experiment: Experiment, manifest: Man
         return judging_network(experiment.shared, name, experiment.vocabulary, teller(console))
 
     try:
-        evaluate_run(run_directory.path, list(asked.verifiers), asked.reference, network=network, onnx=asked.onnx)
+        real = asked.reference, asked.photographs
+        evaluate_run(run_directory.path, list(asked.verifiers), *real, network=network, onnx=asked.onnx)
     except JinvError as error:
         finish(run_directory, manifest)
         hint = f"the images are there; then: jinv evaluate {run_directory.path}"

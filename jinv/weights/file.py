@@ -27,6 +27,8 @@ NAME = re.compile(r"params(/\w+)+/(kernel|bias|scale)|batch_stats(/\w+)+/(mean|v
 JSON_KEYS = ("mean", "std", "input_size", "class_names", "num_classes", "clamp", "source", "notes", "sha256_of_tensors")
 _HOW_TO = "run `jinv convert {} OUT.safetensors`"
 TEXT_KEYS = ("jinv_format", "architecture", "sha256_of_metadata")
+OPTIONAL_KEY = "training"
+"""A text that older files do not have."""
 
 
 class ConvertedFile(NamedTuple):
@@ -42,6 +44,7 @@ class NetworkMetadata:
     """What a converted file says of its network, besides its tensors.
 
     `mean` and `std` are in units where white is 1; `source` holds at least the checkpoint's `file` and `sha256`.
+    `training` names the pipeline that the network came out of, None where nobody said.
     """
 
     architecture: str
@@ -53,6 +56,7 @@ class NetworkMetadata:
     class_names: Sequence[str] | None = None
     clamp: bool | str = False
     notes: Sequence[str] = ()
+    training: str | None = None
 
 
 def save_converted(path: str | Path, variables: Mapping[str, np.ndarray], metadata: NetworkMetadata) -> None:
@@ -83,6 +87,7 @@ def save_converted(path: str | Path, variables: Mapping[str, np.ndarray], metada
         "sha256_of_tensors": {name: tensor_sha256(name, array) for name, array in arrays.items()},
     }
     texts = {"jinv_format": FORMAT, "architecture": metadata.architecture} | {k: _json(v) for k, v in values.items()}
+    texts |= {OPTIONAL_KEY: metadata.training} if metadata.training else {}
     texts["sha256_of_metadata"] = metadata_sha256(texts)
     header = _header(texts, {name: array.shape for name, array in arrays.items()})
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -199,7 +204,7 @@ def _arrays(header: dict[str, Any], data: memoryview, path: str) -> dict[str, np
 
 
 def _decode(texts: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    metadata: dict[str, Any] = {key: texts.get(key) for key in TEXT_KEYS}
+    metadata: dict[str, Any] = {key: texts.get(key) for key in (*TEXT_KEYS, OPTIONAL_KEY)}
     problems = [f"metadata entry {key} is missing" for key in TEXT_KEYS + JSON_KEYS if key not in texts]
     if metadata["jinv_format"] not in (None, FORMAT):
         problems.append(f"format {metadata['jinv_format']!r} is not {FORMAT!r}, the one that this version reads")

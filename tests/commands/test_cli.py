@@ -145,6 +145,42 @@ def test_an_evaluation_that_fails_costs_no_images_and_can_be_made_up_for(small_r
     assert (path / "run" / "images.npy").read_bytes() == images
 
 
+def test_photographs_are_the_control_of_a_run_and_are_judged_alone(small_run, capsys):
+    path, arguments = small_run
+    (path / "photos" / "cat").mkdir(parents=True)
+    (path / "photos" / "dog").mkdir()
+    for name, grey in (("cat/a.png", 20), ("cat/b.png", 200), ("dog/c.png", 90)):
+        Image.fromarray(np.full((20, 24, 3), grey, np.uint8)).save(path / "photos" / name)
+    arguments = [a for a in arguments if a != "evaluate.reference=real"] + ["evaluate.photographs=photos"]
+    assert main([str(a) for a in arguments]) == 0
+    out = capsys.readouterr().out
+    # Both are ResNet-20s: who trained the other one does not matter.
+    assert "other, a sibling, right on" in out and "of 2 photographs, recognises" in out
+    assert "Judged by siblings of the inverted network alone, no stranger has seen it." in out
+    found = json.loads((path / "run" / "evaluation.json").read_text())
+    assert found["verifiers"]["other"]["photographs"]["count"] == found["photographs"]["pictures"]["count"] == 2
+    assert found["verifiers"]["other"]["relation"] == "sibling"
+    assert json.loads((path / "run" / "manifest.json").read_text())["model"]["family"] == "ResNetCifar"
+    report = (path / "run" / "report.html").read_text()
+    assert "Judged by siblings of the inverted network alone" in report and "of 2 photographs" in report
+    # As asked for, so nothing is judged again; a clear class is needed of every image.
+    before = (path / "run" / "evaluation.json").stat().st_mtime_ns
+    assert main([str(a) for a in [*arguments, "--resume"]]) == 0
+    assert (path / "run" / "evaluation.json").stat().st_mtime_ns == before
+    judge = ["--verifier", path / "other.safetensors"]
+    assert run(["evaluate", path / "photos", *judge, "--json", path / "c.json"], capsys)[0] == 0
+    assert json.loads((path / "c.json").read_text())["verifiers"]["other"]["count"] == 3
+    for wrong, words in (
+        (["evaluate", path / "photos"], "who judges"),
+        (["evaluate", path / "photos", *judge, "--photographs", path / "photos"], "--photographs: is for a run"),
+        (["evaluate", path / "run", *judge, "--json", path / "d.json"], "--json: is for real images alone"),
+        (["evaluate", path / "run", *judge, "--photographs", path / "real"], "its class is unclear"),
+    ):
+        code, error = run(wrong, capsys)
+        assert code == 2 and words in error and error.count("\n") == 1, error
+    assert (path / "run" / "evaluation.json").stat().st_mtime_ns == before
+
+
 def test_a_run_is_sealed_last_and_a_student_took_part(small_run, monkeypatch, capsys):
     import jinv.report.page
 
@@ -237,6 +273,12 @@ def test_an_interrupted_run_resumes_to_the_same_bits(finished, folder, monkeypat
         (["synthesize", "{small}", "--set", "evaluate.reference=nowhere"], 5, "nowhere"),
         (
             ["synthesize", "{small}", "--set", "evaluate.reference=nowhere", "evaluate.verifiers=[]"],
+            2,
+            "needs evaluate.verifiers",
+        ),
+        (["synthesize", "{small}", "--set", "evaluate.photographs=nowhere"], 5, "nowhere"),
+        (
+            ["synthesize", "{small}", "--set", "evaluate.photographs=nowhere", "evaluate.verifiers=[]"],
             2,
             "needs evaluate.verifiers",
         ),

@@ -10,6 +10,7 @@ from jinv.models.mobilenet import MobileNetV2
 from jinv.models.registry import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, Architecture
 from jinv.models.resnet import ResNet
 from jinv.models.resnet_cifar import ResNetCifar
+from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
 from jinv.models.vgg import VGG
 
 
@@ -38,6 +39,8 @@ REDUCED: dict[str, Architecture] = {
             partial(EfficientNetLite, width_coefficient=0.25, depth_coefficient=1.0, nominal_size=60),
         ),
         _reduced("small_resnet_cifar", partial(ResNetCifar, blocks_per_stage=2, width=4)),
+        _reduced("small_squeezenet", partial(SqueezeNet, width=8)),
+        _reduced("small_squeezenet_caffe", partial(CaffeSqueezeNet, width=8)),
     )
 }
 

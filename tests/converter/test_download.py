@@ -195,6 +195,8 @@ def test_published_names_carry_torchvisions_digests(monkeypatch):
     monkeypatch.delenv("JINV_MIRROR", raising=False)
     assert find_published("resnet50").url == "https://download.pytorch.org/models/resnet50-0676ba61.pth"
     assert find_published("resnet50").sha256 == "0676ba61"
+    assert find_published("resnet50").training == "torchvision"
+    assert {find_published(n).training for n in ("resnet50_l2_eps3", "imagenet_l2_3_0")} == {"robustness"}
     assert find_published("resnet50_l2_eps3").sha256 == ""
     assert len(find_published("resnet50_linf_eps4.0").sha256) == 64
     assert len(set(published_names())) == len(published_names())

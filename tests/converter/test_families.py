@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import jinv
-from jinv.models.registry import ARCHITECTURES
+from jinv.models.registry import ARCHITECTURES, EMBEDDED
 from jinv.weights.file import read_converted
 from jinv_convert.pipeline import convert_checkpoint
 from jinv_convert.validate import validate
@@ -110,7 +110,7 @@ def test_real_files_agree_with_pytorch_on_ten_thousand_images(file, shared_data,
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"])
+@pytest.mark.parametrize("name", EMBEDDED)
 def test_embedded_files_are_validated(name, tmp_path):
     from jinv.weights.cache import embedded_checkpoint
 

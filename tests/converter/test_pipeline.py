@@ -8,6 +8,7 @@ import torch
 
 import jinv
 from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError
+from jinv.models import origins
 from jinv.weights.file import read_converted
 from jinv_convert.pipeline import convert_checkpoint
 from tests.converter.checkpoint_files import assert_is_network, prefixed, save, state, without
@@ -87,6 +88,26 @@ def test_a_given_normalizer_is_recorded(convert, out):
     assert jinv.load(out).mean == (0.5, 0.4, 0.3)
 
 
+def test_a_stated_training_is_recorded_and_without_one_it_is_unknown(convert, out):
+    assert convert(state(), training="by us").training == "by us"
+    network = jinv.load(out)
+    assert (network.training, network.family, network.accuracy) == ("by us", type(network.module).__name__, None)
+    stated = out.read_bytes()
+    assert convert(state()).training is None
+    assert jinv.load(out).training is None and b'"training"' in stated and b'"training"' not in out.read_bytes()
+
+
+def test_the_training_of_a_known_checkpoint_is_known_by_its_digest(convert, out, monkeypatch):
+    convert(state())
+    digest = jinv.load(out).source["source"]["sha256"]
+    monkeypatch.setitem(origins.ORIGINS, digest[: origins.DIGITS], origins.Origin("known", 0.5))
+    network = jinv.load(out)  # a file from before there was such an entry
+    assert (network.training, network.accuracy) == ("known", 0.5)
+    assert convert(state(), training="known").training == convert(state()).training == "known"
+    with pytest.raises(UsageError, match="--training by us: by its sha256, .* is of known; leave it out"):
+        convert(state(), training="by us")
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -97,6 +118,8 @@ def test_a_given_normalizer_is_recorded(convert, out):
         {"mean": (0.5, 0.5), "std": (0.5, 0.5)},
         {"mean": (0.5, float("nan"), 0.5), "std": (0.5, 0.5, 0.5)},
         {"num_classes": 0},
+        {"training": " "},
+        {"training": "two\nlines"},
         {"architecture": "resnet2O"},
     ],
 )

@@ -73,6 +73,11 @@ def test_every_tensor_has_one_place_and_every_place_one_tensor(name):
         ),
         ("efficientnet_lite0", "_blocks.15._bn2.weight", (320,), "params/blocks_15/bn2/scale"),
         ("resnet20", "linear.bias", (10,), "params/linear/bias"),
+        ("squeezenet1_1", "features.12.expand3x3.weight", (256, 64, 3, 3), "params/features_12/expand3x3/kernel"),
+        ("squeezenet1_1", "classifier.1.bias", (1000,), "params/classifier_1/bias"),
+        ("squeezenet1_1_caffe", "fire9.expand3x3.weight", (256, 64, 3, 3), "params/features_12/expand3x3/kernel"),
+        ("squeezenet1_1_caffe", "fire4.squeeze1x1.bias", (32,), "params/features_6/squeeze/bias"),
+        ("squeezenet1_1_caffe", "conv10.weight", (1000, 512, 1, 1), "params/classifier_1/kernel"),
     ],
 )
 def test_published_names_shapes_and_places(name, torch_name, shape, path):

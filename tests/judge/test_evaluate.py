@@ -68,6 +68,12 @@ def test_verdicts_count_what_is_right(run):
     assert wrong.image == "images/000003_blue.png"
     logits = 10 * np.array([153, 20, 20]) / 255
     softmax = np.exp(logits) / np.exp(logits).sum()
+    said = [o.label_confidence for o in verdict.per_image]
+    mean, half = np.mean(said), 2.776445 * np.std(said, ddof=1) / 5**0.5  # Student's t of 4 degrees of freedom
+    assert verdict.mean_confidence.value == pytest.approx(mean)
+    assert (verdict.mean_confidence.low, verdict.mean_confidence.high) == pytest.approx(
+        (mean - half, min(mean + half, 1))
+    )
     assert wrong.confidence == pytest.approx(softmax[0], rel=1e-5)
     assert wrong.label_confidence == pytest.approx(softmax[2], rel=1e-4)
 
@@ -90,8 +96,9 @@ def test_the_file_has_the_keys_that_others_read(run, real):
     verdict = table["verifiers"]["v"]
     assert set(verdict) == {
         "architecture", "sha256", "input_size", "count", "top1", "interval", "top5", "top5_interval", "norm_distances",
-        "diversity", "per_image", "reference", "independent",
+        "diversity", "per_image", "reference", "independent", "mean_confidence", "relation", "family",
     }  # fmt: skip
+    assert (verdict["relation"], verdict["family"]) == ("unknown", "DominantColour")
     assert (verdict["top1"], verdict["count"], verdict["sha256"]) == (0.8, 5, "verifier")
     assert verdict["interval"] == list(wilson_interval(4, 5)) and verdict["independent"] is True
     assert set(verdict["per_image"][0]) == {
@@ -107,7 +114,9 @@ def test_the_file_has_the_keys_that_others_read(run, real):
     # Thumbnails are kept of the first verifier's alone.
     assert "file" not in table["verifiers"]["w"]["reference"]["nearest"][0]["neighbors"][0]
     pictures = table["pictures"]
-    assert set(pictures) == {"count", "high_frequency_energy", "mean_variation", "mean_frequency"}
+    assert set(pictures) == {
+        "count", "high_frequency_energy", "mean_variation", "mean_frequency", "contrast", "saturation",
+    }  # fmt: skip
     assert set(pictures["mean_variation"]) == {"value", "low", "high", "per_image"}
     assert len(pictures["mean_variation"]["per_image"]) == pictures["count"] == 5
 
@@ -144,6 +153,27 @@ def test_a_verdict_does_not_depend_on_the_other_images(monkeypatch):
     monkeypatch.setattr(judge, "BATCH", 3)
     np.testing.assert_allclose(judge.judge(classifier(), pictures).logits, together, rtol=1e-6)
     np.testing.assert_allclose(judge.judge(classifier(), pictures[3:4]).logits, together[3:4], rtol=1e-6)
+
+
+def test_strangers_come_first_and_siblings_are_called_so(run, monkeypatch):
+    """The run's network is of another family; who trained it is known, so a judge of unknown training stays unknown."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["model"] |= {"family": "Other", "training": "by us"}
+    manifest["student_sha256"] = "student"
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    training = {"sibling": "By-Us", "stranger": "by others", "inverted": "by us", "unknown": None, "student": "by us"}
+
+    def judge_called(name):
+        network = classifier(source=name)
+        network.source["training"] = training[name]
+        return network
+
+    monkeypatch.setattr(evaluate, "load", judge_called)
+    result = evaluate_run(run, ["inverted", "student", "sibling", "unknown", "stranger"])
+    order = ["stranger", "unknown", "sibling", "student", "inverted"]
+    assert [(name, v.relation) for name, v in result.verifiers.items()] == list(zip(order, order, strict=True))
+    assert list(json.loads((run / "evaluation.json").read_text())["verifiers"]) == order
+    assert [v.part for v in result.verifiers.values()] == [None, None, None, "student", "inverted"]
 
 
 def test_a_verifier_with_other_classes_is_refused(run, monkeypatch):

@@ -1,6 +1,5 @@
 """Metrics against loops written from the equations, and against cases whose answer is known."""
 
-import functools
 import itertools
 
 import jax.numpy as jnp
@@ -78,39 +77,50 @@ def mmd_oracle(x, y):
 def test_kernel_distance_equals_its_definition_over_blocks(monkeypatch):
     monkeypatch.setattr(metrics, "BLOCK", 4)
     x, y = normal(0, 11), normal(1, 9, shift=0.5)
-    estimate = kernel_distance(x, y, subsets=5, subset_size=5)
+    estimate = kernel_distance(x, y, fewest=5)
     assert estimate.value == pytest.approx(mmd_oracle(x, y), rel=1e-10)
-    assert estimate.low < estimate.high
+    assert estimate.low < estimate.value < estimate.high
 
 
-@functools.cache
-def true_distance():
-    pairs = [(normal(s, 600), normal(900 + s, 600, shift=0.4)) for s in range(30)]
-    return np.mean([kernel_distance(*pair, subsets=1).value for pair in pairs])
+def clusters(seed: int, count: int, spread: float, *, designed: bool, shift: float = 0.0):
+    """(features, labels) of four classes around corners; `designed`: as many of each, else as chance has it."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % 4 if designed else random.integers(0, 4, count)
+    centres = spread * np.array([[1, 1, 0], [1, -1, 0], [-1, 1, 0], [-1, -1, 0]])
+    return centres[labels] + random.normal(size=(count, 3)) + np.array([0.0, 0.0, shift]), labels
 
 
-@pytest.mark.parametrize("count, other", [(100, 100), (110, 110), (200, 200), (1500, 120)])
-def test_the_interval_of_the_kernel_distance_covers_however_few_images_there_are(count, other):
-    truth = true_distance()
-    estimates = [
-        kernel_distance(normal(100 + s, count), normal(500 + s, other, shift=0.4), subsets=60) for s in range(30)
-    ]
-    assert sum(e.low <= truth <= e.high for e in estimates) >= 25
-    # Nor does it cover by being wide: about four standard deviations, as the distance itself scatters.
-    width = np.mean([e.high - e.low for e in estimates]) / np.std([e.value for e in estimates])
-    assert 2.8 < width < 6
+@pytest.mark.parametrize(
+    ("real", "made", "spread", "designed"),
+    [(100, 100, 0.0, False), (300, 120, 2.0, True), (120, 120, 2.0, True), (300, 120, 2.0, False)],
+)
+def test_the_interval_of_the_kernel_distance_is_as_wide_as_the_distance_scatters(real, made, spread, designed):
+    """A Monte Carlo of the whole draw: 150 pairs of sets, class by class with equal counts or at random."""
+    estimates = []
+    for seed in range(150):
+        x, real_labels = clusters(seed, real, spread, designed=designed)
+        y, labels = clusters(1000 + seed, made, spread, designed=designed, shift=0.8)
+        told = {"real_labels": real_labels, "labels": labels} if designed else {}
+        estimates.append(kernel_distance(x, y, **told))
+    values = [e.value for e in estimates]
+    assert np.mean([e.low <= np.mean(values) <= e.high for e in estimates]) >= 0.9
+    width = np.mean([e.high - e.low for e in estimates]) / np.std(values, ddof=1)
+    assert width == pytest.approx(2 * 1.96, rel=0.2)
 
 
-def test_kernel_distance_is_unbiased_and_its_interval_covers():
-    pairs = [(normal(s, 300), normal(900 + s, 300, shift=0.4)) for s in range(30)]
-    truth = np.mean([kernel_distance(*pair, subsets=1).value for pair in pairs])
-    hits = 0
-    for seed in range(30):
-        x, y = normal(100 + seed, 200), normal(500 + seed, 200, shift=0.4)
-        estimate = kernel_distance(x, y, subsets=60, subset_size=50)
-        hits += estimate.low <= truth <= estimate.high
-    assert hits >= 24
-    same = [kernel_distance(normal(s, 100), normal(50 + s, 100), subsets=1).value for s in range(40)]
+def test_classes_that_are_drawn_in_equal_numbers_narrow_the_interval_and_others_do_not():
+    x, real_labels = clusters(0, 400, 3.0, designed=True)
+    y, labels = clusters(1, 100, 3.0, designed=True, shift=0.3)
+    plain, known = kernel_distance(x, y), kernel_distance(x, y, real_labels=real_labels, labels=labels)
+    assert known.value == plain.value and (known.high - known.low) < 0.7 * (plain.high - plain.low)
+    # One image of each class, or counts that differ, say nothing of how an image scatters within its class.
+    singles, unequal = np.arange(100), np.minimum(labels, 2)
+    for other in (singles, unequal):
+        assert kernel_distance(x, y, labels=other) == plain
+
+
+def test_kernel_distance_is_unbiased():
+    same = [kernel_distance(normal(s, 100), normal(50 + s, 100)).value for s in range(40)]
     assert abs(np.mean(same)) < 3 * np.std(same) / 40**0.5 and min(same) < 0
 
 

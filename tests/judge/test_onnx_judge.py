@@ -10,6 +10,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from jinv.cli import main  # noqa: E402
 from jinv.errors import JinvError, ModelMismatchError, StorageError, UnsafeInputError, UsageError  # noqa: E402
 from jinv.images.codec import png_bytes  # noqa: E402
 from jinv.judge import evaluate  # noqa: E402
@@ -267,16 +268,24 @@ def run(tmp_path):
     return folder
 
 
-def test_a_run_is_judged_and_what_needs_features_is_withheld(run, save, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "load", lambda name: tiny_classifier())
-    even = table().replace("[10, 20, 30]", "[0, 0, 0]").replace("[2.0, 4, 8]", "[1, 1, 1]")
-    path = save(text=even)
+EVEN = table().replace("[10, 20, 30]", "[0, 0, 0]").replace("[2.0, 4, 8]", "[1, 1, 1]")
+
+
+@pytest.fixture
+def real(tmp_path):
+    """A real image of every class, in its folder."""
     real = tmp_path / "real"
     for channel, name in enumerate(NAMES):
         (real / name).mkdir(parents=True)
         image = np.full((9, 9, 3), 20, np.uint8)
         image[..., channel] = 250
         (real / name / "0.png").write_bytes(png_bytes(image))
+    return real
+
+
+def test_a_run_is_judged_and_what_needs_features_is_withheld(run, save, real, monkeypatch):
+    monkeypatch.setattr(evaluate, "load", lambda name: tiny_classifier())
+    path = save(text=EVEN)
     result = evaluate_run(run, [str(path)], real)
     verdict = result.verifiers["net"]
     assert [opinion.correct for opinion in verdict.per_image] == [True, True, False]
@@ -290,6 +299,28 @@ def test_a_run_is_judged_and_what_needs_features_is_withheld(run, save, tmp_path
     from jinv.record.evaluation import read_evaluation
 
     assert read_evaluation(run / "evaluation.json") == result
+
+
+def test_what_is_said_of_it_makes_it_a_stranger_and_photographs_are_judged_too(run, save, real, capsys):
+    manifest = json.loads((run / "manifest.json").read_text())
+    members = [
+        {"sha256": s, "family": f, "training": t, "share": 0.5} for s, f, t in (("a", "A", "x"), ("b", "B", "y"))
+    ]
+    (run / "manifest.json").write_text(json.dumps(manifest | {"model": members[0], "committee": members}))
+    facts = 'family = "{}"\ntraining = "{}"\naccuracy = 0.88\naccuracy_on = "1,000 photographs"\n'
+    sibling = save(text=EVEN + facts.format("b", "z"), name="sibling")
+    stranger = save(text=EVEN + facts.format("C", "z"), name="stranger")
+    result = evaluate_run(run, [str(sibling), str(stranger)], photographs=real)
+    assert [(name, v.relation) for name, v in result.verifiers.items()] == [
+        ("stranger", "stranger"),
+        ("sibling", "sibling"),
+    ]
+    verdict = result.verifiers["stranger"]
+    assert (verdict.family, verdict.training, verdict.accuracy) == ("C", "z", 0.88)
+    assert (verdict.photographs.count, verdict.photographs.top1.value) == (3, 1.0)
+    out = real.parent / "found.json"
+    assert main(["evaluate", str(real), "--verifier", str(stranger), "--json", str(out)]) == 0
+    assert json.loads(out.read_text())["verifiers"]["stranger"]["top1"] == 1.0
 
 
 def test_a_judge_is_tried_before_the_first_step(save):

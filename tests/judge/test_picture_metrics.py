@@ -1,15 +1,20 @@
 """What pictures say by themselves, beside sums written out from the definitions."""
 
+import colorsys
+
 import numpy as np
 import pytest
 
 from jinv.images.codec import resize_image
 from jinv.judge.picture_metrics import (
     WHITE_NOISE_HIGH_FREQUENCY,
+    contrast,
     high_frequency_energy,
     mean_frequency,
     mean_interval,
     mean_variation,
+    picture_figures,
+    saturation,
 )
 from jinv.record.estimate import Estimate
 
@@ -82,6 +87,36 @@ def test_mean_variation_is_written_out():
         [abs(pixels[y, x + 1, c] - pixels[y, x, c]) for y in range(3) for x in range(3) for c in range(3)]
     )
     assert mean_variation(pixels.astype(np.uint8)) == pytest.approx((vertical + horizontal) / 255)
+
+
+def test_contrast_and_saturation_are_written_out():
+    pixels = picture(5, (3, 4, 3))
+    luma = [
+        sum(w * v / 255 for w, v in zip((0.299, 0.587, 0.114), p, strict=True)) for row in pixels.tolist() for p in row
+    ]
+    mean = sum(luma) / 12
+    assert contrast(pixels) == pytest.approx((sum((v - mean) ** 2 for v in luma) / 12) ** 0.5)
+    # colorsys' saturation, weighted with colorsys' value.
+    hsv = [colorsys.rgb_to_hsv(*(v / 255 for v in p)) for row in pixels.tolist() for p in row]
+    assert saturation(pixels) == pytest.approx(sum(s * v for _, s, v in hsv) / sum(v for *_, v in hsv))
+
+
+def test_contrast_and_saturation_of_known_pictures():
+    checks = np.kron(np.eye(2, dtype=np.uint8)[..., None].repeat(3, 2), np.full((4, 4, 1), 255, np.uint8))
+    assert (contrast(checks), saturation(checks)) == (pytest.approx(0.5), 0.0)
+    red = np.zeros((4, 4, 3), np.uint8)
+    assert saturation(red) == 0.0  # black
+    red[..., 0] = 3
+    assert (saturation(red), contrast(red)) == (1.0, pytest.approx(0.0, abs=1e-15))
+
+
+def test_figures_are_means_over_pictures_of_any_sizes():
+    pictures = [picture(6), picture(7, (6, 9, 3))]
+    figures = picture_figures(iter(pictures))
+    assert figures.count == 2 and figures.contrast.per_image == (contrast(pictures[0]), contrast(pictures[1]))
+    assert figures.saturation.value == pytest.approx((saturation(pictures[0]) + saturation(pictures[1])) / 2)
+    assert figures.saturation.high <= 1.0 and figures.mean_variation.low >= 0.0
+    assert picture_figures(pictures, each=False).contrast.per_image == ()
 
 
 @pytest.mark.parametrize("n, t", [(2, 12.7062), (3, 4.3027), (4, 3.1824), (8, 2.3646), (14, 2.1604), (1000, 1.9623)])

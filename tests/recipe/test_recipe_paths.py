@@ -14,6 +14,7 @@ PATHS = {
     "student": ("net.safetensors", "nets/net", "vgg16"),
     "image.init": ("start.npy", "start", "package:skimage/data/cat.png"),
     "evaluate.reference": ("real", "real.zip", None),
+    "evaluate.photographs": ("real", "real.zip", None),
     "parameterization.spectrum": ("real", "real.zip", None),
     "stages.1.parameterization.spectrum": ("real", "real.zip", None),
 }

@@ -11,8 +11,9 @@ from jinv.errors import StorageError, UsageError
 from jinv.images.codec import png_bytes
 from jinv.report.charts import Series, Span, format_number, line_chart, nice_ticks
 from jinv.report.page import gallery_columns, settings, value_text, write_comparison, write_report
-from jinv.report.text import whole_percent
+from jinv.report.text import print_result, whole_percent
 from jinv.report.view import curve, duration_text, read_run, short_names
+from jinv.reproduce.pages import result_line
 
 HOSTILE = "<script>alert(\"x\")</script> & 'quotes' {{ 7 * 7 }}"
 
@@ -149,6 +150,61 @@ def test_a_reference_shows_its_figures_and_the_nearest_images(tmp_path):
     beside = Page(write_comparison([run, make_run(tmp_path / "other", names=names)], tmp_path / "c.html")).text
     for text in ("0.0123, 95 % interval 0.01 to 0.02", "diversity of the run (net)", "not measured"):
         assert text in beside, text
+
+
+def judged_by(**relations):
+    names = ("tench", "goldfish")
+    return {name: verdict(names, [True, False]) | {"relation": kin} for name, kin in relations.items()}
+
+
+def test_strangers_stand_first_beside_what_they_are_worth(tmp_path):
+    sure = {"value": 0.25, "low": 0.125, "high": 0.5}
+    judges = judged_by(lite1="sibling", squeezenet="stranger", ours="unknown")
+    judges["squeezenet"] |= {
+        "mean_confidence": sure,
+        "photographs": {"count": 1000, "top1": 0.618, "interval": [0.58, 0.65], "top5": 0.83, "top5_interval": [0.8, 0.85],
+                        "mean_confidence": {"value": 0.5, "low": 0.4, "high": 0.6}},
+    }  # fmt: skip
+    judges["lite1"] |= {"accuracy": 0.767}
+    figure = {"value": 0.25, "low": 0.2, "high": 0.3, "per_image": []}
+    names = ("high_frequency_energy", "mean_variation", "mean_frequency", "contrast", "saturation")
+    pictures = {"count": 2} | dict.fromkeys(names, figure)
+    real = {"count": 1000} | dict.fromkeys(names, figure | {"value": 0.4375})
+    evaluation = {"verifiers": judges, "pictures": pictures, "photographs": {"source": "photos", "pictures": real}}
+    run = make_run(tmp_path / "r", evaluation=evaluation)
+    page = Page(write_report(run)).text
+    heads = [page.index(text) for text in ("squeezenet a stranger", "ours of unknown relation", "lite1 a sibling")]
+    assert heads == sorted(heads) and "Judged by" not in page
+    for text in ("mean confidence 0.25 (0.12 to 0.50)", "of 1000 photographs 62 % recognised (58 to 65 %)",
+                 "itself right on 76.7 % of real images as published", "photographs: 0.438 (0.2 to 0.3)", "saturation"):  # fmt: skip
+        assert text in page, text
+    beside = Page(write_comparison([run, make_run(tmp_path / "other")], tmp_path / "c.html")).text
+    assert "; a stranger" in beside and beside.index("squeezenet") < beside.index("lite1")
+    assert "took no part" not in page + beside and "independent" not in page + beside
+
+
+@pytest.mark.parametrize(
+    ("relations", "words"),
+    [
+        (
+            {"a": "sibling", "b": "inverted"},
+            "Judged by siblings of the inverted network alone, no stranger has seen it.",
+        ),
+        ({"a": "sibling", "b": "unknown"}, "Judged by no network that is known to be a stranger to the inverted one."),
+        ({"a": "sibling", "b": "stranger"}, ""),
+        ({"a": "inverted"}, ""),
+    ],
+)
+def test_a_run_that_no_stranger_judged_says_so_first(tmp_path, capsys, relations, words):
+    run = make_run(tmp_path / "r", evaluation={"verifiers": judged_by(**relations)})
+    page = Page(write_report(run)).text
+    print_result(run)
+    line = result_line(read_run(run))
+    if not words:
+        assert "Judged by" not in page + capsys.readouterr().out + line and "judged by" not in line
+    else:
+        assert page.index(words) < page.index("Do other networks see it?")
+        assert words in capsys.readouterr().out and line.startswith(words[0].lower() + words[1:-1])
 
 
 @pytest.mark.parametrize(

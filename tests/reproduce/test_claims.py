@@ -158,3 +158,18 @@ def test_numbers_come_from_the_runs_files(tmp_path):
     assert numbers.kernel_distance == {"net_a": Estimate(0.5, 0.25, 1.0)}
     start = numbers_of(make_run(tmp_path / "s", evaluation=evaluation), "a photograph")
     assert (start.own, start.own_confidence) == (half, pytest.approx(0.5))
+
+
+@pytest.mark.parametrize("claim", [claims.objects_repeat, claims.larger_is_realistic])
+def test_where_steps_differ_between_two_sizes_the_sentence_says_so(claim):
+    small, large, longer = (
+        run(size=size, steps=steps, frequency=Estimate(0.1, 0.09, 0.11))
+        for size, steps in ((224, 150), (448, 120), (448, 150))
+    )
+    assert "Size and steps changed together: 120 steps at 448 px, 150 at 224." in claim(small, large).sentence
+    assert "changed together" not in claim(small, longer).sentence
+
+
+def test_convergence_says_which_it_is_not():
+    finding = claims.moves_speed_convergence(run(steps_to_confidence=50), run(steps_to_confidence=100))
+    assert "realistic" in finding.sentence

@@ -12,7 +12,7 @@ from jinv.errors import UsageError
 from jinv.experiment.experiment import load_experiment
 from jinv.experiment.memory import check_fits, weight_bytes
 from jinv.experiment.shared import Shared
-from jinv.judge.evaluate import part_taken
+from jinv.judge.relations import Pedigree, pedigrees_of, relation_of
 from jinv.recipe.read import check_config
 from jinv.record.directory import RunDirectory
 from jinv.record.manifest import InvertedModel, Manifest
@@ -158,7 +158,11 @@ def test_going_on_needs_the_same_weights_of_every_member(tmp_path):
     fewer = load_experiment(recipe(committee={}), shared=Shared(networks()))
     with pytest.raises(Exception, match=r"another config: committee.weights: \[3, 1\] then, 'not set'? ?now|committee"):
         check_same(directory, read, fewer)
-    assert [part_taken(read, digest) for digest in ("tiny0", "tiny3", "tiny4")] == ["inverted", "inverted", None]
+    inverted = pedigrees_of(read)
+    family = experiment.classifier.family
+    assert inverted == (Pedigree(family, None, "tiny0"), Pedigree(family, None, "tiny3"))
+    judges = [Pedigree("other", "others", digest) for digest in ("tiny0", "tiny3", "tiny4")]
+    assert [relation_of(judge, inverted) for judge in judges] == ["inverted", "inverted", "unknown"]
     alone = Manifest(model=InvertedModel(sha256="x"))
     assert alone.inverted == (alone.model,) and "committee" not in alone.to_json()
 

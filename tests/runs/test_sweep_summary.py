@@ -1,4 +1,4 @@
-"""A sweep's summary: the best setting first, by the networks that took no part, then by loss; diverged ones last."""
+"""A sweep's summary: the best setting first, by the strangers among its judges, then by loss; diverged ones last."""
 
 import io
 import math
@@ -15,11 +15,17 @@ from tests.record.test_metrics_lines import logged
 
 
 def opinions(stranger, inverted=1.0):
-    """A network that took no part recognises so many, the inverted one all: its opinion must not count."""
+    """A stranger recognises so many, the inverted network all: its opinion must not count."""
     accuracies = {"stranger": stranger, "itself": inverted}
     return Evaluation(
         verifiers={
-            name: Verdict(count=4, top1=Estimate(x, 0, 1, 4), per_image=(), independent=name == "stranger")
+            name: Verdict(
+                count=4,
+                top1=Estimate(x, 0, 1, 4),
+                per_image=(),
+                independent=name == "stranger",
+                relation="stranger" if name == "stranger" else "inverted",
+            )  # fmt: skip
             for name, x in accuracies.items()
         }
     )
@@ -47,6 +53,7 @@ def test_the_best_setting_comes_first():
     assert summary["settings"][0] == {
         "run": "2", "changes": {"seed": 2}, "diverged_at_step": None, "total": 4.0, "terms": {"cross_entropy": 2.0},
         "own_accuracy": 0.5, "verifiers": {"stranger": 0.75},
+        "relations": {"stranger": "stranger"},
     }  # fmt: skip
     diverged = summary["settings"][-1]
     assert (diverged["total"], diverged["terms"], diverged["verifiers"]) == (None, {}, {})
@@ -55,6 +62,24 @@ def test_the_best_setting_comes_first():
     print_summary(summary, console)
     text = console.file.getvalue()
     assert "75 %" in text and "diverged at step 2" in text
+
+
+def test_a_stranger_outweighs_siblings():
+    """The second setting pleases the sibling more, the first the stranger."""
+
+    def seen(stranger, sibling):
+        shares = {"sibling": sibling, "stranger": stranger}
+        return Evaluation(
+            verifiers={
+                name: Verdict(count=4, top1=Estimate(x, 0, 1, 4), per_image=(), relation=name)
+                for name, x in shares.items()
+            }
+        )
+
+    results = [result("1", evaluation=seen(0.5, 0.25)), result("2", evaluation=seen(0.25, 1.0))]
+    summary = summarize(results, [["1", "2"]], Manifest())
+    assert [row["run"] for row in summary["settings"]] == ["1", "2"]
+    assert list(summary["settings"][0]["verifiers"]) == ["stranger", "sibling"]
 
 
 @pytest.mark.parametrize("evaluations", [(None, None), (opinions(0.5), opinions(0.5))])

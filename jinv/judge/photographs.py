@@ -1,0 +1,145 @@
+"""A control: real images of the run's classes, judged by the same code, are the ceiling of every figure.
+
+An image's class is its folder's, a name, synonym, synset or id; or its file's name begins with an id of four digits,
+`0207_n02099601.jpg`.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from scipy.special import softmax
+
+from jinv.core.choices import Size
+from jinv.errors import UsageError
+from jinv.images.codec import fit_image
+from jinv.images.folder import ImageFolder, class_of, open_image_folder
+from jinv.judge.judge import judge
+from jinv.judge.judges import Judge, Say, find_judge, silent
+from jinv.judge.metrics import share_of, top_k_correct
+from jinv.judge.picture_metrics import mean_interval, picture_figures
+from jinv.recipe.paths import is_onnx
+from jinv.record.estimate import Estimate
+from jinv.record.evaluation import Control, ControlEvaluation, Photographed
+from jinv.weights.labels import find_class
+
+NUMBERED = re.compile(r"(\d{4})_(n\d{8})?", re.ASCII)
+PROBLEM = "its class is unclear: neither is its folder a class, nor does its name begin as 0207_n02099601.jpg"
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Real images of known classes: `names` in `folder`, and int64 `labels`, one per name.
+
+    `size` (height, width) is what they are made before anything looks at them, None for as they are.
+    """
+
+    folder: ImageFolder
+    names: tuple[str, ...]
+    labels: np.ndarray
+    size: Size | None = None
+
+    def read(self) -> Iterator[np.ndarray]:
+        """uint8 (height, width, 3), one after another.
+
+        Raises:
+          As `ImageFolder.read`; UsageError: too narrow a picture.
+        """
+        for name, pixels in self.folder.read(self.names):
+            try:
+                yield pixels if self.size is None else fit_image(pixels, self.size)
+            except UsageError as error:
+                raise UsageError(f"{self.folder.path}, {name}: {error}") from None
+
+    def control(self) -> Control:
+        """What they say without any network; every picture's own value is not kept."""
+        return Control(source=str(self.folder.path), pictures=picture_figures(self.read(), each=False))
+
+
+def open_photographs(
+    path: str | Path, class_names: Sequence[str], labels: Collection[int] | None = None, size: Size | None = None
+) -> Photographs:
+    """The real images of the classes `labels`, of all where that is None, in a folder or zip.
+
+    Raises:
+      UsageError: an image whose class is unclear, or none of the classes. Others as `open_image_folder`.
+    """
+    folder = open_image_folder(path)
+    found: dict[str, int] = {}
+    for name in folder.names:
+        label = image_label(name, class_names)
+        if label is None:
+            raise UsageError(f"{path}, {name}: {PROBLEM}")
+        if labels is None or label in labels:
+            found[name] = label
+    if not found:
+        raise UsageError(f"{path}: none of its {len(folder.names)} images is of one of the run's classes")
+    return Photographs(folder, tuple(found), np.fromiter(found.values(), np.int64, len(found)), size)
+
+
+def image_label(name: str, class_names: Sequence[str]) -> int | None:
+    """The class id of an image by its name in a folder, None where it is unclear."""
+    group = class_of(name)
+    if group is not None:
+        label = find_class(group, class_names)
+        if label is None and group.isascii() and group.isdigit():
+            label = int(group) if int(group) < len(class_names) else None
+        if label is not None:
+            return label
+    numbered = NUMBERED.match(PurePosixPath(name).name)
+    if numbered is None or int(numbered[1]) >= len(class_names):
+        return None
+    label = int(numbered[1])
+    # A synset that the classes know must agree with the number; names of their own know none.
+    synset = find_class(numbered[2], class_names) if numbered[2] else None
+    return label if synset in (None, label) else None
+
+
+def judge_photographs(classifier: Judge, photographs: Photographs) -> Photographed:
+    """What a network makes of them; raises as `judge`."""
+    logits = judge(classifier, photographs.read(), statistics=False).logits
+    labels, count = photographs.labels, len(photographs.labels)
+    return Photographed(
+        count=count,
+        top1=share_of(int(top_k_correct(logits, labels).sum()), count),
+        top5=share_of(int(top_k_correct(logits, labels, min(5, logits.shape[1])).sum()), count),
+        mean_confidence=mean_confidence(logits, labels),
+    )
+
+
+def mean_confidence(logits: np.ndarray, labels: np.ndarray) -> Estimate:
+    """The mean probability of the labels, with Student's interval cut to [0, 1]."""
+    wanted = softmax(np.asarray(logits, np.float64), axis=1)[np.arange(len(labels)), labels]
+    mean = mean_interval(wanted.tolist())
+    return Estimate(mean.value, max(mean.low, 0.0), min(mean.high, 1.0)) if mean.bounded else mean
+
+
+def evaluate_photographs(path: str | Path, verifiers: Sequence[str], *, say: Say = silent) -> ControlEvaluation:
+    """Let networks (names, converted files, ONNX files) judge all real images in a folder or zip; nothing is written.
+
+    `say` is told what was fetched.
+
+    Raises:
+      UsageError: no verifier, or as `open_photographs`. Others as `find_judge` and `judge`.
+    """
+    if not verifiers:
+        raise UsageError(
+            f"evaluate: {path} holds images, no run: who judges them? Such as --verifier efficientnet_lite1"
+        )
+    found: dict[str, Photographed] = {}
+    control = None
+    for name in dict.fromkeys(map(str, verifiers)):
+        classifier = find_judge(name, say=say)
+        photographs = open_photographs(path, classifier.class_names)
+        control = control or photographs.control()
+        found[unique_name(name, found)] = judge_photographs(classifier, photographs)
+    assert control is not None
+    return ControlEvaluation(verifiers=found, photographs=control)
+
+
+def unique_name(name: str, taken: Mapping[str, object]) -> str:
+    """A verifier given as a file goes by the file's name, unless another one already does."""
+    short = Path(name).stem if name.endswith(".safetensors") or is_onnx(name) else name
+    return name if short in taken else short

@@ -90,6 +90,8 @@ def numbers_of(run_dir: str | Path, name: str) -> Numbers:
     verdicts = run.evaluation.verifiers if run.evaluation else {}
     own = next((v for v in verdicts.values() if part_text(v) == OWN), None)
     others = {key: v for key, v in verdicts.items() if v.independent}
+    # Siblings see their own family's patterns in images: where a stranger judged, findings are its to decide.
+    deciding = {key: v for key, v in others.items() if v.kin == "stranger"} or others
     curve = confidence_curve(run.metrics)
     # A run without steps is its start, a photograph: there the file is all there is.
     from_files = _mean(_label_confidences(own)) if own else None
@@ -100,8 +102,8 @@ def numbers_of(run_dir: str | Path, name: str) -> Numbers:
         or (own.top1 if own else None),
         own_confidence=curve[-1][1] if curve else from_files,
         own_files=own.top1 if own else None,
-        verifiers={key: v.top1 for key, v in others.items()},
-        class_confidence=_class_confidence(others.values(), manifest.class_names),
+        verifiers={_named(key, v): v.top1 for key, v in deciding.items()},
+        class_confidence=_class_confidence(deciding.values(), manifest.class_names),
         high_frequency=pictures.high_frequency_energy if pictures else None,
         variation=pictures.mean_variation if pictures else None,
         frequency=pictures.mean_frequency if pictures else None,
@@ -116,6 +118,10 @@ def numbers_of(run_dir: str | Path, name: str) -> Numbers:
         steps=sum(stage.steps for stage in manifest.stages),
         steps_to_confidence=steps_to(curve, CONFIDENCE),
     )
+
+
+def _named(key: str, verdict: Verdict) -> str:
+    return f"{key} (a sibling)" if verdict.kin == "sibling" else key
 
 
 def confidence_curve(lines: Iterable[MetricsLine]) -> list[tuple[int, float]]:

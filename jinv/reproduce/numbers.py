@@ -15,8 +15,9 @@ class Numbers:
 
     own, own_confidence: images that the inverted network itself recognises, and its geometric mean confidence, at the
     last step and in its own units. own_files: those it recognises from the 8-bit files, which cut off what no clipping
-    kept within black and white. verifiers: by network other than the inverted one, from the files; so are kernel_distance (in its
-    features) and norm_distance, which compare between two runs in the eyes of the same network alone.
+    kept within black and white. verifiers: by stranger to the inverted network, from the files, by sibling where no stranger
+    judged. kernel_distance (in its features) and norm_distance: by any other network. Two runs compare in the eyes of the
+    same network alone.
     class_confidence: mean confidence of the verifiers in the wanted class, by class. steps_to_confidence: steps until
     the inverted network's confidence (the geometric mean over images) first reached 0.9, None if it never did.
     """

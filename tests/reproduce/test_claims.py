@@ -160,6 +160,21 @@ def test_numbers_come_from_the_runs_files(tmp_path):
     assert (start.own, start.own_confidence) == (half, pytest.approx(0.5))
 
 
+@pytest.mark.parametrize(
+    ("relations", "deciding"),
+    [
+        ({"near": "sibling", "far": "stranger"}, {"far"}),
+        ({"near": "sibling", "who": "unknown"}, {"near (a sibling)", "who"}),
+        ({"near": "sibling"}, {"near (a sibling)"}),
+    ],
+)
+def test_strangers_decide_where_there_are_any_and_siblings_are_named(tmp_path, relations, deciding):
+    judged = verdict(["tench", "goldfish"], [False, True])
+    evaluation = {"verifiers": {name: judged | {"relation": relation} for name, relation in relations.items()}}
+    numbers = numbers_of(make_run(tmp_path / "r", evaluation=evaluation), "a run")
+    assert numbers.verifiers.keys() == deciding
+
+
 @pytest.mark.parametrize("claim", [claims.objects_repeat, claims.larger_is_realistic])
 def test_where_steps_differ_between_two_sizes_the_sentence_says_so(claim):
     small, large, longer = (

@@ -35,6 +35,7 @@ from jinv.errors import JinvError
 from jinv.files import atomic_path
 from jinv.models.registry import get_architecture
 from jinv.weights.cache import file_sha256
+from jinv_convert.families.rules import COUNTER
 from jinv_convert.reader import read_checkpoint
 from jinv_convert.reference import make_reference
 from jinv_convert.reference.measure import load_weights
@@ -85,7 +86,9 @@ def read_images(path: Path) -> Images:
 
 def start_network(checkpoint: Path) -> nn.Module:
     """The ResNet-20 of a checkpoint, read by the converter's reader: nothing of the file is executed."""
-    weights, _ = read_weights(select_state_dict(read_checkpoint(checkpoint)).tensors)
+    tensors = select_state_dict(read_checkpoint(checkpoint)).tensors
+    # How many batches a norm has seen is a count, not a weight.
+    weights, _ = read_weights({name: ref for name, ref in tensors.items() if not name.endswith(COUNTER)})
     network = load_weights(make_reference(NETWORK), {name: array.copy() for name, array in weights.items()})
     return network.requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 

@@ -141,7 +141,8 @@ def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tenso
 
 def arithmetic(settings: Settings) -> torch.autocast:
     """The context in which a twin is trained: half the time of float32 where the processor multiplies bfloat16."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16")
+    # Without its cache of rounded weights, which outlives an update made within the context.
+    return torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16", cache_enabled=False)
 
 
 def train_step(network: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor) -> float:

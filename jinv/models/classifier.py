@@ -45,8 +45,8 @@ class Classifier:
 
     @property
     def family(self) -> str:
-        """The architecture's family: the class of `jinv.models` that defines it."""
-        return type(self.module).__name__
+        """The architecture's family: the class of `jinv.models` that defines it, or that it is a variant of."""
+        return family_name(type(self.module))
 
     @property
     def training(self) -> str | None:
@@ -164,3 +164,9 @@ class Classifier:
     @staticmethod
     def _channels(values: tuple[float, ...], dtype: Any = jnp.float32) -> Array:
         return jnp.asarray(values, dtype).reshape(1, 1, 1, -1)
+
+
+def family_name(network: type[nn.Module]) -> str:
+    """The name of a network's class; of one that is derived from another network, which is a variant, of that one."""
+    line = network.__mro__
+    return line[line.index(nn.Module) - 1].__name__

@@ -17,8 +17,8 @@ class Origin(NamedTuple):
 
 LITE = "google-efficientnet-lite"
 TORCHVISION = "torchvision"
+SQUEEZENET = "forresti-squeezenet"
 AKAMASTER = "akamaster-cifar10"
-CAFFE = "caffe-squeezenet"
 ROBUSTNESS = "robustness"
 """Madry's lab's library, which trained both its own files and those of Salman et al. (2020)."""
 
@@ -54,8 +54,8 @@ _TORCHVISION = {
     "b8a52dc0": 0.5818,  # squeezenet1_1
 }
 
-# README of forresti/SqueezeNet: 57.5 % of version 1.0, whose accuracy 1.1 has.
-_CAFFE = {"f286bbf4": 0.575}
+# Its paper (Iandola et al. 2016), table 2, of version 1.0; 1.1 is as accurate by its authors' README.
+_SQUEEZENET = {"f286bbf4": 0.575}
 
 # Errors in the README of akamaster/pytorch_resnet_cifar10. The third, robust one was trained from the first; what it is
 # worth is not published.
@@ -66,8 +66,8 @@ ORIGINS: dict[str, Origin] = {
     for training, table in (
         (LITE, _LITE),
         (TORCHVISION, _TORCHVISION),
+        (SQUEEZENET, _SQUEEZENET),
         (AKAMASTER, _AKAMASTER),
-        (CAFFE, _CAFFE),
     )
     for digits, accuracy in table.items()
 }

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import flax.linen as nn
 
 from jinv.errors import UsageError, nearest
+from jinv.models.classifier import family_name
 from jinv.models.densenet import DenseNet
 from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.mobilenet import MobileNetV2
@@ -144,7 +145,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 def family_of(architecture: str | None) -> str | None:
     """The family of an architecture by name, as `Classifier.family`; None for one that is not in the table."""
     known = ARCHITECTURES.get(architecture or "")
-    return known.family.__name__ if known else None
+    return family_name(known.family) if known else None
 
 
 def get_architecture(name: str) -> Architecture:

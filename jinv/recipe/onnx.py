@@ -58,7 +58,7 @@ class OnnxTable(Part):
     outputs: Literal["logits", "probabilities"] = key("what it gives for a class: before softmax, or behind it")
     output: Text | None = key("the output's name, where the file has several", None)
     first_class: Annotated[int, Ge(0), Le(1000)] = key("the output that is class 0; 1 behind a background class", 0)
-    family: Text | None = key("the family of its architecture, such as mobilenet", None)
+    family: Text | None = key("the family of its architecture, as jinv names its own: MobileNetV2, ResNet", None)
     training: Text | None = key("who trained it, how: what its siblings have in common with it", None)
     accuracy: Annotated[Share, Must("a share from 0 to 1")] | None = key("its share right on real images", None)
     accuracy_on: Text | None = key("on which real images", None)

@@ -66,7 +66,10 @@ def shrunk(table, pictures):
     terms = {name: dict(entry) for name, entry in table["terms"].items()}
     if "layer_activation" in terms:
         terms["layer_activation"]["layer"] = 0
-    chosen = {"model": "tiny", "image": image, "stages": stages, "terms": terms, "log_every": 1}
+    augment = {name: dict(entry) for name, entry in table.get("augment", {}).items()}
+    if isinstance(augment.get("roll", {}).get("max_shift"), int):
+        augment["roll"]["max_shift"] = min(augment["roll"]["max_shift"], 3)  # less than half of the smallest side
+    chosen = {"model": "tiny", "image": image, "stages": stages, "augment": augment, "terms": terms, "log_every": 1}
     return table | chosen | {"copies": min(table.get("copies", 1), 2)}
 
 

@@ -119,6 +119,7 @@ def distance_within_class(features: np.ndarray, labels: np.ndarray, *, resamples
 def point(images: Labelled, stranger: Judge, sibling: Sibling, twin: Twin | None = None) -> Point:
     """What the judges say of these images; `twin` is the network that they come from, None for real ones."""
     seen = judge(sibling.classifier, images.pictures, statistics=False)
+    assert seen.features is not None  # of a Classifier they are always there
     sha256 = str(sibling.classifier.source.get("source_sha256"))
     return Point(
         eps_255=None if twin is None else twin.eps_255,
@@ -180,6 +181,7 @@ def measure(options: argparse.Namespace) -> list[Point]:
     convert_checkpoint(options.sibling, converted)
     classifier = load(str(converted))
     reference = judge(classifier, read_labelled(options.reference).pictures, statistics=False).features
+    assert reference is not None
     sibling = Sibling(classifier.architecture, classifier, reference)
     points = [point(read_labelled(options.real, options.count // CLASSES), stranger, sibling)]
     write_record(options.results / f"{points[0].name}.json", points[0])

@@ -75,7 +75,7 @@ def test_every_problem_is_told_with_key_value_and_limit():
         image={"labels": [], "size": [8, 9, 10], "batch": True},
     )  # fmt: skip
     assert problems(first) == [
-        "model: '' must be the name or the file of a network",
+        "model: '' must be the name or the file of a network, or a list of these",
         "seed: 4294967296 must be a whole number of at most 4294967295",
         "clip_bounds: [1, 1] must be [low, high] with low < high",
         "devices: 'some' must be a whole number of at least 1 or 'all'",

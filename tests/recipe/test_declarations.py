@@ -110,7 +110,7 @@ def test_every_problem_is_told_with_key_value_and_limit():
         "terms.x: 3 must be a table, [terms.x]",
     ]
     assert problems({}) == [
-        "model: needed: the name or the file of a network",
+        "model: needed: the name or the file of a network, or a list of these",
         "the table [image] is missing",
         "stages: at least one [[stages]] table is needed",
         "terms: at least one term is needed in [terms], such as [terms.cross_entropy]",

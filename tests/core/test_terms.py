@@ -302,7 +302,8 @@ def test_a_term_refuses_an_impossible_hyperparameter(name, kwargs, message):
 
 def test_every_hyperparameter_that_has_impossible_values_is_refused_above():
     refused = {(name, key) for name, kwargs, _ in IMPOSSIBLE for key in kwargs}
-    weights = {("feature_statistics", "first_layer_weight")}  # any number, which a sweep may trace
+    # Any number, which a sweep may trace.
+    weights = {("feature_statistics", "first_layer_weight"), ("natural_variation", "whitening")}
     assert refused | weights == {(name, key) for name in TERMS for key in hyperparameters_of(TERMS[name])}
 
 

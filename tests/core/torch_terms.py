@@ -81,14 +81,14 @@ def natural_colors(pixels, reduction="image"):
 
 
 def natural_variation(pixels, whitening=1.0, reduction="batch"):
-    """The norm of neighbours' differences d under a diagonal covariance in opponent colours: sqrt(d^T A^T C^-1 A d)."""
+    """Mahalanobis norms of neighbours' differences, by Cholesky's factor of the inverse covariance of red, green and blue."""
     axes = torch.tensor(colors.OPPONENT_AXES, dtype=pixels.dtype)
     spread = torch.tensor(colors.EDGES / colors.EDGES[0], dtype=pixels.dtype) ** whitening
-    inverse = axes.T @ torch.diag(spread**-2) @ axes
+    factor = torch.linalg.cholesky(axes.T @ torch.diag(spread**-2) @ axes)
     total = 0.0
     for d in (pixels[:, :, 1:] - pixels[:, :, :-1], pixels[:, :, :, 1:] - pixels[:, :, :, :-1]):
-        squares = torch.einsum("nchw,ce,nehw->n", d, inverse, d)
-        total = total + (squares.sum().sqrt() if reduction == "batch" else squares.sqrt().mean())
+        d = torch.einsum("ce,nchw->nehw", factor, d)
+        total = total + (d.norm() if reduction == "batch" else d.flatten(1).norm(dim=1).mean())
     return total
 
 

@@ -12,23 +12,22 @@ same way: the ceiling. Writes a JSON per network and the figure; `jinv report RU
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import softmax
 
 from benchmarks.labelled_images import CLASSES, SIZE, Labelled, read_labelled
 from benchmarks.robustness_figure import plot, table
 from benchmarks.robustness_records import Point, Recognition, Twin, read_record, write_record
-from jinv.errors import JinvError, UsageError
+from jinv.errors import JinvError, ModelMismatchError, UsageError
+from jinv.judge import photographs
 from jinv.judge.judge import judge
 from jinv.judge.metrics import (
     kernel_distance,
     mean_pairwise_distance,
     precision_recall_density_coverage,
-    share_of,
-    top_k_correct,
 )
+from jinv.judge.onnx_judge import load_onnx
 from jinv.judge.picture_metrics import high_frequency_energy, mean_interval
 from jinv.models.classifier import Classifier
 from jinv.recipe.read import read_config
@@ -62,38 +61,32 @@ class Sibling(NamedTuple):
     reference: np.ndarray
 
 
+PIXELS: dict[str, Any] = {
+    "size": SIZE, "white": 255, "mean": [0, 0, 0], "std": [1, 1, 1], "layout": "NCHW", "channels": "RGB",
+    "class_names": "cifar10", "outputs": "logits",
+}  # fmt: skip
+"""What the stranger's ONNX file is given and gives, as its table would say."""
+
+
 def onnx_judge(path: Path) -> Judge:
-    """A classifier of RGB pixels 0 to 255, N x 3 x 32 x 32, in an ONNX file; `onnxruntime` runs it on one core.
+    """A classifier of RGB pixels 0 to 255, N x 3 x 32 x 32, in an ONNX file.
 
     Raises:
-      UsageError: not one that takes 32 px and has 10 outputs.
+      UsageError: not one that takes 32 px and has 10 outputs. Others as `load_onnx`.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    (entry,), (output,) = session.get_inputs(), session.get_outputs()
-    if entry.shape[1:] != [3, SIZE, SIZE] or output.shape[1:] != [CLASSES]:
-        raise UsageError(f"{path}: takes {entry.shape} and gives {output.shape}, not n x 3 x 32 x 32 and n x 10")
-
-    def logits(pictures: np.ndarray) -> np.ndarray:
-        batch = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32)
-        return np.asarray(session.run(None, {entry.name: batch})[0], np.float64)
-
-    return Judge(path.stem, file_sha256(path), logits)
+    try:
+        judge = load_onnx(path, {path.stem: PIXELS})
+    except ModelMismatchError as error:
+        raise UsageError(
+            f"{path}: takes or gives something else than raw CIFAR-10 pixels and logits: {error}"
+        ) from None
+    return Judge(judge.architecture, judge.source["sha256"], judge.logits)
 
 
 def recognition(name: str, sha256: str, logits: np.ndarray, labels: np.ndarray) -> Recognition:
     """What these logits say of images of these classes."""
-    probabilities = softmax(np.asarray(logits, np.float64), axis=1)[np.arange(len(labels)), labels]
-    return Recognition(
-        judge=name,
-        sha256=sha256,
-        count=len(labels),
-        top1=share_of(int(top_k_correct(logits, labels).sum()), len(labels)),
-        confidence=mean_interval(probabilities.tolist()),
-    )
+    said = photographs.recognition(logits, labels)
+    return Recognition(judge=name, sha256=sha256, count=len(labels), top1=said.top1, confidence=said.mean_confidence)
 
 
 def distance_within_class(features: np.ndarray, labels: np.ndarray, *, resamples: int = 200, seed: int = 0) -> Estimate:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.core.objective import TERMS, term_fields
+from jinv.core.objective import TERMS, looks_at_network, term_fields
 from jinv.core.types import Forward, NormStats
 from jinv.models.layers import prepare
 from jinv.weights.load import unflatten
@@ -133,7 +133,7 @@ def term_cotangents(
 
 def looks_at_image_alone(term: str) -> bool:
     """Whether a term's gradient never passes through the network."""
-    return set(term_fields(TERMS[term])) <= {"image", "pixels", "labels"}
+    return not looks_at_network(TERMS[term])
 
 
 @jax.jit

@@ -3,14 +3,12 @@
 What photographs' colours are is measured by `python -m tools.natural_colors FOLDER_OR_ZIP`.
 """
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jinv.core.regularizers import Reduction, l2_norm
+from jinv.core.regularizers import Reduction, differences_of, norms_of, one_of
 from jinv.core.types import Image, Number, Scalar
 
 OPPONENT_AXES = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
@@ -55,25 +53,14 @@ def natural_variation(pixels: Image, *, whitening: Number = 1.0, reduction: Redu
     Raises:
       ValueError: a forward that gives no `pixels`; a reduction that is none of these.
     """
-    if reduction not in ("image", "batch"):
-        raise ValueError(f"natural_variation: reduction {reduction!r} must be one of 'image', 'batch'")
-    if pixels is None:
-        raise ValueError("natural_variation: the forward function gives no pixels (black 0, white 1)")
+    _check("natural_variation", pixels, reduction)
     weights = jnp.asarray(EDGES[0] / EDGES, pixels.dtype) ** whitening
     axes = weights.astype(pixels.dtype)[:, None] * jnp.asarray(OPPONENT_AXES, pixels.dtype)
-
-    def whitened(difference: Array) -> Array:
-        # Of differences, not differences of it: where neighbours are equal it is zero, whatever the rounding.
-        return jnp.einsum("nhwc,dc->nhwd", difference, axes, precision=jax.lax.Precision.HIGHEST)
-
-    vertical = whitened(pixels[:, 1:] - pixels[:, :-1])
-    horizontal = whitened(pixels[:, :, 1:] - pixels[:, :, :-1])
-    if reduction == "image":
-        return jnp.mean(l2_norm(vertical, axis=(1, 2, 3)) + l2_norm(horizontal, axis=(1, 2, 3)))
-    return l2_norm(vertical) + l2_norm(horizontal)
+    # Of differences, not differences of it: where neighbours are equal it is zero, whatever the rounding.
+    return norms_of([_along(axes, difference) for difference in differences_of(pixels, 4)], reduction)
 
 
-def natural_colors(pixels: Image, *, reduction: Literal["image", "batch"] = "image") -> Scalar:
+def natural_colors(pixels: Image, *, reduction: Reduction = "image") -> Scalar:
     """How unlike a photograph's an image's colours are: its mean colour, and how far its pixels spread around it.
 
     With d the six `color_descriptors` of an image and (m, C) their mean and covariance over photographs, whitened as
@@ -91,10 +78,7 @@ def natural_colors(pixels: Image, *, reduction: Literal["image", "batch"] = "ima
     Raises:
       ValueError: a forward that gives no `pixels`; a reduction that is none of these.
     """
-    if reduction not in ("image", "batch"):
-        raise ValueError(f"natural_colors: reduction {reduction!r} must be one of 'image', 'batch'")
-    if pixels is None:
-        raise ValueError("natural_colors: the forward function gives no pixels (black 0, white 1)")
+    _check("natural_colors", pixels, reduction)
     whiten = np.linalg.inv(np.linalg.cholesky(PHOTOGRAPHS_COVARIANCE))
     offset = color_descriptors(pixels) - jnp.asarray(PHOTOGRAPHS, pixels.dtype)[None]
     z = jnp.einsum("nd,kd->nk", offset, jnp.asarray(whiten, pixels.dtype), precision=jax.lax.Precision.HIGHEST)
@@ -109,9 +93,18 @@ def natural_colors(pixels: Image, *, reduction: Literal["image", "batch"] = "ima
 def color_descriptors(pixels: Image) -> Float[Array, "n 6"]:
     """An image's mean colour along `OPPONENT_AXES`, and half the logarithm of its pixels' variance (plus a grey level's
     square) along each; pixels with black 0 and white 1, unclipped."""
-    colors = jnp.einsum(
-        "nhwc,dc->nhwd", pixels, jnp.asarray(OPPONENT_AXES, pixels.dtype), precision=jax.lax.Precision.HIGHEST
-    )
+    colors = _along(jnp.asarray(OPPONENT_AXES, pixels.dtype), pixels)
     mean = jnp.mean(colors, axis=(1, 2), keepdims=True)
     var = jnp.mean((colors - mean) ** 2, axis=(1, 2))
     return jnp.concatenate([mean[:, 0, 0], jnp.log(var + GREY_LEVEL**2) / 2], axis=1)
+
+
+def _along(axes: Array, values: Array) -> Array:
+    """(N, H, W, C) along the axes (D, C)."""
+    return jnp.einsum("nhwc,dc->nhwd", values, axes, precision=jax.lax.Precision.HIGHEST)
+
+
+def _check(term: str, pixels: Image | None, reduction: object) -> None:
+    one_of(term, "reduction", reduction, ("image", "batch"))
+    if pixels is None:
+        raise ValueError(f"{term}: the forward function gives no pixels (black 0, white 1)")

@@ -16,8 +16,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jinv.core.choices import MemberDraw
-from jinv.core.objective import Term, evaluate_terms, looks_at_network, value_of
-from jinv.core.types import Forward, ForwardFunction, Image, Key, Labels, Logits, Scalar
+from jinv.core.objective import Term, evaluate_terms, looks_at_network, value_of, weighted_sum
+from jinv.core.types import ForwardFunction, Image, Key, Labels, Logits, Scalar
 
 # Augmentations' tags are below 2**31, so no draw of theirs is repeated.
 MEMBER_TAG = 2**32 - 2
@@ -103,16 +103,16 @@ def _all(
         member(own, image, labels)._replace(image=image)
         for member, own in zip(committee.forwards, variables, strict=True)
     ]
-    values, members, total = {}, {}, _zero(image)
-    for term in terms:
-        said = [
-            value_of(term, result, step) for result in (results if looks_at_network(term.function) else results[:1])
-        ]
-        if len(said) > 1:
-            members[term.name] = jnp.stack(said)
-        value = mean_over(committee, said)
-        values[term.name] = value, term.weight_at(step) * value
-        total = total + values[term.name][1]
+    members = {}
+
+    def value(term: Term) -> Array:
+        if not looks_at_network(term.function):
+            return value_of(term, results[0], step)
+        said = [value_of(term, result, step) for result in results]
+        members[term.name] = jnp.stack(said)
+        return mean_over(committee, said)
+
+    total, values = weighted_sum(terms, value, image, step)
     return Said(total, values, tuple(result.logits for result in results), members)
 
 
@@ -127,33 +127,21 @@ def _one(
 ) -> Said:
     chances = jnp.log(jnp.asarray(committee.shares, jnp.float32))
     drawn = jax.random.categorical(jax.random.fold_in(key, MEMBER_TAG), chances)
-    asked = [term for term in terms if looks_at_network(term.function)]
 
     def ask(member: ForwardFunction, own: Any) -> Any:
         def objective(image: Image) -> tuple[Scalar, Any]:
             result = member(own, image, labels)._replace(image=image)
-            said = {term.name: value_of(term, result, step) for term in asked}
-            total = sum((term.weight_at(step) * said[term.name] for term in asked), start=_zero(image))
-            return total, (said, result.logits)
+            total, values = evaluate_terms(terms, result, step)
+            return total, (values, result.logits)
 
         return jax.value_and_grad(objective, has_aux=True)
 
     branches = [ask(member, own) for member, own in zip(committee.forwards, variables, strict=True)]
     # The gradient is taken inside: a switch that is differentiated keeps room for the activations of every member.
-    (total, (said, logits)), gradient = lax.switch(drawn, branches, lax.stop_gradient(image))
-    total = _with_gradient(image, total, gradient)
-    values, alone = {}, Forward(image, logits, labels, ())
-    for term in terms:
-        value = said[term.name] if term.name in said else value_of(term, alone, step)
-        values[term.name] = value, term.weight_at(step) * value
-        if term.name not in said:
-            total = total + values[term.name][1]
-    members = {name: _at(drawn, committee, value) for name, value in said.items()}
-    return Said(total, values, (logits,), members, drawn)
-
-
-def _zero(image: Image) -> Array:
-    return jnp.zeros((), jnp.promote_types(image.dtype, jnp.float32))
+    (total, (values, logits)), gradient = lax.switch(drawn, branches, lax.stop_gradient(image))
+    asked = (term.name for term in terms if looks_at_network(term.function))
+    members = {name: _at(drawn, committee, values[name][0]) for name in asked}
+    return Said(_with_gradient(image, total, gradient), values, (logits,), members, drawn)
 
 
 @jax.custom_vjp

@@ -55,7 +55,7 @@ def term_fields(function: Callable[..., jax.Array]) -> tuple[str, ...]:
 
 def looks_at_network(function: Callable[..., jax.Array]) -> bool:
     """Does a term depend on a network, and not on the image alone?"""
-    return not {"image", "labels"}.issuperset(term_fields(function))
+    return not {"image", "pixels", "labels"}.issuperset(term_fields(function))
 
 
 def hyperparameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -78,10 +78,17 @@ def evaluate_terms(
     Args:
       step: the stage's step, for schedules.
     """
+    return weighted_sum(terms, lambda term: value_of(term, forward, step), forward.image, step)
+
+
+def weighted_sum(
+    terms: Sequence[Term], value_of_term: Callable[[Term], jax.Array], image: jax.Array, step: jax.Array | int
+) -> tuple[jax.Array, dict[str, tuple[jax.Array, jax.Array]]]:
+    """As `evaluate_terms`, of values that are taken some other way; the sum has at least the image's precision."""
     values = {}
-    total = jnp.zeros((), jnp.promote_types(forward.image.dtype, jnp.float32))
+    total = jnp.zeros((), jnp.promote_types(image.dtype, jnp.float32))
     for term in terms:
-        value = value_of(term, forward, step)
+        value = value_of_term(term)
         weighted = term.weight_at(step) * value
         values[term.name] = (value, weighted)
         total = total + weighted

@@ -41,22 +41,20 @@ def total_variation(
     Raises:
       ValueError: a hyperparameter that is none of these; diagonals of `formula_4_1`, which has none.
     """
-    _one_of("total_variation", "neighbors", neighbors, (4, 8))
-    _one_of("total_variation", "form", form, ("norm", "formula_4_1", "l1"))
-    _one_of("total_variation", "reduction", reduction, ("batch", "image"))
+    one_of("total_variation", "neighbors", neighbors, (4, 8))
+    one_of("total_variation", "form", form, ("norm", "formula_4_1", "l1"))
+    one_of("total_variation", "reduction", reduction, ("batch", "image"))
     if form == "formula_4_1":
         if neighbors == 8:
             raise ValueError("total_variation: form 'formula_4_1' has no diagonals: neighbors must be 4, got 8")
-        vertical, horizontal = _differences(image, 4)
+        vertical, horizontal = differences_of(image, 4)
         per_pixel = _safe_sqrt(_absolute(vertical[:, :, :-1]) + _absolute(horizontal[:, :-1]))
         total = jnp.sum(per_pixel)
         return total / image.shape[0] if reduction == "image" else total
-    differences = _differences(image, neighbors)
+    differences = differences_of(image, neighbors)
     if form == "l1":  # a mean over a batch of equal sizes is the mean over images: both reductions agree
         return _total(jnp.mean(_absolute(d)) for d in differences)
-    if reduction == "image":
-        return _total(jnp.mean(l2_norm(d, axis=(1, 2, 3))) for d in differences)
-    return _total(l2_norm(d) for d in differences)
+    return norms_of(differences, reduction)
 
 
 def image_norm(image: Image) -> Scalar:
@@ -91,8 +89,8 @@ def feature_statistics(
     Raises:
       ValueError: a network without batch-norm layers; a hyperparameter that is none of these.
     """
-    _one_of("feature_statistics", "variance", variance, ("unbiased", "biased"))
-    _one_of("feature_statistics", "normalization", normalization, ("none", "running"))
+    one_of("feature_statistics", "variance", variance, ("unbiased", "biased"))
+    one_of("feature_statistics", "normalization", normalization, ("none", "running"))
     if not norm_stats:
         raise ValueError("feature_statistics: the network has no batch-norm statistics; leave this term out")
     total = jnp.zeros((), norm_stats[0].batch_mean.dtype)
@@ -137,7 +135,7 @@ def competition(
     Raises:
       ValueError: a form that is none of these.
     """
-    _one_of("competition", "form", form, ("jensen_shannon", "nvlabs"))
+    one_of("competition", "form", form, ("jensen_shannon", "nvlabs"))
     if form == "nvlabs":
         # In probabilities, as the program has them: the clamp then meets its bounds (a hundred equal logits are at 0.01)
         # where the program's does, and no logarithm is of less than 0.01.
@@ -182,7 +180,12 @@ def _at_least_float32(logits: jax.Array) -> jax.Array:
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
-def _one_of(term: str, parameter: str, value: object, choices: tuple[object, ...]) -> None:
+def one_of(term: str, parameter: str, value: object, choices: tuple[object, ...]) -> None:
+    """Refuse a hyperparameter that is none of `choices`.
+
+    Raises:
+      ValueError: it is not.
+    """
     if value not in choices:
         raise ValueError(f"{term}: {parameter} {value!r} must be one of {', '.join(map(repr, choices))}")
 
@@ -206,7 +209,15 @@ def _clamp(x: jax.Array, low: float, high: float) -> jax.Array:
     return jnp.where(x < low, low, jnp.where(x > high, high, x))
 
 
-def _differences(image: jax.Array, neighbors: int) -> list[jax.Array]:
+def norms_of(differences: Sequence[jax.Array], reduction: Reduction) -> jax.Array:
+    """The norms of an image's differences, summed over directions: of the whole batch, or the mean of each image's own."""
+    if reduction == "image":
+        return _total(jnp.mean(l2_norm(d, axis=(1, 2, 3))) for d in differences)
+    return _total(l2_norm(d) for d in differences)
+
+
+def differences_of(image: jax.Array, neighbors: int) -> list[jax.Array]:
+    """What neighbouring pixels differ by: (N, ., ., C) for the vertical, the horizontal and, of 8, both diagonals."""
     vertical = image[:, 1:] - image[:, :-1]
     horizontal = image[:, :, 1:] - image[:, :, :-1]
     if neighbors == 4:

@@ -12,9 +12,9 @@ from jinv.errors import ModelMismatchError, StorageError, UsageError
 from jinv.images.folder import ImageFolder, open_image_folder
 from jinv.judge.judge import judge
 from jinv.judge.judges import Judge, Say, Tables, find_judge, judge_file, judge_sha256, silent
-from jinv.judge.metrics import norm_distances, share_of, top_k_correct
+from jinv.judge.metrics import norm_distances, top_k_correct
 from jinv.judge.onnx_judge import load_onnx
-from jinv.judge.photographs import Photographs, judge_photographs, mean_confidence, open_photographs, unique_name
+from jinv.judge.photographs import Photographs, judge_photographs, open_photographs, recognition, unique_name
 from jinv.judge.picture_metrics import picture_figures
 from jinv.judge.real_images import compare_with_reference, diversity, figure, with_thumbnails
 from jinv.judge.relations import pedigree_of, pedigrees_of, relation_of
@@ -24,7 +24,7 @@ from jinv.recipe.recipe import Recipe
 from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Evaluation, Opinion, Part, Relation, Verdict, in_order
 from jinv.record.run import RunRecord, open_run
-from jinv.weights.load import check_file, class_names_of, load
+from jinv.weights.load import check_file, class_names_of
 
 
 def evaluate_run(
@@ -59,7 +59,7 @@ def evaluate_run(
     verdicts: dict[str, Verdict] = {}
     inverted, beside = pedigrees_of(run.manifest), None
     for name in dict.fromkeys(str(v) for v in verifiers):
-        classifier = find_judge(name, onnx, network=network or (lambda name: load(judge_file(name, say))))
+        classifier = find_judge(name, onnx, network=network, say=say)
         _check_classes(name, classifier.class_names, run.labels.tolist(), run.class_names)
         if photographs is not None and beside is None:
             size = run.pictures.shape[1:3]
@@ -176,7 +176,6 @@ def judge_run(
     """One network's verdict, beside the real images in `folder` and its own of `photographs`; raises as `judge`."""
     judgement = judge(classifier, run.pictures)
     correct = top_k_correct(judgement.logits, run.labels)
-    in_top5 = top_k_correct(judgement.logits, run.labels, min(5, judgement.logits.shape[1]))
     beside = None
     if folder is not None:
         beside = compare_with_reference(classifier, judgement, run.picture_files, run.labels, folder)
@@ -185,9 +184,7 @@ def judge_run(
         sha256=classifier.source.get("source_sha256"),
         input_size=classifier.input_size,
         count=len(correct),
-        top1=share_of(int(correct.sum()), len(correct)),
-        top5=share_of(int(in_top5.sum()), len(correct)),
-        mean_confidence=mean_confidence(judgement.logits, run.labels),
+        **recognition(judgement.logits, run.labels)._asdict(),
         norm_distances=norm_distances(judgement.norm_stats).tolist(),
         diversity=figure(lambda: diversity(judgement.features, run.labels)),
         per_image=_opinions(classifier, judgement.logits, correct, run),

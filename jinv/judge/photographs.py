@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import softmax
@@ -100,20 +101,30 @@ def image_label(name: str, class_names: Sequence[str]) -> int | None:
 def judge_photographs(classifier: Judge, photographs: Photographs) -> Photographed:
     """What a network makes of them; raises as `judge`."""
     logits = judge(classifier, photographs.read(), statistics=False).logits
-    labels, count = photographs.labels, len(photographs.labels)
-    return Photographed(
-        count=count,
-        top1=share_of(int(top_k_correct(logits, labels).sum()), count),
-        top5=share_of(int(top_k_correct(logits, labels, min(5, logits.shape[1])).sum()), count),
-        mean_confidence=mean_confidence(logits, labels),
-    )
+    return Photographed(count=len(logits), **recognition(logits, photographs.labels)._asdict())
+
+
+class Recognition(NamedTuple):
+    """Shares of images that a judge gives their class, first and among five, and its mean confidence in it."""
+
+    top1: Estimate
+    top5: Estimate
+    mean_confidence: Estimate
+
+
+def recognition(logits: np.ndarray, labels: np.ndarray) -> Recognition:
+    """What logits (n, classes) say of images of these classes."""
+
+    def share(k: int) -> Estimate:
+        return share_of(int(top_k_correct(logits, labels, min(k, logits.shape[1])).sum()), len(labels))
+
+    return Recognition(share(1), share(5), mean_confidence(logits, labels))
 
 
 def mean_confidence(logits: np.ndarray, labels: np.ndarray) -> Estimate:
     """The mean probability of the labels, with Student's interval cut to [0, 1]."""
     wanted = softmax(np.asarray(logits, np.float64), axis=1)[np.arange(len(labels)), labels]
-    mean = mean_interval(wanted.tolist())
-    return Estimate(mean.value, max(mean.low, 0.0), min(mean.high, 1.0)) if mean.bounded else mean
+    return mean_interval(wanted.tolist(), 0.0, 1.0)
 
 
 def evaluate_photographs(path: str | Path, verifiers: Sequence[str], *, say: Say = silent) -> ControlEvaluation:

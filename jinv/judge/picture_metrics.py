@@ -4,6 +4,7 @@ In pixel units (white is 1), on the luma of 8-bit pictures, so that runs of diff
 host in float64, once per evaluation.
 """
 
+import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -99,16 +100,15 @@ def picture_figures(pictures: Iterable[np.ndarray], *, each: bool = True) -> Pic
             values[name].append(measure(pixels))
     figures = {}
     for name, column in values.items():
-        mean = mean_interval(column)
-        low, high = mean.low, mean.high
-        if mean.bounded:  # none can be negative, which Student's interval does not know
-            low, high = max(low, 0.0), min(high, 1.0) if name in SHARES else high
-        figures[name] = PictureFigure(mean.value, low, high, per_image=tuple(column) if each else ())
+        mean = mean_interval(column, 0.0, 1.0 if name in SHARES else math.inf)
+        figures[name] = PictureFigure(mean.value, mean.low, mean.high, per_image=tuple(column) if each else ())
     return Pictures(count=len(values["contrast"]), **figures)
 
 
-def mean_interval(values: list[float]) -> Estimate:
+def mean_interval(values: list[float], least: float = -math.inf, most: float = math.inf) -> Estimate:
     """The mean with its 95 % interval, `m +- t s / sqrt(n)`, Student's t with n - 1 degrees of freedom; one value has none.
+
+    No value can be below `least` or above `most`, which Student's interval does not know: it is cut there.
 
     Raises:
       ValueError: no values.
@@ -120,7 +120,7 @@ def mean_interval(values: list[float]) -> Estimate:
     if len(array) < 2:
         return Estimate(mean)
     half = float(stdtrit(len(array) - 1, 0.975) * array.std(ddof=1)) / len(array) ** 0.5
-    return Estimate(mean, mean - half, mean + half)
+    return Estimate(mean, max(mean - half, least), min(mean + half, most))
 
 
 def _luma(pixels: np.ndarray) -> np.ndarray:

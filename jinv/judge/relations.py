@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jinv.judge.judges import Judge
-from jinv.models.origins import origin_of
+from jinv.models.origins import training_of
 from jinv.models.registry import family_of
 from jinv.record.evaluation import Relation
 from jinv.record.manifest import InvertedModel, Manifest
@@ -49,9 +49,8 @@ def pedigrees_of(manifest: Manifest) -> tuple[Pedigree, ...]:
 
 
 def _inverted(model: InvertedModel) -> Pedigree:
-    origin = origin_of(model.sha256)
     family = model.family or family_of(model.architecture)
-    return Pedigree(family, model.training or (origin.training if origin else None), model.sha256)
+    return Pedigree(family, training_of(model.training, model.sha256), model.sha256)
 
 
 def _same(a: str | None, b: str | None) -> bool | None:

@@ -13,7 +13,7 @@ from jinv.core.types import Forward
 from jinv.errors import ModelMismatchError, NumericalError, UsageError
 from jinv.models.layers import Stats, prepare
 from jinv.models.ops import at_least_float32
-from jinv.models.origins import origin_of
+from jinv.models.origins import origin_of, training_of
 
 Clamp = Literal["straight-through"] | bool
 
@@ -51,8 +51,7 @@ class Classifier:
     @property
     def training(self) -> str | None:
         """The pipeline that it came out of: what its file says, or what is known of the checkpoint; None is unknown."""
-        origin = origin_of(self.source.get("source_sha256"))
-        return self.source.get("training") or (origin.training if origin else None)
+        return training_of(self.source.get("training"), self.source.get("source_sha256"))
 
     @property
     def accuracy(self) -> float | None:

@@ -73,6 +73,12 @@ ORIGINS: dict[str, Origin] = {
 }
 
 
+def training_of(stated: str | None, sha256: str | None) -> str | None:
+    """The pipeline that a checkpoint came out of: what is stated of it, or known by its digest; None is unknown."""
+    origin = origin_of(sha256)
+    return stated or (origin.training if origin else None)
+
+
 def origin_of(sha256: str | None) -> Origin | None:
     """The origin of the checkpoint with this digest, None where it is none of the known ones."""
     return ORIGINS.get((sha256 or "")[:DIGITS])

@@ -11,27 +11,17 @@ from PIL import Image
 
 from jinv.files import write_bytes, write_text
 from jinv.images.codec import read_image
-from jinv.record.evaluation import Relation
 from jinv.report.charts import Chart, Series, line_chart
 from jinv.report.contact_sheet import SheetPanel, sheet_jpeg
 from jinv.report.facts import run_facts
 from jinv.report.page import environment, settings
-from jinv.report.text import OWN, part_text, reference_rows
+from jinv.report.text import reference_rows
 from jinv.report.view import ImageView, RunView, curve, read_run
 from jinv.reproduce.findings import confidence_curve
 from jinv.reproduce.plan import Figure, Panel, Sheets
 
 ROWS = 4
 """Of a class, on the contact sheet of runs."""
-
-MARKS: dict[Relation, str] = {
-    "stranger": "stranger",
-    "unknown": "unknown",
-    "sibling": "sibling",
-    "student": "student",
-    "inverted": "itself",
-}
-"""What a judge is to the inverted network, in a word."""
 
 INLINE_BYTES = 2_500_000
 """Of one panel; beyond it the page carries JPEGs."""
@@ -134,7 +124,7 @@ def result_line(view: RunView) -> str:
     if points := confidence_curve(view.lines):
         parts.append(f"confidence {100 * points[-1][1]:.1f} %")
     for v in view.verdicts:
-        name = "itself, from the files" if part_text(v.verdict) == OWN else f"{v.short} ({MARKS[v.verdict.kin]})"
+        name = "itself, from the files" if v.verdict.kin == "inverted" else f"{v.short} ({v.verdict.kin})"
         parts.append(f"{name} {v.verdict.top1.right} of {v.verdict.count}")
     if view.pictures:
         parts.append(f"high frequencies {100 * view.pictures.high_frequency_energy.value:.0f} %")

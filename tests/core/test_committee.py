@@ -96,6 +96,19 @@ def test_one_member_by_lot_says_what_it_says_alone():
     assert asked == {0, 1}
 
 
+@pytest.mark.parametrize("draw", ["all", "one"])
+def test_what_a_picture_says_by_itself_is_counted_once_and_is_no_members_opinion(draw):
+    network_terms = [TERMS_OF_ALL[0]]
+    colors = [Term(name, TERMS[name], 0.3) for name in ("natural_variation", "natural_colors")]
+    with_colors = of_committee(committee(0.5, 0.5, draw=draw), network_terms + colors)
+    without = of_committee(committee(0.5, 0.5, draw=draw), network_terms)
+    image = alone(FIRST, colors)
+    assert float(with_colors[0].total - without[0].total) == pytest.approx(image[0], rel=1e-4)
+    assert set(with_colors[0].members) == {"cross_entropy"}
+    expected = without[1] + image[2]
+    np.testing.assert_allclose(with_colors[1], expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
 def flat(slope):
     """A network of two classes whose logits are the image's mean times a slope."""
 

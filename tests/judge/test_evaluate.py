@@ -11,7 +11,7 @@ from rich.console import Console
 
 from jinv.errors import ModelMismatchError, NumericalError, StorageError, UsageError
 from jinv.images.codec import png_bytes, read_image
-from jinv.judge import evaluate, judge
+from jinv.judge import judge, judges
 from jinv.judge.evaluate import evaluate_run
 from jinv.judge.metrics import wilson_interval
 from jinv.models.classifier import Classifier
@@ -44,7 +44,7 @@ def classifier(names=COLOURS, size=8, source="verifier") -> Classifier:
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Five images, of which the fourth is red but labelled blue."""
-    monkeypatch.setattr(evaluate, "load", lambda name: classifier())
+    monkeypatch.setattr(judges, "load", lambda name: classifier())
     monkeypatch.setattr(judge, "BATCH", 2)
     labels, shown = [0, 1, 2, 2, 0], [0, 1, 2, 0, 0]
     names = [COLOURS[i] for i in labels]
@@ -79,7 +79,7 @@ def test_verdicts_count_what_is_right(run):
 
 
 def test_the_verdict_is_written_and_the_network_itself_is_marked(run, monkeypatch):
-    monkeypatch.setattr(evaluate, "load", lambda name: classifier(source="inverted" if name == "a" else "other"))
+    monkeypatch.setattr(judges, "load", lambda name: classifier(source="inverted" if name == "a" else "other"))
     result = evaluate_run(run, ["a", "b", "a"])
     assert RunDirectory(run).evaluation() == result
     assert {name: (v.independent, v.part) for name, v in result.verifiers.items()} == {
@@ -168,7 +168,7 @@ def test_strangers_come_first_and_siblings_are_called_so(run, monkeypatch):
         network.source["training"] = training[name]
         return network
 
-    monkeypatch.setattr(evaluate, "load", judge_called)
+    monkeypatch.setattr(judges, "load", judge_called)
     result = evaluate_run(run, ["inverted", "student", "sibling", "unknown", "stranger"])
     order = ["stranger", "unknown", "sibling", "student", "inverted"]
     assert [(name, v.relation) for name, v in result.verifiers.items()] == list(zip(order, order, strict=True))
@@ -177,11 +177,11 @@ def test_strangers_come_first_and_siblings_are_called_so(run, monkeypatch):
 
 
 def test_a_verifier_with_other_classes_is_refused(run, monkeypatch):
-    monkeypatch.setattr(evaluate, "load", lambda name: classifier(("red", "green", "violet")))
+    monkeypatch.setattr(judges, "load", lambda name: classifier(("red", "green", "violet")))
     with pytest.raises(ModelMismatchError, match="class 2 is 'violet', in the run it is 'blue'") as error:
         evaluate_run(run, ["other"])
     assert error.value.exit_code == 4
-    monkeypatch.setattr(evaluate, "load", lambda name: classifier(("red", "green")))
+    monkeypatch.setattr(judges, "load", lambda name: classifier(("red", "green")))
     with pytest.raises(ModelMismatchError, match="it has 2 classes"):
         evaluate_run(run, ["fewer"])
     assert not (run / "evaluation.json").exists()
@@ -200,7 +200,7 @@ def test_missing_images_missing_runs_and_no_verifier_are_refused(run, tmp_path):
 def test_logits_that_are_not_finite_are_a_numerical_error(run, monkeypatch):
     broken = classifier()
     object.__setattr__(broken, "std", (0.0, 1.0, 1.0))
-    monkeypatch.setattr(evaluate, "load", lambda name: broken)
+    monkeypatch.setattr(judges, "load", lambda name: broken)
     with pytest.raises(NumericalError, match="not finite"):
         evaluate_run(run, ["v"])
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from jinv.cli import main  # noqa: E402
 from jinv.errors import JinvError, ModelMismatchError, StorageError, UnsafeInputError, UsageError  # noqa: E402
 from jinv.images.codec import png_bytes  # noqa: E402
-from jinv.judge import evaluate  # noqa: E402
+from jinv.judge import judges  # noqa: E402
 from jinv.judge import onnx_judge as module  # noqa: E402
 from jinv.judge.evaluate import check_judges, evaluate_run  # noqa: E402
 from jinv.judge.judge import judge  # noqa: E402
@@ -284,7 +284,7 @@ def real(tmp_path):
 
 
 def test_a_run_is_judged_and_what_needs_features_is_withheld(run, save, real, monkeypatch):
-    monkeypatch.setattr(evaluate, "load", lambda name: tiny_classifier())
+    monkeypatch.setattr(judges, "load", lambda name: tiny_classifier())
     path = save(text=EVEN)
     result = evaluate_run(run, [str(path)], real)
     verdict = result.verifiers["net"]

@@ -11,6 +11,7 @@ from rich.console import Console
 
 import jinv.experiment.shared
 import jinv.judge.evaluate
+import jinv.judge.judges
 import jinv.reproduce.carry_out
 from jinv.cli import main
 from jinv.errors import NumericalError, RunConflictError, StorageError, UsageError
@@ -34,7 +35,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(jinv.experiment.shared, "load", lambda name, **_: network)
     metadata = {"source": {"sha256": "tiny"}, "class_names": network.class_names}
     monkeypatch.setattr(jinv.judge.evaluate, "check_file", lambda name: metadata)
-    monkeypatch.setattr(jinv.judge.evaluate, "load", lambda name: network)
+    monkeypatch.setattr(jinv.judge.judges, "load", lambda name: network)
 
 
 def test_every_figure_of_the_thesis_runs_and_ends_in_a_sheet_and_an_index(tiny, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from jinv.errors import ModelMismatchError, StorageError, UsageError
 from jinv.images.folder import ImageFolder, open_image_folder
 from jinv.judge.judge import judge
-from jinv.judge.judges import Judge, Say, Tables, find_judge, judge_file, judge_sha256, silent
+from jinv.judge.judges import Judge, Say, Tables, digests_of, find_judge, judge_digests, judge_file, silent
 from jinv.judge.metrics import norm_distances, top_k_correct
 from jinv.judge.onnx_judge import load_onnx
 from jinv.judge.photographs import Photographs, judge_photographs, open_photographs, recognition, unique_name
@@ -92,21 +92,20 @@ def _related(verdict: Verdict, relation: Relation) -> Verdict:
 
 
 def is_judged(run: RunDirectory, recipe: Recipe) -> bool:
-    """Whether `evaluation.json` holds what these verifiers, as their files are now, say beside these real images."""
+    """Whether `evaluation.json` holds what these verifiers, as their files and tables are now, say beside these real images."""
     try:
         evaluation = run.evaluation()
     except StorageError:
         return False
     if evaluation is None:
         return False
-    wanted = [judge_sha256(name, check_file) for name in dict.fromkeys(recipe.evaluate.verifiers)]
+    asked = recipe.evaluate
+    wanted = [judge_digests(name, asked.onnx, check_file) for name in dict.fromkeys(asked.verifiers)]
     control = evaluation.photographs.source if evaluation.photographs else None
-    if not (
-        _same_path(evaluation.reference, recipe.evaluate.reference) and _same_path(control, recipe.evaluate.photographs)
-    ):
+    if not (_same_path(evaluation.reference, asked.reference) and _same_path(control, asked.photographs)):
         return False
     # The verdicts are in an order of their own.
-    return Counter(verdict.sha256 for verdict in evaluation.verifiers.values()) == Counter(wanted)
+    return Counter((v.sha256, v.table_sha256) for v in evaluation.verifiers.values()) == Counter(map(tuple, wanted))
 
 
 def _same_path(before: str | None, now: str | None) -> bool:
@@ -181,7 +180,7 @@ def judge_run(
         beside = compare_with_reference(classifier, judgement, run.picture_files, run.labels, folder)
     return Verdict(
         architecture=classifier.architecture,
-        sha256=classifier.source.get("source_sha256"),
+        **digests_of(classifier)._asdict(),
         input_size=classifier.input_size,
         count=len(correct),
         **recognition(judgement.logits, run.labels)._asdict(),

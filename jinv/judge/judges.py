@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinv.errors import JinvError
-from jinv.judge.onnx_judge import OnnxJudge, load_onnx
+from jinv.judge.onnx_judge import OnnxJudge, load_onnx, onnx_table
 from jinv.models.classifier import Classifier
 from jinv.models.registry import EMBEDDED
 from jinv.recipe.paths import is_onnx
@@ -77,9 +77,25 @@ def _converted_before(published: Published) -> Path | None:
     return None
 
 
-def judge_sha256(name: str, check: Callable[[str], Mapping[str, Any]], say: Say = silent) -> str | None:
-    """The digest by which a judge is known: its checkpoint's, or its ONNX file's; `check` gives a file's metadata."""
+class Digests(NamedTuple):
+    """By what a judge is known: the sha256 of its checkpoint or ONNX file, and, of the latter, of what is said of it."""
+
+    sha256: str | None
+    table_sha256: str | None = None
+
+
+def digests_of(judge: Judge) -> Digests:
+    """A loaded judge's."""
+    table = judge.table.sha256 if isinstance(judge, OnnxJudge) else None
+    return Digests(judge.source.get("source_sha256"), table)
+
+
+def judge_digests(name: str, tables: Tables, check: Callable[[str], Mapping[str, Any]], say: Say = silent) -> Digests:
+    """The digests that a judge of that name or file would have now; `check` gives a converted file's metadata.
+
+    Raises:
+      As `onnx_table` and `judge_file`.
+    """
     if is_onnx(name):
-        return file_sha256(name)
-    sha256: str | None = check(judge_file(name, say))["source"].get("sha256")
-    return sha256
+        return Digests(file_sha256(name), onnx_table(name, tables).sha256)
+    return Digests(check(judge_file(name, say))["source"].get("sha256"))

@@ -54,8 +54,11 @@ def _inverted(model: InvertedModel) -> Pedigree:
 
 
 def _same(a: str | None, b: str | None) -> bool | None:
-    """Whether two names are the same, however they are written; None where one is unknown."""
-    return None if a is None or b is None else _plain(a) == _plain(b)
+    """Whether two names are the same, however they are written, "MobileNetV2" and "mobilenet" too; None where one is unknown."""
+    if a is None or b is None:
+        return None
+    short, long = sorted((_plain(a), _plain(b)), key=len)
+    return short == long or (bool(short) and long.startswith(short))
 
 
 def _plain(name: str) -> str:

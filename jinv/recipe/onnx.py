@@ -5,6 +5,7 @@
 An ONNX file says neither what its pixels are nor what its outputs mean; nothing of that is guessed.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -67,3 +68,8 @@ class OnnxTable(Part):
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[str]:
         if (table.get("accuracy") is None) != (table.get("accuracy_on") is None):
             yield "accuracy: a share and accuracy_on, which says of which real images, go together"
+
+    @property
+    def sha256(self) -> str:
+        """A digest of all that is said: other preprocessing is another judge."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()

@@ -147,13 +147,15 @@ class Verdict(_Shares):
     norm_distances: per batch-norm layer, by what fraction means and variances are off. mean_confidence: in the wanted
     classes. `independent` is false, and `part` says which, for a network that the images were made to please; a
     sibling of that one is no stranger for it, so it is `relation` that says what an opinion is worth. family, training:
-    the judge's own, None is unknown. accuracy: its published top-1 share of real images.
+    the judge's own, None is unknown. accuracy: its published top-1 share of real images. table_sha256: of what was said of
+    an ONNX file, its preprocessing before all.
     """
 
     NULLS = ("sha256",)
 
     architecture: str | None = None
     sha256: str | None = None
+    table_sha256: str | None = None
     input_size: int | None = None
     count: int
     top1: Estimate

@@ -15,11 +15,12 @@ from jinv.errors import JinvError, ModelMismatchError, StorageError, UnsafeInput
 from jinv.images.codec import png_bytes  # noqa: E402
 from jinv.judge import judges  # noqa: E402
 from jinv.judge import onnx_judge as module  # noqa: E402
-from jinv.judge.evaluate import check_judges, evaluate_run  # noqa: E402
+from jinv.judge.evaluate import check_judges, evaluate_run, is_judged  # noqa: E402
 from jinv.judge.judge import judge  # noqa: E402
 from jinv.judge.onnx_judge import WITHOUT_FEATURES, load_onnx  # noqa: E402
 from jinv.recipe.read import check_config  # noqa: E402
 from jinv.recipe.resolved import resolved_table  # noqa: E402
+from jinv.record.directory import RunDirectory  # noqa: E402
 from jinv.record.evaluation import Withheld  # noqa: E402
 from tests.networks import CLASSES, tiny_classifier  # noqa: E402
 
@@ -333,3 +334,14 @@ def test_a_judge_is_tried_before_the_first_step(save):
         with pytest.raises(JinvError) as error:
             check_judges(recipe, tiny_classifier(), [1])
         assert error.value.exit_code == 4
+
+
+def test_another_preprocessing_is_another_judge(run, save):
+    """The file stays as it is; a run that is resumed has to be judged again."""
+    path = save(text=EVEN)
+    recipe = check_config(RECIPE | {"evaluate": {"verifiers": [str(path)]}})
+    assert not is_judged(RunDirectory(run), recipe)
+    evaluate_run(run, [str(path)])
+    assert is_judged(RunDirectory(run), recipe)
+    path.with_suffix(".toml").write_text(EVEN.replace('"RGB"', '"BGR"'))
+    assert not is_judged(RunDirectory(run), recipe)

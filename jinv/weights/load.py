@@ -72,7 +72,7 @@ def _find(name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, Path) or os.sep in name or path.suffix in CHECKPOINT_SUFFIXES or path.exists():
         raise StorageError(f"{name}: {'not a file' if path.exists() else 'no such file'}")
     raise UsageError(
-        f"{name!r} is no embedded model and no file{nearest(name, EMBEDDED)}; embedded: {', '.join(EMBEDDED)}"
+        f"{name!r} is no embedded model and no file{nearest(name, [*EMBEDDED, *ARCHITECTURES])}; embedded: {', '.join(EMBEDDED)}"
     )
 
 

@@ -29,6 +29,10 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     labels = "class names in the order of the outputs, a line each, or JSON; compared with the usual order"
     parser.add_argument("--labels", type=Path, metavar="FILE", help=labels)
     parser.add_argument("--select", metavar="KEY", help="which weights, where the file holds several (ema, raw, a key)")
+    strip = (
+        "left out before every name; what does not begin so is left alone (one prefix of all names is found by itself)"
+    )
+    parser.add_argument("--strip", metavar="PREFIX", help=strip)
     clamp = "clip pixels to [0, 1] as the robustness package does: true, false (default) or straight-through"
     parser.add_argument("--clamp", type=_clamp, default=False, metavar="HOW", help=clamp)
     training = "the pipeline that trained it, such as torchvision: judges that share it with a network are its siblings"
@@ -64,6 +68,7 @@ def run_convert(args: argparse.Namespace) -> int:
         num_classes=args.num_classes,
         labels=args.labels,
         select=args.select,
+        strip=args.strip,
         clamp=args.clamp,
         ignore_extra=args.ignore_extra,
         allow_float8=args.allow_float8,

@@ -29,7 +29,7 @@ RGB = tuple[float, ...]
 class ConversionOptions:
     """What the user knows better than the file, or wants otherwise.
 
-    `mean` and `std` are in units where white is 1; `select` answers which of several sets of weights; `clamp` is the
+    `mean` and `std` are in units where white is 1; `select` answers which of several sets of weights; `strip` is left out before every name; `clamp` is the
     robustness package's clipping of pixels to [0, 1], which checkpoints do not record; `labels` is a file of class names in
     the order of the outputs, which they do not record either. `unverified` takes a file that is called as a published one
     is and has another sha256. `training` names the pipeline that trained the network, for `jinv.judge.relations`.
@@ -41,6 +41,7 @@ class ConversionOptions:
     num_classes: int | None = None
     labels: str | Path | None = None
     select: str | None = None
+    strip: str | None = None
     clamp: Clamp = False
     ignore_extra: bool = False
     allow_float8: bool = False
@@ -94,7 +95,7 @@ def convert_checkpoint(
     checkpoint = read_checkpoint(checkpoint_path, check_crc=options.check_crc)
     suspicions = _check_digest(checkpoint, options.unverified)
     training = _training(checkpoint, options.training)
-    state = select_state_dict(checkpoint, options.select)
+    state = select_state_dict(checkpoint, options.select, options.strip)
     renamed = _rename(checkpoint, state, known, options)
     known, findings = renamed.architecture, renamed.findings
     (mean, std), preprocessing = _normalizer(checkpoint, state, known, given)
@@ -109,7 +110,7 @@ def convert_checkpoint(
         std=std,
         input_size=known.input_size,
         num_classes=classes,
-        source=_source(checkpoint, state),
+        source=_source(checkpoint, state, options.strip),
         class_names=names,
         clamp=options.clamp,
         notes=[*notes, *(f"warning: {warning}" for warning in warnings)],
@@ -259,8 +260,8 @@ def _class_names(
     return given, warnings
 
 
-def _source(checkpoint: Checkpoint, state: StateDict) -> Mapping[str, object]:
-    return {
+def _source(checkpoint: Checkpoint, state: StateDict, strip: str | None) -> Mapping[str, object]:
+    return ({"strip": strip} if strip is not None else {}) | {
         "file": os.path.basename(checkpoint.path),
         "sha256": checkpoint.sha256,
         "container": checkpoint.container,

@@ -1,30 +1,37 @@
 """Chooses the one state dict in a checkpoint's tree, and undoes what wrappers did to its names.
 
-Training scripts bury the weights under a container key, beside optimizers and averages; DataParallel, torch.compile,
-the robustness package and RobustBench put prefixes before every name and a normalizer beside the network. Whatever is
-not plainly one choice is an error that says between what to choose.
+DataParallel, torch.compile, FSDP, the robustness package and RobustBench put prefixes before every name and a normalizer
+beside the network. Whatever is not plainly one choice is an error that says between what to choose; what is left out is said.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import hashlib
+import re
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from jinv.errors import ModelMismatchError, UsageError
-from jinv_convert.reader import Checkpoint, Opaque, TensorRef
+from jinv.errors import ModelMismatchError, UsageError, nearest
+from jinv_convert.families.rules import is_known
+from jinv_convert.reader import Checkpoint, TensorRef, UnreadTensor
+from jinv_convert.reader.types import Opaque
+from jinv_convert.tables import AVERAGED_CONTAINERS, SHOWN, Table, find_tables, shown
 
-CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "last")
-AVERAGED_CONTAINERS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "ema_model", "model_ema_state_dict")
 PREFIXES = ("module.", "_orig_mod.", "attacker.model.", "model.", "backbone.")
 AVERAGED_PREFIXES = ("model_ema.", "ema_model.", "ema.")
+INSIDE = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod.", "_fpw_module.")
+"""What wrappers put into names wherever they wrapped a part of the network."""
 NORMALIZERS = {
-    f"{owner}{name}": which
-    for owner in ("normalizer.", "normalize.", "attacker.normalize.", "attacker.normalizer.", "")
-    for which, names in (("mean", ("new_mean", "mean", "mu")), ("std", ("new_std", "std", "sigma")))
-    for name in names
+    name: which
+    for which, names in (("mean", "new_mean mean mu _mean image_mean"), ("std", "new_std std sigma _std image_std"))
+    for name in names.split()
 }
-"""Where wrappers keep their preprocessing: robustness (new_mean), RobustBench (normalize.mean), bare (mu, mean)."""
+"""What wrappers call their preprocessing: robustness (new_mean), RobustBench (normalize.mean), bare (mu), by hand (0.mean)."""
+METRICS = re.compile(
+    r"(criterion|loss(_f(n|unc))?|metrics?|accuracy|((train|valid?|test)_?)?(acc|accuracy|loss|metrics?|auroc|f1)\w*)\."
+)
+"""Modules that count or compare beside a network, whose tensors training frameworks save with it."""
+MAX_STRIPPED = 8
 
 
 @dataclass(frozen=True)
@@ -44,29 +51,109 @@ class StateDict:
     origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def select_state_dict(checkpoint: Checkpoint, select: str | None = None) -> StateDict:
+def select_state_dict(checkpoint: Checkpoint, select: str | None = None, strip: str | None = None) -> StateDict:
     """The state dict of `checkpoint`; `select` (a container key, prefix or location) answers an ambiguity.
+
+    `strip` is a prefix of names: those that have it are taken, without it. Else one prefix that all names share is left
+    out where the network is known without it.
 
     Raises:
       ModelMismatchError: none or several, two keys equal after stripping, normalizers that disagree, a tensor that
         could not be read.
-      UsageError: a file that jinv has converted already.
+      UsageError: a file that jinv has converted already, a prefix that no name has.
     """
     path = checkpoint.path
     if "jinv_format" in checkpoint.metadata:
         raise UsageError(f"{path}: already converted by jinv; give the checkpoint that it came from")
-    found = [candidate for container, table in _tables(checkpoint) for candidate in _split(path, container, table)]
-    if not found:
-        raise ModelMismatchError(f"{path}: no state dict in it, only {_describe(checkpoint.tree)}")
+    tables = find_tables(checkpoint)
+    split = _Splitter(path, strip)
+    found = [candidate for table in tables.meant for candidate in split(table)]
     if select is not None:
+        found += [candidate for table in tables.beside for candidate in split(table)]
         wanted = [c for c in found if select in (c.location, *c.location.split(" / "), "ema" if c.averaged else "raw")]
         if len(wanted) != 1:
-            raise ModelMismatchError(f"{path}: --select {select!r} matches {len(wanted)} of: {_choices(found)}")
-        return wanted[0]
-    distinct = [c for i, c in enumerate(found) if not any(_same_tables(c, earlier) for earlier in found[:i])]
+            raise ModelMismatchError(f"{path}: --select {shown(select)!r} matches {len(wanted)} of: {_choices(found)}")
+        return _known_by(wanted[0])
+    # Of what lies beside, other weights of the same network are a choice to be asked about, all else is left.
+    names = {frozenset(candidate.tensors) for candidate in found}
+    left = []
+    for table in tables.beside:
+        if _plain_names(table) in names:
+            found += split(table)
+        else:
+            left.append(table)
+    distinct = _distinct(found)
     if len(distinct) > 1:
         raise ModelMismatchError(f"{path}: several sets of weights; choose with --select: {_choices(distinct)}")
-    return distinct[0]
+    if not distinct:
+        raise ModelMismatchError(f"{path}: no state dict in it, only tensors of metrics and preprocessing")
+    (chosen,) = distinct
+    if left:
+        chosen = replace(chosen, notes=(*chosen.notes, f"left alone, beside the weights: {_told(left)}"))
+    return _known_by(chosen)
+
+
+def _told(tables: list[Table]) -> str:
+    """Some of the tensors of these tables, by name."""
+    names = [
+        ".".join((*table.keys, str(name)))
+        for table in tables
+        for name, value in table.entries.items()
+        if isinstance(value, TensorRef | UnreadTensor)
+    ]
+    more = f" and {len(names) - SHOWN} more" if names[SHOWN:] else ""
+    return ", ".join(repr(shown(name, 60)) for name in names[:SHOWN]) + more
+
+
+def _plain_names(table: Table) -> frozenset[str]:
+    return frozenset(
+        _strip(name)[1]
+        for name, value in table.entries.items()
+        if isinstance(name, str) and isinstance(value, TensorRef)
+    )
+
+
+def _distinct(found: list[StateDict]) -> list[StateDict]:
+    """The first of each set of weights that have the same names and bits."""
+    digests: dict[Any, str] = {}
+    kept: dict[Any, StateDict] = {}
+    by_names: dict[Any, list[StateDict]] = {}
+    for candidate in found:
+        by_names.setdefault(frozenset(candidate.tensors), []).append(candidate)
+    for candidates in by_names.values():
+        for candidate in candidates:
+            # Bits are read only where there is something to compare them with.
+            bits = (
+                tuple(_digest(ref, digests) for _, ref in sorted(candidate.tensors.items())) if candidates[1:] else ()
+            )
+            kept.setdefault((frozenset(candidate.tensors), bits), candidate)
+    return [candidate for candidate in found if any(candidate is other for other in kept.values())]
+
+
+def _digest(ref: TensorRef, digests: dict[Any, str]) -> str:
+    if ref.view not in digests:
+        told = f"{ref.shape} {ref.dtype} ".encode()
+        digests[ref.view] = hashlib.sha256(told + ref.numpy().tobytes()).hexdigest()
+    return digests[ref.view]
+
+
+def _known_by(state: StateDict) -> StateDict:
+    """The weights without a prefix that all names share, where the network is known without it and not with it."""
+    shapes, left_out = {name: ref.shape for name, ref in state.tensors.items()}, ""
+    while shapes and not is_known(shapes):
+        first = next(iter(shapes)).partition(".")[0] + "."
+        if left_out.count(".") == MAX_STRIPPED or not all(name.startswith(first) and name != first for name in shapes):
+            return state
+        shapes, left_out = {name[len(first) :]: shape for name, shape in shapes.items()}, left_out + first
+    if not left_out:
+        return state
+    cut = len(left_out)
+    return replace(
+        state,
+        tensors={name[cut:]: ref for name, ref in state.tensors.items()},
+        origins={name[cut:]: keys for name, keys in state.origins.items()},
+        notes=(*state.notes, f"the prefix {shown(left_out)!r} of every name was left out"),
+    )
 
 
 def same_tensor(a: TensorRef, b: TensorRef) -> bool:
@@ -76,125 +163,115 @@ def same_tensor(a: TensorRef, b: TensorRef) -> bool:
     return (a.shape, a.dtype) == (b.shape, b.dtype) and a.numpy().tobytes() == b.numpy().tobytes()
 
 
-def _tables(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Every mapping that can be a state dict: under a known container key, else the tree itself, else any one key."""
-    tree = checkpoint.tree
-    if checkpoint.container == "numpy pickle":
-        tree = _with_lists_named(tree)
-    if isinstance(tree, Opaque):
-        raise ModelMismatchError(
-            f"{checkpoint.path}: a pickled object ({tree.name}) and no state dict; save model.state_dict() instead"
-        )
-    if not isinstance(tree, dict):
-        return
-    known = [key for key in CONTAINERS + AVERAGED_CONTAINERS if _holds_tensors(_inner(tree.get(key))[1])]
-    if not known and _holds_tensors(tree):
-        yield (), tree
-        return
-    for key in known or [key for key in tree if isinstance(key, str) and _holds_tensors(_inner(tree[key])[1])]:
-        inside, table = _inner(tree[key])
-        yield (key, *inside), table
-
-
-def _with_lists_named(tree: dict[Any, Any]) -> dict[Any, Any]:
-    """{"conv1": [kernel, bias]}, as Keras gives a layer's weights, by torch's names and in torch's layout.
-
-    Keras' kernels are (height, width, in, out) and (in, out). Views: no value is touched.
-    """
-    result: dict[Any, Any] = {}
-    for layer, value in tree.items():
-        if isinstance(value, list | tuple) and 1 <= len(value) <= 2 and all(isinstance(v, TensorRef) for v in value):
-            named = {f"{layer}.weight": _as_torch_has_it(value[0])}
-            if len(value) == 2:
-                named[f"{layer}.bias"] = value[1]
-        else:
-            named = {layer: value}
-        if taken := named.keys() & result.keys():
-            raise ModelMismatchError(f"the name {min(map(str, taken))!r} comes up twice")
-        result |= named
-    return result
-
-
-def _as_torch_has_it(kernel: TensorRef) -> TensorRef:
-    axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(len(kernel.shape))
-    if axes is None:
-        return kernel
-    shape, strides = (tuple(values[axis] for axis in axes) for values in (kernel.shape, kernel.strides))
-    return TensorRef(shape, kernel.dtype, kernel.storage, kernel.offset, strides, kernel.window, kernel.name)
-
-
-def _inner(value: Any) -> tuple[tuple[str, ...], Any]:
-    """{"model": {"state_dict": {...}}} happens: step once more into a container that is alone in holding tensors."""
-    if isinstance(value, dict) and not _holds_tensors(value):
-        inside = [key for key in CONTAINERS if _holds_tensors(value.get(key))]
-        if len(inside) == 1:
-            return (inside[0],), value[inside[0]]
-    return (), value
-
-
-def _holds_tensors(value: Any) -> bool:
-    return isinstance(value, dict) and any(isinstance(k, str) and isinstance(v, TensorRef) for k, v in value.items())
-
-
 def _strip(name: str) -> tuple[str, str]:
     """(prefixes, rest) of a name: "module.model.fc.bias" -> ("module.model.", "fc.bias")."""
     rest = name
     while prefix := next((p for p in PREFIXES + AVERAGED_PREFIXES if rest.startswith(p)), ""):
         rest = rest[len(prefix) :]
-    return name[: len(name) - len(rest)], rest
+    prefix = name[: len(name) - len(rest)]
+    for wrapper in INSIDE:
+        rest = rest.replace(wrapper, "")
+    return prefix, rest
 
 
-def _split(path: Any, container: tuple[str, ...], table: dict[str, Any]) -> list[StateDict]:
-    """One mapping as candidates: its plain weights, and its averaged ones where it holds both."""
-    where = f" under {'.'.join(container)!r}" if container else ""
-    groups: dict[str, dict[str, tuple[str, TensorRef]]] = {"plain": {}, "attacker": {}, "averaged": {}}
-    normalizers: dict[str, list[tuple[str, TensorRef]]] = {"mean": [], "std": []}
-    notes: list[str] = []
-    weights_averaged = container[:1] != () and container[0] in AVERAGED_CONTAINERS
-    for name, value in table.items():
-        if not isinstance(name, str) or isinstance(value, Opaque):
-            what = f"an unreadable object ({value.name})" if isinstance(value, Opaque) else "no text as its name"
-            raise ModelMismatchError(f"{path}: entry {str(name)[:80]!r}{where} has {what}")
-        prefix, rest = _strip(name)
-        if not isinstance(value, TensorRef):
-            notes.append(f"ignored {name[:80]!r}: not a tensor")
-        elif rest in NORMALIZERS and np.prod(value.shape) == 3:
-            normalizers[NORMALIZERS[rest]].append((name, value))
-        elif rest == "n_averaged":  # torch.optim.swa_utils.AveragedModel counts its updates here
-            weights_averaged = True
+def _normalizer_of(rest: str, value: TensorRef) -> str | None:
+    """ "mean" or "std" where a tensor is a wrapper's: three values, under a module that is in front of the network."""
+    *modules, leaf = rest.split(".")
+    return NORMALIZERS.get(leaf) if len(modules) <= 2 and np.prod(value.shape) == 3 else None
+
+
+@dataclass(frozen=True)
+class _Splitter:
+    """Takes a table of a file apart."""
+
+    path: str
+    strip: str | None = None
+
+    def __call__(self, table: Table) -> list[StateDict]:
+        """One mapping as candidates: its plain weights, and its averaged ones where it holds both."""
+        path, container = self.path, table.keys
+        where = f" under {shown('.'.join(container))!r}" if container else ""
+        groups: dict[str, dict[str, tuple[str, TensorRef]]] = {"plain": {}, "attacker": {}, "averaged": {}}
+        prefixes: dict[str, set[str]] = {kind: set() for kind in groups}
+        normalizers: dict[str, list[tuple[str, TensorRef]]] = {"mean": [], "std": []}
+        ignored: list[str] = []
+        counted: list[str] = []
+        weights_averaged = any(key in AVERAGED_CONTAINERS for key in container)
+        for name, value in self._stripped(table, where).items():
+            if not isinstance(name, str) or isinstance(value, Opaque):
+                raise ModelMismatchError(f"{path}: entry {shown(str(name), 80)!r}{where} has {_unreadable(value)}")
+            prefix, rest = _strip(name)
+            if not isinstance(value, TensorRef):
+                ignored.append(name)
+            elif which := _normalizer_of(rest, value):
+                normalizers[which].append((name, value))
+            elif rest == "n_averaged":  # torch.optim.swa_utils.AveragedModel counts its updates here
+                weights_averaged = True
+            elif METRICS.match(rest):
+                counted.append(name)
+            else:
+                averaged = any(p in prefix for p in AVERAGED_PREFIXES)
+                kind = "averaged" if averaged else "attacker" if "attacker." in prefix else "plain"
+                group = groups[kind]
+                if rest in group:
+                    both = f"{shown(group[rest][0], 80)!r} and {shown(name, 80)!r}"
+                    raise ModelMismatchError(
+                        f"{path}: {both}{where} are both {shown(rest, 80)!r} without prefixes; remove one"
+                    )
+                group[rest] = (name, value)
+                prefixes[kind].add(prefix)
+        notes = [f"ignored {shown(name, 80)!r}: not a tensor" for name in ignored[:SHOWN]]
+        if ignored[SHOWN:]:
+            notes.append(f"ignored {len(ignored) - SHOWN} more entries that are no tensors")
+        if self.strip is not None:
+            others = sum(not (isinstance(n, str) and n.startswith(self.strip)) for n in table.entries)
+            notes.append(f"took what begins with {shown(self.strip)!r}, without that; left out {others} other entries")
+        if counted:
+            notes.append(f"ignored {len(counted)} tensors of metrics or losses, such as {shown(counted[0], 80)!r}")
+        if groups["plain"]:
+            _drop_attacker(path, groups["plain"], groups["attacker"], notes)
         else:
-            averaged = any(p in prefix for p in AVERAGED_PREFIXES)
-            group = groups["averaged" if averaged else "attacker" if "attacker." in prefix else "plain"]
-            if rest in group:
-                both = f"{group[rest][0]!r} and {name!r}"
-                raise ModelMismatchError(f"{path}: {both}{where} are both {rest!r} without prefixes; remove one")
-            group[rest] = (name, value)
-    if groups["plain"]:
-        _drop_attacker(path, groups["plain"], groups["attacker"], notes)
-    else:
-        groups["plain"] = groups["attacker"]
-    normalizer = _harvest(path, normalizers, notes)
-    clamps = any(name.endswith("new_mean") for name, _ in normalizers["mean"])
-    candidates = []
-    for kind, group in groups.items():
-        if not group or kind == "attacker":
-            continue
-        prefixes = sorted({name[: len(name) - len(rest)] for rest, (name, _) in group.items()})
-        averaged = weights_averaged or kind == "averaged"
-        candidates.append(
-            StateDict(
-                tensors={rest: value for rest, (_, value) in group.items()},
-                location=" / ".join(
-                    [*filter(None, [".".join(container)]), ", ".join(p or "no prefix" for p in prefixes)]
-                ),
-                normalizer=normalizer,
-                averaged=averaged,
-                clamps=clamps,
-                notes=(*notes, *(["the weights are an average over training (EMA or SWA)"] if averaged else [])),
-                origins={rest: (*container, name) for rest, (name, _) in group.items()},
+            groups["plain"], prefixes["plain"] = groups["attacker"], prefixes["attacker"]
+        normalizer = _harvest(path, normalizers, notes)
+        clamps = any(name.endswith("new_mean") for name, _ in normalizers["mean"])
+        candidates = []
+        for kind, group in groups.items():
+            if not group or kind == "attacker":
+                continue
+            averaged = weights_averaged or kind == "averaged"
+            places = ", ".join(p or "no prefix" for p in sorted(prefixes[kind]))
+            candidates.append(
+                StateDict(
+                    tensors={rest: value for rest, (_, value) in group.items()},
+                    location=" / ".join([*filter(None, [".".join(container)]), places]),
+                    normalizer=normalizer,
+                    averaged=averaged,
+                    clamps=clamps,
+                    notes=(*notes, *(["the weights are an average over training (EMA or SWA)"] if averaged else [])),
+                    origins={rest: (*container, (self.strip or "") + name) for rest, (name, _) in group.items()},
+                )
             )
-        )
-    return candidates
+        return candidates
+
+    def _stripped(self, table: Table, where: str) -> dict[Any, Any]:
+        """The entries under the prefix that was asked for, without it; all where none was."""
+        if self.strip is None:
+            return table.entries
+        taken = {
+            name[len(self.strip) :]: value
+            for name, value in table.entries.items()
+            if isinstance(name, str) and name.startswith(self.strip) and name != self.strip
+        }
+        if not taken:
+            firsts = {name.partition(".")[0] + "." for name in table.entries if isinstance(name, str)}
+            raise UsageError(f"--strip {shown(self.strip)!r}: no name{where} begins so{nearest(self.strip, firsts)}")
+        return taken
+
+
+def _unreadable(value: Any) -> str:
+    if isinstance(value, UnreadTensor):
+        return f"{value.name}, which is not read"
+    return f"an unreadable object ({shown(value.name)})" if isinstance(value, Opaque) else "no text as its name"
 
 
 def _drop_attacker(path: Any, plain: dict[str, Any], attacker: dict[str, Any], notes: list[str]) -> None:
@@ -229,15 +306,6 @@ def _harvest(
     return mean, std
 
 
-def _same_tables(a: StateDict, b: StateDict) -> bool:
-    return a.tensors.keys() == b.tensors.keys() and all(same_tensor(v, b.tensors[k]) for k, v in a.tensors.items())
-
-
 def _choices(candidates: list[StateDict]) -> str:
-    return ", ".join(f"{c.location or 'raw'!r} ({len(c.tensors)} tensors)" for c in candidates)
-
-
-def _describe(tree: Any) -> str:
-    if isinstance(tree, dict):
-        return "the keys " + ", ".join(repr(key)[:40] for key in list(tree)[:10]) if tree else "an empty dict"
-    return f"a {type(tree).__name__}"
+    told = [f"{shown(c.location or 'raw', 60)!r} ({len(c.tensors)} tensors)" for c in candidates[:SHOWN]]
+    return ", ".join(told) + (f" and {len(candidates) - SHOWN} more" if candidates[SHOWN:] else "")

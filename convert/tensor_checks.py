@@ -95,10 +95,14 @@ def _check_training(arrays: Mapping[str, np.ndarray], findings: Findings) -> Non
     kernels = {name: array for name, array in arrays.items() if array.ndim >= 2 and array.size}
     size = sum(array.size for array in kernels.values())
     zeros = size - sum(np.count_nonzero(array) for array in kernels.values())
-    if size and zeros > size / 2:
+    # What was pruned has zeros in between; what was never written has whole tensors of them.
+    empty = sum(array.size for array in kernels.values() if not array.any())
+    if size and empty > size / 2:
         raise ModelMismatchError(
-            f"{zeros} of {size} kernel weights are zero: the file looks uninitialised or zero-filled"
+            f"{empty} of {size} kernel weights lie in kernels of zeros alone: the file looks uninitialised or zero-filled"
         )
+    if size and zeros > size / 2:
+        findings.warnings.append(f"{zeros} of {size} kernel weights are zero: pruned, or not fully trained")
     constant = [name for name, array in kernels.items() if array.size > 1 and array.min() == array.max()]
     if constant:
         findings.warnings.append(f"{len(constant)} kernels are constant and look uninitialised, such as {constant[0]}")

@@ -120,7 +120,7 @@ def _read_both(converted: str | Path, checkpoint: str | Path, select: str | None
     except UsageError as error:
         raise UsageError(f"{error} (the converted file comes first, then its checkpoint)") from None
     source = read_checkpoint(checkpoint, check_crc=check_crc)
-    state = select_state_dict(source, select)
+    state = select_state_dict(source, select, found.metadata["source"].get("strip"))
     try:
         architecture, num_classes = _architecture(found, state)
         weights, read_by = original_weights(source, state, architecture, num_classes)
@@ -178,7 +178,7 @@ def _read_by_torch(source: Checkpoint, origins: Mapping[str, tuple[str, ...]]) -
     for name, keys in origins.items():
         value = tree
         for key in keys:
-            value = value[key]
+            value = value[int(key) if isinstance(value, list | tuple) else key]
         arrays[name] = value.detach().to(torch.float32).contiguous().numpy()
     return arrays
 

@@ -160,6 +160,13 @@ def detect_architecture(shapes: Shapes) -> str:
     raise ModelMismatchError(_unknown(shapes))
 
 
+def is_known(shapes: Shapes) -> bool:
+    """Whether names and shapes have what marks a family, or a network that is known by name and not to be had."""
+    return any(all(key in shapes for key in keys) for _, keys, _ in FOREIGN) or any(
+        family.matches(shapes) for family in FAMILIES.values()
+    )
+
+
 def _unknown(shapes: Shapes) -> str:
     if not shapes:
         return "unknown network: no tensors"

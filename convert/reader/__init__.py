@@ -8,10 +8,10 @@
     storages, tree, types     tensors that are still on disk, checks of the finished tree, the values that come out
 
 Whatever is malformed in a file is an `UnsafeInputError`. May import `jinv.errors` and numpy.
-`pipeline`, `state_dict`, `tensor_checks` and `validate` use it.
+`pipeline`, `tables`, `state_dict`, `tensor_checks` and `validate` use it.
 """
 
 from jinv_convert.reader.read import read_checkpoint
-from jinv_convert.reader.types import Checkpoint, Opaque, TensorRef
+from jinv_convert.reader.types import Checkpoint, Opaque, TensorRef, UnreadTensor
 
-__all__ = ["Checkpoint", "Opaque", "TensorRef", "read_checkpoint"]
+__all__ = ["Checkpoint", "Opaque", "TensorRef", "UnreadTensor", "read_checkpoint"]

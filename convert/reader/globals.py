@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from jinv_convert.reader import rebuild
+from jinv_convert.reader.limits import MAX_NAME_CHARS
 from jinv_convert.reader.rebuild import Known, StorageType
-from jinv_convert.reader.types import DTYPES, Opaque
+from jinv_convert.reader.types import DTYPES, UNREAD_BYTES, Opaque
 
 # Storage class -> dtype. Complex and quantised ones are named so that the refusal can say what they are.
 _STORAGES = {
@@ -52,6 +53,7 @@ _CALLS: dict[str, Callable[[Any], Any]] = {
     "torch._utils._rebuild_wrapper_subclass": rebuild.unread_tensor,
     "torch.Size": rebuild.size,
     "torch.device": rebuild.device,
+    "torch.serialization._get_layout": rebuild.layout,
     "_codecs.encode": rebuild.encode,
     "builtins.bytes": rebuild.no_bytes,
     "__builtin__.bytes": rebuild.no_bytes,
@@ -63,8 +65,9 @@ _CALLS: dict[str, Callable[[Any], Any]] = {
 
 def _table() -> dict[tuple[str, str], Opaque]:
     values: list[Opaque] = [Known(name, call) for name, call in _CALLS.items()]
-    values += [Known(name) for name in rebuild.PLAIN_TENSORS]
-    values += [Known(f"torch.{dtype}") for dtype in DTYPES]
+    values += [Known(name, rebuild.parameter) for name in rebuild.PARAMETERS]
+    values += [Known(name) for name in rebuild.PLAIN_TENSORS - rebuild.PARAMETERS]
+    values += [Known(f"torch.{dtype}") for dtype in (*DTYPES, *UNREAD_BYTES)]
     for module in ("torch", "torch.cuda"):
         values += [StorageType(f"{module}.{name}", dtype) for name, dtype in _STORAGES.items()]
     values.append(StorageType("torch.storage.UntypedStorage", None))
@@ -90,6 +93,7 @@ _ROOTS = _words(
     "distutils setuptools pip ensurepip venv webbrowser antigravity asyncio concurrent _thread inspect zipimport",
     "tempfile fileinput linecache mmap fcntl http urllib urllib2 urllib3 requests httplib ftplib smtplib telnetlib",
     "poplib imaplib nntplib xmlrpc socketserver ssl aiohttp paramiko IPython cffi cloudpickle jsonpickle sqlite3",
+    "pydoc _osx_support _aix_support _pyrepl mailcap _interpreters _xxsubinterpreters _testcapi _winapi",
 )
 # The same for names that a user's own package may well have: only the module itself.
 _MODULES = _words("code codeop commands imp popen2 timeit profile trace test site signal gc threading")
@@ -105,8 +109,13 @@ _NAMES = _words(
     "numpy.f2py numpy.distutils numpy.testing numpy.ctypeslib numpy.load numpy.save numpy.memmap numpy.fromfile",
     "numpy.loadtxt numpy.genfromtxt numpy.lib.format numpy.lib.npyio",
     "dill.load dill.loads dill.source dill.temp dill._dill.load dill._dill.loads dill._dill._eval_repr",
-    "dill._dill.getattr joblib.load pandas.eval pandas.read_pickle scipy.LowLevelCallable sympy.sympify",
+    "dill._dill.getattr joblib.load joblib.numpy_pickle joblib.externals pandas.eval pandas.read_pickle pandas.io",
+    "pandas.core.computation scipy.LowLevelCallable sympy.sympify uuid._get_command_stdout test.support platform.popen",
+    "yaml.load yaml.load_all yaml.unsafe_load yaml.unsafe_load_all yaml.full_load yaml.full_load_all yaml.UnsafeLoader",
+    "yaml.loader yaml.constructor numpy._core.records.fromfile numpy.rec.fromfile numpy.core.multiarray.fromfile",
+    "numpy._core.multiarray.fromfile numpy.fromstring numpy.lib._npyio_impl numpy.lib._format_impl",
 )
+_LONGEST = max(name.count(".") + 1 for name in _NAMES)
 _BUILTINS = _words(
     "set frozenset bytearray bytes complex object slice range dict list tuple int float str bool type property super",
     "staticmethod classmethod long unicode xrange Ellipsis NotImplemented len min max sum abs round sorted enumerate",
@@ -118,6 +127,8 @@ _LOOKUPS = _words("dill._dill._import_module dill._dill._get_attr dill.dill._imp
 
 def dangerous(module: str, name: str) -> bool:
     """Whether `module.name` runs processes or code, or leads to something that does."""
+    if (module, name) in _KNOWN:
+        return False
     if module in ("builtins", "__builtin__"):
         return name not in _BUILTINS
     path, attributes = module.split("."), name.split(".")
@@ -127,14 +138,16 @@ def dangerous(module: str, name: str) -> bool:
     if len(attributes) > 1 and any(part.startswith("__") or part in _PARTS for part in attributes):
         return True
     steps = [*path, *attributes]
-    return any(".".join(steps[:count]) in _NAMES for count in range(2, len(steps) + 1))
+    return any(".".join(steps[:count]) in _NAMES for count in range(2, min(len(steps), _LONGEST) + 1))
 
 
 def asks_for_danger(function: Opaque, args: tuple[Any, ...]) -> bool:
     """Whether an inert look-up function is asked for a dangerous name."""
     if function.name not in _LOOKUPS:
         return False
-    words = [arg for arg in args if isinstance(arg, str)]
+    words = [arg[: MAX_NAME_CHARS + 1] for arg in args if isinstance(arg, str)]
+    if any(len(word) > MAX_NAME_CHARS for word in words):
+        return True
     return any(dangerous(word, "") or word in _PYTHON_CODE for word in words)
 
 

@@ -8,8 +8,8 @@ from typing import Final
 MIB: Final = 1 << 20
 
 # The pickle.
-MAX_OPS: Final = 1_000_000
-MAX_MEMO: Final = 100_000
+MAX_OPS: Final = 2_000_000
+MAX_BUILT: Final = 2_000_000  # entries of what calls build out of what is there already: an op can copy a whole dict
 MAX_DEPTH: Final = 64  # nesting of the finished tree
 MAX_NODES: Final = 1_000_000  # of the tree written out in full: shared parts count each time they appear
 MAX_STRING_BYTES: Final = 16 * MIB
@@ -17,6 +17,8 @@ MAX_TOTAL_STRING_BYTES: Final = 64 * MIB
 MAX_INT_BYTES: Final = 256
 MAX_NAME_CHARS: Final = 256  # module and attribute of a global
 MAX_KEY_CHARS: Final = 1024  # a key of a dict
+MAX_KEY_PARTS: Final = 32  # of a key that is a tuple, nested ones written out in full
+MAX_INT_CHARS: Final = 64  # of an integer written as text
 
 # The zip archive.
 MAX_MEMBERS: Final = 100_000

@@ -1,12 +1,14 @@
 """A pickle virtual machine that can build dicts, lists, tuples, numbers, strings and descriptions of tensors.
 
-It knows the opcodes that protocols 2 to 5 write, refuses all others, and has no way to import or call a name of the
+It knows the opcodes that protocols 2 to 5 write, and Python 2's integers in text, refuses all others, and has no way to import or call a name of the
 file. Every length is checked against what is left of the file before it is read. Any defect of the stream raises
 `UnsafeInputError`, and nothing else.
 """
 
 from __future__ import annotations
 
+import itertools
+import re
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,9 +17,9 @@ from jinv.errors import ModelMismatchError
 from jinv_convert.reader import limits
 from jinv_convert.reader.globals import asks_for_danger, dangerous, resolve
 from jinv_convert.reader.numpy_pickle import NumpyArray
-from jinv_convert.reader.rebuild import Known, Malformed, NumpyDtype, StorageView, set_item
+from jinv_convert.reader.rebuild import Known, Malformed, NumpyDtype, StorageView, check_parameter_state, set_item
 from jinv_convert.reader.source import Cursor
-from jinv_convert.reader.types import Opaque, TensorRef
+from jinv_convert.reader.types import Opaque, TensorRef, UnreadTensor
 
 # Attributes that change what an object is or does; no state of a checkpoint sets them.
 _POISON = frozenset(
@@ -47,6 +49,7 @@ class PickleMachine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.string_bytes = 0
+        self.built = 0
 
     def load(self) -> Any:
         """The value that the pickle stands for; leaves the cursor behind its STOP."""
@@ -109,10 +112,23 @@ class PickleMachine:
         length = self.number(layout)
         if not 0 <= length <= limit:
             raise Malformed(f"a length of {length} bytes, the limit is {limit}")
-        self.string_bytes += length
+        self.charge_bytes(length)
+        return self.cursor.take(length)
+
+    def charge_bytes(self, count: int) -> None:
+        self.string_bytes += count
         if self.string_bytes > limits.MAX_TOTAL_STRING_BYTES:
             raise Malformed(f"more than {limits.MAX_TOTAL_STRING_BYTES} bytes of strings")
-        return self.cursor.take(length)
+
+    def charge(self, args: tuple[Any, ...]) -> None:
+        """Counts what a call can copy: its arguments' entries and bytes, before it is made."""
+        for arg in args:
+            if isinstance(arg, str | bytes):
+                self.charge_bytes(len(arg))
+            elif isinstance(arg, dict | list | tuple):
+                self.built += len(arg)
+        if self.built > limits.MAX_BUILT:
+            raise Malformed(f"calls that copy more than {limits.MAX_BUILT} entries")
 
     def text(self, layout: struct.Struct) -> str:
         try:
@@ -124,6 +140,13 @@ class PickleMachine:
 
     def integer(self, layout: struct.Struct) -> None:
         self.push(int.from_bytes(self.raw(layout, limits.MAX_INT_BYTES), "little", signed=True))
+
+    def text_integer(self) -> None:
+        # Python 2 wrote wide integers so, and booleans as 00 and 01.
+        digits = self.cursor.line(limits.MAX_INT_CHARS)
+        if not re.fullmatch(rb"[+-]?[0-9]+L?", digits):
+            raise Malformed(f"an integer that is none: {digits!r:.80}")
+        self.push({b"00": False, b"01": True}.get(digits, int(digits.rstrip(b"L"))))
 
     def python2_string(self, layout: struct.Struct) -> None:
         data = self.raw(layout)
@@ -176,9 +199,7 @@ class PickleMachine:
     # Memo.
 
     def put(self, index: int) -> None:
-        if len(self.memo) >= limits.MAX_MEMO and index not in self.memo:
-            raise Malformed(f"more than {limits.MAX_MEMO} memo entries")
-        self.memo[index] = self.top()
+        self.memo[index] = self.top()  # every entry costs an opcode, whose number is bounded
 
     def get(self, index: int) -> None:
         if index not in self.memo:
@@ -216,6 +237,7 @@ class PickleMachine:
         if not isinstance(args, tuple):
             raise Malformed("REDUCE with arguments that are no tuple")
         if isinstance(function, Known) and function.call is not None:
+            self.charge(args)
             result = function.call(args)
             self._note(result)
             self.push(result)
@@ -228,13 +250,17 @@ class PickleMachine:
 
     def build(self) -> None:
         state, target = self.pop(), self.top()
-        for part in state if isinstance(state, tuple) else (state,):
-            if isinstance(part, dict) and (poison := _POISON.intersection(k for k in part if isinstance(k, str))):
+        # Python looks at two parts, the attributes of __dict__ and of __slots__. The names are looked up in the state, not
+        # the state's in them: the same large state can be built again and again.
+        for part in itertools.islice(state, 2) if isinstance(state, tuple) else (state,):
+            if isinstance(part, dict) and (poison := [name for name in _POISON if name in part]):
                 raise Malformed(f"BUILD sets {min(poison)} on {_kind(target)}")
         if isinstance(target, NumpyDtype | NumpyArray):
             target.build(state)
+        elif isinstance(target, TensorRef):
+            check_parameter_state(state)
         # An OrderedDict's own attributes (torch keeps module versions there) are not needed.
-        elif not (type(target) is Opaque or (isinstance(target, dict) and isinstance(state, dict))):
+        elif not (type(target) in (Opaque, UnreadTensor) or (isinstance(target, dict) and isinstance(state, dict))):
             raise Malformed(f"BUILD on {_kind(target)}")
 
     def persistent_id(self) -> None:
@@ -246,7 +272,7 @@ class PickleMachine:
         self.cursor.enter_frame(self.number(_U64))
 
     def _note(self, value: Any) -> None:
-        if type(value) is Opaque:
+        if type(value) in (Opaque, UnreadTensor):
             self.opaque.setdefault(value.name)
 
 
@@ -271,6 +297,8 @@ _OPCODES: dict[int, Callable[[PickleMachine], None]] = {
         "K": lambda m: m.push(m.number(_U8)),
         "M": lambda m: m.push(m.number(_U16)),
         "J": lambda m: m.push(m.number(_I32)),
+        "I": _M.text_integer,
+        "L": _M.text_integer,
         "\x8a": lambda m: m.integer(_U8),
         "\x8b": lambda m: m.integer(_I32),
         "G": lambda m: m.push(m.number(_F64)),

@@ -37,5 +37,5 @@ def read_checkpoint(path: str | os.PathLike[str], *, check_crc: bool = True) -> 
     warnings += slack_warnings(tensors, storages)
     if opaque:
         more = f" and {len(opaque) - 20} more" if len(opaque) > 20 else ""
-        warnings.append(f"kept as inert names, never imported: {', '.join(list(opaque)[:20])}{more}")
+        warnings.append(f"kept as inert names, never imported or read: {', '.join(list(opaque)[:20])}{more}")
     return Checkpoint(source.path, source.sha256(), container, tree, tuple(opaque), tuple(warnings), metadata)

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from jinv.errors import ModelMismatchError
-from jinv_convert.reader.limits import MAX_KEY_CHARS
-from jinv_convert.reader.types import DTYPES, Opaque, Storage, TensorRef
+from jinv_convert.reader.limits import MAX_KEY_CHARS, MAX_KEY_PARTS, MAX_RANK
+from jinv_convert.reader.types import DTYPES, UNREAD_BYTES, Opaque, Storage, TensorRef, UnreadTensor
 
 PLAIN_TENSORS = frozenset({"torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"})
+PARAMETERS = frozenset({"torch.nn.parameter.Parameter"})
 SCALAR_CODES = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"})
 
 
@@ -62,29 +63,45 @@ class StorageView:
 
 def set_item(target: dict[Any, Any], key: Any, value: Any) -> None:
     """Sets a key for the first time; raises for keys that are no plain values, or made to collide."""
-    parts = key if isinstance(key, tuple) else (key,)
-    if len(parts) > 8:
-        raise Malformed(f"a dict key of {len(parts)} parts")
+    parts = _parts(key)
     for part in parts:
-        if not (part is None or isinstance(part, (str, int, float, bytes, Opaque))):
-            raise Malformed(f"a dict key of type {type(part).__name__}")
+        # Tensors are compared by identity, as torch does: optimizers keep their state by parameter.
+        if not (part is None or isinstance(part, (str, int, float, bytes, Opaque, TensorRef, StorageView))):
+            raise Malformed(f"a dict key that is a {type(part).__name__}")
         if isinstance(part, (str, bytes)) and len(part) > MAX_KEY_CHARS:
             raise Malformed(f"a dict key of {len(part)} characters, the limit is {MAX_KEY_CHARS}")
         if isinstance(part, int) and not -(1 << 63) <= part < 1 << 64:
             # Python's hash of an int is a remainder: wide ones can be chosen so that all collide.
             raise Malformed("a dict key that is no 64-bit integer")
-    # dill sets a function's __name__ twice, and different opaque keys look the same here; weights must be unambiguous.
+    if key in target and any(isinstance(part, Opaque) for part in parts):
+        # Two paths, two dates: different to whoever wrote them, and their names are all that is known here.
+        key = (key, Opaque(f"number {len(target)}"))
+    # dill sets a function's __name__ twice; weights must be unambiguous.
     if key in target and any(isinstance(v, (TensorRef, StorageView, dict, list, tuple)) for v in (value, target[key])):
         raise Malformed(f"dict key {key!r:.120} set twice")
     target[key] = value
 
 
+def _parts(key: Any) -> list[Any]:
+    """What a key consists of, tuples in tuples too."""
+    parts: list[Any] = []
+    rest = [key]
+    # Hashing a key goes through all of it, and down: an empty tuple in a tuple in a tuple is a part of each depth.
+    for _ in range(MAX_KEY_PARTS):
+        if not rest:
+            return parts
+        part = rest.pop()
+        if isinstance(part, tuple):
+            rest += part[: MAX_KEY_PARTS + 1]
+        else:
+            parts.append(part)
+    raise Malformed(f"a dict key of more than {MAX_KEY_PARTS} parts")
+
+
 def dtype_name(dtype: Any) -> str:
-    """`float32` for `torch.float32`; raises `Malformed` for complex and quantised ones, else `ModelMismatchError`."""
+    """`float32` for `torch.float32`, `complex64`, which is not read, too; raises `ModelMismatchError` for unknown ones."""
     name = dtype.name.removeprefix("torch.") if isinstance(dtype, Opaque) else ""
-    if name.startswith(("complex", "quint", "qint")):
-        raise Malformed(f"dtype {name}: complex and quantised tensors are not read")
-    if name not in DTYPES:
+    if name not in DTYPES and name not in UNREAD_BYTES:
         raise ModelMismatchError(f"dtype {name or 'unknown'} is none of {', '.join(DTYPES)}")
     return name
 
@@ -103,31 +120,36 @@ def _ints(values: Any, what: str) -> tuple[int, ...]:
     return tuple(values)
 
 
-def _tensor(view: Any, dtype: str | None, offset: Any, shape: Any, strides: Any) -> TensorRef:
+def _tensor(view: Any, dtype: str | None, offset: Any, shape: Any, strides: Any) -> TensorRef | UnreadTensor:
     if not isinstance(view, StorageView):
         raise Malformed("a tensor on something that is no storage")
     if dtype is None:
         raise Malformed("a tensor without a dtype on an untyped storage")
     if type(offset) is not int:
         raise Malformed("a storage offset that is no integer")
+    # Thousands of sizes would be copied for every tensor; the tree's check says of some too many whose they are.
+    if any(isinstance(sizes, (tuple, list)) and len(sizes) > 16 * MAX_RANK for sizes in (shape, strides)):
+        raise Malformed(f"a tensor of more than {MAX_RANK} dimensions")
+    if dtype in UNREAD_BYTES:
+        return UnreadTensor(f"a {dtype} tensor")
     shape, strides = _ints(shape, "a tensor's size"), _ints(strides, "a tensor's stride")
     return TensorRef(shape, dtype, view.storage, offset, strides, view.window)
 
 
-def tensor_v1(args: Any) -> TensorRef:
+def tensor_v1(args: Any) -> TensorRef | UnreadTensor:
     """(storage, offset, size, stride)"""
     view, offset, shape, strides = arguments(args, 4, 4)
     return _tensor(view, getattr(view, "dtype", None), offset, shape, strides)
 
 
-def tensor_v2(args: Any) -> TensorRef:
+def tensor_v2(args: Any) -> TensorRef | UnreadTensor:
     """(storage, offset, size, stride, requires_grad, hooks, metadata=None)"""
     args = arguments(args, 6, 7)
     _no_lazy_bits(args[6:])
     return tensor_v1(args[:4])
 
 
-def tensor_v3(args: Any) -> TensorRef:
+def tensor_v3(args: Any) -> TensorRef | UnreadTensor:
     """(storage, offset, size, stride, requires_grad, hooks, dtype, metadata=None), on an untyped storage"""
     args = arguments(args, 7, 8)
     _no_lazy_bits(args[7:])
@@ -139,12 +161,21 @@ def _no_lazy_bits(metadata: tuple[Any, ...]) -> None:
         raise Malformed("a tensor whose values are not its bytes (lazy conjugate or negative)")
 
 
-def parameter(args: Any) -> TensorRef:
-    """(tensor, requires_grad, hooks, state=None)"""
-    tensor = arguments(args, 3, 4)[0]
-    if not isinstance(tensor, TensorRef):
+def parameter(args: Any) -> TensorRef | UnreadTensor:
+    """(tensor, requires_grad=True, hooks, state=None); torch 0.3 and before gave the tensor alone"""
+    tensor = arguments(args, 1, 4)[0]
+    if not isinstance(tensor, TensorRef | UnreadTensor):
         raise Malformed("a Parameter of something that is no tensor")
     return tensor
+
+
+def check_parameter_state(state: Any) -> None:
+    """What BUILD may give a tensor: torch 0.3's (requires_grad, volatile, hooks), which change no value."""
+    if not isinstance(state, tuple) or len(state) > 4:
+        raise Malformed("BUILD on a tensor with another state than torch 0.3's")
+    for part in state:
+        if not (part is None or part is True or part is False or (isinstance(part, dict) and not part)):
+            raise Malformed("BUILD on a tensor with another state than torch 0.3's")
 
 
 def tensor_from_type(args: Any) -> Any:
@@ -155,9 +186,9 @@ def tensor_from_type(args: Any) -> Any:
     return function.call(inner) if kind.name in PLAIN_TENSORS else Opaque(kind.name)
 
 
-def unread_tensor(args: Any) -> Any:
-    """Kinds of tensors that are refused."""
-    raise Malformed("a quantised, sparse, nested, meta or wrapped tensor, which is not read")
+def unread_tensor(args: Any) -> UnreadTensor:
+    """Kinds of tensors that are not read; refused where they are among the weights."""
+    return UnreadTensor("a quantised, sparse, nested, meta or wrapped tensor")
 
 
 def ordered_dict(args: Any) -> dict[Any, Any]:
@@ -199,6 +230,12 @@ def device(args: Any) -> Opaque:
     return Known("torch.device")
 
 
+def layout(args: Any) -> Opaque:
+    """(name,): strided or sparse, of a tensor that is not here"""
+    arguments(args, 1, 1)
+    return Known("torch.layout")
+
+
 def encode(args: Any) -> bytes:
     """(text, "latin1"): how protocol 2 writes bytes"""
     text, encoding = arguments(args, 2, 2)
@@ -216,7 +253,7 @@ def no_bytes(args: Any) -> bytes:
 def numpy_dtype(args: Any) -> Opaque:
     """(code, align, copy)"""
     code = arguments(args, 1, 3)[0]
-    return NumpyDtype("numpy.dtype", code) if code in SCALAR_CODES else Opaque("numpy.dtype")
+    return NumpyDtype("numpy.dtype", code) if isinstance(code, str) and code in SCALAR_CODES else Opaque("numpy.dtype")
 
 
 def numpy_scalar(args: Any) -> Any:

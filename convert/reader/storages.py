@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jinv_convert.reader.rebuild import Known, Malformed, StorageType, StorageView, dtype_name
-from jinv_convert.reader.types import DTYPES, Opaque, Storage
+from jinv_convert.reader.rebuild import Malformed, StorageType, StorageView
+from jinv_convert.reader.types import DTYPES, UNREAD_BYTES, Opaque, Storage
 
 
 class StorageTable:
@@ -31,10 +31,7 @@ class StorageTable:
             raise Malformed("a persistent id without a storage type")
         if not isinstance(key, str) or not isinstance(location, str) or type(numel) is not int or numel < 0:
             raise Malformed("a persistent id whose key, location or size has a wrong type or sign")
-        try:
-            itemsize = DTYPES[dtype_name(Known(f"torch.{kind.dtype}"))].itemsize if kind.dtype else 1
-        except Malformed as error:
-            raise Malformed(f"storage {key!r:.120}: {error}") from None
+        itemsize = 1 if kind.dtype is None else UNREAD_BYTES.get(kind.dtype) or DTYPES[kind.dtype].itemsize
         size = numel * itemsize
         if key not in self.storages:
             self.storages[key], self.dtypes[key] = self._locate(key, size), kind.dtype

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from jinv_convert.reader import limits
-from jinv_convert.reader.rebuild import StorageView
 from jinv_convert.reader.source import Source
 from jinv_convert.reader.types import Storage, TensorRef
 
@@ -64,8 +63,6 @@ def _children(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _leaf(source: Source, value: Any, name: str, tensors: dict[int, TensorRef]) -> None:
-    if isinstance(value, StorageView):
-        raise source.refuse(f"{shorten(name)}: a bare storage, which no state dict holds")
     if isinstance(value, TensorRef) and id(value) not in tensors:
         value.name = name
         check_tensor(source, value)

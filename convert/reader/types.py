@@ -29,6 +29,12 @@ Container = Literal["zip", "legacy", "safetensors", "numpy pickle"]
 DTYPES: dict[str, np.dtype] = {name: np.dtype(name) for name in _NATIVE}
 DTYPES |= {name: np.dtype(getattr(ml_dtypes, name)) for name in _EXTENDED}
 
+# Bytes of an element of those that are not read. Of the packed ones a storage counts bytes.
+UNREAD_BYTES = {"complex32": 4, "complex64": 8, "complex128": 16, "quint8": 1, "qint8": 1, "qint32": 4} | {
+    "quint4x2": 1,
+    "quint2x4": 1,
+}
+
 
 class Readable(Protocol):
     """Bytes of one storage, wherever they lie."""
@@ -44,6 +50,13 @@ class Opaque:
     """An object that was not built: only the name of its class or function is kept, nothing of it is imported."""
 
     name: str
+
+
+class UnreadTensor(Opaque):
+    """A tensor of a kind that is not read (complex, quantised, sparse): inert beside the weights, refused among them.
+
+    `name` says what it is, with its article.
+    """
 
 
 @dataclass(eq=False, slots=True)

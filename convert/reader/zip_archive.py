@@ -47,15 +47,25 @@ class Member:
 
 
 class DeflatedBlob:
-    """A deflated member, inflated anew by every read; never beyond its announced size."""
+    """A deflated member, never inflated beyond its announced size.
+
+    The first read inflates what it needs; a second one inflates all, which is kept: thousands of tensors can share a storage.
+    """
 
     def __init__(self, packed: Blob, size: int, name: str) -> None:
         self.packed, self.size, self.name = packed, size, name
+        self.was_read, self.kept = False, np.empty(0, np.uint8)
 
     def read(self, start: int, size: int) -> np.ndarray:
         """Fresh uint8 array of `size` bytes from byte `start`."""
         if start < 0 or size < 0 or start + size > self.size:
             raise self.packed.source.refuse(f"{self.name}: {size} bytes at byte {start} of {self.size}")
+        if self.was_read and not len(self.kept):
+            self.kept = self._inflated(0, self.size)
+        self.was_read = True
+        return self.kept[start : start + size].copy() if len(self.kept) else self._inflated(start, size)
+
+    def _inflated(self, start: int, size: int) -> np.ndarray:
         out, position = np.empty(size, np.uint8), 0
         for piece in self.pieces():
             low, high = max(start, position), min(start + size, position + len(piece))

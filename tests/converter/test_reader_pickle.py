@@ -33,7 +33,6 @@ from tests.converter.reader_files import (
         ("EXT2", b"\x83\x01\x00"),
         ("EXT4", b"\x84\x01\x00\x00\x00"),
         ("PERSID", b"P0\n"),
-        ("0x49", b"I1\n"),
         ("0x56", b"V1\n"),
         ("0x32", b"]2"),  # DUP
         ("0x97", b"\x97"),  # NEXT_BUFFER
@@ -105,9 +104,9 @@ def test_reader_refuses_expansion(tmp_path):
     refused(write_zip(tmp_path / "a.pth", laughs, {}), "stack")
     laughs = b"N" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(40))
     refused(write_zip(tmp_path / "a.pth", laughs, {}), str(limits.MAX_NODES))
-    refused(write_zip(tmp_path / "a.pth", b"N0" * 499_999 + b"N0N", {}), str(limits.MAX_OPS))
-    memo = b"N" + b"\x94" * (limits.MAX_MEMO + 1)
-    refused(write_zip(tmp_path / "a.pth", memo, {}, protocol=PROTO4), str(limits.MAX_MEMO))
+    refused(write_zip(tmp_path / "a.pth", b"N0" * (limits.MAX_OPS // 2), {}), str(limits.MAX_OPS))
+    memo = b"N" + b"\x94" * limits.MAX_OPS
+    refused(write_zip(tmp_path / "a.pth", memo, {}, protocol=PROTO4), str(limits.MAX_OPS))
 
 
 @pytest.mark.parametrize("body", [b")" + b"\x85" * 100_000, b"]" * 100_000 + b"a" * 99_999], ids=["tuples", "lists"])
@@ -228,10 +227,9 @@ def test_reader_keys_are_plain_and_escaped(tmp_path):
         b"]",
         b"}",
         dictionary({"a": b"N"}),
-        storage(),
         sequence(b"]"),
         integer(1 << 64),
-        sequence(*[b"N"] * 9),
+        sequence(*[b"N"] * 33),
     ):
         refused(write_zip(tmp_path / "a.pth", b"}" + key + b"Ns"), "key")
     refused(write_zip(tmp_path / "a.pth", dictionary({"x" * (1 << 20): b"N"})), "1048576 characters")
@@ -259,7 +257,7 @@ def test_reader_int_keys_can_not_be_made_to_collide(tmp_path):
 
 def test_reader_refuses_dtypes_without_an_array(tmp_path):
     source = storage(kind="ComplexFloatStorage")
-    refused(write_zip(tmp_path / "a.pth", tensor(source=source)), "complex64", "storage '0'")
+    refused(write_zip(tmp_path / "a.pth", tensor(source=source)), "storage '0' needs 48 bytes")
     parts = [text("storage"), name("torch.storage", "UntypedStorage"), text("0"), text("cpu"), integer(24)]
     arguments = [sequence(*parts) + b"Q", integer(0), sequence(integer(6)), sequence(integer(1)), b"\x89", b"}"]
     body = call(name("torch._utils", "_rebuild_tensor_v3"), *arguments, name("torch", "float4_e2m1fn_x2"))

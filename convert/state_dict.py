@@ -220,14 +220,7 @@ class _Splitter:
                     )
                 group[rest] = (name, value)
                 prefixes[kind].add(prefix)
-        notes = [f"ignored {shown(name, 80)!r}: not a tensor" for name in ignored[:SHOWN]]
-        if ignored[SHOWN:]:
-            notes.append(f"ignored {len(ignored) - SHOWN} more entries that are no tensors")
-        if self.strip is not None:
-            others = sum(not (isinstance(n, str) and n.startswith(self.strip)) for n in table.entries)
-            notes.append(f"took what begins with {shown(self.strip)!r}, without that; left out {others} other entries")
-        if counted:
-            notes.append(f"ignored {len(counted)} tensors of metrics or losses, such as {shown(counted[0], 80)!r}")
+        notes = self._notes(table, ignored, counted)
         if groups["plain"]:
             _drop_attacker(path, groups["plain"], groups["attacker"], notes)
         else:
@@ -239,19 +232,30 @@ class _Splitter:
             if not group or kind == "attacker":
                 continue
             averaged = weights_averaged or kind == "averaged"
-            places = ", ".join(p or "no prefix" for p in sorted(prefixes[kind]))
+            told = ["the weights are an average over training (EMA or SWA)"] if averaged else []
             candidates.append(
                 StateDict(
                     tensors={rest: value for rest, (_, value) in group.items()},
-                    location=" / ".join([*filter(None, [".".join(container)]), places]),
+                    location=_location(container, prefixes[kind]),
                     normalizer=normalizer,
                     averaged=averaged,
                     clamps=clamps,
-                    notes=(*notes, *(["the weights are an average over training (EMA or SWA)"] if averaged else [])),
+                    notes=(*notes, *told),
                     origins={rest: (*container, (self.strip or "") + name) for rest, (name, _) in group.items()},
                 )
             )
         return candidates
+
+    def _notes(self, table: Table, ignored: list[str], counted: list[str]) -> list[str]:
+        notes = [f"ignored {shown(name, 80)!r}: not a tensor" for name in ignored[:SHOWN]]
+        if ignored[SHOWN:]:
+            notes.append(f"ignored {len(ignored) - SHOWN} more entries that are no tensors")
+        if self.strip is not None:
+            others = sum(not (isinstance(n, str) and n.startswith(self.strip)) for n in table.entries)
+            notes.append(f"took what begins with {shown(self.strip)!r}, without that; left out {others} other entries")
+        if counted:
+            notes.append(f"ignored {len(counted)} tensors of metrics or losses, such as {shown(counted[0], 80)!r}")
+        return notes
 
     def _stripped(self, table: Table, where: str) -> dict[Any, Any]:
         """The entries under the prefix that was asked for, without it; all where none was."""
@@ -266,6 +270,11 @@ class _Splitter:
             firsts = {name.partition(".")[0] + "." for name in table.entries if isinstance(name, str)}
             raise UsageError(f"--strip {shown(self.strip)!r}: no name{where} begins so{nearest(self.strip, firsts)}")
         return taken
+
+
+def _location(container: tuple[str, ...], prefixes: set[str]) -> str:
+    places = ", ".join(prefix or "no prefix" for prefix in sorted(prefixes))
+    return " / ".join([*filter(None, [".".join(container)]), places])
 
 
 def _unreadable(value: Any) -> str:

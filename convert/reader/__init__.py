@@ -3,7 +3,7 @@
     read                      `read_checkpoint`: from a path to a `Checkpoint`
     sniff, source, limits     what kind of file it is, its bytes, and how much it may ask for
     zip_archive, zip_container, legacy_container, safetensors_container   the four containers
-    pickle_machine, globals, rebuild   an inert unpickler: which names mean something, and what
+    pickle_machine, pickle_stack, globals, rebuild   an inert unpickler: which names mean something, and what
     numpy_pickle              arrays in a plain pickle
     storages, tree, types     tensors that are still on disk, checks of the finished tree, the values that come out
 

@@ -17,6 +17,7 @@ from jinv.errors import ModelMismatchError
 from jinv_convert.reader import limits
 from jinv_convert.reader.globals import asks_for_danger, dangerous, resolve
 from jinv_convert.reader.numpy_pickle import NumpyArray
+from jinv_convert.reader.pickle_stack import PickleStack
 from jinv_convert.reader.rebuild import Known, Malformed, NumpyDtype, StorageView, check_parameter_state, set_item
 from jinv_convert.reader.source import Cursor
 from jinv_convert.reader.types import Opaque, TensorRef, UnreadTensor
@@ -31,7 +32,7 @@ _POISON = frozenset(
 )
 
 
-class PickleMachine:
+class PickleMachine(PickleStack):
     """Runs one pickle; `persistent` turns a persistent id into a `StorageView`, `opaque` collects inert names.
 
     `names` are some that mean more in this pickle than `globals` says.
@@ -44,12 +45,8 @@ class PickleMachine:
         persistent: Callable[[Any], Any] | None = None,
         names: Mapping[tuple[str, str], Opaque] | None = None,
     ) -> None:
-        self.cursor, self.opaque, self.persistent, self.names = cursor, opaque, persistent, names or {}
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
-        self.string_bytes = 0
-        self.built = 0
+        super().__init__(cursor)
+        self.opaque, self.persistent, self.names = opaque, persistent, names or {}
 
     def load(self) -> Any:
         """The value that the pickle stands for; leaves the cursor behind its STOP."""
@@ -78,63 +75,6 @@ class PickleMachine:
         except ModelMismatchError as error:
             raise ModelMismatchError(str(cursor.refuse(str(error)))) from None
         return self.stack.pop()
-
-    # Stack and operands.
-
-    def push(self, value: Any) -> None:
-        self.stack.append(value)
-
-    def pop(self) -> Any:
-        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise Malformed("the pickle takes from an empty stack")
-        return self.stack.pop()
-
-    def top(self) -> Any:
-        value = self.pop()
-        self.stack.append(value)
-        return value
-
-    def pop_mark(self) -> list[Any]:
-        if not self.marks:
-            raise Malformed("the pickle takes a mark that was not set")
-        mark = self.marks.pop()
-        values = self.stack[mark:]
-        del self.stack[mark:]
-        return values
-
-    def mark(self) -> None:
-        self.marks.append(len(self.stack))
-
-    def number(self, layout: struct.Struct) -> Any:
-        return layout.unpack(self.cursor.take(layout.size))[0]
-
-    def raw(self, layout: struct.Struct, limit: int = limits.MAX_STRING_BYTES) -> bytes:
-        length = self.number(layout)
-        if not 0 <= length <= limit:
-            raise Malformed(f"a length of {length} bytes, the limit is {limit}")
-        self.charge_bytes(length)
-        return self.cursor.take(length)
-
-    def charge_bytes(self, count: int) -> None:
-        self.string_bytes += count
-        if self.string_bytes > limits.MAX_TOTAL_STRING_BYTES:
-            raise Malformed(f"more than {limits.MAX_TOTAL_STRING_BYTES} bytes of strings")
-
-    def charge(self, args: tuple[Any, ...]) -> None:
-        """Counts what a call can copy: its arguments' entries and bytes, before it is made."""
-        for arg in args:
-            if isinstance(arg, str | bytes):
-                self.charge_bytes(len(arg))
-            elif isinstance(arg, dict | list | tuple):
-                self.built += len(arg)
-        if self.built > limits.MAX_BUILT:
-            raise Malformed(f"calls that copy more than {limits.MAX_BUILT} entries")
-
-    def text(self, layout: struct.Struct) -> str:
-        try:
-            return self.raw(layout).decode("utf-8")
-        except UnicodeDecodeError:
-            raise Malformed("a string that is not UTF-8") from None
 
     # Values.
 
@@ -195,16 +135,6 @@ class PickleMachine:
             self.marks.pop()
         else:
             self.pop()
-
-    # Memo.
-
-    def put(self, index: int) -> None:
-        self.memo[index] = self.top()  # every entry costs an opcode, whose number is bounded
-
-    def get(self, index: int) -> None:
-        if index not in self.memo:
-            raise Malformed(f"memo entry {index} was never set")
-        self.push(self.memo[index])
 
     # Names, and what is built from them.
 

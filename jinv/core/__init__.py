@@ -8,6 +8,7 @@
     augment              random changes of the image; parameterization: what is optimised instead of pixels
     starts, schedules    what a stage starts from; numbers that follow its steps
     optimizers           Adam as published, normalised gradient steps, and optax's by name
+    draws                keys, and draws that no ambient setting changes
     chunked, devices     a batch through the network in parts, and over several devices
     types, choices       the values that flow, and the names that configs choose from
 

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jinv.core.choices import Size, Start
+from jinv.core.draws import stated_draws
 from jinv.core.parameterization import average_pool_to, resize
 from jinv.core.types import Image, Key
 
 
+@stated_draws
 def initial_noise(run_key: Key, image_ids: Array, size: Size, channels: int = 3) -> Image:
     """Standard normal noise in network units, (N, height, width, channels), each image from its own id alone."""
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(run_key, i), 0))(image_ids)
@@ -44,6 +46,7 @@ def next_start(start: Start, image: Image, first: Image, noise: Image, previous_
     return image
 
 
+@stated_draws
 def class_gaussian(key: Key, images: Float[Array, "m h w c"], *, enlarge: int = 1) -> Float[Array, "height width c"]:
     """One draw from the normal distribution fitted to a class' images, `N(mean, cov + 1e-4 I)`, clipped to [0, 1].
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from jinv.core.augment import Augmentation, augment_copies
 from jinv.core.choices import Keep, Size, Start
 from jinv.core.committee import AnyForward, Said, by_member, evaluate, mean_over
+from jinv.core.draws import stated_draws
 from jinv.core.losses import cross_entropy_per_image
 from jinv.core.objective import Term
 from jinv.core.optimizers import adam
@@ -192,6 +193,7 @@ def make_gradient_norms(forward: AnyForward, stage: Stage, method: Method) -> Ca
 def _make_loss(forward: AnyForward, stage: Stage, method: Method) -> Callable[..., Any]:
     way = method.way(stage)
 
+    @stated_draws
     def loss(params: Any, inputs: Inputs, drawn: tuple[Key, Keys], step: Array) -> Any:
         view = augment_copies(stage.augmentations, *drawn, way.view(params), step, copies=method.copies)
         shown = _shown(inputs.labels, method)

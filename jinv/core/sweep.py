@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from jinv.core.committee import AnyForward
+from jinv.core.draws import run_key
 from jinv.core.loop import Batch, Pace, Snapshot, Synthesis
 from jinv.core.program import BindStage, Setting
 from jinv.core.step import Method
@@ -78,7 +79,7 @@ def sweep_batch(
         raise ValueError(f"init: shape {init.shape}, expected {(*shape, 3)}")
     ids = jnp.arange(count, dtype=jnp.uint32) if image_ids is None else jnp.asarray(image_ids, jnp.uint32)
     # Made one by one: a seed is then read exactly as a run alone reads it.
-    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    keys = jnp.stack([run_key(seed) for seed in seeds])
     return Batch(labels, keys, ids, None if init is None else jnp.asarray(init), settings)
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from jinv.core.choices import Keep, Size
 from jinv.core.committee import AnyForward, Committee
+from jinv.core.draws import run_key
 from jinv.core.loop import Batch, Pace, Resume, Snapshot, Synthesis
 from jinv.core.parameterization import Bounds
 from jinv.core.program import constant
@@ -91,7 +92,7 @@ def synthesize(
         if image is not None and np.shape(image)[:3] != (len(labels), *size):
             raise UsageError(f"{name}: shape {np.shape(image)}, expected {(len(labels), *size, 3)}")
     method = Method(size, options.bounds, options.keep, options.copies)
-    batch = Batch(labels, jax.random.key(seed), ids, None if init is None else jnp.asarray(init))
+    batch = Batch(labels, run_key(seed), ids, None if init is None else jnp.asarray(init))
     synthesis = Synthesis(forward, [constant(stage) for stage in stages], method)
     check_labels(forward, variables, labels, stages[0].size)
     check_traces(synthesis, variables, batch)

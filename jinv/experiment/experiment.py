@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jinv.core import draws
 from jinv.core.choices import Size
 from jinv.core.loop import Batch, Pace, Resume, Snapshot, Synthesis
 from jinv.core.program import constant
@@ -88,7 +88,7 @@ class Experiment:
         labels = jnp.asarray(self.labels[chosen], jnp.int32)
         ids = jnp.arange(chosen.start, chosen.stop, dtype=jnp.uint32)
         init = None if self.init is None else jnp.asarray(self.init[chosen])
-        return Batch(labels, jax.random.key(self.recipe.seed), ids, init)
+        return Batch(labels, draws.run_key(self.recipe.seed), ids, init)
 
     def snapshots(self, number: int, *, resume: Resume | None = None) -> Iterator[Snapshot]:
         """The synthesis of one batch; within `precision()`."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jinv.core import draws
 from jinv.core.choices import Size
 from jinv.core.loop import Batch
 from jinv.core.objective import term_fields
@@ -80,7 +81,7 @@ def step_bytes(experiment: Experiment, batch: int) -> int:
     networks = experiment.networks
     labels, ids = (jax.ShapeDtypeStruct((batch,), dtype) for dtype in (jnp.int32, jnp.uint32))
     init = None if experiment.init is None else jax.ShapeDtypeStruct((batch, *experiment.size, 3), jnp.float32)
-    shapes = Batch(labels, jax.eval_shape(lambda: jax.random.key(0)), ids, init)  # type: ignore[arg-type]
+    shapes = Batch(labels, jax.eval_shape(lambda: draws.run_key(0)), ids, init)  # type: ignore[arg-type]
     with experiment.precision():
         stages = experiment.synthesis(batch).shapes(networks.variables, shapes)
         if not stages:

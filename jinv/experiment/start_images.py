@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jinv.core import draws
 from jinv.core.choices import Size
 from jinv.core.parameterization import average_pool_to, mean_magnitude
 from jinv.core.starts import class_gaussian
+from jinv.core.types import Key
 from jinv.errors import StorageError, UsageError
 from jinv.images.codec import fit_image, read_image, resize_image
 from jinv.images.folder import ImageFolder, class_of, open_image_folder
@@ -92,7 +94,7 @@ def _class_gaussians(recipe: Recipe, classifier: Classifier, labels: Sequence[in
                 f"{classifier.class_names[label]!r}, at least 2 are needed (image.init_reference)"
             )
     result = np.empty((recipe.image.count, *size, 3), np.float32)
-    run_key = jax.random.key(recipe.seed)
+    run_key = draws.run_key(recipe.seed)
     draw = jax.jit(class_gaussian, static_argnames="enlarge")
     for label in sorted(set(labels)):
         images = _pooled(folder, _spread(by_class[label]), size, pool)
@@ -102,8 +104,13 @@ def _class_gaussians(recipe: Recipe, classifier: Classifier, labels: Sequence[in
 
 
 def _uniform_noise(recipe: Recipe, classifier: Classifier, size: Size) -> np.ndarray:
-    run_key = jax.random.key(recipe.seed)
-    draw = jax.jit(lambda key: jax.random.uniform(key, (*size, 3), jnp.float32))
+    run_key = draws.run_key(recipe.seed)
+
+    @draws.stated_draws
+    def uniform(key: Key) -> jax.Array:
+        return jax.random.uniform(key, (*size, 3), jnp.float32)
+
+    draw = jax.jit(uniform)
     drawn = [np.asarray(draw(_start_key(run_key, index))) for index in range(recipe.image.count)]
     return _standardised(np.stack(drawn), classifier)
 

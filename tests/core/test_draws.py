@@ -1,0 +1,37 @@
+"""Ambient settings of JAX's generators change no bit of a run."""
+
+import jax
+import numpy as np
+import pytest
+
+import jinv
+from jinv.core.draws import run_key
+
+RECIPE = {
+    "model": "efficientnet_lite0",
+    "image": {"size": 32, "labels": [207, 3], "count": 2},
+    "stages": [{"steps": 2}, {"steps": 1, "start": "zoom"}],
+    "augment": {"roll": {"draw": "image"}, "flip": {}, "resized_crop": {}, "gaussian_noise": {}},
+    "terms": {"cross_entropy": {}},
+}
+
+
+def images(**image):
+    return jinv.run(jinv.Recipe(**RECIPE | {"image": RECIPE["image"] | image})).images
+
+
+@pytest.mark.parametrize("init", ["noise", "uniform"])
+def test_neither_another_generator_nor_another_split_changes_the_images(init):
+    expected = images(init=init)
+    with jax.default_prng_impl("rbg"):
+        assert (images(init=init) == expected).all()
+    with jax.threefry_partitionable(False):
+        assert (images(init=init) == expected).all()
+
+
+def test_keys_are_those_of_the_default_generator():
+    """Earlier runs' keys: nothing changes where nobody asked for another generator."""
+    for seed in (0, 7, 2**31):
+        assert (
+            np.asarray(jax.random.key_data(run_key(seed))) == np.asarray(jax.random.key_data(jax.random.key(seed)))
+        ).all()

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from jinv import __version__
 from jinv.commands import config, convert, evaluate, models, report, reproduce, sweep, synthesize, terms, validate
+from jinv.commands.output import forgive
 from jinv.errors import JinvError, MemoryLimitError, UsageError, nearest
 
 COMMANDS = {
@@ -104,5 +105,11 @@ def _fail(error: BaseException, code: int, debug: bool) -> int:
     return code
 
 
+def run() -> int:
+    """The program: `main`, whose run outlives whoever reads its words."""
+    forgive()
+    return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

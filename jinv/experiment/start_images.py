@@ -1,6 +1,7 @@
 """The images that a run starts from, and real images that a method measures something on."""
 
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ MAXIMUM_IMAGES = 2000
 def load_init(recipe: Recipe, classifier: Classifier, labels: Sequence[int], size: Size) -> np.ndarray | None:
     """The start images (count, height, width, 3) in network units, or None for noise.
 
-    A `.npy` file is taken as it is; an image file, also one inside an installed package (`package:NAME/FILE`), is resized
+    A `.npy` file of floats is in network units, of uint8 in pixels; an image file, also one inside an installed package (`package:NAME/FILE`), is resized
     to `size` and standardised; "uniform" is noise between black and white, every value by itself; "class_gaussian" draws from each class' own reference images.
 
     Raises:
@@ -42,7 +43,7 @@ def load_init(recipe: Recipe, classifier: Classifier, labels: Sequence[int], siz
     if recipe.image.init == "class_gaussian":
         return _class_gaussians(recipe, classifier, labels, size)
     if recipe.image.init.endswith(".npy"):
-        array = _load_array(recipe, size)
+        array = _load_array(recipe, classifier, size)
     else:
         path = package_file(recipe.image.init) if recipe.image.init.startswith("package:") else Path(recipe.image.init)
         array = np.asarray(classifier.preprocess(resize_image(read_image(path), size)[None]))
@@ -138,7 +139,7 @@ def _spread(names: Sequence[str]) -> list[str]:
     return [names[i * len(names) // count] for i in range(count)]
 
 
-def _load_array(recipe: Recipe, size: Size) -> np.ndarray:
+def _load_array(recipe: Recipe, classifier: Classifier, size: Size) -> np.ndarray:
     try:
         array = np.load(recipe.image.init, allow_pickle=False)
     except FileNotFoundError as error:
@@ -146,15 +147,27 @@ def _load_array(recipe: Recipe, size: Size) -> np.ndarray:
     except (ValueError, OSError, EOFError) as error:
         raise UsageError(f"{recipe.image.init}: not a plain .npy array (image.init): {error}") from error
     if (
-        array.dtype.kind not in "fiu"
+        not (array.dtype.kind == "f" or array.dtype == np.uint8)
         or array.ndim != 4
         or array.shape[0] not in (1, recipe.image.count)
         or array.shape[1:] != (*size, 3)
     ):
         raise UsageError(
-            f"{recipe.image.init}: {array.dtype} {array.shape}, but image.init must be numbers of shape ({recipe.image.count} or 1, {size[0]}, {size[1]}, 3)"
+            f"{recipe.image.init}: {array.dtype} {array.shape}, but image.init must be floats in network units or uint8 pixels, of shape ({recipe.image.count} or 1, {size[0]}, {size[1]}, 3)"
         )
+    if array.dtype == np.uint8:
+        return np.asarray(classifier.preprocess(array))
     if not np.isfinite(array).all():
         raise UsageError(f"{recipe.image.init}: image.init has values that are not finite")
+    black, white = (np.asarray(classifier.preprocess(np.full((1, 1, 1, 3), v, np.uint8))) for v in (0, 255))
+    units = f"network units, in which black is {black.min():.3g} and white {white.max():.3g}; save uint8 for pixels"
+    low, high = float(array.min()), float(array.max())
+    # Noise of a standard deviation of 1 goes beyond black and white, but not as far as that.
+    if max(-low, high) > 10 * max(abs(black).max(), abs(white).max()):
+        raise UsageError(f"{recipe.image.init}: values from {low:.3g} to {high:.3g} (image.init) are not {units}")
+    if low >= 0 and 0.5 < high <= 1:
+        warnings.warn(
+            f"{recipe.image.init}: values from {low:.3g} to {high:.3g} (image.init) are taken as {units}", stacklevel=2
+        )
     numbers: np.ndarray = array.astype(np.float32)
     return numbers

@@ -55,4 +55,5 @@ def forgive() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, Forgiving):
-            setattr(sys, name, Forgiving(stream or open(os.devnull, "w", encoding="utf-8")))
+            # Open as long as the process is.
+            setattr(sys, name, Forgiving(stream or open(os.devnull, "w", encoding="utf-8")))  # noqa: SIM115

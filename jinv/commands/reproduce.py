@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.preset,
         tuple(arguments.overrides),
         {option: converted_file(file) for option, file in files.items() if file is not None},
-        tuple(str(converted_file(v)) if Path(v).is_file() else v for v in arguments.verifier),
+        tuple(map(_verifier, arguments.verifier)),
         arguments.reference,
         arguments.photograph,
     )
@@ -60,3 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
     index = reproduce(folder, out, choices, only=only)
     print(f"\nfigures and findings   {index}")
     return 0
+
+
+def _verifier(name: str) -> str:
+    """What a run's config calls a verifier: of a file its path, of a checkpoint that of the converted one."""
+    from jinv.recipe.paths import is_onnx
+    from jinv.weights.load import converted_file
+
+    if not Path(name).is_file():
+        return name
+    return str(Path(name).resolve() if is_onnx(name) else converted_file(name))

@@ -96,30 +96,30 @@ def _figure_rows(views: Sequence[RunView]) -> list[tuple[str, list[str]]]:
 
 def settings(config: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """A resolved config as titled groups of (key, text)."""
-    plain = [(key, value_text(value)) for key, value in config.items() if not _is_table(value)]
+    plain = [(key, value_text(value, key)) for key, value in config.items() if not _is_table(value)]
     groups = [("run", plain)] if plain else []
     for key, value in config.items():
         if key == "stages":
             groups += [
-                (f"stage {i + 1}" if len(value) > 1 else "stage", [(k, value_text(v)) for k, v in stage.items()])
+                (f"stage {i + 1}" if len(value) > 1 else "stage", [(k, value_text(v, k)) for k, v in stage.items()])
                 for i, stage in enumerate(value)
             ]
         elif key in ("terms", "augment") and isinstance(value, dict):
             groups.append((key, [(name, _entry_text(entry)) for name, entry in value.items()] or [("none", "")]))
         elif isinstance(value, dict):
-            groups.append((key, [(k, value_text(v)) for k, v in value.items()]))
+            groups.append((key, [(k, value_text(v, k)) for k, v in value.items()]))
     return groups
 
 
-def value_text(value: Any) -> str:
-    """A config's value on one line: schedules and optimizers as calls, long lists cut."""
+def value_text(value: Any, key: str = "") -> str:
+    """A config's value on one line: schedules and optimizers as calls, long lists cut; two numbers are a size under that key."""
     if isinstance(value, dict):
         values = dict(value)
         name = next((values.pop(key) for key in ("schedule", "name") if key in values), "")
-        inside = ", ".join(f"{k} {value_text(v)}" for k, v in values.items())
+        inside = ", ".join(f"{k} {value_text(v, k)}" for k, v in values.items())
         return f"{name}({inside})" if name else inside
     if isinstance(value, list):
-        if len(value) == 2 and all(isinstance(v, int) for v in value):
+        if key == "size" and len(value) == 2:
             return size_text(value)
         shown = ", ".join(value_text(v) for v in value[:24])
         return shown if len(value) <= 24 else f"{shown}, … ({len(value)} in all)"

@@ -296,7 +296,8 @@ def test_ticks_are_round():
 
 def test_small_texts():
     assert value_text({"schedule": "warmup_cosine", "peak": 0.2}) == "warmup_cosine(peak 0.2)"
-    assert value_text([224, 224]) == "224" and value_text([224, 320]) == "224×320"
+    assert value_text([224, 224], "size") == "224" and value_text([224, 320], "size") == "224×320"
+    assert value_text([130, 980], "labels") == "130, 980" and value_text([0, 1]) == "0, 1"
     assert value_text(list(range(30))).endswith("… (30 in all)")
     assert [duration_text(s) for s in (None, 5, 75, 7300)] == ["", "5 s", "1 min 15 s", "2 h 1 min"]
     names = ["efficientnet_lite1", "efficientnet_lite2"]

@@ -7,8 +7,8 @@ import numpy as np
 
 from jinv.errors import UsageError
 from jinv.images.codec import fit_image
-from jinv.images.folder import class_of, open_image_folder
-from jinv.weights.labels import class_names, find_class
+from jinv.images.folder import open_image_folder
+from jinv.weights.labels import class_names, folder_class
 
 SIZE = 32
 CLASSES = 10
@@ -30,7 +30,7 @@ def read_labelled(path: Path, per_class: int | None = None) -> Labelled:
     folder, names = open_image_folder(path), class_names("cifar10")
     by_class: dict[int, list[str]] = {}
     for name in folder.names:
-        label = find_class(class_of(name) or "", names)
+        label = folder_class(name, names)
         if label is None:
             raise UsageError(f"{path}: {name}: lies in no folder named after a class")
         by_class.setdefault(label, []).append(name)

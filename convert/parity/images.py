@@ -12,9 +12,9 @@ import jax
 import numpy as np
 
 from jinv.images.codec import fit_image
-from jinv.images.folder import class_of, open_image_folder
+from jinv.images.folder import open_image_folder
 from jinv.models.classifier import Classifier
-from jinv.weights.labels import find_class
+from jinv.weights.labels import folder_class
 from jinv_convert.parity.flax_side import on_cpu
 from jinv_convert.parity.report import Agreement
 
@@ -43,7 +43,7 @@ def compare_classes(
     pictures = open_image_folder(folder)
     size = classifier.input_size
     batch = max(1, PIXELS_PER_BATCH // size**2)
-    labels = [_label(class_of(name), classifier.class_names) for name in pictures.names]
+    labels = [folder_class(name, classifier.class_names) for name in pictures.names]
     # One shape and one compilation, which all threads share.
     with on_cpu(np.dtype(np.float32)):
         shape, variables = jax.ShapeDtypeStruct((batch, size, size, 3), np.uint8), jax.device_put(classifier.variables)
@@ -93,8 +93,3 @@ def _in_order(
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def _label(folder: str | None, class_names: tuple[str, ...]) -> int | None:
-    """A folder's class, by any of its names or its synset."""
-    return None if folder is None else find_class(folder, class_names)

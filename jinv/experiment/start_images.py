@@ -17,11 +17,11 @@ from jinv.core.starts import class_gaussian
 from jinv.core.types import Key
 from jinv.errors import StorageError, UsageError
 from jinv.images.codec import fit_image, read_image, resize_image
-from jinv.images.folder import ImageFolder, class_of, open_image_folder
+from jinv.images.folder import ImageFolder, open_image_folder
 from jinv.images.package import package_file
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
-from jinv.weights.labels import find_class
+from jinv.weights.labels import folder_class
 
 MAXIMUM_IMAGES = 2000
 """So many images of a folder or of a class are measured; more would change a mean or a covariance by little."""
@@ -85,7 +85,7 @@ def _class_gaussians(recipe: Recipe, classifier: Classifier, labels: Sequence[in
     folder = open_image_folder(recipe.image.init_reference)
     by_class: dict[int, list[str]] = {}
     for name in folder.names:
-        found = find_class(class_of(name) or "", classifier.class_names)
+        found = folder_class(name, classifier.class_names)
         if found is not None:
             by_class.setdefault(found, []).append(name)
     for label in labels:

@@ -19,8 +19,8 @@ MAXIMUM_FILES = 2_000_000
 class ImageFolder:
     """`names` are sorted relative paths with forward slashes; a name's first folder is its class.
 
-    Other files (Thumbs.db, .DS_Store, text) and hidden folders are passed over. Links to folders are not followed, and
-    nothing is ever extracted to disk.
+    Other files (Thumbs.db, .DS_Store, text) and hidden folders are passed over. Links to folders are followed, and a
+    folder that is reached twice is listed once; nothing is ever extracted to disk.
     """
 
     path: Path
@@ -64,18 +64,14 @@ def open_image_folder(path: str | Path) -> ImageFolder:
     return ImageFolder(path, names, zipped)
 
 
-def class_of(name: str) -> str | None:
-    """The class folder of an image's name, None where it lies at the top."""
-    parts = PurePosixPath(name).parts
-    return parts[0] if len(parts) > 1 else None
-
-
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, listed: set[Path] | None = None) -> Iterator[Path]:
+    listed = set() if listed is None else listed
+    listed.add(folder.resolve())
     try:
         for entry in sorted(folder.iterdir()):
-            if entry.is_dir() and not entry.is_symlink():
-                if not entry.name.startswith("."):
-                    yield from _walk(entry)
+            if entry.is_dir():
+                if not entry.name.startswith(".") and entry.resolve() not in listed:
+                    yield from _walk(entry, listed)
             elif entry.is_file():
                 yield entry
     except OSError as error:

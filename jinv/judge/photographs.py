@@ -16,7 +16,7 @@ from scipy.special import softmax
 from jinv.core.choices import Size
 from jinv.errors import UsageError
 from jinv.images.codec import fit_image
-from jinv.images.folder import ImageFolder, class_of, open_image_folder
+from jinv.images.folder import ImageFolder, open_image_folder
 from jinv.judge.judge import judge
 from jinv.judge.judges import Judge, Say, find_judge, silent
 from jinv.judge.metrics import share_of, top_k_correct
@@ -24,7 +24,7 @@ from jinv.judge.picture_metrics import mean_interval, picture_figures
 from jinv.recipe.paths import is_onnx
 from jinv.record.estimate import Estimate
 from jinv.record.evaluation import Control, ControlEvaluation, Photographed
-from jinv.weights.labels import find_class
+from jinv.weights.labels import find_class, folder_class
 
 NUMBERED = re.compile(r"(\d{4})_(n\d{8})?", re.ASCII)
 PROBLEM = "its class is unclear: neither is its folder a class, nor does its name begin as 0207_n02099601.jpg"
@@ -82,13 +82,8 @@ def open_photographs(
 
 def image_label(name: str, class_names: Sequence[str]) -> int | None:
     """The class id of an image by its name in a folder, None where it is unclear."""
-    group = class_of(name)
-    if group is not None:
-        label = find_class(group, class_names)
-        if label is None and group.isascii() and group.isdigit():
-            label = int(group) if int(group) < len(class_names) else None
-        if label is not None:
-            return label
+    if (label := folder_class(name, class_names)) is not None:
+        return label
     numbered = NUMBERED.match(PurePosixPath(name).name)
     if numbered is None or int(numbered[1]) >= len(class_names):
         return None

@@ -3,10 +3,11 @@
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from jinv.errors import StorageError, UsageError, nearest
@@ -45,6 +46,21 @@ def find_class(name: str, class_names: Sequence[str]) -> int | None:
     """The id of the one class called `name` (any synonym or synset, any case), None where there is none or several."""
     found = _index(tuple(class_names)).get(_normal(name), [])
     return found[0] if len(found) == 1 else None
+
+
+def folder_class(path: str, class_names: Sequence[str]) -> int | None:
+    """The class of an image by the folders that it lies in, outermost first: one of a class' name, else one of an id.
+
+    `train/dog/1.png`, `dog/1.png`, `5/1.png` and `005/1.png` are dogs of CIFAR-10. Of a zip also with backslashes.
+    """
+    folders = PurePosixPath(path.replace("\\", "/")).parts[:-1]
+    for folder in folders:
+        if (found := find_class(folder, class_names)) is not None:
+            return found
+    for folder in reversed(folders):
+        if folder.isascii() and folder.isdigit() and int(folder) < len(class_names):
+            return int(folder)
+    return None
 
 
 def read_label_file(path: str | Path) -> tuple[str, ...]:
@@ -148,7 +164,8 @@ def _described(i: int, class_names: Sequence[str]) -> str:
 
 
 def _normal(name: str) -> str:
-    return " ".join(re.split(r"[\s_]+", name.strip().lower()))
+    # A Mac writes folders' names with their accents apart.
+    return " ".join(re.split(r"[\s_]+", unicodedata.normalize("NFC", name).strip().lower()))
 
 
 @cache

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import jinv
-from jinv.images.folder import class_of, open_image_folder
+from jinv.images.folder import open_image_folder
 from jinv.judge.judge import judge
 from jinv.judge.onnx_judge import load_onnx
-from jinv.weights.labels import class_names, find_class
+from jinv.weights.labels import class_names, folder_class
 
 MOBILENET = {
     "size": 224, "white": 255, "mean": [128, 128, 128], "std": [128, 128, 128], "layout": "NCHW", "channels": "RGB",
@@ -36,7 +36,7 @@ def photographs(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def cifar10(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The test images and their class ids."""
     folder = open_image_folder(path)
-    labels = [find_class(class_of(name), class_names("cifar10")) for name in folder.names]
+    labels = [folder_class(name, class_names("cifar10")) for name in folder.names]
     return np.stack([pixels for _, pixels in folder.read()]), np.array(labels)
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jinv.errors import StorageError, UsageError
-from jinv.weights.labels import COUNTS, class_names, read_label_file, resolve_labels, usual_ids
+from jinv.weights.labels import COUNTS, class_names, folder_class, read_label_file, resolve_labels, usual_ids
 
 IMAGENET = class_names("imagenet")
 CIFAR = class_names("cifar10")
@@ -123,3 +123,18 @@ def test_usual_ids_place_names_of_two_classes_by_where_they_stand(shared_data):
     classes = json.loads((shared_data / "imagenet_classes.json").read_text(encoding="utf-8"))
     found = usual_ids([entry["names"][0] for entry in sorted(classes, key=lambda entry: entry["index"])], "imagenet")
     assert found == list(range(1000))
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("dog/1.png", 5), ("train/dog/1.png", 5), ("dog/2012/1.png", 5), ("5/1.png", 5), ("val/005/1.png", 5),
+        ("train\\dog\\1.png", 5), ("1.png", None), ("wolf/1.png", None), ("10/1.png", None), ("dog.png", None),
+    ],
+)  # fmt: skip
+def test_an_image_is_of_the_class_of_a_folder_that_it_lies_in(path, label):
+    assert folder_class(path, class_names("cifar10")) == label
+
+
+def test_accents_are_the_same_however_they_are_written():
+    assert folder_class("cafe\u0301/1.png", ("tea", "caf\u00e9")) == 1

@@ -16,7 +16,7 @@ AVERAGED_CONTAINERS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "
 OPTIMIZERS = ("optim", "sched", "scaler", "amp", "lr_")
 """What begins so holds tensors of the weights' shapes that are no weights."""
 MAX_DEPTH = 4
-MAX_VISITED = 20_000
+MAX_VISITED = 10_000
 MAX_LISTED = 32
 """Of a list, how many parts are looked into: weights in lists are few."""
 SHOWN = 8

@@ -38,8 +38,8 @@ LACKING = {
     # what they override has one
     "jinv": """recipe.onnx.OnnxTable.conflicts recipe.recipe.Recipe.conflicts reproduce.plan.Sheets.conflicts reproduce.plan.Sheets.model_post_init""",
     # one per opcode, whose meaning is pickle's; the table below them says which
-    "jinv_convert.reader.pickle_machine.PickleMachine": """push pop top pop_mark mark number raw text integer
-        python2_string tuple_of append set_items set_one add_items frozen_set drop put get name global_name stack_global
+    "jinv_convert.reader.pickle_machine.PickleMachine": """integer
+        python2_string tuple_of append set_items set_one add_items frozen_set drop name global_name stack_global
         reduce build persistent_id frame""",
 }
 """Public functions and methods without a docstring, by where they are; whoever writes one takes its name out."""

@@ -82,7 +82,7 @@ class PickleMachine(PickleStack):
         self.push(int.from_bytes(self.raw(layout, limits.MAX_INT_BYTES), "little", signed=True))
 
     def text_integer(self) -> None:
-        # Python 2 wrote wide integers so, and booleans as 00 and 01.
+        """An integer in text, as Python 2 wrote wide ones, and booleans as 00 and 01."""
         digits = self.cursor.line(limits.MAX_INT_CHARS)
         if not re.fullmatch(rb"[+-]?[0-9]+L?", digits):
             raise Malformed(f"an integer that is none: {digits!r:.80}")

@@ -22,19 +22,23 @@ class PickleStack:
         self.built = 0
 
     def push(self, value: Any) -> None:
+        """Puts a value on the stack."""
         self.stack.append(value)
 
     def pop(self) -> Any:
+        """Takes the top value, not beyond the last mark."""
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
             raise Malformed("the pickle takes from an empty stack")
         return self.stack.pop()
 
     def top(self) -> Any:
+        """The top value, left where it is."""
         value = self.pop()
         self.stack.append(value)
         return value
 
     def pop_mark(self) -> list[Any]:
+        """Takes everything down to the last mark."""
         if not self.marks:
             raise Malformed("the pickle takes a mark that was not set")
         mark = self.marks.pop()
@@ -43,12 +47,15 @@ class PickleStack:
         return values
 
     def mark(self) -> None:
+        """Sets a mark."""
         self.marks.append(len(self.stack))
 
     def number(self, layout: struct.Struct) -> Any:
+        """A number of the file."""
         return layout.unpack(self.cursor.take(layout.size))[0]
 
     def raw(self, layout: struct.Struct, limit: int = limits.MAX_STRING_BYTES) -> bytes:
+        """Bytes of the file whose length is before them."""
         length = self.number(layout)
         if not 0 <= length <= limit:
             raise Malformed(f"a length of {length} bytes, the limit is {limit}")
@@ -56,6 +63,7 @@ class PickleStack:
         return self.cursor.take(length)
 
     def charge_bytes(self, count: int) -> None:
+        """Counts bytes of strings."""
         self.string_bytes += count
         if self.string_bytes > limits.MAX_TOTAL_STRING_BYTES:
             raise Malformed(f"more than {limits.MAX_TOTAL_STRING_BYTES} bytes of strings")
@@ -71,6 +79,7 @@ class PickleStack:
             raise Malformed(f"calls that copy more than {limits.MAX_BUILT} entries")
 
     def text(self, layout: struct.Struct) -> str:
+        """A string of the file."""
         try:
             return self.raw(layout).decode("utf-8")
         except UnicodeDecodeError:
@@ -79,9 +88,11 @@ class PickleStack:
     # Memo.
 
     def put(self, index: int) -> None:
+        """Remembers the top value."""
         self.memo[index] = self.top()  # every entry costs an opcode, whose number is bounded
 
     def get(self, index: int) -> None:
+        """Puts a remembered value on the stack."""
         if index not in self.memo:
             raise Malformed(f"memo entry {index} was never set")
         self.push(self.memo[index])

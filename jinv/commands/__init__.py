@@ -6,6 +6,7 @@
     convert, validate              the converter's two, whose arguments and work are in `jinv_convert.commands`
     arguments                      arguments that several commands have
     compilation                    what every command that computes does first
+    output                         standard streams that cannot take a run down with them
 
 Importing them loads neither jax nor torch: what a command needs it imports when it runs. May import everything but
 `cli`, which lists them in `cli.COMMANDS` and uses them alone.

@@ -92,7 +92,8 @@ def test_a_config_says_how_to_run_it_and_names_networks_that_there_are(path):
     header = [line for line in text.splitlines() if line.startswith("#")]
     assert any(f"configs/{path.relative_to(ROOT)}" in line for line in header), "the command is in the header"
     table = tomllib.loads(text)
-    for name in [table["model"], table.get("student"), *table.get("evaluate", {}).get("verifiers", [])]:
+    models = table["model"] if isinstance(table["model"], list) else [table["model"]]
+    for name in [*models, table.get("student"), *table.get("evaluate", {}).get("verifiers", [])]:
         assert name is None or name in ARCHITECTURES or name.endswith(".safetensors")
         if name in EMBEDDED:
             embedded_checkpoint(name)

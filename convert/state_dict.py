@@ -127,7 +127,8 @@ def _distinct(found: list[StateDict]) -> list[StateDict]:
                 tuple(_digest(ref, digests) for _, ref in sorted(candidate.tensors.items())) if candidates[1:] else ()
             )
             kept.setdefault((frozenset(candidate.tensors), bits), candidate)
-    return [candidate for candidate in found if any(candidate is other for other in kept.values())]
+    first = {id(candidate) for candidate in kept.values()}
+    return [candidate for candidate in found if id(candidate) in first]
 
 
 def _digest(ref: TensorRef, digests: dict[Any, str]) -> str:

@@ -24,10 +24,14 @@ UNREAD = -1
 
 
 class Table(NamedTuple):
-    """A mapping with tensors in it, and the keys that lead to it from the root of the file."""
+    """A mapping with tensors in it, and the keys that lead to it from the root of the file.
+
+    `rank` is the most dimensions that one of its named tensors has, `UNREAD` where none of them is read.
+    """
 
     keys: tuple[str, ...]
     entries: dict[Any, Any]
+    rank: int
 
     @property
     def named(self) -> bool:
@@ -54,14 +58,15 @@ def find_tables(checkpoint: Checkpoint) -> Tables:
     found = list(_search(tree))
     # A scalar is a metric; a vector alone may be one; a network has matrices. What is not read counts last.
     for least in (2, 1, 0, UNREAD):
-        if tables := [table for table in found if _rank(table.entries) >= least]:
+        if tables := [table for table in found if table.rank >= least]:
             break
     else:
         raise ModelMismatchError(f"{checkpoint.path}: {_nothing(tree)}")
     named = [table for table in tables if table.named]
     root = [table for table in tables if not table.keys]
     meant = named or root or tables
-    return Tables(meant, [table for table in found if not any(table is other for other in meant)])
+    taken = {table.keys for table in meant}
+    return Tables(meant, [table for table in found if table.keys not in taken])
 
 
 def _search(tree: Any) -> Iterator[Table]:
@@ -71,8 +76,8 @@ def _search(tree: Any) -> Iterator[Table]:
         if not queue:
             return
         keys, value = queue.popleft()
-        if isinstance(value, dict) and _rank(value) >= UNREAD:
-            yield Table(keys, value)
+        if isinstance(value, dict) and (rank := _rank(value)) >= UNREAD:
+            yield Table(keys, value, rank)
         if len(keys) == MAX_DEPTH:
             continue
         for key, child in _children(value):

@@ -30,7 +30,13 @@ DTYPES: dict[str, np.dtype] = {name: np.dtype(name) for name in _NATIVE}
 DTYPES |= {name: np.dtype(getattr(ml_dtypes, name)) for name in _EXTENDED}
 
 # Bytes of an element of those that are not read. Of the packed ones a storage counts bytes.
-UNREAD_BYTES = {"complex32": 4, "complex64": 8, "complex128": 16, "quint8": 1, "qint8": 1, "qint32": 4} | {
+UNREAD_BYTES = {
+    "complex32": 4,
+    "complex64": 8,
+    "complex128": 16,
+    "quint8": 1,
+    "qint8": 1,
+    "qint32": 4,
     "quint4x2": 1,
     "quint2x4": 1,
 }

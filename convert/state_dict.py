@@ -14,8 +14,9 @@ import numpy as np
 from jinv.errors import ModelMismatchError, UsageError, nearest
 from jinv_convert.families.rules import is_known
 from jinv_convert.reader import Checkpoint, TensorRef, UnreadTensor
+from jinv_convert.reader.tree import shorten
 from jinv_convert.reader.types import Opaque
-from jinv_convert.tables import AVERAGED_CONTAINERS, SHOWN, Table, find_tables, shown
+from jinv_convert.tables import AVERAGED_CONTAINERS, NAME, SHOWN, Table, find_tables
 
 PREFIXES = ("module.", "_orig_mod.", "attacker.model.", "model.", "backbone.")
 AVERAGED_PREFIXES = ("model_ema.", "ema_model.", "ema.")
@@ -72,7 +73,9 @@ def select_state_dict(checkpoint: Checkpoint, select: str | None = None, strip: 
         found += [candidate for table in tables.beside for candidate in split(table)]
         wanted = [c for c in found if select in (c.location, *c.location.split(" / "), "ema" if c.averaged else "raw")]
         if len(wanted) != 1:
-            raise ModelMismatchError(f"{path}: --select {shown(select)!r} matches {len(wanted)} of: {_choices(found)}")
+            raise ModelMismatchError(
+                f"{path}: --select {shorten(select, NAME)!r} matches {len(wanted)} of: {_choices(found)}"
+            )
         return _known_by(wanted[0])
     # Of what lies beside, other weights of the same network are a choice to be asked about, all else is left.
     names = {frozenset(candidate.tensors) for candidate in found}
@@ -102,7 +105,7 @@ def _told(tables: list[Table]) -> str:
         if isinstance(value, TensorRef | UnreadTensor)
     ]
     more = f" and {len(names) - SHOWN} more" if names[SHOWN:] else ""
-    return ", ".join(repr(shown(name, 60)) for name in names[:SHOWN]) + more
+    return ", ".join(repr(shorten(name, 60)) for name in names[:SHOWN]) + more
 
 
 def _plain_names(table: Table) -> frozenset[str]:
@@ -153,7 +156,7 @@ def _known_by(state: StateDict) -> StateDict:
         state,
         tensors={name[cut:]: ref for name, ref in state.tensors.items()},
         origins={name[cut:]: keys for name, keys in state.origins.items()},
-        notes=(*state.notes, f"the prefix {shown(left_out)!r} of every name was left out"),
+        notes=(*state.notes, f"the prefix {shorten(left_out, NAME)!r} of every name was left out"),
     )
 
 
@@ -191,7 +194,7 @@ class _Splitter:
     def __call__(self, table: Table) -> list[StateDict]:
         """One mapping as candidates: its plain weights, and its averaged ones where it holds both."""
         path, container = self.path, table.keys
-        where = f" under {shown('.'.join(container))!r}" if container else ""
+        where = f" under {shorten('.'.join(container), NAME)!r}" if container else ""
         groups: dict[str, dict[str, tuple[str, TensorRef]]] = {"plain": {}, "attacker": {}, "averaged": {}}
         prefixes: dict[str, set[str]] = {kind: set() for kind in groups}
         normalizers: dict[str, list[tuple[str, TensorRef]]] = {"mean": [], "std": []}
@@ -200,7 +203,7 @@ class _Splitter:
         weights_averaged = any(key in AVERAGED_CONTAINERS for key in container)
         for name, value in self._stripped(table, where).items():
             if not isinstance(name, str) or isinstance(value, Opaque):
-                raise ModelMismatchError(f"{path}: entry {shown(str(name), 80)!r}{where} has {_unreadable(value)}")
+                raise ModelMismatchError(f"{path}: entry {shorten(str(name), 80)!r}{where} has {_unreadable(value)}")
             prefix, rest = _strip(name)
             if not isinstance(value, TensorRef):
                 ignored.append(name)
@@ -215,9 +218,9 @@ class _Splitter:
                 kind = "averaged" if averaged else "attacker" if "attacker." in prefix else "plain"
                 group = groups[kind]
                 if rest in group:
-                    both = f"{shown(group[rest][0], 80)!r} and {shown(name, 80)!r}"
+                    both = f"{shorten(group[rest][0], 80)!r} and {shorten(name, 80)!r}"
                     raise ModelMismatchError(
-                        f"{path}: {both}{where} are both {shown(rest, 80)!r} without prefixes; remove one"
+                        f"{path}: {both}{where} are both {shorten(rest, 80)!r} without prefixes; remove one"
                     )
                 group[rest] = (name, value)
                 prefixes[kind].add(prefix)
@@ -248,14 +251,16 @@ class _Splitter:
         return candidates
 
     def _notes(self, table: Table, ignored: list[str], counted: list[str]) -> list[str]:
-        notes = [f"ignored {shown(name, 80)!r}: not a tensor" for name in ignored[:SHOWN]]
+        notes = [f"ignored {shorten(name, 80)!r}: not a tensor" for name in ignored[:SHOWN]]
         if ignored[SHOWN:]:
             notes.append(f"ignored {len(ignored) - SHOWN} more entries that are no tensors")
         if self.strip is not None:
             others = sum(not (isinstance(n, str) and n.startswith(self.strip)) for n in table.entries)
-            notes.append(f"took what begins with {shown(self.strip)!r}, without that; left out {others} other entries")
+            notes.append(
+                f"took what begins with {shorten(self.strip, NAME)!r}, without that; left out {others} other entries"
+            )
         if counted:
-            notes.append(f"ignored {len(counted)} tensors of metrics or losses, such as {shown(counted[0], 80)!r}")
+            notes.append(f"ignored {len(counted)} tensors of metrics or losses, such as {shorten(counted[0], 80)!r}")
         return notes
 
     def _stripped(self, table: Table, where: str) -> dict[Any, Any]:
@@ -269,7 +274,9 @@ class _Splitter:
         }
         if not taken:
             firsts = {name.partition(".")[0] + "." for name in table.entries if isinstance(name, str)}
-            raise UsageError(f"--strip {shown(self.strip)!r}: no name{where} begins so{nearest(self.strip, firsts)}")
+            raise UsageError(
+                f"--strip {shorten(self.strip, NAME)!r}: no name{where} begins so{nearest(self.strip, firsts)}"
+            )
         return taken
 
 
@@ -281,7 +288,7 @@ def _location(container: tuple[str, ...], prefixes: set[str]) -> str:
 def _unreadable(value: Any) -> str:
     if isinstance(value, UnreadTensor):
         return f"{value.name}, which is not read"
-    return f"an unreadable object ({shown(value.name)})" if isinstance(value, Opaque) else "no text as its name"
+    return f"an unreadable object ({shorten(value.name, NAME)})" if isinstance(value, Opaque) else "no text as its name"
 
 
 def _drop_attacker(path: Any, plain: dict[str, Any], attacker: dict[str, Any], notes: list[str]) -> None:
@@ -317,5 +324,5 @@ def _harvest(
 
 
 def _choices(candidates: list[StateDict]) -> str:
-    told = [f"{shown(c.location or 'raw', 60)!r} ({len(c.tensors)} tensors)" for c in candidates[:SHOWN]]
+    told = [f"{shorten(c.location or 'raw', 60)!r} ({len(c.tensors)} tensors)" for c in candidates[:SHOWN]]
     return ", ".join(told) + (f" and {len(candidates) - SHOWN} more" if candidates[SHOWN:] else "")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from jinv.errors import ModelMismatchError
 from jinv_convert.reader import Checkpoint, Opaque, TensorRef, UnreadTensor
+from jinv_convert.reader.tree import shorten
 
 CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "last")
 AVERAGED_CONTAINERS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "ema_model", "model_ema_state_dict")
@@ -20,6 +21,8 @@ MAX_VISITED = 10_000
 MAX_LISTED = 32
 """Of a list, how many parts are looked into: weights in lists are few."""
 SHOWN = 8
+NAME = 40
+"""Characters of a name in a message."""
 UNREAD = -1
 
 
@@ -104,29 +107,27 @@ def _rank(entries: dict[Any, Any]) -> int:
 
 def _nothing(tree: Any) -> str:
     if isinstance(tree, Opaque):
-        return f"a pickled object ({shown(tree.name)}) and no state dict; save model.state_dict() instead"
+        return f"a pickled object ({shorten(tree.name, NAME)}) and no state dict; save model.state_dict() instead"
     objects = {key: value for key, value in _children(tree) if isinstance(value, Opaque)}
     for key in (*CONTAINERS, *AVERAGED_CONTAINERS, *objects):
         if key in objects:
-            what = f"{shown(key)!r} is a pickled object ({shown(objects[key].name)})"
+            what = f"{shorten(key, NAME)!r} is a pickled object ({shorten(objects[key].name, NAME)})"
             return f"no state dict in it; {what}: save {key if key.isidentifier() else 'model'}.state_dict()"
     return f"no state dict in it, only {_describe(tree)}"
 
 
 def _describe(tree: Any) -> str:
     if isinstance(tree, dict):
-        return "the keys " + ", ".join(repr(shown(str(key))) for key in islice(tree, 10)) if tree else "an empty dict"
+        return (
+            "the keys " + ", ".join(repr(shorten(str(key), NAME)) for key in islice(tree, 10))
+            if tree
+            else "an empty dict"
+        )
     if isinstance(tree, TensorRef):
         return f"a tensor of shape {tree.shape}, without a name"
     if isinstance(tree, list | tuple):
         return f"a list of {len(tree)} things, none of which is a table of named tensors"
-    return "nothing" if tree is None else f"a value ({shown(repr(tree))})"
-
-
-def shown(text: str, length: int = 40) -> str:
-    """A name of the file as a message can have it: short, printable."""
-    plain = "".join(c if c.isprintable() else "?" for c in text[: length + 1])
-    return plain if len(plain) <= length else plain[: length - 3] + "..."
+    return "nothing" if tree is None else f"a value ({shorten(repr(tree), NAME)})"
 
 
 def _with_lists_named(tree: dict[Any, Any]) -> dict[Any, Any]:

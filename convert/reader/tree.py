@@ -112,6 +112,6 @@ def slack_warnings(tensors: list[TensorRef], storages: list[Storage]) -> list[st
     return [f"storage {shorten(s.key)}: {s.size} bytes, of which tensors use {used[id(s)]}" for s in slack[:5]]
 
 
-def shorten(name: str) -> str:
+def shorten(name: str, length: int = 120) -> str:
     """A name that fits on a line."""
-    return name if len(name) <= 120 else name[:117] + "..."
+    return name if len(name) <= length else name[: length - 3] + "..."

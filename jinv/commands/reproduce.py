@@ -67,6 +67,6 @@ def _verifier(name: str) -> str:
     from jinv.recipe.paths import is_onnx
     from jinv.weights.load import converted_file
 
-    if not Path(name).is_file():
-        return name
-    return str(Path(name).resolve() if is_onnx(name) else converted_file(name))
+    if is_onnx(name):
+        return str(Path(name).resolve())
+    return str(converted_file(name)) if Path(name).is_file() else name

@@ -170,7 +170,7 @@ class _Found(NamedTuple):
 def _find_checkpoint(name: str, console: Any, unverified: bool = False) -> _Found:
     """The file of a path, of an embedded name, or of a published name, fetched if need be."""
     from jinv.errors import StorageError
-    from jinv.models.registry import EMBEDDED
+    from jinv.models.architecture import EMBEDDED
     from jinv.weights.cache import embedded_checkpoint
     from jinv_convert.download import download
     from jinv_convert.published import find_published, published_names

@@ -10,9 +10,10 @@ import numpy as np
 
 from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
 from jinv.files import check_writable
+from jinv.models.architecture import Architecture
 from jinv.models.classifier import Clamp
 from jinv.models.origins import origin_of
-from jinv.models.registry import Architecture, get_architecture
+from jinv.models.registry import get_architecture
 from jinv.recipe.paths import CHECKPOINT_SUFFIXES
 from jinv.weights.file import NetworkMetadata, save_converted
 from jinv.weights.labels import class_names, read_label_file, usual_ids

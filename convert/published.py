@@ -6,7 +6,8 @@ from pathlib import PurePath
 
 from jinv.errors import UsageError, nearest
 from jinv.models import origins
-from jinv.models.registry import ARCHITECTURES, EMBEDDED
+from jinv.models.architecture import EMBEDDED
+from jinv.models.registry import ARCHITECTURES
 
 TORCHVISION = "https://download.pytorch.org/models/"
 ROBUST_TRANSFER = "https://huggingface.co/madrylab/robust-imagenet-models/resolve/main/"

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from jinv.errors import ModelMismatchError, UsageError
+from jinv.models.architecture import Architecture
 from jinv.models.classifier import Classifier
-from jinv.models.registry import ARCHITECTURES, Architecture, get_architecture
+from jinv.models.registry import ARCHITECTURES, get_architecture
 from jinv.weights.file import ConvertedFile, open_converted
 from jinv.weights.load import unflatten
 from jinv_convert.families.rules import COUNTER, detect_architecture, expected_targets, family_of, map_state_dict

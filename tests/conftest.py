@@ -43,7 +43,8 @@ def one_block():
     """The name of a CIFAR ResNet with one block per stage, known to this process while a module's tests run."""
     from functools import partial
 
-    from jinv.models.registry import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, Architecture
+    from jinv.models.architecture import IMAGENET_MEAN, IMAGENET_STD, Architecture
+    from jinv.models.registry import ARCHITECTURES
     from jinv.models.resnet_cifar import ResNetCifar
 
     make = partial(ResNetCifar, blocks_per_stage=1, width=4)

@@ -25,7 +25,8 @@ from flax.traverse_util import flatten_dict
 
 from jinv.cli import COMMANDS, make_parser
 from jinv.errors import JinvError
-from jinv.models.registry import ARCHITECTURES, EMBEDDED, IMAGENET_MEAN, IMAGENET_STD
+from jinv.models.architecture import EMBEDDED, IMAGENET_MEAN, IMAGENET_STD
+from jinv.models.registry import ARCHITECTURES
 from jinv.recipe.packaged import find_config
 from jinv.recipe.read import read_config
 from jinv.recipe.variations import read_variations

@@ -13,8 +13,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from jinv.errors import ModelMismatchError, UsageError, nearest
+from jinv.models.architecture import Architecture
 from jinv.models.ops import for_shapes
-from jinv.models.registry import ARCHITECTURES, Architecture, get_architecture
+from jinv.models.registry import ARCHITECTURES, get_architecture
 from jinv_convert.families.family import Family, Shapes
 from jinv_convert.families.table import FAMILIES
 

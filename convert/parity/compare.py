@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jinv.models import ops
-from jinv.models.registry import Architecture
+from jinv.models.architecture import Architecture
 from jinv_convert.families.rules import expected_targets
 from jinv_convert.parity.flax_side import Cotangents, FlaxNetwork, looks_at_image_alone, on_cpu, term_cotangents
 from jinv_convert.parity.inputs import Inputs

@@ -19,7 +19,8 @@ from jinv.core.parameterization import PARAMETERIZATIONS, Parameterization
 from jinv.core.schedules import SCHEDULES
 from jinv.core.types import Forward
 from jinv.errors import UsageError, nearest
-from jinv.models.registry import ARCHITECTURES, Architecture
+from jinv.models.architecture import Architecture
+from jinv.models.registry import ARCHITECTURES
 
 
 # Compared by identity, so that it can be part of what a program is known by.

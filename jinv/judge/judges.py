@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from jinv.errors import JinvError
 from jinv.judge.onnx_judge import OnnxJudge, load_onnx, onnx_table
+from jinv.models.architecture import EMBEDDED
 from jinv.models.classifier import Classifier
-from jinv.models.registry import EMBEDDED
 from jinv.recipe.paths import is_onnx
 from jinv.weights.cache import CONVERTER_VERSION, cache_directory, file_sha256
 from jinv.weights.file import read_converted

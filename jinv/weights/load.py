@@ -19,8 +19,8 @@ from jinv.weights.cache import (
 from jinv.weights.file import read_converted
 
 if TYPE_CHECKING:
+    from jinv.models.architecture import Architecture
     from jinv.models.classifier import Classifier
-    from jinv.models.registry import Architecture
 
 
 def load(name_or_path: str | Path, *, networks: "Mapping[str, Architecture] | None" = None) -> "Classifier":
@@ -55,7 +55,8 @@ def class_names_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _find(name_or_path: str | Path) -> Path:
-    from jinv.models.registry import ARCHITECTURES, EMBEDDED
+    from jinv.models.architecture import EMBEDDED
+    from jinv.models.registry import ARCHITECTURES
 
     name = str(name_or_path)
     if name in EMBEDDED:
@@ -111,7 +112,7 @@ def unflatten(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cached(name: str) -> Path:
-    from jinv.models.registry import EMBEDDED
+    from jinv.models.architecture import EMBEDDED
 
     checkpoint, sha256 = embedded_checkpoint(name), EMBEDDED[name][2]
     cached = cache_directory() / f"{name}-{sha256[:16]}-v{CONVERTER_VERSION}.safetensors"

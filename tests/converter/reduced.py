@@ -4,10 +4,11 @@ from functools import partial
 
 import pytest
 
+from jinv.models.architecture import IMAGENET_MEAN, IMAGENET_STD, Architecture
 from jinv.models.densenet import DenseNet
 from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.mobilenet import MobileNetV2
-from jinv.models.registry import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, Architecture
+from jinv.models.registry import ARCHITECTURES
 from jinv.models.resnet import ResNet
 from jinv.models.resnet_cifar import ResNetCifar
 from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import jinv
-from jinv.models.registry import ARCHITECTURES, EMBEDDED
+from jinv.models.architecture import EMBEDDED
+from jinv.models.registry import ARCHITECTURES
 from jinv.weights.file import read_converted
 from jinv_convert.pipeline import convert_checkpoint
 from jinv_convert.validate import validate

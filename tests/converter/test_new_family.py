@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import jinv
-from jinv.models.registry import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, Architecture
+from jinv.models.architecture import IMAGENET_MEAN, IMAGENET_STD, Architecture
+from jinv.models.registry import ARCHITECTURES
 from jinv_convert.families.table import FAMILIES
 from jinv_convert.reference import REFERENCES
 from jinv_convert.validate import validate

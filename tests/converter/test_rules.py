@@ -5,7 +5,8 @@ from functools import cache
 import pytest
 
 from jinv.errors import ModelMismatchError, UsageError
-from jinv.models.registry import ARCHITECTURES, Architecture
+from jinv.models.architecture import Architecture
+from jinv.models.registry import ARCHITECTURES
 from jinv_convert.families.rules import (
     TRANSPOSES,
     Target,

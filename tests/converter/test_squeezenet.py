@@ -11,8 +11,8 @@ import torch
 import jinv
 from jinv.errors import ModelMismatchError
 from jinv.judge.judge import judge
+from jinv.models.architecture import EMBEDDED
 from jinv.models.features import forward_with_features
-from jinv.models.registry import EMBEDDED
 from jinv.weights.cache import embedded_checkpoint
 from jinv_convert.families.rules import detect_architecture
 from jinv_convert.reference import make_reference

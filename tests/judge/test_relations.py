@@ -3,8 +3,9 @@
 import pytest
 
 from jinv.judge.relations import Pedigree, pedigrees_of, relation_of
+from jinv.models.architecture import EMBEDDED
 from jinv.models.origins import ORIGINS, origin_of
-from jinv.models.registry import ARCHITECTURES, EMBEDDED, family_of
+from jinv.models.registry import ARCHITECTURES, family_of
 from jinv.record.manifest import InvertedModel, Manifest
 from jinv_convert.published import TORCHVISION_FILES
 

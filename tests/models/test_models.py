@@ -10,9 +10,10 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jinv.errors import NumericalError, UsageError
+from jinv.models.architecture import EMBEDDED
 from jinv.models.classifier import Classifier
 from jinv.models.efficientnet_lite import same_padding
-from jinv.models.registry import ARCHITECTURES, EMBEDDED, get_architecture
+from jinv.models.registry import ARCHITECTURES, get_architecture
 from tests.converter.reduced import REDUCED
 from tests.networks import tiny_classifier
 

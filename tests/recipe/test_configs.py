@@ -12,7 +12,8 @@ import pytest
 from jinv.experiment import shared
 from jinv.experiment.bind import check_recipe
 from jinv.images.codec import png_bytes
-from jinv.models.registry import ARCHITECTURES, EMBEDDED
+from jinv.models.architecture import EMBEDDED
+from jinv.models.registry import ARCHITECTURES
 from jinv.recipe.read import check_config, read_config
 from jinv.runs import synthesize
 from jinv.weights.cache import embedded_checkpoint

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from jinv.models.classifier import Clamp
+    from jinv.models.origins import Origin
     from jinv_convert.pipeline import ConversionReport
 
 CLAMPS: "dict[str, Clamp]" = {
@@ -74,7 +75,8 @@ def run_convert(args: argparse.Namespace) -> int:
         allow_float8=args.allow_float8,
         check_crc=not args.no_crc,
         unverified=args.unverified,
-        training=args.training or found.training,
+        training=args.training,
+        origin=found.origin,
     )
     report = convert_checkpoint(checkpoint, args.out, options)
     print_conversion(report, checkpoint, console)
@@ -146,6 +148,7 @@ def print_conversion(report: "ConversionReport", checkpoint: Path, console: Any)
         "weights": f"{report.tensors} tensors, {report.parameters:,} parameters",
         "found under": f"{report.location} ({report.container} container)",
         "preprocessing": f"{report.preprocessing}: mean {mean}, std {std}{clamp}",
+        "licence": _licence(report.origin),
         "training": report.training or "unknown (state it with --training)",
         "source": f"sha256 {report.source_sha256}",
     }
@@ -159,12 +162,16 @@ def print_conversion(report: "ConversionReport", checkpoint: Path, console: Any)
     console.print(table)
 
 
+def _licence(origin: "Origin | None") -> str:
+    return (origin.license if origin else None) or "unknown"
+
+
 class _Found(NamedTuple):
     """A checkpoint's file, and what its name says of it."""
 
     path: Path
     architecture: str | None = None
-    training: str | None = None
+    origin: "Origin | None" = None
 
 
 def _find_checkpoint(name: str, console: Any, unverified: bool = False) -> _Found:
@@ -183,11 +190,13 @@ def _find_checkpoint(name: str, console: Any, unverified: bool = False) -> _Foun
     if name not in published_names() and (path.suffix or path.parent != Path(".")):
         raise StorageError(f"{name}: no such file")
     published = find_published(name)
+    if published.known:
+        console.print(f"{published.file_name}, {published.known}", markup=False)
     with _bytes(console, published.file_name) as progress:
         path = download(published, unverified=unverified, progress=progress)
     if not published.sha256:
         console.print("no digest of this file was ever published; its sha256 is recorded, not proven", style="yellow")
-    return _Found(path, training=published.training or None)
+    return _Found(path, origin=published.origin)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import numpy as np
 from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
 from jinv.files import check_writable
 from jinv.models.architecture import Architecture
-from jinv.models.classifier import Clamp
-from jinv.models.origins import origin_of
+from jinv.models.classifier import Clamp, family_name
+from jinv.models.origins import PAPERS, Origin, origin_of
 from jinv.models.registry import get_architecture
 from jinv.recipe.paths import CHECKPOINT_SUFFIXES
 from jinv.weights.file import NetworkMetadata, save_converted
@@ -33,7 +33,8 @@ class ConversionOptions:
     `mean` and `std` are in units where white is 1; `select` answers which of several sets of weights; `strip` is left out before every name; `clamp` is the
     robustness package's clipping of pixels to [0, 1], which checkpoints do not record; `labels` is a file of class names in
     the order of the outputs, which they do not record either. `unverified` takes a file that is called as a published one
-    is and has another sha256. `training` names the pipeline that trained the network, for `jinv.judge.relations`.
+    is and has another sha256. `training` names the pipeline that trained the network, for `jinv.judge.relations`;
+    `origin` is what is known of the file by the name that it was fetched under.
     """
 
     architecture: str | None = None
@@ -49,6 +50,7 @@ class ConversionOptions:
     check_crc: bool = True
     unverified: bool = False
     training: str | None = None
+    origin: Origin | None = None
 
 
 AS_IT_IS = ConversionOptions()
@@ -72,6 +74,7 @@ class ConversionReport:
     source_sha256: str
     output: Path
     training: str | None
+    origin: Origin | None
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -95,7 +98,8 @@ def convert_checkpoint(
     names = read_label_file(options.labels) if options.labels is not None else None
     checkpoint = read_checkpoint(checkpoint_path, check_crc=options.check_crc)
     suspicions = _check_digest(checkpoint, options.unverified)
-    training = _training(checkpoint, options.training)
+    origin = origin_of(checkpoint.sha256) or options.origin
+    training = _training(checkpoint, options.training, origin)
     state = select_state_dict(checkpoint, options.select, options.strip)
     renamed = _rename(checkpoint, state, known, options)
     known, findings = renamed.architecture, renamed.findings
@@ -111,7 +115,7 @@ def convert_checkpoint(
         std=std,
         input_size=known.input_size,
         num_classes=classes,
-        source=_source(checkpoint, state, options.strip),
+        source=_source(checkpoint, state, options.strip) | _provenance(known, origin),
         class_names=names,
         clamp=options.clamp,
         notes=[*notes, *(f"warning: {warning}" for warning in warnings)],
@@ -132,6 +136,7 @@ def convert_checkpoint(
         source_sha256=checkpoint.sha256,
         output=out_path,
         training=training,
+        origin=origin,
         notes=tuple(notes),
         warnings=tuple(warnings),
     )
@@ -225,15 +230,14 @@ def _check_digest(checkpoint: Checkpoint, unverified: bool) -> list[str]:
     return [found]
 
 
-def _training(checkpoint: Checkpoint, stated: str | None) -> str | None:
-    """Who trained the network: known by the file's digest, or stated."""
+def _training(checkpoint: Checkpoint, stated: str | None, known: Origin | None) -> str | None:
+    """Who trained the network: known by the file's digest or published name, or stated."""
     if stated is not None and not (stated.strip() and stated.isprintable() and len(stated) <= MAXIMUM_TRAINING):
         raise UsageError(f"--training {stated!r:.100}: a name of 1 to {MAXIMUM_TRAINING} printable characters")
-    known = origin_of(checkpoint.sha256)
     if known is None:
         return stated
     if stated not in (None, known.training):
-        raise UsageError(f"--training {stated}: by its sha256, {checkpoint.path} is of {known.training}; leave it out")
+        raise UsageError(f"--training {stated}: {checkpoint.path} is of {known.training}; leave it out")
     return known.training
 
 
@@ -261,7 +265,16 @@ def _class_names(
     return given, warnings
 
 
-def _source(checkpoint: Checkpoint, state: StateDict, strip: str | None) -> Mapping[str, object]:
+def _provenance(architecture: Architecture, origin: Origin | None) -> dict[str, object]:
+    """Licence, paper, published accuracy and how its images were prepared, as far as they are known."""
+    known: dict[str, object] = {"paper": PAPERS.get(family_name(architecture.family))}
+    if origin:
+        preparation = origin.preparation._asdict() if origin.preparation else {}
+        known |= {"license": origin.license, "accuracy": origin.accuracy} | preparation
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def _source(checkpoint: Checkpoint, state: StateDict, strip: str | None) -> dict[str, object]:
     return ({"strip": strip} if strip is not None else {}) | {
         "file": os.path.basename(checkpoint.path),
         "sha256": checkpoint.sha256,

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from jinv.errors import UsageError, nearest
-from jinv.models import origins
 from jinv.models.architecture import EMBEDDED
+from jinv.models.origins import LICENSES, ROBUSTNESS, USUAL, Origin, origin_of
 from jinv.models.registry import ARCHITECTURES
 
-TORCHVISION = "https://download.pytorch.org/models/"
-ROBUST_TRANSFER = "https://huggingface.co/madrylab/robust-imagenet-models/resolve/main/"
-ROBUSTNESS = "https://www.dropbox.com/s/"
+TORCHVISION_URL = "https://download.pytorch.org/models/"
+ROBUST_TRANSFER_URL = "https://huggingface.co/madrylab/robust-imagenet-models/resolve/main/"
+ROBUSTNESS_URL = "https://www.dropbox.com/s/"
 
 # torchvision's suffix is the first 8 hexadecimal digits of the file's sha256. Without "_v2": the first published
 # weights, which the model-inversion papers use.
@@ -39,8 +39,36 @@ TORCHVISION_FILES = {
     "mobilenet_v2": "mobilenet_v2-b0353104.pth",
     "mobilenet_v2_v2": "mobilenet_v2-7ebf99e0.pth",
     "densenet121": "densenet121-a639ec97.pth",
+    "densenet161": "densenet161-8d451a50.pth",
     "densenet169": "densenet169-b2777c0a.pth",
+    "densenet201": "densenet201-c1103571.pth",
     "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth",
+    "googlenet": "googlenet-1378be20.pth",
+    "inception_v3": "inception_v3_google-0cc3c7bd.pth",
+    "efficientnet_b0": "efficientnet_b0_rwightman-7f5810bc.pth",
+    "efficientnet_b1": "efficientnet_b1_rwightman-bac287d4.pth",
+    "efficientnet_b1_v2": "efficientnet_b1-c27df63c.pth",
+    "efficientnet_b2": "efficientnet_b2_rwightman-c35c1473.pth",
+    "efficientnet_b3": "efficientnet_b3_rwightman-b3899882.pth",
+    "efficientnet_b4": "efficientnet_b4_rwightman-23ab8bcd.pth",
+    "efficientnet_b5": "efficientnet_b5_lukemelas-1a07897c.pth",
+    "efficientnet_b6": "efficientnet_b6_lukemelas-24a108a5.pth",
+    "efficientnet_b7": "efficientnet_b7_lukemelas-c5b4e57e.pth",
+    "mobilenet_v3_large": "mobilenet_v3_large-8738ca79.pth",
+    "mobilenet_v3_large_v2": "mobilenet_v3_large-5c1a4163.pth",
+    "mobilenet_v3_small": "mobilenet_v3_small-047dcff4.pth",
+    "shufflenet_v2_x0_5": "shufflenetv2_x0.5-f707e7126e.pth",
+    "shufflenet_v2_x1_0": "shufflenetv2_x1-5666bf0f80.pth",
+    "shufflenet_v2_x1_5": "shufflenetv2_x1_5-3c479a10.pth",
+    "shufflenet_v2_x2_0": "shufflenetv2_x2_0-8be3c8ee.pth",
+    "regnet_y_400mf": "regnet_y_400mf-c65dace8.pth",
+    "regnet_y_400mf_v2": "regnet_y_400mf-e6988f5f.pth",
+    "regnet_y_800mf": "regnet_y_800mf-1b27b58c.pth",
+    "regnet_y_800mf_v2": "regnet_y_800mf-58fc7688.pth",
+    "regnet_y_1_6gf": "regnet_y_1_6gf-b11a554e.pth",
+    "regnet_y_1_6gf_v2": "regnet_y_1_6gf-0d7bc02a.pth",
+    "regnet_y_3_2gf": "regnet_y_3_2gf-b5a9779c.pth",
+    "regnet_y_3_2gf_v2": "regnet_y_3_2gf-9180c971.pth",
 }
 # Salman et al. (2020), "Do adversarially robust ImageNet models transfer better?"
 ROBUST_EPSILONS = {
@@ -67,6 +95,15 @@ ROBUSTNESS_FILES = {
     "imagenet_linf_4": "axfuary2w1cnyrg/imagenet_linf_4.pt",
     "imagenet_linf_8": "yxn15a9zklz3s8q/imagenet_linf_8.pt",
 }
+# Salman et al. (2020), appendix, and Engstrom et al.'s README: what the robust networks reach on clean images.
+ROBUST_ACCURACY = {
+    "resnet50_l2_eps3": 0.6283,
+    "resnet50_linf_eps4.0": 0.6386,
+    "resnet50_linf_eps8.0": 0.5453,
+    "imagenet_l2_3_0": 0.5790,
+    "imagenet_linf_4": 0.6242,
+    "imagenet_linf_8": 0.4791,
+}
 # The one digest of a robust file that was found; published by a third party.
 DIGESTS = {"resnet50_linf_eps4.0.ckpt": "9e62216975c111b8081481533b6142dec34be69abe5d90b54d7f860015c263db"}
 
@@ -75,14 +112,25 @@ DIGESTS = {"resnet50_linf_eps4.0.ckpt": "9e62216975c111b8081481533b6142dec34be69
 class Published:
     """One public file; `sha256` is a digest, the first digits of one, or "" where none was published.
 
-    `training` is the pipeline that it came out of, as in `jinv.models.origins`.
+    `origin` is what is known of it before it is fetched.
     """
 
     name: str
     file_name: str
     url: str
     sha256: str
-    training: str = ""
+    origin: Origin | None = None
+
+    @property
+    def known(self) -> str:
+        """What it reaches, under which licence and on which input, in words; "" where nothing is known."""
+        if self.origin is None:
+            return ""
+        accuracy, preparation = self.origin.accuracy, self.origin.preparation
+        reaches = "" if accuracy is None else f", {accuracy:.1%} of ImageNet's validation images"
+        seen = f" ({preparation.crop} of {preparation.resize} px)" if preparation and reaches else ""
+        stated = self.origin.license or "no licence stated"
+        return f"of {self.origin.training}{reaches}{seen}; {stated}, the images' own terms apart"
 
 
 def find_published(name: str) -> Published:
@@ -91,23 +139,24 @@ def find_published(name: str) -> Published:
     Raises:
       UsageError: no such name.
     """
+    robust = Origin(ROBUSTNESS, ROBUST_ACCURACY.get(name), LICENSES[ROBUSTNESS], USUAL)
     if name in TORCHVISION_FILES:
         file_name = TORCHVISION_FILES[name]
-        url, sha256 = TORCHVISION + file_name, file_name.removesuffix(".pth").rsplit("-", 1)[1]
+        url, sha256 = TORCHVISION_URL + file_name, file_name.removesuffix(".pth").rsplit("-", 1)[1]
+        origin = origin_of(sha256)
     elif name in ROBUST_TRANSFER_FILES:
         file_name = ROBUST_TRANSFER_FILES[name]
-        url, sha256 = ROBUST_TRANSFER + file_name, DIGESTS.get(file_name, "")
+        url, sha256, origin = ROBUST_TRANSFER_URL + file_name, DIGESTS.get(file_name, ""), robust
     elif name in ROBUSTNESS_FILES:
         file_name = ROBUSTNESS_FILES[name].split("/")[1]
-        url, sha256 = f"{ROBUSTNESS}{ROBUSTNESS_FILES[name]}?dl=1", ""
+        url, sha256, origin = f"{ROBUSTNESS_URL}{ROBUSTNESS_FILES[name]}?dl=1", "", robust
     elif name in ARCHITECTURES:
         raise UsageError(f"{name}: no file of this network is published under its name; give the path of a checkpoint")
     else:
         raise UsageError(f"{name!r} is neither a file nor a published checkpoint{nearest(name, published_names())}")
     if mirror := os.environ.get("JINV_MIRROR"):
         url = f"{mirror.rstrip('/')}/{file_name}"
-    training = origins.TORCHVISION if name in TORCHVISION_FILES else origins.ROBUSTNESS
-    return Published(name, file_name, url, sha256, training)
+    return Published(name, file_name, url, sha256, origin)
 
 
 def promised_sha256(file_name: str) -> str:

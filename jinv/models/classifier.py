@@ -57,7 +57,8 @@ class Classifier:
     def accuracy(self) -> float | None:
         """Its published top-1 share of real images, None where it is not known."""
         origin = origin_of(self.source.get("source_sha256"))
-        return origin.accuracy if origin else None
+        accuracy: float | None = origin.accuracy if origin else self.source.get("source", {}).get("accuracy")
+        return accuracy
 
     def preprocess(self, pixels: np.ndarray | Array) -> Array:
         """uint8 (N, H, W, 3) to float32 in network units; standardises only, never resizes."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     pass
 
 
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 """Part of the cache's file names; raised whenever the same checkpoint would be converted to other bytes."""
 
 

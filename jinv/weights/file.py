@@ -43,7 +43,8 @@ class ConvertedFile(NamedTuple):
 class NetworkMetadata:
     """What a converted file says of its network, besides its tensors.
 
-    `mean` and `std` are in units where white is 1; `source` holds at least the checkpoint's `file` and `sha256`.
+    `mean` and `std` are in units where white is 1; `source` holds at least the checkpoint's `file` and `sha256`; what is known of
+    its publication as `license`, `paper`, `accuracy`, `resize`, `crop` (pixels) and `interpolation`.
     `training` names the pipeline that the network came out of, None where nobody said.
     """
 

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from jinv.cli import main
 from jinv.errors import StorageError, UnsafeInputError, UsageError
 from jinv_convert import download as module
 from jinv_convert.download import download
@@ -195,13 +196,25 @@ def test_published_names_carry_torchvisions_digests(monkeypatch):
     monkeypatch.delenv("JINV_MIRROR", raising=False)
     assert find_published("resnet50").url == "https://download.pytorch.org/models/resnet50-0676ba61.pth"
     assert find_published("resnet50").sha256 == "0676ba61"
-    assert find_published("resnet50").training == "torchvision"
-    assert {find_published(n).training for n in ("resnet50_l2_eps3", "imagenet_l2_3_0")} == {"robustness"}
+    assert find_published("resnet50").origin.training == "torchvision"
+    assert {find_published(n).origin.training for n in ("resnet50_l2_eps3", "imagenet_l2_3_0")} == {"robustness"}
     assert find_published("resnet50_l2_eps3").sha256 == ""
     assert len(find_published("resnet50_linf_eps4.0").sha256) == 64
     assert len(set(published_names())) == len(published_names())
     for name in published_names():
         assert find_published(name).url.startswith("https://")
+
+
+def test_what_a_published_file_reaches_and_its_licence_are_said_before_it_is_fetched(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("JINV_MIRROR", "http://127.0.0.1:1")
+    monkeypatch.setenv("JINV_CACHE", str(tmp_path))
+    assert main(["convert", "resnet50", str(tmp_path / "out.safetensors")]) == 5
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("resnet50-0676ba61.pth, of torchvision, 76.1% of ImageNet's validation images")
+    assert "(224 of 256 px); BSD-3-Clause" in said
+    assert find_published("resnet50_l2_eps3").known.startswith("of robustness, 62.8%")
+    assert "; MIT" in find_published("resnet50_l2_eps1").known and "%" not in find_published("resnet50_l2_eps1").known
+    assert "no licence stated" in find_published("shufflenet_v2_x0_5").known
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():

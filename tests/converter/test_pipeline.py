@@ -104,8 +104,21 @@ def test_the_training_of_a_known_checkpoint_is_known_by_its_digest(convert, out,
     network = jinv.load(out)  # a file from before there was such an entry
     assert (network.training, network.accuracy) == ("known", 0.5)
     assert convert(state(), training="known").training == convert(state()).training == "known"
-    with pytest.raises(UsageError, match="--training by us: by its sha256, .* is of known; leave it out"):
+    with pytest.raises(UsageError, match="--training by us: .* is of known; leave it out"):
         convert(state(), training="by us")
+
+
+def test_what_is_known_of_a_publication_is_in_the_converted_file(convert, out):
+    """By the file's digest, or by the name that it was fetched under."""
+    convert(state())
+    source = jinv.load(out).source["source"]
+    assert source["paper"] == "arXiv:1512.03385" and not {"license", "accuracy", "crop"} & source.keys()
+    known = origins.Origin("a lab", 0.5, "MIT", origins.Preparation(256, 224, "bicubic"))
+    assert convert(state(), origin=known).training == "a lab"
+    network = jinv.load(out)
+    assert network.training == "a lab" and network.accuracy == 0.5
+    expected = {"license": "MIT", "accuracy": 0.5, "resize": 256, "crop": 224, "interpolation": "bicubic"}
+    assert {key: network.source["source"].get(key) for key in expected} == expected
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from jinv.judge.relations import Pedigree, pedigrees_of, relation_of
 from jinv.models.architecture import EMBEDDED
-from jinv.models.origins import ORIGINS, origin_of
+from jinv.models.origins import PAPERS, origin_of
 from jinv.models.registry import ARCHITECTURES, family_of
 from jinv.record.manifest import InvertedModel, Manifest
 from jinv_convert.published import TORCHVISION_FILES
@@ -66,14 +66,19 @@ def test_what_is_embedded_or_published_has_an_origin():
     for checkpoint in EMBEDDED.values():
         assert origin_of(checkpoint.sha256).accuracy is not None
     for file in TORCHVISION_FILES.values():
-        assert ORIGINS[file.removesuffix(".pth").rsplit("-", 1)[1]].training == "torchvision"
+        origin = origin_of(file.removesuffix(".pth").rsplit("-", 1)[1])
+        # torchvision's own and those that it ported; no network of ImageNet's thousand classes is worse than AlexNet.
+        assert origin.training in {"torchvision", "timm", "google-efficientnet", "tf-slim"} or "-" in origin.training
+        assert 0.56 < origin.accuracy < 0.9 and origin.preparation.crop <= origin.preparation.resize
+        assert (origin.license is None) == (origin.training == "ericsun99-shufflenet")
     assert origin_of("12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8").accuracy == 0.9173
     robust, parent = origin_of("fcafcf8d21fc6d4c"), origin_of("12fca82f0bebc413")
     assert robust.training == parent.training and robust.accuracy is None
     assert origin_of(None) is None and origin_of("") is None and origin_of("0" * 64) is None
 
 
-def test_every_architecture_has_a_family():
+def test_every_architecture_has_a_family_and_every_family_a_paper():
+    assert all(PAPERS[family_of(name)].startswith("arXiv:") for name in ARCHITECTURES)
     assert {family_of(name) for name in ARCHITECTURES} >= {"EfficientNetLite", "ResNet", "ResNetCifar", "VGG"}
     assert family_of("resnet20") == family_of("resnet56") != family_of("resnet50")
     assert family_of("squeezenet1_1") == family_of("squeezenet1_1_caffe") == "SqueezeNet"

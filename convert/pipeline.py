@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
+from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError, shorten
 from jinv.files import check_writable
 from jinv.models.architecture import Architecture
 from jinv.models.classifier import Clamp, family_name
@@ -214,7 +214,7 @@ def _doubts(state: StateDict, clamp: Clamp, ignored: Sequence[str]) -> list[str]
             "the robustness package clips pixels to [0, 1] before this network; converted without (see --clamp)"
         )
     if ignored:
-        doubts.append(f"ignored {len(ignored)} tensors that the network does not have, such as {ignored[0]!r}")
+        doubts.append(f"ignored {len(ignored)} tensors that the network does not have, such as {shorten(ignored[0])!r}")
     return doubts
 
 
@@ -258,9 +258,11 @@ def _class_names(
     moved = [i for i, found in enumerate(ids) if found not in (i, None)]
     warnings = []
     if unknown := [name for name, found in zip(given, ids, strict=True) if found is None]:
-        warnings.append(f"{len(unknown)} of {classes} names in {labels} are not {kind}'s, such as {unknown[0]!r}")
+        warnings.append(
+            f"{len(unknown)} of {classes} names in {labels} are not {kind}'s, such as {shorten(unknown[0])!r}"
+        )
     if moved:
-        place = f"output {moved[0]} is {given[moved[0]]!r}, usually {usual[moved[0]]!r}"
+        place = f"output {moved[0]} is {shorten(given[moved[0]])!r}, usually {usual[moved[0]]!r}"
         warnings.append(f"{len(moved)} classes are not in {kind}'s usual order ({place}); that of {labels} is kept")
     return given, warnings
 

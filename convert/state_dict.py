@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from jinv.errors import ModelMismatchError, UsageError, nearest
+from jinv.errors import ModelMismatchError, UsageError, nearest, shorten
 from jinv_convert.families.rules import is_known
 from jinv_convert.reader import Checkpoint, TensorRef, UnreadTensor
-from jinv_convert.reader.tree import shorten
 from jinv_convert.reader.types import Opaque
 from jinv_convert.tables import AVERAGED_CONTAINERS, NAME, SHOWN, Table, find_tables
 

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from jinv.errors import ModelMismatchError
+from jinv.errors import ModelMismatchError, shorten
 from jinv_convert.reader import Checkpoint, Opaque, TensorRef, UnreadTensor
-from jinv_convert.reader.tree import shorten
 
 CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "last")
 AVERAGED_CONTAINERS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "ema_model", "model_ema_state_dict")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jinv.errors import ModelMismatchError
+from jinv.errors import ModelMismatchError, shorten
 from jinv_convert.reader import TensorRef
 
 WIDENED = ("float16", "bfloat16")
@@ -39,7 +39,7 @@ def read_weights(
         if bad:
             source = tensors[name].dtype
             beyond = " beyond float32's range" if source == "float64" else ""
-            raise ModelMismatchError(f"{name}: {bad} of {array.size} values are NaN or infinite{beyond}")
+            raise ModelMismatchError(f"{shorten(name)}: {bad} of {array.size} values are NaN or infinite{beyond}")
     _note_dtypes(tensors, arrays, findings)
     _check_variances(arrays, findings)
     _check_training(arrays, findings)
@@ -48,9 +48,9 @@ def read_weights(
 
 def _as_float32(name: str, ref: TensorRef, allow_float8: bool) -> np.ndarray:
     if ref.dtype in FLOAT8 and not allow_float8:
-        raise ModelMismatchError(f"{name} is {ref.dtype}, 8 bits per weight; --allow-float8 takes it as it is")
+        raise ModelMismatchError(f"{shorten(name)} is {ref.dtype}, 8 bits per weight; --allow-float8 takes it as it is")
     if ref.dtype not in ("float32", "float64", *WIDENED, *FLOAT8):
-        raise ModelMismatchError(f"{name} is {ref.dtype}, where weights are floating point")
+        raise ModelMismatchError(f"{shorten(name)} is {ref.dtype}, where weights are floating point")
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found and named afterwards
         return ref.numpy().astype(np.float32, copy=False)
 
@@ -63,7 +63,7 @@ def _note_dtypes(tensors: Mapping[str, TensorRef], arrays: Mapping[str, np.ndarr
     if doubles:
         worst, name = max((_rounding(tensors[name], arrays[name]), name) for name in doubles)
         findings.warnings.append(
-            f"{len(doubles)} tensors were float64, rounded to float32: largest difference {worst:.3g}, in {name}"
+            f"{len(doubles)} tensors were float64, rounded to float32: largest difference {worst:.3g}, in {shorten(name)}"
         )
 
 
@@ -77,10 +77,10 @@ def _check_variances(arrays: Mapping[str, np.ndarray], findings: Findings) -> No
         if not name.endswith(".running_var"):
             continue
         if variance.size and variance.min() < 0:
-            raise ModelMismatchError(f"{name}: a variance of {variance.min():.6g} is negative")
+            raise ModelMismatchError(f"{shorten(name)}: a variance of {variance.min():.6g} is negative")
         if variance.size and variance.max() > MAXIMUM_VARIANCE:
             raise ModelMismatchError(
-                f"{name}: a variance of {variance.max():.6g}, at most {MAXIMUM_VARIANCE:g} is possible"
+                f"{shorten(name)}: a variance of {variance.max():.6g}, at most {MAXIMUM_VARIANCE:g} is possible"
             )
         kinds = (variance == 0, (variance > 0) & (variance < SMALLEST_NORMAL), variance > LARGE_VARIANCE)
         for (channels_and_layers), found in zip(counted.values(), kinds, strict=True):
@@ -105,7 +105,9 @@ def _check_training(arrays: Mapping[str, np.ndarray], findings: Findings) -> Non
         findings.warnings.append(f"{zeros} of {size} kernel weights are zero: pruned, or not fully trained")
     constant = [name for name, array in kernels.items() if array.size > 1 and array.min() == array.max()]
     if constant:
-        findings.warnings.append(f"{len(constant)} kernels are constant and look uninitialised, such as {constant[0]}")
+        findings.warnings.append(
+            f"{len(constant)} kernels are constant and look uninitialised, such as {shorten(constant[0])}"
+        )
     norms = [name.removesuffix(".running_var") for name in arrays if name.endswith(".running_var")]
     untouched = [
         name

@@ -15,7 +15,7 @@ class JinvError(Exception):
 
     def __init__(self, message: str) -> None:
         # One line whatever the checkpoint or config put into it: control characters would forge or hide output.
-        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
+        super().__init__(_printable(message))
 
 
 class UsageError(JinvError, ValueError):
@@ -70,3 +70,13 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the closest candidate, or an empty string where none is close."""
     matches = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.55)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def shorten(name: str, length: int = 80) -> str:
+    """A name that fits on a line, however long it is and whatever it is written in."""
+    shown = _printable(name[: length + 1])
+    return name if len(shown) <= length and len(name) <= length else f"{shown[: length - 3]}..."
+
+
+def _printable(message: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)

@@ -5,6 +5,7 @@ Needs only names and shapes, so that a mismatch is known before any weight is re
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from jinv.errors import ModelMismatchError, UsageError, nearest
+from jinv.errors import ModelMismatchError, UsageError, shorten
 from jinv.models.architecture import Architecture
 from jinv.models.ops import for_shapes
 from jinv.models.registry import ARCHITECTURES, get_architecture
@@ -20,7 +21,7 @@ from jinv_convert.families.family import Family, Shapes
 from jinv_convert.families.table import FAMILIES
 
 COUNTER = ".num_batches_tracked"
-LISTED = 10
+LISTED, LISTED_CHARACTERS = 10, 700
 # torch's layout to Flax's, by the rank of a kernel: OIHW -> HWIO (depthwise and grouped alike), (out, in) -> (in, out).
 TRANSPOSES = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 
@@ -104,17 +105,17 @@ def map_state_dict(
     for name, shape in shapes.items():
         published = family.published_name(name)
         if published in first_spelling:
-            problems.append(f"{name!r} and {first_spelling[published]!r} are the same tensor")
+            problems.append(f"{shorten(name)!r} and {shorten(first_spelling[published])!r} are the same tensor")
             continue
         first_spelling[published] = name
         if published not in expected:
             counts_batches = f"{published.removesuffix(COUNTER)}.running_mean" in expected
             if not ignore_extra and not (published.endswith(COUNTER) and counts_batches):
-                problems.append(f"extra {name!r}")
+                problems.append(f"extra {shorten(name)!r}")
             continue
         target, torch_shape = expected[published]
         if tuple(shape) != torch_shape:
-            problems.append(f"{name!r} has shape {tuple(shape)}, expected {torch_shape}")
+            problems.append(f"{shorten(name)!r} has shape {tuple(shape)}, expected {torch_shape}")
             head_problems += published.startswith(f"{family.head}.")
         targets[name] = target
     problems += [f"missing {name!r}" for name in expected if name not in first_spelling]
@@ -176,16 +177,23 @@ def _unknown(shapes: Shapes) -> str:
         + [key for key in family.absent if key in shapes]
         for family in FAMILIES.values()
     }
-    near = min(missing, key=lambda title: len(missing[title]))
+    found = (
+        f"unknown network: {len(shapes)} tensors ({', '.join(repr(shorten(name)) for name in islice(shapes, 3))}, ...)"
+    )
     norms = "" if any(name.endswith(".running_mean") for name in shapes) else ", no BatchNorm statistics"
-    start = ", ".join(repr(name) for name in list(shapes)[:3])
+    near = min(missing, key=lambda title: len(missing[title]))
+    family = next(family for family in FAMILIES.values() if family.title == near)
+    if 2 * len(missing[near]) > len(family.markers):
+        return f"{found}{norms}; none of the networks that jinv models lists has such names"
     lacking = missing[near][0]
     verb = "but has" if lacking in shapes else "but lacks"
-    similar = nearest(lacking, list(shapes)[:1000]) if lacking not in shapes else ""
-    return f"unknown network: {len(shapes)} tensors ({start}, ...){norms}; nearest: {near}, {verb} {lacking!r}{similar}"
+    return f"{found}{norms}; nearest: {near}, {verb} {lacking!r}"
 
 
 def _first(problems: Iterable[str]) -> str:
-    problems = [problem if len(problem) <= 300 else f"{problem[:300]}..." for problem in problems]
-    more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
-    return f"{len(problems)} problem{'s' * (len(problems) != 1)}: {'; '.join(problems[:LISTED])}{more}"
+    problems = list(problems)
+    # Names can be long and shapes of many dimensions: as many as fit into a message that is still read.
+    lengths = accumulate(len(problem) + 2 for problem in problems[:LISTED])
+    shown = max(1, sum(length <= LISTED_CHARACTERS for length in lengths))
+    more = f"; and {len(problems) - shown} more" if len(problems) > shown else ""
+    return f"{len(problems)} problem{'s' * (len(problems) != 1)}: {'; '.join(problems[:shown])}{more}"

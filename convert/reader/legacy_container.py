@@ -57,7 +57,7 @@ def read_legacy(
         itemsize = DTYPES[dtype].itemsize if dtype else 1
         count = int.from_bytes(cursor.take(8), "little", signed=True)
         if count * itemsize != storage.size:
-            raise source.refuse(f"storage {key!r}: {count} elements where {storage.size // itemsize} are announced")
+            raise source.refuse(f"storage {key!r:.80}: {count} elements where {storage.size // itemsize} are announced")
         storage.blob = Blob(source, cursor.position, storage.size)
         cursor.skip(storage.size)
     if cursor.remaining:

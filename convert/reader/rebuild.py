@@ -24,21 +24,21 @@ class Malformed(Exception):
     """Something that can't be; the machine adds file and place."""
 
 
-@dataclass(unsafe_hash=True, slots=True)
+@dataclass(unsafe_hash=True, slots=True, repr=False)
 class Known(Opaque):
     """A known name. As a value of the tree it is as inert as any other."""
 
     call: Callable[[Any], Any] | None = None
 
 
-@dataclass(unsafe_hash=True, slots=True)
+@dataclass(unsafe_hash=True, slots=True, repr=False)
 class StorageType(Opaque):
     """A storage class; `dtype` is None for the untyped one."""
 
     dtype: str | None = None
 
 
-@dataclass(unsafe_hash=True, slots=True)
+@dataclass(unsafe_hash=True, slots=True, repr=False)
 class NumpyDtype(Opaque):
     """A numpy dtype on its way to a scalar; BUILD brings its byte order."""
 
@@ -52,13 +52,16 @@ class NumpyDtype(Opaque):
         self.order = "<" if state[1] == "|" else state[1]
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, repr=False)
 class StorageView:
     """What a persistent id stands for: a window (start, length, in bytes) of a storage; `dtype` None: untyped."""
 
     storage: Storage
     dtype: str | None
     window: tuple[int, int]
+
+    def __repr__(self) -> str:
+        return f"<storage {self.storage.key!r}>"
 
 
 def set_item(target: dict[Any, Any], key: Any, value: Any) -> None:

@@ -36,7 +36,7 @@ class StorageTable:
         if key not in self.storages:
             self.storages[key], self.dtypes[key] = self._locate(key, size), kind.dtype
         elif (self.dtypes[key], self.storages[key].size) != (kind.dtype, size):
-            raise Malformed(f"storage {key!r} with two types or sizes")
+            raise Malformed(f"storage {key!r:.80} with two types or sizes")
         return StorageView(self.storages[key], kind.dtype, self._window(pid[5:], itemsize, numel))
 
     def _window(self, view: tuple[Any, ...], itemsize: int, numel: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from jinv.errors import shorten
 from jinv_convert.reader import limits
 from jinv_convert.reader.source import Source
 from jinv_convert.reader.types import Storage, TensorRef
@@ -110,8 +111,3 @@ def slack_warnings(tensors: list[TensorRef], storages: list[Storage]) -> list[st
         used[id(tensor.storage)] = used.get(id(tensor.storage), 0) + tensor.nbytes
     slack = [s for s in storages if id(s) in used and s.size > 2 * used[id(s)]]
     return [f"storage {shorten(s.key)}: {s.size} bytes, of which tensors use {used[id(s)]}" for s in slack[:5]]
-
-
-def shorten(name: str, length: int = 120) -> str:
-    """A name that fits on a line."""
-    return name if len(name) <= length else name[: length - 3] + "..."

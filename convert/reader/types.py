@@ -51,11 +51,15 @@ class Readable(Protocol):
         """`size` bytes from `start`, as uint8."""
 
 
-@dataclass(unsafe_hash=True, slots=True)
+@dataclass(unsafe_hash=True, slots=True, repr=False)
 class Opaque:
     """An object that was not built: only the name of its class or function is kept, nothing of it is imported."""
 
     name: str
+
+    def __repr__(self) -> str:
+        # Messages quote keys and values as they are, and users have no class of this name.
+        return f"<{self.name}>"
 
 
 class UnreadTensor(Opaque):
@@ -144,7 +148,7 @@ class TensorRef:
         return True
 
     def __repr__(self) -> str:
-        return f"TensorRef({self.name!r}, {self.shape}, {self.dtype})"
+        return f"<tensor of shape {self.shape}, {self.dtype}>"
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ class DeflatedBlob:
 
 
 def read_members(source: Source) -> dict[str, Member]:
-    """The members by name; raises `UnsafeInputError`."""
+    """The members by name, without entries of folders; raises `UnsafeInputError`."""
     start, size, count = _end_records(source)
     if size > limits.MAX_DIRECTORY_BYTES or count > limits.MAX_MEMBERS:
         raise source.refuse(
@@ -118,7 +118,7 @@ def read_members(source: Source) -> dict[str, Member]:
     if total > limit:
         raise source.refuse(f"{total} bytes when inflated, the limit for this file is {limit}")
     _check_locals(source, members, start)
-    return members
+    return {name: member for name, member in members.items() if not name.endswith("/")}
 
 
 def check_crcs(source: Source, members: dict[str, Member]) -> list[str]:
@@ -186,8 +186,11 @@ def _central(source: Source, directory: bytes, position: int) -> tuple[Member, i
         raise source.refuse(f"{name}: zip flags 0x{flags:x} (encrypted, patched or masked) are not supported")
     if method not in _METHODS:
         raise source.refuse(f"{name}: compression method {_OTHER_METHODS.get(method, method)} is not supported")
-    if stat.S_IFMT(attributes >> 16) not in (0, stat.S_IFREG) or attributes & 0x10:
+    folder = name.endswith("/")
+    if stat.S_IFMT(attributes >> 16) not in (0, stat.S_IFDIR if folder else stat.S_IFREG):
         raise source.refuse(f"{name}: a link, directory or device in a zip archive")
+    if folder and size or attributes & 0x10 and not folder:
+        raise source.refuse(f"{name}: a folder with contents of its own, or a file that says it is a folder")
     if method == 0 and packed != size:
         raise source.refuse(f"{name}: stored, but {packed} bytes packed and {size} unpacked")
     if method == 8 and size > max(limits.FREE_DEFLATE_BYTES, limits.MAX_DEFLATE_RATIO * packed):
@@ -201,7 +204,9 @@ def _name(source: Source, raw: bytes) -> str:
     except UnicodeDecodeError:
         raise source.refuse(f"zip member name {raw[:120]!r} is not UTF-8") from None
     # Nothing is ever extracted; such a name still has no business in a checkpoint.
-    if re.match(r"[A-Za-z]:", name) or "\\" in name or "\0" in name or {"", ".", ".."}.intersection(name.split("/")):
+    # One slash at the end is a folder's, as archivers other than torch write them.
+    parts = {"", ".", ".."}.intersection(name.removesuffix("/").split("/"))
+    if re.match(r"[A-Za-z]:", name) or "\\" in name or "\0" in name or parts:
         raise source.refuse(f"unsafe zip member name {name!r:.120}")
     return name
 

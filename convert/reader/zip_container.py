@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from jinv.errors import shorten
 from jinv_convert.reader import limits
 from jinv_convert.reader.pickle_machine import PickleMachine
 from jinv_convert.reader.rebuild import Malformed
@@ -14,6 +16,8 @@ from jinv_convert.reader.zip_archive import Member, check_crcs, read_members
 
 _NOTES = frozenset({"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"})
 _VERSIONS = {"1", "2", "3"}
+# What macOS and Windows put into a folder that somebody unpacked, looked at and packed again.
+_FILE_MANAGERS = re.compile(r"^__MACOSX/|(^|/)(\.DS_Store|Thumbs\.db|desktop\.ini)$")
 
 
 def read_zip(source: Source, opaque: dict[str, None], *, check_crc: bool) -> tuple[Any, list[Storage], list[str]]:
@@ -38,7 +42,9 @@ def read_zip(source: Source, opaque: dict[str, None], *, check_crc: bool) -> tup
         raise cursor.refuse(f"{cursor.remaining} bytes of trailing data behind the pickle")
     expected = {f"{root}/data.pkl", *(f"{root}/{n}" for n in _NOTES), *(f"{root}/data/{k}" for k in table.storages)}
     for name in members:
-        if name not in expected:
+        if _FILE_MANAGERS.search(name):
+            warnings.append(f"left out {shorten(name)!r}, which a file manager put into the archive")
+        elif name not in expected:
             raise source.refuse(f"unexpected member {name!r:.120}")
     return tree, list(table.storages.values()), warnings
 

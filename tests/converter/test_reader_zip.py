@@ -53,6 +53,40 @@ def test_reader_reads_archives_of_other_zip_writers(tmp_path):
         assert contents(read_watched(path))["w"][2] == FLOATS
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_reader_reads_archives_that_were_unpacked_and_packed_again(tmp_path, compression):
+    """With an entry for every folder, and what file managers leave in them."""
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.mkdir("archive")
+        archive.mkdir("archive/data")
+        for member, data in (("data.pkl", PROTO2 + BODY + STOP), ("data/0", FLOATS), (".DS_Store", b"x")):
+            archive.writestr(f"archive/{member}", data)
+        archive.writestr("__MACOSX/._archive", b"x")
+    checkpoint = read_watched(path)
+    assert contents(checkpoint)["w"][2] == FLOATS
+    assert [warning.split("'")[1] for warning in checkpoint.warnings] == ["archive/.DS_Store", "__MACOSX/._archive"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "data", "mode", "said"),
+    [
+        ("archive/evil/", b"contents", 0o40755, "a folder with contents"),
+        ("archive/../up/", b"", 0o40755, "unsafe zip member name"),
+        ("archive//", b"", 0o40755, "unsafe zip member name"),
+        ("archive/data/", b"", 0o120777, "a link"),
+        ("archive/file", b"", 0o40755, "a link, directory or device"),
+    ],
+)
+def test_reader_refuses_folders_that_are_none(tmp_path, entry, data, mode, said):
+    path = write_zip(tmp_path / "a.pth", BODY)
+    with zipfile.ZipFile(path, "a") as archive:
+        info = zipfile.ZipInfo(entry)
+        info.external_attr = mode << 16
+        archive.writestr(info, data)
+    refused(path, said)
+
+
 def test_reader_reads_archives_with_data_descriptors_and_zip64(tmp_path):
     class Pipe(io.RawIOBase):
         """Not seekable: zipfile then writes data descriptors."""
@@ -98,7 +132,7 @@ def test_reader_refuses_duplicate_members(tmp_path, first):
         "archive/../x",
         "archive//x",
         "archive/./x",
-        "archive/d/",
+        "archive/d//",
     ],
 )
 def test_reader_refuses_unsafe_names(tmp_path, name):

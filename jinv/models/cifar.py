@@ -18,7 +18,6 @@ from jinv.models.vgg import VGG, LinearVGG
 
 POOLED = "a max-pool behind the 3x3 stem"
 RAW = "shortcuts that project a block's input, not what is behind its first ReLU"
-ACTIVATED = "shortcuts that project what is behind a block's first ReLU, not its input"
 
 # Stages, and whether of bottlenecks.
 DEEP: dict[int, tuple[tuple[int, ...], bool]] = {
@@ -97,8 +96,8 @@ CIFAR: tuple[Architecture, ...] = (
     *(_pooled(depth) for depth in (18, 34, 50)),
     *(_preact("", depth) for depth in (18, 34, 50, 101, 152)),
     *(_preact("_raw", depth, ("", RAW), raw_shortcut=True) for depth in (18, 34)),
-    *(_preact("_bn", depth, final_norm=True, raw_shortcut=True) for depth in (18, 34)),
-    *(_preact("_bn_activated", depth, ("_bn", ACTIVATED), final_norm=True) for depth in (18, 34)),
+    *(_preact("_bn", depth, final_norm=True) for depth in (18, 34, 50)),
+    *(_preact("_bn_raw", depth, ("_bn", RAW), final_norm=True, raw_shortcut=True) for depth in (18, 34)),
     *(_wide(16, factor) for factor in (1, 2, 4, 8)),
     *(_wide(28, factor) for factor in (2, 4, 5, 10)),
     *(_wide(34, factor) for factor in (5, 10, 15, 20)),

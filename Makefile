@@ -10,6 +10,9 @@ BIN := $(VENV)/bin
 # The CPU build of PyTorch, for the tests that compare with it; installed first, so that nothing resolves to another.
 TORCH ?= torch==2.13.0
 TORCH_ARGUMENTS ?=
+# The robustness package, whose own files are converted in tests. Alone: it would bring torchvision, TensorBoard and more,
+# which the networks of it that are tested never call.
+ROBUSTNESS := robustness==1.2.1.post2
 
 # Compiling keeps little more than one core busy, so two processes. A test file stays within one of them, for what its
 # tests share; the full-size networks, which are in one file and share nothing, do not. The largest has the machine for
@@ -60,6 +63,7 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet $(TORCH_ARGUMENTS) '$(TORCH)'
 	$(BIN)/python -m pip install --quiet -e '.[embedded,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps $(ROBUSTNESS)
 	touch $@ $(VENV)/.demo
 
 clean:

@@ -17,7 +17,8 @@ from jinv.models.registry import get_architecture
 from jinv.recipe.paths import CHECKPOINT_SUFFIXES
 from jinv.weights.file import NetworkMetadata, save_converted
 from jinv.weights.labels import class_names, read_label_file, usual_ids
-from jinv_convert.families.rules import COUNTER, detect_architecture, map_state_dict
+from jinv_convert.families.family import axis
+from jinv_convert.families.rules import COUNTER, alike, detect_architecture, family_of, map_state_dict
 from jinv_convert.published import promised_sha256
 from jinv_convert.reader import Checkpoint, read_checkpoint
 from jinv_convert.state_dict import StateDict, select_state_dict
@@ -106,8 +107,8 @@ def convert_checkpoint(
     (mean, std), preprocessing = _normalizer(checkpoint, state, known, given)
     classes = options.num_classes or known.num_classes
     names, about_names = _class_names(known, classes, names, options.labels)
-    notes = [*state.notes, *findings.notes]
-    doubts = _doubts(state, options.clamp, renamed.ignored) + about_names
+    notes = [*state.notes, *findings.notes, *_untold(renamed, preprocessing, options)]
+    doubts = _doubts(state, options, renamed) + about_names
     warnings = [*suspicions, *checkpoint.warnings, *findings.warnings, *doubts]
     metadata = NetworkMetadata(
         architecture=known.name,
@@ -148,6 +149,7 @@ class _Renamed:
 
     architecture: Architecture
     variables: dict[str, np.ndarray]
+    unused: list[str]
     ignored: list[str]
     findings: Findings
 
@@ -158,7 +160,9 @@ def _rename(
     try:
         shapes = {name: ref.shape for name, ref in state.tensors.items()}
         known = known or get_architecture(detect_architecture(shapes))
-        targets = map_state_dict(known.name, shapes, ignore_extra=options.ignore_extra, num_classes=options.num_classes)
+        known = known.of_classes(options.num_classes or axis(shapes, f"{family_of(known).head}.weight", 0))
+        classes = options.num_classes or known.num_classes
+        targets = map_state_dict(known.name, shapes, ignore_extra=options.ignore_extra, num_classes=classes)
         chosen = {name: state.tensors[name] for name in targets}
         weights, findings = read_weights(chosen, allow_float8=options.allow_float8)
     except ModelMismatchError as error:
@@ -166,8 +170,10 @@ def _rename(
     variables = {
         target.path: np.ascontiguousarray(target.laid_out(weights.pop(name))) for name, target in targets.items()
     }
-    ignored = [name for name in shapes if name not in targets and not name.endswith(COUNTER)]
-    return _Renamed(known, variables, ignored, findings)
+    left = [name for name in shapes if name not in targets and not name.endswith(COUNTER)]
+    unused = [name for name in left if name.startswith(family_of(known).unused)]
+    ignored = [name for name in left if name not in unused]
+    return _Renamed(known, variables, unused, ignored, findings)
 
 
 def _check_output(path: str | Path) -> Path:
@@ -205,16 +211,40 @@ def _normalizer(
     return (architecture.mean, architecture.std), f"{architecture.name}'s usual"
 
 
-def _doubts(state: StateDict, clamp: Clamp, ignored: Sequence[str]) -> list[str]:
-    doubts = []
+def _untold(renamed: _Renamed, preprocessing: str, options: ConversionOptions) -> list[str]:
+    """Notes on what was left out or taken for granted because the file says nothing of it."""
+    architecture, notes = renamed.architecture, []
+    if renamed.unused:
+        notes.append(
+            f"left out {len(renamed.unused)} tensors that no forward pass reads, such as {renamed.unused[0]!r}"
+        )
+    if architecture.class_names in ("cifar10", "cifar100") and preprocessing.endswith("usual"):
+        notes.append(
+            "the file does not say how pixels were standardised, and CIFAR's repositories differ: --mean and --std do "
+            "(RobustBench's networks take pixels as they are, --mean 0 0 0 --std 1 1 1)"
+        )
+    if architecture.class_names == "cifar100" and options.labels is None and options.num_classes is None:
+        notes.append("100 outputs were taken for CIFAR-100's classes in their usual order; --labels FILE names others")
+    return notes
+
+
+def _other_reading(taken: str, other: Architecture) -> str:
+    difference = other.alike.difference if other.alike else ""
+    return f"{other.name} ({difference}) has the same names and shapes; taken for {taken}, see --architecture"
+
+
+def _doubts(state: StateDict, options: ConversionOptions, renamed: _Renamed) -> list[str]:
+    ignored, doubts = renamed.ignored, []
     if state.normalizer and (min(state.normalizer[0]) < 0 or max(map(max, state.normalizer)) > 1):
         doubts.append("the file's normalizer is not in units where white is 1")
-    if state.clamps and clamp is False:
+    if state.clamps and options.clamp is False:
         doubts.append(
             "the robustness package clips pixels to [0, 1] before this network; converted without (see --clamp)"
         )
     if ignored:
         doubts.append(f"ignored {len(ignored)} tensors that the network does not have, such as {shorten(ignored[0])!r}")
+    if options.architecture is None:
+        doubts += [_other_reading(renamed.architecture.name, other) for other in alike(renamed.architecture.name)]
     return doubts
 
 

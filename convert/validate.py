@@ -22,7 +22,14 @@ from jinv.models.classifier import Classifier
 from jinv.models.registry import ARCHITECTURES, get_architecture
 from jinv.weights.file import ConvertedFile, open_converted
 from jinv.weights.load import unflatten
-from jinv_convert.families.rules import COUNTER, detect_architecture, expected_targets, family_of, map_state_dict
+from jinv_convert.families.rules import (
+    COUNTER,
+    alike,
+    detect_architecture,
+    expected_targets,
+    family_of,
+    map_state_dict,
+)
 from jinv_convert.parity.compare import (
     compare_networks,
     compare_operations,
@@ -196,7 +203,8 @@ def _architecture(found: ConvertedFile, state: StateDict) -> tuple[Architecture,
         if not known:
             raise
         detected = name
-    if known and detected != name and not _extra_ones_ignored(found):
+    fitting = {detected, *(other.name for other in alike(detected))}
+    if known and name not in fitting and not _extra_ones_ignored(found):
         raise ModelMismatchError(f"not a {name}, as the converted file says, but {detected}")
     architecture = get_architecture(name if known else detected)
     head = f"{family_of(architecture).head}.weight"
@@ -249,7 +257,8 @@ def _left_out(pair: _Pair) -> list[str]:
     """Such as an auxiliary head's: tensors may be left out only where the conversion says so."""
     family = family_of(pair.architecture)
     names = pair.state.tensors
-    extra = [n for n in names if family.published_name(n) not in pair.weights and not n.endswith(COUNTER)]
+    extra = [n for n in names if family.published_name(n) not in pair.weights]
+    extra = [n for n in extra if not n.endswith(COUNTER) and not n.startswith(family.unused)]
     if not extra or _extra_ones_ignored(pair.found):
         return []
     return [f"{len(extra)} tensors of the checkpoint were left out, such as {extra[0]!r}"]

@@ -33,8 +33,11 @@ LACKING = {
         efficientnet_lite.EfficientNetLite.forward efficientnet_lite.StaticSameConv2d.forward
         mobilenet.InvertedResidual.forward mobilenet.MobileNetV2.forward resnet.BasicBlock.forward
         resnet.Bottleneck.forward resnet.ResNet.forward resnet_cifar.BasicBlock.forward resnet_cifar.ResNetCifar.forward
+        resnet_preact.PreActBlock.forward resnet_preact.PreActBottleneck.forward resnet_preact.ResNetPreAct.forward
+        resnet_shortcut.Block.forward resnet_shortcut.ShortcutResNet.forward
+        resnet_wide.WideBlock.forward resnet_wide.ResNetWide.forward
         squeezenet.CaffeFire.forward squeezenet.CaffeSqueezeNet.forward squeezenet.Fire.forward
-        squeezenet.SqueezeNet.forward vgg.VGG.forward""",
+        squeezenet.SqueezeNet.forward vgg.LinearVGG.forward vgg.VGG.forward""",
     # what they override has one
     "jinv": """recipe.onnx.OnnxTable.conflicts recipe.recipe.Recipe.conflicts reproduce.plan.Sheets.conflicts reproduce.plan.Sheets.model_post_init""",
     # one per opcode, whose meaning is pickle's; the table below them says which

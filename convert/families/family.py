@@ -22,6 +22,7 @@ class Family:
     `markers` are the keys that every member has, `absent` those that none has; `describe` reads from the shapes the
     attributes of the Flax module that tell its members apart. `renames` turn the universal torch name into the
     published one, `aliases` older spellings into the published one; both are (pattern, replacement) of `re.sub`.
+    `unused` are beginnings of names that published files have and no forward pass reads.
     `bgr` is the kernel of the convolution that sees the image, where that one was trained on blue, green and red.
     """
 
@@ -32,6 +33,7 @@ class Family:
     absent: tuple[str, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
+    unused: tuple[str, ...] = ()
     bgr: str | None = None
 
     def torch_name(self, path: str) -> str:

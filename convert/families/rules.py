@@ -37,11 +37,6 @@ HEADS = {
 # Networks that share key names with ours and are something else: what they are, keys that only they have, what is near.
 FOREIGN = (
     (
-        "a CIFAR ResNet of the robustness package (cifar_models.resnet: 3x3 stem, 'shortcut' and 'linear' layers)",
-        ("conv1.weight", "layer2.0.shortcut.0.weight", "layer4.0.conv1.weight", "linear.weight"),
-        "resnet20",
-    ),
-    (
         "an EfficientNet with squeeze-and-excitation",
         ("_conv_stem.weight", "_blocks.0._se_reduce.weight"),
         "efficientnet_lite0",
@@ -92,7 +87,8 @@ def map_state_dict(
     """Torch name -> target for every tensor that the network takes.
 
     Missing, doubled and misshapen tensors are a `ModelMismatchError` that counts them all and names the first ten; so
-    are extra ones unless `ignore_extra`. `num_batches_tracked` is optional and never part of the result.
+    are extra ones unless `ignore_extra`, or the family's files have them and its networks do not. `num_batches_tracked`
+    is optional and never part of the result.
     """
     known = get_architecture(architecture)
     family = family_of(known)
@@ -110,6 +106,8 @@ def map_state_dict(
         first_spelling[published] = name
         if published not in expected:
             counts_batches = f"{published.removesuffix(COUNTER)}.running_mean" in expected
+            if published.startswith(family.unused):
+                continue
             if not ignore_extra and not (published.endswith(COUNTER) and counts_batches):
                 problems.append(f"extra {shorten(name)!r}")
             continue
@@ -134,7 +132,10 @@ def _other_classes(number: int) -> str:
 
 
 def detect_architecture(shapes: Shapes) -> str:
-    """The one registered architecture that keys and shapes fit; `ModelMismatchError` says what was found otherwise."""
+    """The one registered architecture that keys and shapes fit; `ModelMismatchError` says what was found otherwise.
+
+    Of those that neither tells apart, the one that the others are alike.
+    """
     for title, keys, near in FOREIGN:
         if all(key in shapes for key in keys):
             raise ModelMismatchError(f"this is {title}, which jinv does not have; nearest: {near}")
@@ -145,7 +146,7 @@ def detect_architecture(shapes: Shapes) -> str:
     }
     candidates = {}
     for name, architecture in ARCHITECTURES.items():
-        if architecture.family in found:
+        if architecture.family in found and architecture.alike is None:
             module = architecture.make(architecture.num_classes)
             attributes = described[architecture.family].items()
             candidates[name] = {key: value for key, value in attributes if getattr(module, key) != value}
@@ -160,6 +161,15 @@ def detect_architecture(shapes: Shapes) -> str:
         titles = " or ".join(family.title for family in found.values())
         raise ModelMismatchError(f"unknown network: {titles} with {differences}; nearest: {near}")
     raise ModelMismatchError(_unknown(shapes))
+
+
+def alike(name: str) -> list[Architecture]:
+    """Other networks with the very names and shapes of this one's."""
+    return [
+        architecture
+        for architecture in ARCHITECTURES.values()
+        if architecture.alike and architecture.alike.other == name
+    ]
 
 
 def is_known(shapes: Shapes) -> bool:

@@ -1,6 +1,7 @@
 """The networks of `jinv.models` as torch modules: what validation, benchmarks and tests compare with.
 
-    resnet, resnet_cifar, vgg, mobilenet, densenet, efficientnet_lite, squeezenet   one file per family, named as in `jinv/models/`
+    resnet, resnet_cifar, resnet_preact, resnet_shortcut, resnet_wide, vgg, mobilenet, densenet, efficientnet_lite,
+    squeezenet   one file per family, named as in `jinv/models/`; resnet_shortcut: the ResNets of kuangliu's names
     measure   what a torch network computes on an image: layers, statistics, gradients
 
 The keys of a module's state dict are exactly those of the published files. Written beside the Flax definitions, not
@@ -18,19 +19,36 @@ from jinv.models import efficientnet_lite as flax_efficientnet_lite
 from jinv.models import mobilenet as flax_mobilenet
 from jinv.models import resnet as flax_resnet
 from jinv.models import resnet_cifar as flax_resnet_cifar
+from jinv.models import resnet_preact as flax_resnet_preact
+from jinv.models import resnet_wide as flax_resnet_wide
 from jinv.models import squeezenet as flax_squeezenet
 from jinv.models import vgg as flax_vgg
 from jinv.models.registry import get_architecture
-from jinv_convert.reference import densenet, efficientnet_lite, mobilenet, resnet, resnet_cifar, squeezenet, vgg
+from jinv_convert.reference import (
+    densenet,
+    efficientnet_lite,
+    mobilenet,
+    resnet,
+    resnet_cifar,
+    resnet_preact,
+    resnet_shortcut,
+    resnet_wide,
+    squeezenet,
+    vgg,
+)
 
 REFERENCES: dict[type[flax_nn.Module], type[nn.Module]] = {
     flax_densenet.DenseNet: densenet.DenseNet,
     flax_efficientnet_lite.EfficientNetLite: efficientnet_lite.EfficientNetLite,
     flax_mobilenet.MobileNetV2: mobilenet.MobileNetV2,
     flax_resnet.ResNet: resnet.ResNet,
+    flax_resnet.ShortcutResNet: resnet_shortcut.ShortcutResNet,
     flax_resnet_cifar.ResNetCifar: resnet_cifar.ResNetCifar,
+    flax_resnet_preact.ResNetPreAct: resnet_preact.ResNetPreAct,
+    flax_resnet_wide.ResNetWide: resnet_wide.ResNetWide,
     flax_squeezenet.CaffeSqueezeNet: squeezenet.CaffeSqueezeNet,
     flax_squeezenet.SqueezeNet: squeezenet.SqueezeNet,
+    flax_vgg.LinearVGG: vgg.LinearVGG,
     flax_vgg.VGG: vgg.VGG,
 }
 """The torch module of every family, by the Flax class that defines its networks."""

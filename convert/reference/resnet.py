@@ -1,4 +1,4 @@
-"""torchvision's ResNets, ResNeXts and Wide ResNets (v1.5) in torch."""
+"""torchvision's ResNets, ResNeXts and Wide ResNets (v1.5) in torch, and those of the same names for 32-pixel images."""
 
 import torch
 from torch import Tensor, nn
@@ -63,13 +63,16 @@ class ResNet(nn.Module):
         groups: int = 1,
         width_per_group: int = 64,
         width: int = 64,
+        stem: str = "7x7",
+        stem_width: int | None = None,
     ) -> None:
         super().__init__()
         block = Bottleneck if bottleneck else BasicBlock
-        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        inputs, self.stages = width, []
+        inputs, self.stages = stem_width or width, []
+        small = {"3x3": True, "3x3 pooled": True, "7x7": False}[stem]
+        self.conv1 = nn.Conv2d(3, inputs, 3, 1, 1, bias=False) if small else nn.Conv2d(3, inputs, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.maxpool = nn.Identity() if stem == "3x3" else nn.MaxPool2d(3, 2, 1)
         for stage, blocks in enumerate(stage_sizes):
             planes, layers = width * 2**stage, []
             for index in range(blocks):

@@ -16,7 +16,7 @@ from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, Usag
 from jinv.recipe.declaration import checked
 from jinv.recipe.onnx import OnnxTable
 from jinv.recipe.read import read_table
-from jinv.weights.labels import COUNTS, class_names, usual_ids
+from jinv.weights.labels import COUNTS, Kind, class_names, usual_ids
 
 WITHOUT_FEATURES = "an ONNX judge gives logits alone, no features"
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -214,7 +214,8 @@ def _classes(table: OnnxTable) -> tuple[tuple[str, ...], np.ndarray]:
     given = table.class_names
     if isinstance(given, str):
         return class_names(given), np.arange(COUNTS[given]) + table.first_class
-    for kind in ("imagenet", "cifar10"):
+    kind: Kind
+    for kind in ("imagenet", "cifar10", "cifar100"):
         ids = usual_ids(given, kind)
         known = [found for found in ids if found is not None]
         if sorted(known) == list(range(COUNTS[kind])):

@@ -1,11 +1,12 @@
 """The networks in Flax, for inference: each gives logits and the statistics of every batch norm's input.
 
     architecture  what is known of a network before it has weights, and where embedded checkpoints lie
-    registry      every architecture by name: one literal table
+    registry      every architecture by name: one literal table; cifar: its rows for 32-pixel images
     origins       who trained the published checkpoints, and their accuracy, by digest
     classifier    `Classifier`: a network, its variables and its preprocessing, with a pure `forward`
     networks      `Networks`: the ones that a run inverts, one or a committee's members
-    resnet, resnet_cifar, vgg, mobilenet, densenet, efficientnet_lite, squeezenet   one file per family, named as torchvision's
+    resnet, resnet_cifar, resnet_preact, resnet_wide, vgg, mobilenet, densenet, efficientnet_lite, squeezenet   one file per
+                  family, named as torchvision's
     layers        convolutions, norms and dense layers as named modules; features: what is before the head
     ops           the operations, and which formulation a platform gets; formulations, winograd: those formulations
     precision     float32, TF32 or bfloat16

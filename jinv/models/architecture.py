@@ -1,7 +1,7 @@
 """What is known of a network before it has weights: its module, its sizes, the colours it was trained with, where weights lie."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -46,11 +46,25 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
 # Caffe's: minus a mean colour on 0..255, and no deviation. Network units are 255 times those of a pixel where white is 1.
 CAFFE_MEAN, CAFFE_STD = (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3
+# What kuangliu's, chenyaofo's and the robustness package's training scripts say; the deviations of CIFAR-10 are means of
+# images' own. Those of CIFAR-100 are over all pixels, as most scripts have them.
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+CIFAR100_MEAN, CIFAR100_STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+
+
+class Alike(NamedTuple):
+    """Another network whose names and shapes are the same, for which a file is taken; what is different about this one."""
+
+    other: str
+    difference: str
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One network without weights; `mean` and `std` are those of published weights, in units where white is 1."""
+    """One network without weights; `mean` and `std` are those of published weights, in units where white is 1.
+
+    `alike` names the network that a file of this one is taken for, unless the user says which it is.
+    """
 
     name: str
     make: Callable[[int], nn.Module]
@@ -59,7 +73,15 @@ class Architecture:
     mean: RGB
     std: RGB
     num_classes: int
-    class_names: Literal["imagenet", "cifar10"] | None
+    class_names: Literal["imagenet", "cifar10", "cifar100"] | None
+    alike: Alike | None = None
+
+    def of_classes(self, number: int) -> "Architecture":
+        """The same network as it is published with that many outputs: CIFAR's also with 100. Itself for any other number."""
+        if self.class_names != "cifar10" or number != 100:
+            return self
+        mean, std = (CIFAR100_MEAN, CIFAR100_STD) if self.mean == CIFAR_MEAN else (self.mean, self.std)
+        return replace(self, num_classes=number, class_names="cifar100", mean=mean, std=std)
 
     @property
     def embedded(self) -> Embedded | None:

@@ -1,4 +1,4 @@
-"""Every architecture that jinv knows, as one literal table."""
+"""Every architecture that jinv knows, as one literal table; those for CIFAR are rows of `cifar`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,12 +16,12 @@ from jinv.models.architecture import (
     RGB,
     Architecture,
 )
+from jinv.models.cifar import CIFAR
 from jinv.models.classifier import family_name
 from jinv.models.densenet import DenseNet
 from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.mobilenet import MobileNetV2
 from jinv.models.resnet import ResNet
-from jinv.models.resnet_cifar import ResNetCifar
 from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
 from jinv.models.vgg import VGG
 
@@ -44,11 +44,6 @@ def _resnet(
         ResNet, stage_sizes=stage_sizes, bottleneck=bottleneck, groups=groups, width_per_group=width_per_group
     )
     return _imagenet(name, make)
-
-
-def _cifar(name: str, blocks_per_stage: int) -> Architecture:
-    make = partial(ResNetCifar, blocks_per_stage=blocks_per_stage)
-    return Architecture(name, make, 32, 8, IMAGENET_MEAN, IMAGENET_STD, num_classes=10, class_names="cifar10")
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -76,11 +71,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _imagenet("densenet169", partial(DenseNet, block_sizes=(6, 12, 32, 32))),
         _imagenet("squeezenet1_1", SqueezeNet),
         _imagenet("squeezenet1_1_caffe", CaffeSqueezeNet, mean=CAFFE_MEAN, std=CAFFE_STD),
-        _cifar("resnet20", 3),
-        _cifar("resnet32", 5),
-        _cifar("resnet44", 7),
-        _cifar("resnet56", 9),
-        _cifar("resnet110", 18),
+        *CIFAR,
     )
 }
 

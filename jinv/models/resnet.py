@@ -1,4 +1,6 @@
-"""torchvision's ResNets, ResNeXts and Wide ResNets (v1.5: the stride is on the 3x3 convolution)."""
+"""torchvision's ResNets, ResNeXts and Wide ResNets (v1.5: the stride is on the 3x3 convolution), and their CIFAR variants."""
+
+from typing import Literal
 
 import flax.linen as nn
 from jax import Array
@@ -53,7 +55,11 @@ def _shortcut(x: Array, features: int, stride: int) -> tuple[Array, Stats]:
 
 
 class ResNet(nn.Module):
-    """(N, H, W, 3) -> (logits, statistics); `width` is that of the stem and of the first stage's planes."""
+    """(N, H, W, 3) -> (logits, statistics); `width` is that of the first stage's planes, and of the stem if not stated.
+
+    `stem` is the first convolution: 7x7 with stride 2 before a max-pool, or, for 32-pixel images, 3x3 with stride 1,
+    which only few networks pool after. Those have three stages or four.
+    """
 
     num_classes: int
     stage_sizes: tuple[int, ...]
@@ -61,12 +67,24 @@ class ResNet(nn.Module):
     groups: int = 1
     width_per_group: int = 64
     width: int = 64
+    stem: Literal["7x7", "3x3", "3x3 pooled"] = "7x7"
+    stem_width: int | None = None
     remat: bool = False
+
+    @property
+    def stem_kernel(self) -> int:
+        """Height and width of the first kernel."""
+        return int(self.stem[0])
 
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Stats]:
-        x, stem = BatchNorm(name="bn1")(Conv(self.width, 7, 2, name="conv1")(image))
-        x = ops.max_pool(nn.relu(x), window=3, stride=2, padding=ops.symmetric(1))
+        stride = 2 if self.stem == "7x7" else 1
+        x, stem = BatchNorm(name="bn1")(
+            Conv(self.stem_width or self.width, self.stem_kernel, stride, name="conv1")(image)
+        )
+        x = nn.relu(x)
+        if self.stem != "3x3":
+            x = ops.max_pool(x, window=3, stride=2, padding=ops.symmetric(1))
         stats: Stats = (stem,)
         block = recomputed(Bottleneck if self.bottleneck else BasicBlock, self.remat)
         for stage, blocks in enumerate(self.stage_sizes):
@@ -80,3 +98,7 @@ class ResNet(nn.Module):
                 )(x)
                 stats += block_stats
         return Dense(self.num_classes, name="fc")(ops.global_average_pool(x)), stats
+
+
+class ShortcutResNet(ResNet):
+    """The same where the layers are called `shortcut` and `linear`: kuangliu's, the robustness package's, "option B"."""

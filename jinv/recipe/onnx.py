@@ -37,9 +37,9 @@ Deviations = Annotated[
     Must("three numbers above 0, of red, green and blue"),
 ]
 Names = Annotated[
-    Literal["imagenet", "cifar10"] | Annotated[tuple[Text, ...], MinLen(1)],
+    Literal["imagenet", "cifar10", "cifar100"] | Annotated[tuple[Text, ...], MinLen(1)],
     BeforeValidator(as_tuple),
-    Must('"imagenet", "cifar10", or a list of the classes\' names in the order of the outputs'),
+    Must('"imagenet", "cifar10", "cifar100", or a list of the classes\' names in the order of the outputs'),
 ]
 Share = Annotated[int | float, Ge(0), Le(1)]
 
@@ -55,7 +55,7 @@ class OnnxTable(Part):
     std: Deviations = key("what red, green and blue are divided by, in units of white")
     layout: Literal["NCHW", "NHWC"] = key("channels before height and width, or behind them")
     channels: Literal["RGB", "BGR"] = key("which channel comes first")
-    class_names: Names = key('"imagenet" or "cifar10" in their usual order, or a name for every output')
+    class_names: Names = key('"imagenet", "cifar10" or "cifar100" in their usual order, or a name for every output')
     outputs: Literal["logits", "probabilities"] = key("what it gives for a class: before softmax, or behind it")
     output: Text | None = key("the output's name, where the file has several", None)
     first_class: Annotated[int, Ge(0), Le(1000)] = key("the output that is class 0; 1 behind a background class", 0)

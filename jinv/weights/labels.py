@@ -12,8 +12,8 @@ from typing import Literal
 
 from jinv.errors import StorageError, UsageError, nearest
 
-Kind = Literal["imagenet", "cifar10"]
-COUNTS: dict[str, int] = {"imagenet": 1000, "cifar10": 10}
+Kind = Literal["imagenet", "cifar10", "cifar100"]
+COUNTS: dict[str, int] = {"imagenet": 1000, "cifar10": 10, "cifar100": 100}
 
 
 def class_names(kind: str) -> tuple[str, ...]:

@@ -9,10 +9,12 @@ from jinv.models.densenet import DenseNet
 from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.mobilenet import MobileNetV2
 from jinv.models.registry import ARCHITECTURES
-from jinv.models.resnet import ResNet
+from jinv.models.resnet import ResNet, ShortcutResNet
 from jinv.models.resnet_cifar import ResNetCifar
+from jinv.models.resnet_preact import ResNetPreAct
+from jinv.models.resnet_wide import ResNetWide
 from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
-from jinv.models.vgg import VGG
+from jinv.models.vgg import VGG, LinearVGG
 
 
 def _reduced(name: str, make) -> Architecture:
@@ -40,6 +42,34 @@ REDUCED: dict[str, Architecture] = {
             partial(EfficientNetLite, width_coefficient=0.25, depth_coefficient=1.0, nominal_size=60),
         ),
         _reduced("small_resnet_cifar", partial(ResNetCifar, blocks_per_stage=2, width=4)),
+        _reduced(
+            "small_resnet_cifar_fc",
+            partial(ResNet, stage_sizes=(2, 1, 1), bottleneck=False, width=8, stem="3x3", stem_width=4),
+        ),
+        _reduced(
+            "small_resnet_cifar_pooled",
+            partial(ResNet, stage_sizes=(1, 1, 1, 1), bottleneck=True, width=4, stem="3x3 pooled"),
+        ),
+        _reduced(
+            "small_resnet_shortcut",
+            partial(ShortcutResNet, stage_sizes=(2, 1, 1, 1), bottleneck=False, width=8, stem="3x3"),
+        ),
+        _reduced(
+            "small_resnet_shortcut_bottleneck",
+            partial(ShortcutResNet, stage_sizes=(1, 2, 1), bottleneck=True, width=4, stem="3x3"),
+        ),
+        _reduced("small_preact", partial(ResNetPreAct, stage_sizes=(2, 1, 1, 1), bottleneck=False, width=8)),
+        _reduced(
+            "small_preact_bn",
+            partial(
+                ResNetPreAct, stage_sizes=(1, 1, 1, 1), bottleneck=False, width=4, final_norm=True, raw_shortcut=True
+            ),
+        ),
+        _reduced("small_preact_bottleneck", partial(ResNetPreAct, stage_sizes=(1, 2, 1, 1), bottleneck=True, width=4)),
+        _reduced("small_wrn", partial(ResNetWide, blocks_per_stage=2, width=8, stem_width=4)),
+        _reduced("small_wrn_1", partial(ResNetWide, blocks_per_stage=1, width=4, stem_width=4)),
+        _reduced("small_vgg_512", partial(VGG, stage_sizes=(1, 1, 2, 1, 1), width=4, hidden=16, pooled=1)),
+        _reduced("small_vgg_linear", partial(LinearVGG, stage_sizes=(1, 2, 1, 1, 1), width=4)),
         _reduced("small_squeezenet", partial(SqueezeNet, width=8)),
         _reduced("small_squeezenet_caffe", partial(CaffeSqueezeNet, width=8)),
     )

@@ -12,7 +12,7 @@ import jinv
 from jinv.models.architecture import EMBEDDED
 from jinv.models.registry import ARCHITECTURES
 from jinv.weights.file import read_converted
-from jinv_convert.pipeline import convert_checkpoint
+from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
 from jinv_convert.validate import validate
 from tests.converter.checkpoint_files import random_reference, save
 from tests.converter.reduced import REDUCED, register
@@ -51,7 +51,7 @@ def test_full_networks_convert_from_both_containers(name, tmp_path):
 
 MEASURE = """
 import resource, sys
-from jinv_convert.pipeline import convert_checkpoint
+from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 convert_checkpoint(sys.argv[1], sys.argv[2])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
@@ -66,19 +66,19 @@ def test_converting_resnet50_needs_little_memory(tmp_path, container):
     assert kilobytes * 1024 < min(500e6, 2 * path.stat().st_size + (256 << 20))
 
 
+LARGE = ("wide_resnet50_4", "wrn_34_20", "wrn_70_16")
 FULL = [name for name in ARCHITECTURES if name not in REDUCED]
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.large] * (name == "wide_resnet50_4")) for name in FULL]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.large] * (name in LARGE)) for name in FULL])
 def test_every_network_is_validated_at_full_size(name, tmp_path):
     """Both containers give the same tensors, digest by digest, so that one of them stands for both."""
     state, digests = random_reference(name).state_dict(), []
     for container in ("legacy", "zip"):
         path, out = save(state, tmp_path / "in.pth", container), tmp_path / "out.safetensors"
-        assert convert_checkpoint(path, out).container == container
+        options = ConversionOptions(architecture=name if ARCHITECTURES[name].alike else None)
+        assert convert_checkpoint(path, out, options).container == container
         digests.append(read_converted(out)[1]["sha256_of_tensors"])
     assert digests[0] == digests[1]
     report = validate(out, path)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+import jinv
 from jinv.errors import JinvError, ModelMismatchError, UnsafeInputError, UsageError
 from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
 from jinv_convert.reader import Opaque, TensorRef, UnreadTensor, read_checkpoint
@@ -70,6 +71,21 @@ def test_real_cases_convert_to_the_bits_of_the_plain_state_dict(name, cases, con
     expected, _ = converted(plain)
     report = convert_checkpoint(cases / f"{name}.pth", tmp_path / "out.safetensors")
     assert same(load_file(tmp_path / "out.safetensors"), expected) and report.architecture == "resnet20"
+
+
+def test_the_real_case_with_projections_converts_to_pytorchs_numbers(cases, tmp_path):
+    path = cases / "cifar_resnet_with_projections.pth"
+    report = convert_checkpoint(path, tmp_path / "out.safetensors")
+    assert (report.architecture, report.num_classes, report.warnings) == ("resnet20_fc", 10, ())
+    network = make_reference("resnet20_fc", 10)
+    network.load_state_dict(torch.load(path, weights_only=True))
+    classifier = jinv.load(tmp_path / "out.safetensors")
+    image = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(image.transpose(0, 3, 1, 2).copy())).numpy()
+    np.testing.assert_allclose(
+        classifier.forward(classifier.variables, image).logits, expected, rtol=0, atol=2e-4 * np.abs(expected).max()
+    )
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -19,6 +19,7 @@ from jinv_convert.families.table import FAMILIES
 from tests.converter.reduced import REDUCED, register
 
 QUICK = ["resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "vgg16_bn", "resnet20", "mobilenet_v2"]
+QUICK += ["resnet18_cifar", "resnet50_fc", "resnet20_fc", "resnet8x4", "preactresnet18_bn", "wrn_16_1", "vgg16_bn_512"]
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +75,25 @@ def test_every_tensor_has_one_place_and_every_place_one_tensor(name):
         ),
         ("efficientnet_lite0", "_blocks.15._bn2.weight", (320,), "params/blocks_15/bn2/scale"),
         ("resnet20", "linear.bias", (10,), "params/linear/bias"),
+        ("resnet18_cifar", "layer2.0.shortcut.1.running_var", (128,), "batch_stats/layer2_0/downsample_1/var"),
+        ("resnet50_cifar", "layer1.0.shortcut.0.weight", (256, 64, 1, 1), "params/layer1_0/downsample_0/kernel"),
+        ("resnet50_cifar", "linear.weight", (10, 2048), "params/fc/kernel"),
+        ("resnet18_fc", "conv1.weight", (64, 3, 3, 3), "params/conv1/kernel"),
+        ("resnet20_b", "layer3.0.shortcut.0.weight", (64, 32, 1, 1), "params/layer3_0/downsample_0/kernel"),
+        ("resnet20_fc", "layer3.0.downsample.0.weight", (64, 32, 1, 1), "params/layer3_0/downsample_0/kernel"),
+        ("resnet8x4", "layer1.0.downsample.0.weight", (64, 32, 1, 1), "params/layer1_0/downsample_0/kernel"),
+        ("preactresnet18", "layer2.0.shortcut.0.weight", (128, 64, 1, 1), "params/layer2_0/shortcut_0/kernel"),
+        ("preactresnet18_bn", "bn.running_mean", (512,), "batch_stats/bn/mean"),
+        ("preactresnet50", "layer1.0.bn1.running_mean", (64,), "batch_stats/layer1_0/bn1/mean"),
+        ("wrn_16_1", "block3.layer.1.conv2.weight", (64, 64, 3, 3), "params/block3_layer_1/conv2/kernel"),
+        (
+            "wrn_28_10",
+            "block1.layer.0.convShortcut.weight",
+            (160, 16, 1, 1),
+            "params/block1_layer_0/convShortcut/kernel",
+        ),
+        ("vgg16_bn_512", "classifier.0.weight", (512, 512), "params/classifier_0/kernel"),
+        ("vgg16_bn_cifar", "classifier.weight", (10, 512), "params/classifier/kernel"),
         ("squeezenet1_1", "features.12.expand3x3.weight", (256, 64, 3, 3), "params/features_12/expand3x3/kernel"),
         ("squeezenet1_1", "classifier.1.bias", (1000,), "params/classifier_1/bias"),
         ("squeezenet1_1_caffe", "fire9.expand3x3.weight", (256, 64, 3, 3), "params/features_12/expand3x3/kernel"),
@@ -158,7 +178,8 @@ def test_architecture_is_detected_from_names_and_shapes(name):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_registered_architecture_is_detected_and_mapped(name):
     shapes = shapes_of(name)
-    assert detect_architecture(shapes) == name
+    like = ARCHITECTURES[name].alike
+    assert detect_architecture(shapes) == (like.other if like else name)
     assert map_state_dict(name, shapes).keys() == shapes.keys()
 
 
@@ -169,18 +190,19 @@ def test_unregistered_member_of_a_family_names_what_differs_and_the_nearest():
     assert "a torchvision ResNet with stage_sizes (2, 2, 1, 1); nearest: small_resnet" in message
 
 
-def test_robustness_cifar_resnet_is_named_and_refused():
-    shapes = {
-        "conv1.weight": (64, 3, 3, 3),
-        "bn1.running_mean": (64,),
-        "layer1.0.conv1.weight": (64, 64, 1, 1),
-        "layer1.0.shortcut.0.weight": (256, 64, 1, 1),
-        "layer2.0.shortcut.0.weight": (512, 256, 1, 1),
-        "layer3.0.conv1.weight": (256, 512, 1, 1),
-        "layer4.0.conv1.weight": (512, 1024, 1, 1),
-        "linear.weight": (10, 2048),
-    }
-    assert "CIFAR ResNet of the robustness package" in refusal(detect_architecture, shapes)
+@pytest.mark.parametrize("name", REDUCED)
+def test_names_fit_one_family_alone(name):
+    matching = [module for module, family in FAMILIES.items() if family.matches(shapes_of(name))]
+    assert matching == [ARCHITECTURES[name].family]
+
+
+def test_what_no_forward_pass_reads_has_no_place():
+    shapes = shapes_of("small_wrn")
+    twice = {f"sub_{name}": shape for name, shape in shapes.items() if name.startswith("block1.")}
+    assert detect_architecture(shapes | twice) == "small_wrn"
+    assert map_state_dict("small_wrn", shapes | twice) == map_state_dict("small_wrn", shapes)
+    assert "extra 'sub_block2.x'" in refusal(map_state_dict, "small_wrn", shapes | {"sub_block2.x": (1,)})
+    assert "extra 'sub_block1." in refusal(map_state_dict, "small_preact", shapes_of("small_preact") | twice)
 
 
 @pytest.mark.parametrize(

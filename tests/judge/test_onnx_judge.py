@@ -22,6 +22,7 @@ from jinv.recipe.read import check_config  # noqa: E402
 from jinv.recipe.resolved import resolved_table  # noqa: E402
 from jinv.record.directory import RunDirectory  # noqa: E402
 from jinv.record.evaluation import Withheld  # noqa: E402
+from jinv.weights.labels import class_names  # noqa: E402
 from tests.networks import CLASSES, tiny_classifier  # noqa: E402
 
 MEAN, STD = np.array([10.0, 20.0, 30.0]), np.array([2.0, 4.0, 8.0])
@@ -128,6 +129,13 @@ def test_names_in_another_order_are_put_into_the_usual_one(save, pictures):
     plain = load_onnx(save(network(classes=11), table(names=[f"c{i}" for i in range(11)]), "plain"), {})
     assert judged.class_names == CLASSES
     np.testing.assert_array_equal(judge(judged, pictures).logits, judge(plain, pictures).logits[:, :0:-1])
+
+
+def test_a_hundred_classes_are_cifar_100s_by_name_or_list(save, pictures):
+    names = class_names("cifar100")
+    for given in ("cifar100", [*reversed(names)]):
+        judged = load_onnx(save(network(classes=100), table(names=given)), {})
+        assert judged.class_names == names and judge(judged, pictures).logits.shape == (5, 100)
 
 
 def test_a_background_class_is_left_out(save, pictures):

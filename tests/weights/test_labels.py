@@ -15,6 +15,10 @@ def test_class_names_have_the_networks_order():
     assert {kind: len(class_names(kind)) for kind in COUNTS} == COUNTS
     assert IMAGENET[207] == "golden retriever" and IMAGENET[130] == "flamingo" and IMAGENET[999] == "toilet tissue"
     assert CIFAR == ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    assert class_names("cifar100")[0] == "apple" and class_names("cifar100")[99] == "worm"
+    assert class_names("cifar100")[47] == "maple tree" and list(class_names("cifar100")) == sorted(
+        class_names("cifar100")
+    )
 
 
 def test_class_names_of_an_unknown_set_are_refused():

@@ -3,22 +3,42 @@
 import flax.linen as nn
 
 from jinv.models.densenet import DenseNet
+from jinv.models.efficientnet import EfficientNet
 from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.mobilenet import MobileNetV2
+from jinv.models.mobilenet_v3 import MobileNetV3
+from jinv.models.regnet import RegNet
 from jinv.models.resnet import ResNet
 from jinv.models.resnet_cifar import ResNetCifar
+from jinv.models.shufflenet import ShuffleNetV2
 from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
 from jinv.models.vgg import VGG
-from jinv_convert.families import densenet, efficientnet_lite, mobilenet, resnet, resnet_cifar, squeezenet, vgg
+from jinv_convert.families import (
+    densenet,
+    efficientnet,
+    efficientnet_lite,
+    mobilenet,
+    mobilenet_v3,
+    regnet,
+    resnet,
+    resnet_cifar,
+    shufflenet,
+    squeezenet,
+    vgg,
+)
 from jinv_convert.families.family import Family
 
 FAMILIES: dict[type[nn.Module], Family] = {
     CaffeSqueezeNet: squeezenet.CAFFE,
     DenseNet: densenet.FAMILY,
+    EfficientNet: efficientnet.FAMILY,
     EfficientNetLite: efficientnet_lite.FAMILY,
     MobileNetV2: mobilenet.FAMILY,
+    MobileNetV3: mobilenet_v3.FAMILY,
+    RegNet: regnet.FAMILY,
     ResNet: resnet.FAMILY,
     ResNetCifar: resnet_cifar.FAMILY,
+    ShuffleNetV2: shufflenet.FAMILY,
     SqueezeNet: squeezenet.FAMILY,
     VGG: vgg.FAMILY,
 }

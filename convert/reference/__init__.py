@@ -1,6 +1,7 @@
 """The networks of `jinv.models` as torch modules: what validation, benchmarks and tests compare with.
 
-    resnet, resnet_cifar, vgg, mobilenet, densenet, efficientnet_lite, squeezenet   one file per family, named as in `jinv/models/`
+    resnet, resnet_cifar, vgg, mobilenet, mobilenet_v3, densenet, efficientnet, efficientnet_lite, regnet, shufflenet,
+    squeezenet   one file per family, named as in `jinv/models/`
     measure   what a torch network computes on an image: layers, statistics, gradients
 
 The keys of a module's state dict are exactly those of the published files. Written beside the Flax definitions, not
@@ -14,21 +15,41 @@ import flax.linen as flax_nn
 from torch import nn
 
 from jinv.models import densenet as flax_densenet
+from jinv.models import efficientnet as flax_efficientnet
 from jinv.models import efficientnet_lite as flax_efficientnet_lite
 from jinv.models import mobilenet as flax_mobilenet
+from jinv.models import mobilenet_v3 as flax_mobilenet_v3
+from jinv.models import regnet as flax_regnet
 from jinv.models import resnet as flax_resnet
 from jinv.models import resnet_cifar as flax_resnet_cifar
+from jinv.models import shufflenet as flax_shufflenet
 from jinv.models import squeezenet as flax_squeezenet
 from jinv.models import vgg as flax_vgg
 from jinv.models.registry import get_architecture
-from jinv_convert.reference import densenet, efficientnet_lite, mobilenet, resnet, resnet_cifar, squeezenet, vgg
+from jinv_convert.reference import (
+    densenet,
+    efficientnet,
+    efficientnet_lite,
+    mobilenet,
+    mobilenet_v3,
+    regnet,
+    resnet,
+    resnet_cifar,
+    shufflenet,
+    squeezenet,
+    vgg,
+)
 
 REFERENCES: dict[type[flax_nn.Module], type[nn.Module]] = {
     flax_densenet.DenseNet: densenet.DenseNet,
+    flax_efficientnet.EfficientNet: efficientnet.EfficientNet,
     flax_efficientnet_lite.EfficientNetLite: efficientnet_lite.EfficientNetLite,
     flax_mobilenet.MobileNetV2: mobilenet.MobileNetV2,
+    flax_mobilenet_v3.MobileNetV3: mobilenet_v3.MobileNetV3,
+    flax_regnet.RegNet: regnet.RegNet,
     flax_resnet.ResNet: resnet.ResNet,
     flax_resnet_cifar.ResNetCifar: resnet_cifar.ResNetCifar,
+    flax_shufflenet.ShuffleNetV2: shufflenet.ShuffleNetV2,
     flax_squeezenet.CaffeSqueezeNet: squeezenet.CaffeSqueezeNet,
     flax_squeezenet.SqueezeNet: squeezenet.SqueezeNet,
     flax_vgg.VGG: vgg.VGG,

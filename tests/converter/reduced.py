@@ -71,6 +71,15 @@ REDUCED: dict[str, Architecture] = {
 }
 
 
+# The code of a smaller sibling with other numbers, which detection alone is asked about at full size.
+LIKE_SIBLINGS = (
+    *("efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"),
+    *(f"regnet_{kind}_{size}" for kind in "xy" for size in ("800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf")),
+)
+FULL = [name for name in ARCHITECTURES if name not in LIKE_SIBLINGS]
+"""The networks that are compared and validated at full size."""
+
+
 def register(monkeypatch: pytest.MonkeyPatch) -> None:
     """Adds them to the registry until the test ends; rules and detection then know them like any other."""
     for name, architecture in REDUCED.items():

@@ -10,12 +10,11 @@ import torch
 
 import jinv
 from jinv.models.architecture import EMBEDDED
-from jinv.models.registry import ARCHITECTURES
 from jinv.weights.file import read_converted
 from jinv_convert.pipeline import convert_checkpoint
 from jinv_convert.validate import validate
 from tests.converter.checkpoint_files import random_reference, save
-from tests.converter.reduced import REDUCED, register
+from tests.converter.reduced import FULL, REDUCED, register
 
 
 def assert_converts(name, tmp_path, size):
@@ -64,9 +63,6 @@ def test_converting_resnet50_needs_little_memory(tmp_path, container):
     command = [sys.executable, "-c", MEASURE, str(path), str(tmp_path / "out.safetensors")]
     kilobytes = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert kilobytes * 1024 < min(500e6, 2 * path.stat().st_size + (256 << 20))
-
-
-FULL = [name for name in ARCHITECTURES if name not in REDUCED]
 
 
 @pytest.mark.full

@@ -103,13 +103,13 @@ def convert_checkpoint(
     training = _training(checkpoint, options.training, origin)
     state = select_state_dict(checkpoint, options.select, options.strip)
     renamed = _rename(checkpoint, state, known, options)
-    known, findings = renamed.architecture, renamed.findings
+    known = renamed.architecture
     (mean, std), preprocessing = _normalizer(checkpoint, state, known, given)
     classes = options.num_classes or known.num_classes
     names, about_names = _class_names(known, classes, names, options.labels)
-    notes = [*state.notes, *findings.notes, *_untold(renamed, preprocessing, options)]
-    doubts = _doubts(state, options, renamed) + about_names
-    warnings = [*suspicions, *checkpoint.warnings, *findings.warnings, *doubts]
+    notes = [*state.notes, *renamed.findings.notes, *_untold(renamed, preprocessing, options)]
+    doubts = [*renamed.findings.warnings, *_doubts(state, options, renamed), *about_names]
+    warnings = [*suspicions, *checkpoint.warnings, *doubts]
     metadata = NetworkMetadata(
         architecture=known.name,
         mean=mean,

@@ -72,7 +72,9 @@ def select_state_dict(checkpoint: Checkpoint, select: str | None = None, strip: 
         found += [candidate for table in tables.beside for candidate in split(table)]
         wanted = [c for c in found if select in (c.location, *c.location.split(" / "), "ema" if c.averaged else "raw")]
         if len(wanted) != 1:
-            several = f"could be {len(wanted)} of" if wanted else f"is none of{nearest(select, _locations(found))}"
+            several = (
+                f"could be {len(wanted)} of" if wanted else f"is none of{nearest(select, (c.location for c in found))}"
+            )
             raise ModelMismatchError(
                 f"{path}: --select {shorten(select, NAME)!r} {several}: {_choices(wanted or found)}"
             )
@@ -321,10 +323,6 @@ def _harvest(
         raise ModelMismatchError(f"{path}: {found['std'][0][0]!r} holds {std}, mean {mean}: not a normalizer")
     notes.append(f"preprocessing taken from {found['mean'][0][0]!r} and {found['std'][0][0]!r}, which apply no more")
     return mean, std
-
-
-def _locations(candidates: list[StateDict]) -> list[str]:
-    return [part for candidate in candidates for part in (candidate.location, *candidate.location.split(" / "))]
 
 
 def _choices(candidates: list[StateDict]) -> str:

@@ -29,13 +29,17 @@ WITHOUT = {
 
 LACKING = {
     # torch calls them, and says what they are
-    "jinv_convert.reference": """densenet.DenseLayer.forward densenet.DenseNet.forward efficientnet_lite.Block.forward
+    "jinv_convert.reference": """densenet.DenseLayer.forward densenet.DenseNet.forward efficientnet.Block.forward
+        efficientnet.EfficientNet.forward efficientnet.SqueezeExcite.forward efficientnet_lite.Block.forward
         efficientnet_lite.EfficientNetLite.forward efficientnet_lite.StaticSameConv2d.forward
-        mobilenet.InvertedResidual.forward mobilenet.MobileNetV2.forward resnet.BasicBlock.forward
+        mobilenet.InvertedResidual.forward mobilenet.MobileNetV2.forward mobilenet_v3.Block.forward
+        mobilenet_v3.MobileNetV3.forward mobilenet_v3.SqueezeExcite.forward regnet.Block.forward regnet.RegNet.forward
+        regnet.SqueezeExcite.forward resnet.BasicBlock.forward
         resnet.Bottleneck.forward resnet.ResNet.forward resnet_cifar.BasicBlock.forward resnet_cifar.ResNetCifar.forward
         resnet_preact.PreActBlock.forward resnet_preact.PreActBottleneck.forward resnet_preact.ResNetPreAct.forward
         resnet_shortcut.Block.forward resnet_shortcut.ShortcutResNet.forward
         resnet_wide.WideBlock.forward resnet_wide.ResNetWide.forward
+        shufflenet.ShuffleNetV2.forward shufflenet.Unit.forward
         squeezenet.CaffeFire.forward squeezenet.CaffeSqueezeNet.forward squeezenet.Fire.forward
         squeezenet.SqueezeNet.forward vgg.LinearVGG.forward vgg.VGG.forward""",
     # what they override has one

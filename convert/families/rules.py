@@ -37,11 +37,26 @@ HEADS = {
 # Networks that share key names with ours and are something else: what they are, keys that only they have, what is near.
 FOREIGN = (
     (
-        "an EfficientNet with squeeze-and-excitation",
+        "an EfficientNet with squeeze-and-excitation as lukemelas' EfficientNet-PyTorch names it",
         ("_conv_stem.weight", "_blocks.0._se_reduce.weight"),
+        "efficientnet_b0",
+    ),
+    (
+        "a timm MobileNetV3",
+        ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "conv_head.bias"),
+        "mobilenet_v3_large",
+    ),
+    (
+        "a timm EfficientNet",
+        ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.0.0.se.conv_reduce.weight"),
+        "efficientnet_b0",
+    ),
+    (
+        "a timm EfficientNet-Lite or MobileNetV2",
+        ("conv_stem.weight", "blocks.0.0.conv_dw.weight"),
         "efficientnet_lite0",
     ),
-    ("a timm EfficientNet", ("conv_stem.weight", "blocks.0.0.conv_dw.weight"), "efficientnet_lite0"),
+    ("a timm RegNet", ("stem.conv.weight", "s1.b1.conv1.conv.weight"), "regnet_y_400mf"),
     ("a vision transformer", ("cls_token", "pos_embed"), "resnet50"),
 )
 

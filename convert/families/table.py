@@ -3,22 +3,30 @@
 import flax.linen as nn
 
 from jinv.models.densenet import DenseNet
+from jinv.models.efficientnet import EfficientNet
 from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.mobilenet import MobileNetV2
+from jinv.models.mobilenet_v3 import MobileNetV3
+from jinv.models.regnet import RegNet
 from jinv.models.resnet import ResNet, ShortcutResNet
 from jinv.models.resnet_cifar import ResNetCifar
 from jinv.models.resnet_preact import ResNetPreAct
 from jinv.models.resnet_wide import ResNetWide
+from jinv.models.shufflenet import ShuffleNetV2
 from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
 from jinv.models.vgg import VGG, LinearVGG
 from jinv_convert.families import (
     densenet,
+    efficientnet,
     efficientnet_lite,
     mobilenet,
+    mobilenet_v3,
+    regnet,
     resnet,
     resnet_cifar,
     resnet_preact,
     resnet_wide,
+    shufflenet,
     squeezenet,
     vgg,
 )
@@ -27,14 +35,18 @@ from jinv_convert.families.family import Family
 FAMILIES: dict[type[nn.Module], Family] = {
     CaffeSqueezeNet: squeezenet.CAFFE,
     DenseNet: densenet.FAMILY,
+    EfficientNet: efficientnet.FAMILY,
     EfficientNetLite: efficientnet_lite.FAMILY,
     LinearVGG: vgg.LINEAR,
     MobileNetV2: mobilenet.FAMILY,
+    MobileNetV3: mobilenet_v3.FAMILY,
+    RegNet: regnet.FAMILY,
     ResNet: resnet.FAMILY,
     ResNetCifar: resnet_cifar.FAMILY,
     ResNetPreAct: resnet_preact.FAMILY,
     ResNetWide: resnet_wide.FAMILY,
     ShortcutResNet: resnet.SHORTCUT,
+    ShuffleNetV2: shufflenet.FAMILY,
     SqueezeNet: squeezenet.FAMILY,
     VGG: vgg.FAMILY,
 }

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jinv.models import ops
+from jinv.models import activations, ops
 from jinv.models.architecture import Architecture
 from jinv_convert.families.rules import expected_targets
 from jinv_convert.parity.flax_side import Cotangents, FlaxNetwork, looks_at_image_alone, on_cpu, term_cotangents
@@ -33,7 +33,10 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "average_pool 2x2": lambda x: ops.average_pool(x, window=2),
     "adaptive_average_pool 7x7": lambda x: ops.adaptive_average_pool(x, size=7),
     "global_average_pool": ops.global_average_pool,
-    "relu6": ops.relu6,
+    "relu6": activations.relu6,
+    "hardsigmoid": activations.hardsigmoid,
+    "hardswish": activations.hardswish,
+    "silu": activations.silu,
 }
 """jinv's side of `jinv_convert.reference.measure.OPERATIONS`."""
 

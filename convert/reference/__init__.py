@@ -1,7 +1,8 @@
 """The networks of `jinv.models` as torch modules: what validation, benchmarks and tests compare with.
 
-    resnet, resnet_cifar, resnet_preact, resnet_shortcut, resnet_wide, vgg, mobilenet, densenet, efficientnet_lite,
-    squeezenet   one file per family, named as in `jinv/models/`; resnet_shortcut: the ResNets of kuangliu's names
+    resnet, resnet_cifar, resnet_preact, resnet_shortcut, resnet_wide, vgg, mobilenet, mobilenet_v3, densenet,
+    efficientnet, efficientnet_lite, regnet, shufflenet, squeezenet   one file per family, named as in `jinv/models/`;
+                 resnet_shortcut: the ResNets of kuangliu's names
     measure   what a torch network computes on an image: layers, statistics, gradients
 
 The keys of a module's state dict are exactly those of the published files. Written beside the Flax definitions, not
@@ -15,37 +16,49 @@ import flax.linen as flax_nn
 from torch import nn
 
 from jinv.models import densenet as flax_densenet
+from jinv.models import efficientnet as flax_efficientnet
 from jinv.models import efficientnet_lite as flax_efficientnet_lite
 from jinv.models import mobilenet as flax_mobilenet
+from jinv.models import mobilenet_v3 as flax_mobilenet_v3
+from jinv.models import regnet as flax_regnet
 from jinv.models import resnet as flax_resnet
 from jinv.models import resnet_cifar as flax_resnet_cifar
 from jinv.models import resnet_preact as flax_resnet_preact
 from jinv.models import resnet_wide as flax_resnet_wide
+from jinv.models import shufflenet as flax_shufflenet
 from jinv.models import squeezenet as flax_squeezenet
 from jinv.models import vgg as flax_vgg
 from jinv.models.registry import get_architecture
 from jinv_convert.reference import (
     densenet,
+    efficientnet,
     efficientnet_lite,
     mobilenet,
+    mobilenet_v3,
+    regnet,
     resnet,
     resnet_cifar,
     resnet_preact,
     resnet_shortcut,
     resnet_wide,
+    shufflenet,
     squeezenet,
     vgg,
 )
 
 REFERENCES: dict[type[flax_nn.Module], type[nn.Module]] = {
     flax_densenet.DenseNet: densenet.DenseNet,
+    flax_efficientnet.EfficientNet: efficientnet.EfficientNet,
     flax_efficientnet_lite.EfficientNetLite: efficientnet_lite.EfficientNetLite,
     flax_mobilenet.MobileNetV2: mobilenet.MobileNetV2,
+    flax_mobilenet_v3.MobileNetV3: mobilenet_v3.MobileNetV3,
+    flax_regnet.RegNet: regnet.RegNet,
     flax_resnet.ResNet: resnet.ResNet,
     flax_resnet.ShortcutResNet: resnet_shortcut.ShortcutResNet,
     flax_resnet_cifar.ResNetCifar: resnet_cifar.ResNetCifar,
     flax_resnet_preact.ResNetPreAct: resnet_preact.ResNetPreAct,
     flax_resnet_wide.ResNetWide: resnet_wide.ResNetWide,
+    flax_shufflenet.ShuffleNetV2: shufflenet.ShuffleNetV2,
     flax_squeezenet.CaffeSqueezeNet: squeezenet.CaffeSqueezeNet,
     flax_squeezenet.SqueezeNet: squeezenet.SqueezeNet,
     flax_vgg.LinearVGG: vgg.LinearVGG,

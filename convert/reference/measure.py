@@ -18,6 +18,9 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "adaptive_average_pool 7x7": lambda x: F.adaptive_avg_pool2d(x, 7),
     "global_average_pool": lambda x: x.mean((2, 3)),
     "relu6": F.relu6,
+    "hardsigmoid": F.hardsigmoid,
+    "hardswish": F.hardswish,
+    "silu": F.silu,
 }
 """Layers without parameters, whose mistakes can hide behind a ReLU (a maximum padded with 0 instead of -inf)."""
 

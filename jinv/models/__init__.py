@@ -5,10 +5,10 @@
     origins       who trained the published checkpoints, and their accuracy, by digest
     classifier    `Classifier`: a network, its variables and its preprocessing, with a pure `forward`
     networks      `Networks`: the ones that a run inverts, one or a committee's members
-    resnet, resnet_cifar, resnet_preact, resnet_wide, vgg, mobilenet, densenet, efficientnet_lite, squeezenet   one file per
-                  family, named as torchvision's
-    layers        convolutions, norms and dense layers as named modules; features: what is before the head
-    ops           the operations, and which formulation a platform gets; formulations, winograd: those formulations
+    resnet, resnet_cifar, resnet_preact, resnet_wide, vgg, mobilenet, mobilenet_v3, densenet, efficientnet,
+    efficientnet_lite, regnet, shufflenet, squeezenet   one file per family, named as torchvision's
+    layers        convolutions, norms, dense layers as named modules; squeeze_excitation; features: what is before the head
+    ops, activations   the operations, and which formulation a platform gets; formulations, winograd: those formulations
     precision     float32, TF32 or bfloat16
 
 Weights come from `weights`. May import `core`, `files`, `errors` and Flax. `weights`, `experiment`, `judge` and the

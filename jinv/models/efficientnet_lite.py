@@ -11,6 +11,7 @@ import flax.linen as nn
 from jax import Array
 
 from jinv.models import ops
+from jinv.models.activations import relu6
 from jinv.models.formulations import Padding
 from jinv.models.layers import BatchNorm, Conv, Dense, Stats, recomputed
 
@@ -67,11 +68,11 @@ class InvertedResidual(nn.Module):
         y = x
         if self.expansion != 1:
             y, expand = BatchNorm(EPSILON, name="bn0")(Conv(x.shape[-1] * self.expansion, 1, name="expand_conv")(x))
-            y, stats = ops.relu6(y), (expand,)
+            y, stats = relu6(y), (expand,)
         channels = y.shape[-1]
         y = Conv(channels, self.kernel_size, self.stride, self.padding, channels, name="depthwise_conv")(y)
         y, depthwise = BatchNorm(EPSILON, name="bn1")(y)
-        y, project = BatchNorm(EPSILON, name="bn2")(Conv(self.features, 1, name="project_conv")(ops.relu6(y)))
+        y, project = BatchNorm(EPSILON, name="bn2")(Conv(self.features, 1, name="project_conv")(relu6(y)))
         if self.stride == 1 and x.shape[-1] == self.features:
             y += x
         return y, (*stats, depthwise, project)
@@ -112,7 +113,7 @@ class EfficientNetLite(nn.Module):
         x = Conv(32, 3, 2, same_padding(size, 3, 2), name="conv_stem")(image)
         x, stem = BatchNorm(EPSILON, name="bn0")(x)
         stats: Stats = (stem,)
-        x, size = ops.relu6(x), math.ceil(size / 2)
+        x, size = relu6(x), math.ceil(size / 2)
         blocks = [(group, repeat) for group in self.groups for repeat in range(group.repeats)]
         for index, (group, repeat) in enumerate(blocks):
             stride = group.stride if repeat == 0 else 1
@@ -127,4 +128,4 @@ class EfficientNetLite(nn.Module):
             stats += block_stats
             size = math.ceil(size / stride)
         x, head = BatchNorm(EPSILON, name="bn1")(Conv(1280, 1, name="conv_head")(x))
-        return Dense(self.num_classes, name="fc")(ops.global_average_pool(ops.relu6(x))), (*stats, head)
+        return Dense(self.num_classes, name="fc")(ops.global_average_pool(relu6(x))), (*stats, head)

@@ -4,6 +4,7 @@ import flax.linen as nn
 from jax import Array
 
 from jinv.models import ops
+from jinv.models.activations import relu6
 from jinv.models.efficientnet_lite import scale_features
 from jinv.models.layers import BatchNorm, Conv, Dense, Stats, recomputed
 
@@ -33,11 +34,11 @@ class InvertedResidual(nn.Module):
         if self.expansion != 1:
             y = Conv(x.shape[-1] * self.expansion, 1, name="conv_0_0")(x)
             y, expand = BatchNorm(name="conv_0_1")(y)
-            y, stats, index = ops.relu6(y), (expand,), 1
+            y, stats, index = relu6(y), (expand,), 1
         channels = y.shape[-1]
         y = Conv(channels, 3, self.stride, groups=channels, name=f"conv_{index}_0")(y)
         y, depthwise = BatchNorm(name=f"conv_{index}_1")(y)
-        y = Conv(self.features, 1, name=f"conv_{index + 1}")(ops.relu6(y))
+        y = Conv(self.features, 1, name=f"conv_{index + 1}")(relu6(y))
         y, project = BatchNorm(name=f"conv_{index + 2}")(y)
         if self.stride == 1 and x.shape[-1] == self.features:
             y += x
@@ -67,7 +68,7 @@ class MobileNetV2(nn.Module):
         x, stem = BatchNorm(name="features_0_1")(x)
         stats: Stats = (stem,)
         block = recomputed(InvertedResidual, self.remat)
-        x, index = ops.relu6(x), 1
+        x, index = relu6(x), 1
         for expansion, features, repeats, first_stride in BLOCK_GROUPS:
             for repeat in range(repeats):
                 features_scaled = scale_features(features, self.width_coefficient)
@@ -76,4 +77,4 @@ class MobileNetV2(nn.Module):
                 stats, index = stats + block_stats, index + 1
         x = Conv(scale_features(1280, max(1.0, self.width_coefficient)), 1, name=f"features_{index}_0")(x)
         x, head = BatchNorm(name=f"features_{index}_1")(x)
-        return Dense(self.num_classes, name="classifier_1")(ops.global_average_pool(ops.relu6(x))), (*stats, head)
+        return Dense(self.num_classes, name="classifier_1")(ops.global_average_pool(relu6(x))), (*stats, head)

@@ -255,11 +255,6 @@ def at_least_float32(x: Array) -> jnp.dtype:
     return jnp.promote_types(x.dtype, jnp.float32)
 
 
-def relu6(x: Array) -> Array:
-    """min(max(x, 0), 6) with zero gradient at both corners, as in torch (`jax.nn.relu6` has one half there)."""
-    return jnp.where(x <= 0, 0, jnp.where(x >= 6, 6, x)).astype(x.dtype)
-
-
 _PIXELS = (-4, -3, -2)
 """The axes of statistics, N, H and W, whatever vmap put before them."""
 

@@ -169,14 +169,14 @@ PAPERS: dict[str, str] = {
     "MobileNetV1": "arXiv:1704.04861",
     "MobileNetV2": "arXiv:1801.04381",
     "MobileNetV3": "arXiv:1905.02244",
-    "PreActResNet": "arXiv:1603.05027",
+    "ResNetPreAct": "arXiv:1603.05027",
     "RegNet": "arXiv:2003.13678",
     "ResNet": "arXiv:1512.03385",
     "ResNetCifar": "arXiv:1512.03385",
     "ShuffleNetV2": "arXiv:1807.11164",
     "SqueezeNet": "arXiv:1602.07360",
     "VGG": "arXiv:1409.1556",
-    "WideResNet": "arXiv:1605.07146",
+    "ResNetWide": "arXiv:1605.07146",
 }
 """Where a family was first described, by its name."""
 

@@ -19,9 +19,13 @@ from jinv.models.architecture import (
 from jinv.models.cifar import CIFAR
 from jinv.models.classifier import family_name
 from jinv.models.densenet import DenseNet
+from jinv.models.efficientnet import EfficientNet
 from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.mobilenet import MobileNetV2
+from jinv.models.mobilenet_v3 import MobileNetV3
+from jinv.models.regnet import RegNet
 from jinv.models.resnet import ResNet
+from jinv.models.shufflenet import ShuffleNetV2
 from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
 from jinv.models.vgg import VGG
 
@@ -42,6 +46,21 @@ def _resnet(
 ) -> Architecture:
     make = partial(
         ResNet, stage_sizes=stage_sizes, bottleneck=bottleneck, groups=groups, width_per_group=width_per_group
+    )
+    return _imagenet(name, make)
+
+
+def _efficientnet(name: str, width: float, depth: float, size: int, epsilon: float = 1e-5) -> Architecture:
+    make = partial(EfficientNet, width_coefficient=width, depth_coefficient=depth, epsilon=epsilon)
+    return _imagenet(name, make, size)
+
+
+def _regnet(
+    name: str, stage_sizes: tuple[int, ...], widths: tuple[int, ...], group_widths: tuple[int, ...] | int
+) -> Architecture:
+    groups = (group_widths,) * len(widths) if isinstance(group_widths, int) else group_widths
+    make = partial(
+        RegNet, stage_sizes=stage_sizes, widths=widths, group_widths=groups, excited=name.startswith("regnet_y")
     )
     return _imagenet(name, make)
 
@@ -71,6 +90,34 @@ ARCHITECTURES: dict[str, Architecture] = {
         _imagenet("densenet169", partial(DenseNet, block_sizes=(6, 12, 32, 32))),
         _imagenet("squeezenet1_1", SqueezeNet),
         _imagenet("squeezenet1_1_caffe", CaffeSqueezeNet, mean=CAFFE_MEAN, std=CAFFE_STD),
+        _efficientnet("efficientnet_b0", 1.0, 1.0, 224),
+        _efficientnet("efficientnet_b1", 1.0, 1.1, 240),
+        _efficientnet("efficientnet_b2", 1.1, 1.2, 288),
+        _efficientnet("efficientnet_b3", 1.2, 1.4, 300),
+        _efficientnet("efficientnet_b4", 1.4, 1.8, 380),
+        _efficientnet("efficientnet_b5", 1.6, 2.2, 456, 1e-3),
+        _efficientnet("efficientnet_b6", 1.8, 2.6, 528, 1e-3),
+        _efficientnet("efficientnet_b7", 2.0, 3.1, 600, 1e-3),
+        _imagenet("mobilenet_v3_small", partial(MobileNetV3, variant="small")),
+        _imagenet("mobilenet_v3_large", partial(MobileNetV3, variant="large")),
+        _imagenet("shufflenet_v2_x0_5", partial(ShuffleNetV2, width=48)),
+        _imagenet("shufflenet_v2_x1_0", partial(ShuffleNetV2, width=116)),
+        _imagenet("shufflenet_v2_x1_5", partial(ShuffleNetV2, width=176)),
+        _imagenet("shufflenet_v2_x2_0", partial(ShuffleNetV2, width=244, head_features=2048)),
+        _regnet("regnet_x_400mf", (1, 2, 7, 12), (32, 64, 160, 400), 16),
+        _regnet("regnet_x_800mf", (1, 3, 7, 5), (64, 128, 288, 672), 16),
+        _regnet("regnet_x_1_6gf", (2, 4, 10, 2), (72, 168, 408, 912), 24),
+        _regnet("regnet_x_3_2gf", (2, 6, 15, 2), (96, 192, 432, 1008), 48),
+        _regnet("regnet_x_8gf", (2, 5, 15, 1), (80, 240, 720, 1920), (80, 120, 120, 120)),
+        _regnet("regnet_x_16gf", (2, 6, 13, 1), (256, 512, 896, 2048), 128),
+        _regnet("regnet_x_32gf", (2, 7, 13, 1), (336, 672, 1344, 2520), 168),
+        _regnet("regnet_y_400mf", (1, 3, 6, 6), (48, 104, 208, 440), 8),
+        _regnet("regnet_y_800mf", (1, 3, 8, 2), (64, 144, 320, 784), 16),
+        _regnet("regnet_y_1_6gf", (2, 6, 17, 2), (48, 120, 336, 888), 24),
+        _regnet("regnet_y_3_2gf", (2, 5, 13, 1), (72, 216, 576, 1512), 24),
+        _regnet("regnet_y_8gf", (2, 4, 10, 1), (224, 448, 896, 2016), 56),
+        _regnet("regnet_y_16gf", (2, 4, 11, 1), (224, 448, 1232, 3024), 112),
+        _regnet("regnet_y_32gf", (2, 5, 12, 1), (232, 696, 1392, 3712), 232),
         *CIFAR,
     )
 }

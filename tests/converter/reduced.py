@@ -6,13 +6,17 @@ import pytest
 
 from jinv.models.architecture import IMAGENET_MEAN, IMAGENET_STD, Architecture
 from jinv.models.densenet import DenseNet
+from jinv.models.efficientnet import EfficientNet
 from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.mobilenet import MobileNetV2
+from jinv.models.mobilenet_v3 import MobileNetV3
 from jinv.models.registry import ARCHITECTURES
+from jinv.models.regnet import RegNet
 from jinv.models.resnet import ResNet, ShortcutResNet
 from jinv.models.resnet_cifar import ResNetCifar
 from jinv.models.resnet_preact import ResNetPreAct
 from jinv.models.resnet_wide import ResNetWide
+from jinv.models.shufflenet import ShuffleNetV2
 from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
 from jinv.models.vgg import VGG, LinearVGG
 
@@ -21,6 +25,7 @@ def _reduced(name: str, make) -> Architecture:
     return Architecture(name, make, 64, 32, IMAGENET_MEAN, IMAGENET_STD, num_classes=10, class_names=None)
 
 
+_REGNET = partial(RegNet, stem_features=8)
 REDUCED: dict[str, Architecture] = {
     architecture.name: architecture
     for architecture in (
@@ -40,6 +45,26 @@ REDUCED: dict[str, Architecture] = {
         _reduced(
             "small_efficientnet_lite",
             partial(EfficientNetLite, width_coefficient=0.25, depth_coefficient=1.0, nominal_size=60),
+        ),
+        _reduced(
+            "small_efficientnet", partial(EfficientNet, width_coefficient=0.25, depth_coefficient=0.3, epsilon=1e-3)
+        ),
+        _reduced("small_mobilenet_v3", partial(MobileNetV3, variant="small", width_coefficient=0.25)),
+        _reduced(
+            "small_shufflenet",
+            partial(ShuffleNetV2, width=8, head_features=24, stage_sizes=(2, 1, 2), stem_features=6),
+        ),
+        _reduced(
+            "small_regnet_x",
+            partial(
+                _REGNET, stage_sizes=(1, 2, 1, 1), widths=(8, 16, 24, 32), group_widths=(4, 8, 8, 16), excited=False
+            ),
+        ),
+        _reduced(
+            "small_regnet_y",
+            partial(
+                _REGNET, stage_sizes=(1, 1, 2, 1), widths=(8, 16, 16, 24), group_widths=(8, 4, 8, 24), excited=True
+            ),
         ),
         _reduced("small_resnet_cifar", partial(ResNetCifar, blocks_per_stage=2, width=4)),
         _reduced(
@@ -74,6 +99,15 @@ REDUCED: dict[str, Architecture] = {
         _reduced("small_squeezenet_caffe", partial(CaffeSqueezeNet, width=8)),
     )
 }
+
+
+# The code of a smaller sibling with other numbers, which detection alone is asked about at full size.
+LIKE_SIBLINGS = (
+    *("efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"),
+    *(f"regnet_{kind}_{size}" for kind in "xy" for size in ("800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf")),
+)
+FULL = [name for name in ARCHITECTURES if name not in LIKE_SIBLINGS]
+"""The networks that are compared and validated at full size."""
 
 
 def register(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from jinv.weights.file import read_converted
 from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
 from jinv_convert.validate import validate
 from tests.converter.checkpoint_files import random_reference, save
-from tests.converter.reduced import REDUCED, register
+from tests.converter.reduced import FULL, REDUCED, register
 
 
 def assert_converts(name, tmp_path, size):
@@ -51,7 +51,7 @@ def test_full_networks_convert_from_both_containers(name, tmp_path):
 
 MEASURE = """
 import resource, sys
-from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
+from jinv_convert.pipeline import convert_checkpoint
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 convert_checkpoint(sys.argv[1], sys.argv[2])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
@@ -67,7 +67,6 @@ def test_converting_resnet50_needs_little_memory(tmp_path, container):
 
 
 LARGE = ("wide_resnet50_4", "wrn_34_20", "wrn_70_16")
-FULL = [name for name in ARCHITECTURES if name not in REDUCED]
 
 
 @pytest.mark.full

@@ -49,6 +49,13 @@ def test_registry_names_agree_and_embedded_ones_exist():
         ("vgg16_bn", 138_365_992, 13),
         ("mobilenet_v2", 3_504_872, 52),
         ("densenet121", 7_978_856, 121),
+        ("efficientnet_b0", 5_288_548, 49),
+        ("mobilenet_v3_small", 2_542_856, 34),
+        ("mobilenet_v3_large", 5_483_032, 46),
+        ("shufflenet_v2_x0_5", 1_366_792, 56),
+        ("shufflenet_v2_x1_0", 2_278_604, 56),
+        ("regnet_y_400mf", 4_344_144, 53),
+        ("regnet_x_400mf", 5_495_976, 71),
         ("resnet20", 269_722, 19),
         ("resnet18_cifar", 11_173_962, 20),
         ("preactresnet18", 11_171_146, 16),
@@ -117,7 +124,18 @@ def test_norm_statistics_describe_the_input_over_the_batch():
     np.testing.assert_allclose(stats[0].batch_var, activation.var((0, 1, 2)), rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["small_resnet_bottleneck", "small_efficientnet_lite", "small_densenet"])
+HALF = [
+    "small_resnet_bottleneck",
+    "small_efficientnet_lite",
+    "small_densenet",
+    "small_efficientnet",
+    "small_mobilenet_v3",
+    "small_shufflenet",
+    "small_regnet_y",
+]
+
+
+@pytest.mark.parametrize("name", HALF)
 def test_bfloat16_images_are_computed_in_bfloat16_with_float32_statistics(name):
     module = REDUCED[name].make(10)
     image = random_image(2, 32, 32, 3, dtype=jnp.bfloat16)
@@ -127,9 +145,9 @@ def test_bfloat16_images_are_computed_in_bfloat16_with_float32_statistics(name):
     )
     assert logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in norm_stats for leaf in leaf[:4]} == {jnp.dtype("float32")}
-    activations = flatten_dict(captured["intermediates"])
-    convolutions = {path: leaf[0].dtype for path, leaf in activations.items() if "conv" in "".join(path[-2:-1])}
-    assert set(convolutions.values()) == {jnp.dtype("bfloat16")}
+    activations, parameters = flatten_dict(captured["intermediates"]), flatten_dict(variables["params"])
+    convolutions = [path[:-1] for path, leaf in parameters.items() if leaf.ndim == 4]
+    assert {activations[(*path, "__call__")][0].dtype for path in convolutions} == {jnp.dtype("bfloat16")}
 
 
 def test_lite_pads_are_those_of_the_nominal_size():

@@ -179,13 +179,6 @@ def test_moments_are_at_least_float32(dtype, accumulated):
     np.testing.assert_allclose(variance, exact.var((0, 1, 2)), rtol=1e-3)
 
 
-def test_relu6_has_no_gradient_at_its_corners_and_keeps_nan():
-    x = jnp.asarray([-1.0, 0.0, 3.0, 6.0, 7.0])
-    np.testing.assert_array_equal(ops.relu6(x), [0, 0, 3, 6, 6])
-    np.testing.assert_array_equal(jax.vmap(jax.grad(ops.relu6))(x), [0, 0, 1, 0, 0])
-    assert jnp.isnan(ops.relu6(jnp.nan * x)).all()
-
-
 @pytest.mark.parametrize(
     ("height", "width", "padding"),
     [(6, 8, ((1, 1), (1, 1))), (7, 5, ((1, 1), (1, 1))), (4, 7, ((0, 2), (1, 0))), (3, 3, ((0, 0), (2, 2)))],

@@ -95,6 +95,10 @@ BLOCKS = {
     "mobilenet_v2": (32, 17),
     "densenet121": (32, 58),
     "efficientnet_lite0": (32, 16),
+    "efficientnet_b0": (32, 16),
+    "mobilenet_v3_small": (32, 11),
+    "shufflenet_v2_x0_5": (32, 16),
+    "regnet_y_400mf": (32, 16),
 }
 
 

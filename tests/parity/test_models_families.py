@@ -9,7 +9,7 @@ from jinv.models.registry import ARCHITECTURES
 from jinv_convert.families.rules import detect_architecture
 from jinv_convert.reference import make_reference
 from tests.converter.checkpoint_files import randomize
-from tests.converter.reduced import REDUCED, register
+from tests.converter.reduced import FULL, REDUCED, register
 from tests.parity.torch_oracle import compare, flax_variables, own_rounding, random_image
 
 
@@ -48,6 +48,6 @@ def test_full_network_equals_torch(name):
 
 @pytest.mark.full
 @pytest.mark.parametrize("double", [False, True])
-@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in REDUCED])
+@pytest.mark.parametrize("name", FULL)
 def test_every_network_equals_torch_at_full_size(name, double):
     assert_parity(name, 96 if ARCHITECTURES[name].input_size > 32 else 32, double=double)

@@ -1,7 +1,7 @@
 """The networks for CIFAR's 32-pixel images: rows of the registry, by repository; every one also has 100 outputs.
 
 Their layers' names tell the repositories apart: kuangliu's `shortcut` and `linear` (suffix `_cifar`, of three stages `_b`,
-"option B"), torchvision's `downsample` and `fc` (suffix `_fc`).
+"option B"), torchvision's `downsample` and `fc` (suffix `_fc`). VGGs with hidden layers are called after their width.
 """
 
 from collections.abc import Callable

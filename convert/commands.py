@@ -54,11 +54,11 @@ def run_convert(args: argparse.Namespace) -> int:
     """Carry out `jinv convert`; returns the exit code."""
     from rich.console import Console
 
-    from jinv.files import check_writable
+    from jinv.files import check_writable, is_stream
     from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
 
     check_writable(args.out)  # before anything is downloaded
-    console = Console(highlight=False)
+    console = Console(highlight=False, stderr=is_stream(args.out))
     found = _find_checkpoint(args.checkpoint, console, args.unverified)
     checkpoint = found.path
     options = ConversionOptions(
@@ -97,7 +97,7 @@ def run_validate(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from jinv.errors import UsageError
-    from jinv.files import check_writable
+    from jinv.files import check_writable, is_stream
     from jinv_convert.parity.page import write_html
     from jinv_convert.parity.report import write_json
     from jinv_convert.parity.table import print_report
@@ -108,9 +108,8 @@ def run_validate(args: argparse.Namespace) -> int:
         if error.name != "torch":
             raise
         raise UsageError('validation compares with PyTorch; run `pip install "jinv[torch]"`') from None
-    for written in filter(None, (args.json, args.html)):
-        check_writable(written)
-    console = Console(highlight=False)
+    written = [check_writable(path) for path in (args.json, args.html) if path]
+    console = Console(highlight=False, stderr=any(map(is_stream, written)))
     checkpoint = _find_checkpoint(args.checkpoint, console).path
     with _stages(console) as told:
         report = validate(

@@ -72,7 +72,9 @@ def _holds_images_alone(path: Path) -> bool:
 
 
 def _judge_images(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    from jinv.files import check_writable, write_text
+    from rich.console import Console
+
+    from jinv.files import check_writable, is_stream, write_text
     from jinv.judge.photographs import evaluate_photographs
     from jinv.report.text import print_control
 
@@ -82,7 +84,7 @@ def _judge_images(arguments: argparse.Namespace, say: Callable[[str], None]) -> 
     if arguments.json is not None:
         check_writable(arguments.json)
     control = evaluate_photographs(arguments.run, arguments.verifier, say=say)
-    print_control(control)
+    print_control(control, Console(stderr=arguments.json is not None and is_stream(arguments.json)))
     if arguments.json is not None:
         write_text(arguments.json, json.dumps(control.to_json(), indent=1) + "\n")
     return 0

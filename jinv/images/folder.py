@@ -2,9 +2,10 @@
 
 import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,14 @@ from jinv.images.codec import MAXIMUM_BYTES, decode_image, read_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 MAXIMUM_FILES = 2_000_000
+
+Watch = Callable[[Iterable[Any], str, int], Iterable[Any]]
+"""(items, what is done with them, how many there are) -> the items; whoever waits is told of each."""
+
+
+def unwatched(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+    """The items; nobody is told."""
+    return items
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,12 @@ class ImageFolder:
     path: Path
     names: tuple[str, ...]
     zipped: bool
+    watch: Watch = unwatched
+    what: str = ""
+
+    def watched(self, watch: Watch, what: str) -> "ImageFolder":
+        """The same, of whose reading `watch` is told."""
+        return replace(self, watch=watch, what=what)
 
     def read(self, names: list[str] | tuple[str, ...] | None = None) -> Iterator[tuple[str, np.ndarray]]:
         """(name, uint8 pixels) of `names`, by default of all.
@@ -34,6 +49,9 @@ class ImageFolder:
           UnsafeInputError: a damaged picture or zip. StorageError: unreadable.
         """
         chosen = self.names if names is None else names
+        yield from self.watch(self._read(chosen), self.what, len(chosen))
+
+    def _read(self, chosen: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
         if not self.zipped:
             yield from ((name, read_image(self.path / name)) for name in chosen)
             return

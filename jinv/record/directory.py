@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tomli_w
 
-from jinv.errors import RunConflictError, StorageError
+from jinv.errors import RunConflictError, StorageError, legible
 from jinv.files import atomic_path, write_bytes, write_text
 from jinv.record.evaluation import Evaluation, read_evaluation
 from jinv.record.manifest import Manifest, read_manifest
@@ -185,7 +185,7 @@ class RunDirectory:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as a JSON file of that name."""
-        write_text(self.path / name, json.dumps(value, indent=1) + "\n")
+        write_text(self.path / name, json.dumps(legible(value), indent=1) + "\n")
 
     def write_config(self, table: dict[str, Any]) -> None:
         """Write `config.toml`."""

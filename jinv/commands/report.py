@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.errors import UsageError
+from jinv.errors import UsageError, legible
 
 HELP = "write report.html, one self-contained page; several runs side by side"
 
@@ -29,11 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
     for written in filter(None, (out, arguments.sheet)):
         check_writable(written)
     for path in arguments.runs:
-        print(write_report(path))
+        print(legible(str(write_report(path))))
     if out is not None:
-        print(write_comparison(arguments.runs, out))
+        print(legible(str(write_comparison(arguments.runs, out))))
     if arguments.sheet:
         from jinv.reproduce.pages import write_contact_sheet
 
-        print(write_contact_sheet(arguments.runs, arguments.sheet))
+        print(legible(str(write_contact_sheet(arguments.runs, arguments.sheet))))
     return 0

@@ -81,9 +81,9 @@ def legible(value: V) -> V:
     elif isinstance(value, dict):
         shown = {legible(key): legible(inner) for key, inner in value.items()}
     elif type(value) is list:
-        shown = [legible(inner) for inner in value]
+        shown = [legible(inner) for inner in shown]
     elif type(value) is tuple:
-        shown = tuple(legible(inner) for inner in value)
+        shown = tuple(legible(inner) for inner in shown)
     return shown  # type: ignore[no-any-return]
 
 

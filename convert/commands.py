@@ -53,13 +53,12 @@ def _clamp(text: str) -> "Clamp":
 
 def run_convert(args: argparse.Namespace) -> int:
     """Carry out `jinv convert`; returns the exit code."""
-    from rich.console import Console
-
-    from jinv.files import check_writable
+    from jinv.console import Waiting, make_console
+    from jinv.files import check_writable, is_stream
     from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
 
     check_writable(args.out)  # before anything is downloaded
-    console = Console(highlight=False)
+    console = make_console(stderr=is_stream(args.out))
     found = _find_checkpoint(args.checkpoint, console, args.unverified)
     checkpoint = found.path
     options = ConversionOptions(
@@ -78,7 +77,9 @@ def run_convert(args: argparse.Namespace) -> int:
         training=args.training,
         origin=found.origin,
     )
-    report = convert_checkpoint(checkpoint, args.out, options)
+    with Waiting(make_console(stderr=True)) as waiting:
+        waiting(f"converting {checkpoint.name}")
+        report = convert_checkpoint(checkpoint, args.out, options)
     print_conversion(report, checkpoint, console)
     return 0
 
@@ -96,10 +97,9 @@ def add_validate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_validate(args: argparse.Namespace) -> int:
     """Carry out `jinv validate`; returns 0 where digests and numbers are right, else 4."""
-    from rich.console import Console
-
+    from jinv.console import Waiting, make_console
     from jinv.errors import UsageError
-    from jinv.files import check_writable
+    from jinv.files import check_writable, is_stream
     from jinv_convert.parity.page import write_html
     from jinv_convert.parity.report import write_json
     from jinv_convert.parity.table import print_report
@@ -110,18 +110,17 @@ def run_validate(args: argparse.Namespace) -> int:
         if error.name != "torch":
             raise
         raise UsageError('validation compares with PyTorch; run `pip install "jinv[torch]"`') from None
-    for written in filter(None, (args.json, args.html)):
-        check_writable(written)
-    console = Console(highlight=False)
+    written = [check_writable(path) for path in (args.json, args.html) if path]
+    console = make_console(stderr=any(map(is_stream, written)))
     checkpoint = _find_checkpoint(args.checkpoint, console).path
-    with _stages(console) as told:
+    with Waiting(make_console(stderr=True)) as waiting:
         report = validate(
             args.converted,
             checkpoint,
             images=args.images,
             select=args.select,
             check_crc=not args.no_crc,
-            progress=told,
+            progress=waiting,
         )
     print_report(report, console)
     if args.json:
@@ -133,12 +132,15 @@ def run_validate(args: argparse.Namespace) -> int:
 
 def print_conversion(report: "ConversionReport", checkpoint: Path, console: Any) -> None:
     """What was found, what was decided and what is doubtful, in a few lines."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
+
+    from jinv.console import add, say
+    from jinv.errors import legible
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")
     clamp = {True: ", pixels clipped to [0, 1]", False: "", "straight-through": ", clipped straight-through"}[
         report.clamp
     ]
@@ -152,13 +154,14 @@ def print_conversion(report: "ConversionReport", checkpoint: Path, console: Any)
         "training": report.training or "unknown (state it with --training)",
         "source": f"sha256 {report.source_sha256}",
     }
-    console.print(f"[bold]{escape(checkpoint.name)}[/bold] -> [bold]{escape(str(report.output))}[/bold]")
+    files = (Text(legible(name), "bold") for name in (checkpoint.name, str(report.output)))
+    say(console, Text(" -> ").join(files))
     for name, value in rows.items():
-        table.add_row(name, escape(value))
+        add(table, name, value)
     for note in report.notes:
-        table.add_row("note", escape(note))
+        add(table, "note", note)
     for warning in report.warnings:
-        table.add_row("[yellow]warning[/yellow]", escape(warning))
+        add(table, Text("warning", "yellow"), warning)
     console.print(table)
 
 
@@ -176,6 +179,7 @@ class _Found(NamedTuple):
 
 def _find_checkpoint(name: str, console: Any, unverified: bool = False) -> _Found:
     """The file of a path, of an embedded name, or of a published name, fetched if need be."""
+    from jinv.console import say
     from jinv.errors import StorageError
     from jinv.models.architecture import EMBEDDED
     from jinv.weights.cache import embedded_checkpoint
@@ -191,11 +195,11 @@ def _find_checkpoint(name: str, console: Any, unverified: bool = False) -> _Foun
         raise StorageError(f"{name}: no such file")
     published = find_published(name)
     if published.known:
-        console.print(f"{published.file_name}, {published.known}", markup=False)
+        say(console, f"{published.file_name}, {published.known}")
     with _bytes(console, published.file_name) as progress:
         path = download(published, unverified=unverified, progress=progress)
     if not published.sha256:
-        console.print("no digest of this file was ever published; its sha256 is recorded, not proven", style="yellow")
+        say(console, "no digest of this file was ever published; its sha256 is recorded, not proven", style="yellow")
     return _Found(path, origin=published.origin)
 
 
@@ -204,7 +208,7 @@ def _bytes(console: Any, name: str) -> Iterator[Any]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -213,9 +217,3 @@ def _bytes(console: Any, name: str) -> Iterator[Any]:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(name, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-@contextmanager
-def _stages(console: Any) -> Iterator[Any]:
-    with console.status("reading") as status:
-        yield status.update

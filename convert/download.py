@@ -3,6 +3,7 @@
 import fcntl
 import http.client
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jinv.errors import StorageError, UnsafeInputError
-from jinv.files import sync_directory, write_text
-from jinv.weights.cache import file_sha256, make_cache_directory
+from jinv.files import sync_directory, write_bytes
+from jinv.weights.cache import check_own, file_sha256, make_cache_directory
 from jinv_convert.published import Published
 
 CHUNK = 1 << 20
@@ -41,14 +42,27 @@ def download(
         published = replace(published, sha256="")
     path = make_cache_directory() / published.file_name
     record = path.with_name(path.name + ".sha256")
-    expected = published.sha256 or (record.read_text().split()[0] if record.is_file() else "")
+    expected = _recorded(record, published.sha256) or published.sha256
     if path.is_file() and expected and file_sha256(path).startswith(expected):
         return path
     if path.is_file() and not published.sha256 and expected:
         raise UnsafeInputError(f"{path}: changed since it was downloaded: its sha256 is not {expected}; remove it")
     fetch(published.url, path, published.sha256, progress=progress, timeout=timeout, attempts=attempts)
-    write_text(record, f"{file_sha256(path)}  {path.name}\n")
+    write_bytes(record, os.fsencode(f"{file_sha256(path)}  {path.name}\n"), private=True)
     return path
+
+
+def _recorded(record: Path, promised: str) -> str:
+    """The whole digest that was found when the file was fetched, "" where there is none, or not the promised one.
+
+    What is promised may be its first 8 digits, for which another file could be made.
+    """
+    try:
+        check_own(record)
+        digest = record.read_text(encoding="ascii").partition(" ")[0]
+    except (UnsafeInputError, OSError, ValueError):
+        return ""
+    return digest if re.fullmatch(r"[0-9a-f]{64}", digest) and digest.startswith(promised) else ""
 
 
 def fetch(

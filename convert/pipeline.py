@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError, shorten
+from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError, legible, shorten
 from jinv.files import check_writable
 from jinv.models.architecture import Architecture
 from jinv.models.classifier import Clamp, family_name
@@ -308,7 +308,7 @@ def _provenance(architecture: Architecture, origin: Origin | None) -> dict[str, 
 
 def _source(checkpoint: Checkpoint, state: StateDict, strip: str | None) -> dict[str, object]:
     return ({"strip": strip} if strip is not None else {}) | {
-        "file": os.path.basename(checkpoint.path),
+        "file": legible(os.path.basename(checkpoint.path)),
         "sha256": checkpoint.sha256,
         "container": checkpoint.container,
         "location": state.location,

@@ -5,7 +5,11 @@ A message names the file, key, value, limit and the nearest valid name, as far a
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+from typing import Any, TypeVar
+
+V = TypeVar("V")
 
 
 class JinvError(Exception):
@@ -66,6 +70,28 @@ class Interrupted(JinvError):
     exit_code = 75
 
 
+def legible(value: V) -> V:
+    """A text, or a plain value with texts in it, as UTF-8 can hold it.
+
+    Names of files are bytes, and those that are no UTF-8 are surrogates in Python; they are shown as `\\xff`.
+    """
+    shown: Any = value
+    if isinstance(value, str):
+        shown = value if value.isascii() else re.sub("[\ud800-\udfff]", _escaped, value)
+    elif isinstance(value, dict):
+        shown = {legible(key): legible(inner) for key, inner in value.items()}
+    elif type(value) is list:
+        shown = [legible(inner) for inner in shown]
+    elif type(value) is tuple:
+        shown = tuple(legible(inner) for inner in shown)
+    return shown  # type: ignore[no-any-return]
+
+
+def _escaped(match: "re.Match[str]") -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the closest candidate, or an empty string where none is close."""
     matches = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.55)
@@ -79,4 +105,4 @@ def shorten(name: str, length: int = 80) -> str:
 
 
 def _printable(message: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in legible(message))

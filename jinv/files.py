@@ -1,41 +1,53 @@
 """The only way files come into being: temporary name in the same directory, fsync, rename, fsync of the directory.
 
-A reader therefore sees the old file, or the whole new one, also after a crash or a full disk.
+A reader therefore sees the old file, or the whole new one, also after a crash or a full disk. A link stays a link: the file
+that it leads to is replaced. What is no file is never replaced by one: devices such as /dev/null, pipes, and open
+descriptors such as /dev/stdout and /dev/fd/63 get the bytes once they are whole; sockets and disks are refused.
 """
 
+import errno
 import os
+import secrets
+import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from jinv.errors import StorageError
+from jinv.errors import StorageError, legible
+
+MAXIMUM_LINKS = 40
+_UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, private: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on a clean exit it is synced and renamed to `path`, otherwise removed.
 
+    A new file can be read by whom the umask lets, a `private` one by its owner alone.
+
     Raises:
-      StorageError: the directory is missing or unwritable, or the disk is full.
+      StorageError: the directory is missing or unwritable, the disk is full, or `path` is what cannot be written.
     """
     path = Path(path)
+    if is_stream(path):
+        with _through(path) as temporary:
+            yield temporary
+        return
+    target = _followed(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
+        temporary = _new_beside(target, 0o600 if private else 0o666)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
-    temporary = Path(name)
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
     try:
         yield temporary
-        # mkstemp makes 0600; give the file the permissions that a plain open() would have given it.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_directory(path.parent)
+            _sync(file.fileno())
+        os.replace(temporary, target)
+        sync_directory(target.parent)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -47,27 +59,44 @@ def check_writable(path: str | Path) -> Path:
     """`path`, where a file can be written to it: asked before long work, not after it.
 
     Raises:
-      StorageError: a directory, or in none, or in one that is not writable.
+      StorageError: a directory, a socket or a disk, or in no directory, or in one that is not writable.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_stream(path):
+        if _descriptor(path) is None and not os.access(path, os.W_OK):
+            raise StorageError(f"{path}: is not writable")
+        return path
+    target = _followed(path)
+    if target.is_dir():
         raise StorageError(f"{path}: is a directory; name the file to write")
-    if not path.parent.is_dir():
-        raise StorageError(f"{path}: the directory {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK):
-        raise StorageError(f"{path}: the directory {path.parent} is not writable")
+    if not target.parent.is_dir():
+        raise StorageError(f"{path}: the directory {target.parent} does not exist")
+    if not os.access(target.parent, os.W_OK):
+        raise StorageError(f"{path}: the directory {target.parent} is not writable")
     return path
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
+def is_stream(path: str | Path) -> bool:
+    """Is it a device, a pipe or an open descriptor, into which is written, and which no file takes the place of?"""
+    path = Path(path)
+    if _descriptor(path) is not None:
+        return True
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
+
+
+def write_bytes(path: str | Path, data: bytes, *, private: bool = False) -> None:
     """Write `data` to `path` atomically."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, private=private) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path` atomically."""
-    write_bytes(path, text.encode())
+    """Write `text` as UTF-8 to `path` atomically, what it cannot hold as `legible` shows it."""
+    write_bytes(path, legible(text).encode())
 
 
 def sync_directory(directory: Path) -> None:
@@ -78,3 +107,75 @@ def sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _new_beside(target: Path, mode: int) -> Path:
+    """A new empty file in the directory of `target`. Its permissions are those of its creation, as a plain open() gives
+    them: there are file systems on which nothing can change them."""
+    name = target.name[:50]  # a character has up to four bytes, a name 255
+    for _ in range(100):
+        temporary = target.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
+        with suppress(FileExistsError):
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, mode))
+            return temporary
+    raise FileExistsError(errno.EEXIST, "no temporary name is free")
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+
+
+def _followed(path: Path) -> Path:
+    """The file that is to be replaced: behind a link what it leads to, which need not be there yet."""
+    try:
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        mode = target.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return target
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+    if stat.S_ISLNK(mode):
+        raise StorageError(f"{path}: cannot be written: a link that leads to itself")
+    if stat.S_ISSOCK(mode) or stat.S_ISBLK(mode):
+        raise StorageError(f"{path}: is a {'socket' if stat.S_ISSOCK(mode) else 'disk'}; name the file to write")
+    return target
+
+
+@contextmanager
+def _through(path: Path) -> Iterator[Path]:
+    """A temporary path elsewhere, whose bytes go into the stream that `path` is, on a clean exit."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="jinv-") as folder:
+            temporary = Path(folder) / (path.name or "stream")
+            temporary.touch()
+            yield temporary
+            with temporary.open("rb") as source, _opened(path) as stream:
+                shutil.copyfileobj(source, stream)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    descriptor = _descriptor(path)
+    if descriptor is None:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_NOCTTY), "wb")
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()  # what was said before stands before
+    # Not opened anew: it would be written from its beginning, over what is there and under what follows.
+    return os.fdopen(os.dup(descriptor), "wb")
+
+
+def _descriptor(path: Path) -> int | None:
+    """The descriptor of this process that a path such as /dev/stdout or /dev/fd/63 stands for, or None."""
+    own = {"/dev/fd", "/proc/self/fd", f"/proc/{os.getpid()}/fd"}
+    with suppress(OSError, ValueError):
+        for _ in range(MAXIMUM_LINKS):
+            if path.name.isascii() and path.name.isdigit() and os.path.realpath(path.parent) in own:
+                return int(path.name)
+            path = path.parent / os.readlink(path)
+    return None

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from jinv.errors import legible
 from jinv.files import write_text
 
 LAYER_FLOAT64 = 1e-10
@@ -251,7 +252,7 @@ def to_json(report: ValidationReport) -> dict[str, Any]:
 
 def write_json(report: ValidationReport, path: Path) -> None:
     """Write `to_json` atomically."""
-    write_text(path, json.dumps(to_json(report), indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(legible(to_json(report)), indent=1, allow_nan=False) + "\n")
 
 
 def _errors_json(layer: LayerErrors) -> dict[str, Any]:

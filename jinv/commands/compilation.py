@@ -8,11 +8,12 @@ def keep_compiled() -> None:
 
     Raises:
       UsageError: the platform that JAX was told to take is not here.
+      UnsafeInputError: others can write to the cache: a compiled program is run.
     """
     import jax
 
-    from jinv.errors import UsageError
-    from jinv.weights.cache import cache_directory
+    from jinv.errors import StorageError, UsageError
+    from jinv.weights.cache import check_own, make_cache_directory, tell
 
     try:
         jax.devices()
@@ -21,6 +22,13 @@ def keep_compiled() -> None:
         said = str(error).strip().partition("\n")[0][:200] or "it cannot be started"
         which = f"{asked}={os.environ[asked]}" if asked else "JAX"
         raise UsageError(f"{which}: no such device here: {said}") from None
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    try:
+        compiled = make_cache_directory() / "xla"
+        compiled.mkdir(mode=0o755, exist_ok=True)
+        check_own(compiled)
+    except (StorageError, OSError) as error:
+        return tell(f"{error}; compiled programs are not kept")
+    jax.config.update("jax_compilation_cache_dir", str(compiled))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

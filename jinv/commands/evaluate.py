@@ -3,8 +3,8 @@
 import argparse
 import json
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError
@@ -34,15 +34,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
     keep_compiled()
-    from rich.console import Console
-
+    from jinv.console import make_console
     from jinv.report.text import print_evaluation
     from jinv.runs.evaluate import evaluate
-    from jinv.runs.progress import teller
 
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     if _holds_images_alone(arguments.run):
-        return _judge_images(arguments, teller(console))
+        return _judge_images(arguments, console)
     if arguments.json is not None:
         raise UsageError("--json: is for real images alone; what is said of a run is in its evaluation.json")
     evaluation = evaluate(
@@ -71,18 +69,21 @@ def _holds_images_alone(path: Path) -> bool:
     return True
 
 
-def _judge_images(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    from jinv.files import check_writable, write_text
+def _judge_images(arguments: argparse.Namespace, console: Any) -> int:
+    from jinv.console import Waiting, make_console
+    from jinv.files import check_writable, is_stream, write_text
     from jinv.judge.photographs import evaluate_photographs
     from jinv.report.text import print_control
+    from jinv.runs.progress import teller
 
     for option in ("reference", "photographs"):
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option}: is for a run, and {arguments.run} is none (no manifest.json)")
     if arguments.json is not None:
         check_writable(arguments.json)
-    control = evaluate_photographs(arguments.run, arguments.verifier, say=say)
-    print_control(control)
+    with Waiting(console) as waiting:
+        control = evaluate_photographs(arguments.run, arguments.verifier, say=teller(console), watch=waiting.watch)
+    print_control(control, make_console(stderr=arguments.json is not None and is_stream(arguments.json)))
     if arguments.json is not None:
         write_text(arguments.json, json.dumps(control.to_json(), indent=1) + "\n")
     return 0

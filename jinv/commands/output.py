@@ -5,10 +5,13 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from jinv.errors import legible
+
 
 class Forgiving:
     """A text stream that is written to as long as it takes anything: a closed terminal, a reader that has left or a full
-    disk loses words, not the work. What its encoding lacks is shown as `?`."""
+    disk loses words, not the work. What its encoding lacks is shown as `?`, and names of
+    files that are no UTF-8 as `legible` does."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -18,7 +21,7 @@ class Forgiving:
 
     def write(self, text: str) -> int:
         """Writes, or does nothing."""
-        self._try(lambda: self._stream.write(text))
+        self._try(lambda: self._stream.write(legible(text)))
         return len(text)
 
     def flush(self) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinv.commands.arguments import add_positional, add_words
 from jinv.commands.compilation import keep_compiled
-from jinv.errors import UsageError, nearest
+from jinv.errors import UsageError, legible, nearest
 
 HELP = "carry out a folder of experiments: a sheet per figure, findings in numbers"
 PRESETS = ("quick", "full")
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("runs") / f"{folder.name}-{arguments.preset}"
     only = [name.strip() for name in arguments.only.split(",") if name.strip()]
     index = reproduce(folder, out, choices, only=only)
-    print(f"\nfigures and findings   {index}")
+    print(legible(f"\nfigures and findings   {index}"))
     return 0
 
 

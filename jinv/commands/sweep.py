@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinv.commands.arguments import add_positional, add_words
 from jinv.commands.compilation import keep_compiled
-from jinv.errors import UsageError
+from jinv.errors import UsageError, legible
 
 HELP = "one experiment in many settings, side by side in one program, and what compares them"
 
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jinv.runs.sweep_summary import print_summary
 
     print_summary(run_sweep(variations, out, at_once=arguments.at_once, resume=arguments.resume))
-    print(f"settings   {out / 'sweep.json'}")
+    print(legible(f"settings   {out / 'sweep.json'}"))
     if (out / "comparison.html").exists():
-        print(f"comparison {out / 'comparison.html'}")
+        print(legible(f"comparison {out / 'comparison.html'}"))
     return 0

@@ -41,13 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
 
         print_plan(recipe, parse_bytes(arguments.memory) if arguments.memory else None)
         return 0
-    from rich.console import Console
-
+    from jinv.console import make_console
     from jinv.report.text import print_result
     from jinv.runs.synthesize import run as carry_out
 
-    run_directory = carry_out(
-        recipe, out, resume=arguments.resume, replace=arguments.replace, console=Console(stderr=True)
-    )
+    console = make_console(stderr=True)
+    run_directory = carry_out(recipe, out, resume=arguments.resume, replace=arguments.replace, console=console)
     print_result(run_directory.path)
     return 0

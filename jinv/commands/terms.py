@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Column
 
 HELP = "list the terms of the objective, augmentations, parameterizations and schedules"
 
@@ -25,45 +24,39 @@ def run(arguments: argparse.Namespace) -> int:
 
 def print_terms(console: Console | None = None) -> None:
     """Every term, augmentation, parameterization and schedule with its hyperparameters and defaults."""
+    from jinv.console import add, make_console, table
     from jinv.core.objective import term_fields
     from jinv.experiment.vocabulary import standard_vocabulary
 
-    console, vocabulary = console or Console(), standard_vocabulary()
+    console, vocabulary = console or make_console(), standard_vocabulary()
     # In a narrow terminal the explanations wrap; names are shown whole.
     columns = (
-        Column("\\[terms.NAME]", no_wrap=True),
+        Column("[terms.NAME]", no_wrap=True),
         "looks at",
         Column("hyperparameters", min_width=20),
         "what it is",
     )
-    table = Table(*columns, title="Terms", title_justify="left")
+    shown = table(*columns, title="Terms")
     for name, function in vocabulary.terms.items():
-        table.add_row(name, ",\n".join(term_fields(function)), _hyperparameters(function), _summary(function))
-    console.print(table)
-    table = Table("\\[augment.NAME]", "hyperparameters", "what it does", title="Augmentations", title_justify="left")
+        add(shown, name, ",\n".join(term_fields(function)), _hyperparameters(function), _summary(function))
+    console.print(shown)
+    shown = table("[augment.NAME]", "hyperparameters", "what it does", title="Augmentations")
     for name, function in vocabulary.augmentations.items():
-        table.add_row(name, _hyperparameters(function) + '\ndraw = "batch" | "image"', _summary(function))
-    console.print(table)
-    table = Table(
-        "parameterization", "hyperparameters", "what is optimised", title="Parameterizations", title_justify="left"
-    )
+        add(shown, name, _hyperparameters(function) + '\ndraw = "batch" | "image"', _summary(function))
+    console.print(shown)
+    shown = table("parameterization", "hyperparameters", "what is optimised", title="Parameterizations")
     for name, make in vocabulary.parameterizations.items():
-        table.add_row(name, _hyperparameters(make), _summary(make))
-    console.print(table)
-    table = Table(
-        "schedule",
-        "hyperparameters",
-        "what it does",
-        title="Schedules of weights, learning rates and other numbers",
-        title_justify="left",
-    )
+        add(shown, name, _hyperparameters(make), _summary(make))
+    console.print(shown)
+    title = "Schedules of weights, learning rates and other numbers"
+    shown = table("schedule", "hyperparameters", "what it does", title=title)
     for name, schedule in vocabulary.schedules.items():
-        table.add_row(name, _hyperparameters(schedule), _summary(schedule))
-    console.print(table)
+        add(shown, name, _hyperparameters(schedule), _summary(schedule))
+    console.print(shown)
 
 
 def _summary(function: Callable[..., Any]) -> str:
-    return escape((inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " "))
+    return (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " ")
 
 
 def _hyperparameters(function: Callable[..., Any]) -> str:

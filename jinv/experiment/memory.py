@@ -19,7 +19,7 @@ from jinv.core import draws
 from jinv.core.choices import Size
 from jinv.core.loop import Batch
 from jinv.core.objective import term_fields
-from jinv.errors import MemoryLimitError, UsageError
+from jinv.errors import MemoryLimitError, UsageError, legible
 from jinv.experiment.experiment import Experiment, load_experiment
 from jinv.models.classifier import Classifier
 from jinv.models.networks import Networks
@@ -123,7 +123,7 @@ def print_plan(recipe: Recipe, budget: int | None = None) -> None:
     device = jax.devices()[0]
     where = "CPU" if device.platform == "cpu" else device.device_kind
     images = f"{recipe.image.batch} images of {height}x{width} px"
-    print(f"{networks.name}, {images}, {recipe.precision}, on {where}")
+    print(legible(f"{networks.name}, {images}, {recipe.precision}, on {where}"))
     weights = weight_bytes(networks)
     process = f", process with weights {_amount(resident_bytes())}" if device.platform == "cpu" else ""
     print(f"weights {_amount(weights)}{process}, budget {_amount(budget)}")

@@ -1,6 +1,6 @@
 """Pictures in and out: safe reading, resizing, grids, PNG bytes. Pixels are uint8 (height, width, 3), sRGB.
 
-How other kinds of files become those pixels, always the same way: EXIF rotation is applied; palettes are looked up;
+How other kinds of files become those pixels, always the same way: EXIF rotation is applied, where it can be read; palettes are looked up;
 grey is repeated three times; 16-bit grey is scaled to 8 bits and rounded, 16-bit colour keeps its high byte; CMYK is
 converted without a profile, and colour profiles are ignored; transparency is composited over white; of an animation the
 first frame is taken.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from jinv.core.choices import Size
 from jinv.errors import StorageError, UnsafeInputError, UsageError
@@ -24,6 +24,24 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MAXIMUM_PIXELS = 64_000_000
 MAXIMUM_BYTES = 256_000_000
 
+FREE_PIXELS = 16_000_000
+PIXELS_PER_BYTE = 300
+"""Beyond `FREE_PIXELS` a file has to hold bytes for its pixels. Photographs have 4 to 20 per byte, scans of text up to 200,
+a picture of one colour ten thousand: files of nothing would take minutes to decode."""
+
+PNG = b"\x89PNG\r\n\x1a\n"
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF's orientation, what makes a picture upright; anything else is upright."""
+
 
 def read_image(path: str | Path) -> np.ndarray:
     """The picture in a file, uint8 (height, width, 3).
@@ -32,16 +50,24 @@ def read_image(path: str | Path) -> np.ndarray:
       StorageError: the file is missing or cannot be read.
       UnsafeInputError: it is no picture of `FORMATS`, is damaged or truncated, or is too large.
     """
+    return decode_image(read_picture_file(path), str(path))
+
+
+def read_picture_file(path: str | Path) -> bytes:
+    """The bytes of a picture's file.
+
+    Raises:
+      StorageError: the file is missing or cannot be read. UnsafeInputError: it is too large.
+    """
     path = Path(path)
     try:
         if not path.is_file():
             raise StorageError(f"{path}: {'is not a file' if path.exists() else 'no such file'}")
         if path.stat().st_size > MAXIMUM_BYTES:
             raise UnsafeInputError(f"{path}: {path.stat().st_size} bytes, a picture may have {MAXIMUM_BYTES}")
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
-    return decode_image(data, str(path))
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
@@ -54,7 +80,13 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         with warnings.catch_warnings():
             # Pillow warns about large pictures and odd metadata; we have a limit of our own and read no metadata.
             warnings.simplefilter("ignore")
-            return _decode(io.BytesIO(data), name)
+            try:
+                return _decode(io.BytesIO(data), name, len(data))
+            except ValueError:
+                # Pillow refuses long texts, in which programs keep profiles and histories; pixels need none.
+                if (bare := _without_texts(data)) == data:
+                    raise
+                return _decode(io.BytesIO(bare), name, len(data))
     except UnsafeInputError:
         raise
     except (MemoryError, KeyboardInterrupt):
@@ -64,13 +96,15 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         raise UnsafeInputError(f"{name}: not a readable picture ({', '.join(FORMATS)}): {detail[:200]}") from error
 
 
-def _decode(file: io.BytesIO, name: str) -> np.ndarray:
+def _decode(file: io.BytesIO, name: str, size: int) -> np.ndarray:
     with Image.open(file, formats=FORMATS) as image:
         # The header alone has been read so far.
-        if image.width * image.height > MAXIMUM_PIXELS:
-            raise UnsafeInputError(f"{name}: {image.width}x{image.height} pixels, a picture may have {MAXIMUM_PIXELS}")
+        most = min(MAXIMUM_PIXELS, FREE_PIXELS + PIXELS_PER_BYTE * size)
+        if image.width * image.height > most:
+            of = "" if most == MAXIMUM_PIXELS else f" of {size} bytes"
+            raise UnsafeInputError(f"{name}: {image.width}x{image.height} pixels, a picture{of} may have {most}")
         image.load()
-        upright = ImageOps.exif_transpose(image)
+        upright = _upright(image)
     if upright.mode.startswith("I") or upright.mode == "F":
         return _grey16(np.asarray(upright), name)
     if "A" in upright.getbands() or "transparency" in upright.info:
@@ -78,6 +112,30 @@ def _decode(file: io.BytesIO, name: str) -> np.ndarray:
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         upright = Image.alpha_composite(white, rgba)
     return np.array(upright.convert("RGB"))
+
+
+def _without_texts(data: bytes) -> bytes:
+    """A PNG without the chunks that hold texts; anything else as it is."""
+    if not data.startswith(PNG):
+        return data
+    kept, start = [PNG], len(PNG)
+    while start < len(data):
+        stop = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        if data[start + 4 : start + 8] not in (b"tEXt", b"zTXt", b"iTXt"):
+            kept.append(data[start:stop])
+        start = stop
+    return b"".join(kept)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture as its EXIF says that it was held. Nothing else is read there: what is wrong in it says nothing of pixels."""
+    try:
+        method = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except Exception:  # damaged EXIF raises nearly anything
+        return image
+    return image if method is None else image.transpose(method)
 
 
 def _grey16(values: np.ndarray, name: str) -> np.ndarray:

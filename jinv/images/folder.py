@@ -2,17 +2,29 @@
 
 import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
 from jinv.errors import StorageError, UnsafeInputError, UsageError
-from jinv.images.codec import MAXIMUM_BYTES, decode_image, read_image
+from jinv.images.codec import FREE_PIXELS, MAXIMUM_BYTES, PIXELS_PER_BYTE, decode_image, read_picture_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 MAXIMUM_FILES = 2_000_000
+
+FREE_PICTURES = 2
+"""So many pictures of one colour, as large as they may be, are read of a folder; see `jinv.images.codec.PIXELS_PER_BYTE`."""
+
+Watch = Callable[[Iterable[Any], str, int], Iterable[Any]]
+"""(items, what is done with them, how many there are) -> the items; whoever waits is told of each."""
+
+
+def unwatched(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+    """The items; nobody is told."""
+    return items
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,12 @@ class ImageFolder:
     path: Path
     names: tuple[str, ...]
     zipped: bool
+    watch: Watch = unwatched
+    what: str = ""
+
+    def watched(self, watch: Watch, what: str) -> "ImageFolder":
+        """The same, of whose reading `watch` is told."""
+        return replace(self, watch=watch, what=what)
 
     def read(self, names: list[str] | tuple[str, ...] | None = None) -> Iterator[tuple[str, np.ndarray]]:
         """(name, uint8 pixels) of `names`, by default of all.
@@ -34,12 +52,28 @@ class ImageFolder:
           UnsafeInputError: a damaged picture or zip. StorageError: unreadable.
         """
         chosen = self.names if names is None else names
+        yield from self.watch(self._read(chosen), self.what, len(chosen))
+
+    def _read(self, chosen: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+        pixels, most = 0, FREE_PIXELS * FREE_PICTURES
+        for number, (name, data, shown) in enumerate(self._files(chosen)):
+            most += PIXELS_PER_BYTE * len(data)
+            if pixels > most:
+                raise UnsafeInputError(
+                    f"{self.path}: its first {number} images have {pixels} pixels, so few bytes may have {most}"
+                )
+            picture = decode_image(data, shown)
+            pixels += picture.shape[0] * picture.shape[1]
+            yield name, picture
+
+    def _files(self, chosen: Sequence[str]) -> Iterator[tuple[str, bytes, str]]:
+        """(name, bytes, name for messages) of each."""
         if not self.zipped:
-            yield from ((name, read_image(self.path / name)) for name in chosen)
+            yield from ((name, read_picture_file(self.path / name), str(self.path / name)) for name in chosen)
             return
         with _open_zip(self.path) as archive:
             for name in chosen:
-                yield name, decode_image(_read_entry(archive, name, self.path), f"{self.path}: {name}")
+                yield name, _read_entry(archive, name, self.path), f"{self.path}: {name}"
 
 
 def open_image_folder(path: str | Path) -> ImageFolder:

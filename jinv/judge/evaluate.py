@@ -8,13 +8,20 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from jinv.errors import ModelMismatchError, StorageError, UsageError
-from jinv.images.folder import ImageFolder, open_image_folder
+from jinv.errors import ModelMismatchError, StorageError, UsageError, legible
+from jinv.images.folder import ImageFolder, Watch, open_image_folder, unwatched
 from jinv.judge.judge import judge
 from jinv.judge.judges import Judge, Say, Tables, digests_of, find_judge, judge_digests, judge_file, silent
 from jinv.judge.metrics import norm_distances, top_k_correct
 from jinv.judge.onnx_judge import load_onnx
-from jinv.judge.photographs import Photographs, judge_photographs, open_photographs, recognition, unique_name
+from jinv.judge.photographs import (
+    Photographs,
+    judge_photographs,
+    open_photographs,
+    recognition,
+    unique_name,
+    watch_judge,
+)
 from jinv.judge.picture_metrics import picture_figures
 from jinv.judge.real_images import compare_with_reference, diversity, figure, with_thumbnails
 from jinv.judge.relations import pedigree_of, pedigrees_of, relation_of
@@ -36,6 +43,7 @@ def evaluate_run(
     network: Callable[[str], Classifier] | None = None,
     onnx: Tables | None = None,
     say: Say = silent,
+    watch: Watch = unwatched,
 ) -> Evaluation:
     """Let `verifiers` (names, converted files, ONNX files) judge the run; writes and returns `evaluation.json`.
 
@@ -45,6 +53,7 @@ def evaluate_run(
       network: finds a network by name or file, where another way than `load` is wanted.
       onnx: what is said of ONNX files, by name; else the file beside each says it.
       say: is told what was fetched.
+      watch: is told of every image.
 
     Raises:
       UsageError: no verifier, or an unknown one; as `open_photographs`. StorageError: no run, or images missing from it.
@@ -54,7 +63,7 @@ def evaluate_run(
     if not verifiers:
         raise UsageError("evaluate: no verifier is given, for example efficientnet_lite1")
     run = open_run(run_dir)
-    pictures = picture_figures(run.pictures)
+    pictures = picture_figures(watch(run.pictures, "the images alone", len(run.pictures)))
     folder = None if reference is None else open_image_folder(reference)
     verdicts: dict[str, Verdict] = {}
     inverted, beside = pedigrees_of(run.manifest), None
@@ -64,7 +73,7 @@ def evaluate_run(
         if photographs is not None and beside is None:
             size = run.pictures.shape[1:3]
             beside = open_photographs(photographs, classifier.class_names, set(run.labels.tolist()), size)
-        verdict = judge_run(classifier, run, folder, beside)
+        verdict = judge_run(classifier, run, folder, beside, watch_judge(watch, name))
         relation = relation_of(pedigree_of(classifier), inverted, run.manifest.student_sha256)
         verdicts[unique_name(name, verdicts)] = _related(verdict, relation)
     verdicts = in_order(verdicts)
@@ -79,7 +88,7 @@ def evaluate_run(
         verifiers=verdicts,
         pictures=pictures,
         reference=None if reference is None else str(reference),
-        photographs=beside.control() if beside is not None else None,
+        photographs=beside.watched(watch).control() if beside is not None else None,
     )
     directory.write_evaluation(evaluation)
     return evaluation
@@ -109,7 +118,11 @@ def is_judged(run: RunDirectory, recipe: Recipe) -> bool:
 
 
 def _same_path(before: str | None, now: str | None) -> bool:
-    return before == now if before is None or now is None else Path(before).resolve() == Path(now).resolve()
+    return (
+        before == now
+        if before is None or now is None
+        else legible(str(Path(now).resolve())) in (before, str(Path(before).resolve()))
+    )
 
 
 def _keep_neighbors(run: RunDirectory, folder: ImageFolder, verdict: Verdict) -> Verdict:
@@ -164,20 +177,26 @@ def _check_classes(name: str, known: Sequence[str], labels: Sequence[int], class
       ModelMismatchError: a label's name differs between the two.
     """
     for label, class_name in zip(labels, class_names, strict=True):
-        if label >= len(known) or known[label] != class_name:
+        if label >= len(known) or legible(known[label]) != legible(class_name):
             theirs = repr(known[label]) if label < len(known) else f"nothing, it has {len(known)} classes"
             raise ModelMismatchError(f"verifier {name}: class {label} is {theirs}, in the run it is {class_name!r}")
 
 
 def judge_run(
-    classifier: Judge, run: RunRecord, folder: ImageFolder | None = None, photographs: Photographs | None = None
+    classifier: Judge,
+    run: RunRecord,
+    folder: ImageFolder | None = None,
+    photographs: Photographs | None = None,
+    watch: Watch = unwatched,
 ) -> Verdict:
     """One network's verdict, beside the real images in `folder` and its own of `photographs`; raises as `judge`."""
-    judgement = judge(classifier, run.pictures)
+    judgement = judge(classifier, watch(run.pictures, "the images", len(run.pictures)))
     correct = top_k_correct(judgement.logits, run.labels)
     beside = None
     if folder is not None:
-        beside = compare_with_reference(classifier, judgement, run.picture_files, run.labels, folder)
+        beside = compare_with_reference(
+            classifier, judgement, run.picture_files, run.labels, folder.watched(watch, "real images")
+        )
     return Verdict(
         architecture=classifier.architecture,
         **digests_of(classifier)._asdict(),
@@ -191,7 +210,7 @@ def judge_run(
         family=classifier.family,
         training=classifier.training,
         accuracy=classifier.accuracy,
-        photographs=judge_photographs(classifier, photographs) if photographs is not None else None,
+        photographs=judge_photographs(classifier, photographs.watched(watch)) if photographs is not None else None,
     )
 
 

@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinv.errors import JinvError
 from jinv.judge.onnx_judge import OnnxJudge, load_onnx, onnx_table
 from jinv.models.architecture import EMBEDDED
 from jinv.models.classifier import Classifier
 from jinv.recipe.paths import is_onnx
-from jinv.weights.cache import CONVERTER_VERSION, cache_directory, file_sha256
+from jinv.weights.cache import CONVERTER_VERSION, file_sha256, is_kept, make_cache_directory
 from jinv.weights.file import read_converted
 from jinv.weights.load import converted_file, load
 from jinv_convert.download import download
@@ -55,7 +54,7 @@ def judge_file(name: str, say: Say = silent) -> str:
     published = find_published(name)
     found = _converted_before(published)
     if found is None:
-        path = cache_directory() / published.file_name
+        path = make_cache_directory() / published.file_name
         fetched = not path.is_file()
         path = download(published)
         if fetched:
@@ -68,12 +67,10 @@ def judge_file(name: str, say: Say = silent) -> str:
 def _converted_before(published: Published) -> Path | None:
     """A sound conversion of the published file, by the digest that is promised; None without such a promise."""
     stem = Path(published.file_name).stem
-    for path in cache_directory().glob(f"{stem}-*-v{CONVERTER_VERSION}.safetensors") if published.sha256 else ():
-        try:
-            if str(read_converted(path)[1]["source"].get("sha256", "")).startswith(published.sha256):
-                return path
-        except JinvError:  # damaged: it is made anew
-            continue
+    found = make_cache_directory().glob(f"{stem}-*-v{CONVERTER_VERSION}.safetensors") if published.sha256 else ()
+    for path in filter(is_kept, found):  # what is damaged, or was not made here, is made anew
+        if str(read_converted(path)[1]["source"].get("sha256", "")).startswith(published.sha256):
+            return path
     return None
 
 

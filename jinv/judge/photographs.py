@@ -6,7 +6,7 @@ An image's class is its folder's, a name, synonym, synset or id; or its file's n
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from scipy.special import softmax
 from jinv.core.choices import Size
 from jinv.errors import UsageError
 from jinv.images.codec import fit_image
-from jinv.images.folder import ImageFolder, open_image_folder
+from jinv.images.folder import ImageFolder, Watch, open_image_folder, unwatched
 from jinv.judge.judge import judge
 from jinv.judge.judges import Judge, Say, find_judge, silent
 from jinv.judge.metrics import share_of, top_k_correct
@@ -41,6 +41,10 @@ class Photographs:
     names: tuple[str, ...]
     labels: np.ndarray
     size: Size | None = None
+
+    def watched(self, watch: Watch) -> "Photographs":
+        """The same, of whose reading `watch` is told."""
+        return replace(self, folder=self.folder.watched(watch, "the real images"))
 
     def read(self) -> Iterator[np.ndarray]:
         """uint8 (height, width, 3), one after another.
@@ -122,10 +126,12 @@ def mean_confidence(logits: np.ndarray, labels: np.ndarray) -> Estimate:
     return mean_interval(wanted.tolist(), 0.0, 1.0)
 
 
-def evaluate_photographs(path: str | Path, verifiers: Sequence[str], *, say: Say = silent) -> ControlEvaluation:
+def evaluate_photographs(
+    path: str | Path, verifiers: Sequence[str], *, say: Say = silent, watch: Watch = unwatched
+) -> ControlEvaluation:
     """Let networks (names, converted files, ONNX files) judge all real images in a folder or zip; nothing is written.
 
-    `say` is told what was fetched.
+    `say` is told what was fetched, `watch` of every image.
 
     Raises:
       UsageError: no verifier, or as `open_photographs`. Others as `find_judge` and `judge`.
@@ -139,10 +145,15 @@ def evaluate_photographs(path: str | Path, verifiers: Sequence[str], *, say: Say
     for name in dict.fromkeys(map(str, verifiers)):
         classifier = find_judge(name, say=say)
         photographs = open_photographs(path, classifier.class_names)
-        control = control or photographs.control()
-        found[unique_name(name, found)] = judge_photographs(classifier, photographs)
+        control = control or photographs.watched(watch).control()
+        found[unique_name(name, found)] = judge_photographs(classifier, photographs.watched(watch_judge(watch, name)))
     assert control is not None
     return ControlEvaluation(verifiers=found, photographs=control)
+
+
+def watch_judge(watch: Watch, name: str) -> Watch:
+    """The same, of the images that a judge looks at."""
+    return lambda items, what, total: watch(items, f"{name} judges {what}", total)
 
 
 def unique_name(name: str, taken: Mapping[str, object]) -> str:

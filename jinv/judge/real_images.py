@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from jinv.errors import UsageError
+from jinv.errors import UsageError, legible
 from jinv.images.codec import fit_image, png_bytes
 from jinv.images.folder import ImageFolder
 from jinv.judge.judge import Judgement, judge
@@ -117,10 +117,11 @@ def with_thumbnails(folder: ImageFolder, nearest: Sequence[Nearest]) -> tuple[tu
             wanted.setdefault(neighbor.name, []).append(file)
         named.append(Nearest(image=entry.image, neighbors=tuple(neighbors)))
     pictures: dict[str, bytes] = {}
-    for name, pixels in folder.read(sorted(wanted)):
+    shown = {legible(name): name for name in folder.names}
+    for name, pixels in folder.read([shown[name] for name in sorted(wanted)]):
         side = min(THUMBNAIL, max(pixels.shape[:2]))
         data = png_bytes(fit_image(pixels, (side, side)))
-        pictures |= dict.fromkeys(wanted[name], data)
+        pictures |= dict.fromkeys(wanted[legible(name)], data)
     return tuple(named), pictures
 
 

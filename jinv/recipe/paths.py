@@ -1,6 +1,7 @@
 """Which values of a config are paths, and what those are relative to."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,14 @@ ONNX_SUFFIX = ".onnx"
 
 class Typed(str):
     """A text from the command line: a path in it is where the user stands, if there is such a file."""
+
+
+def on_disk(path: str) -> str:
+    """A path as it is; where nothing is there, the one of bytes that is shown so, see `jinv.errors.legible`."""
+    if "\\x" not in path or os.path.exists(path):
+        return path
+    found = re.sub(rb"\\x([89a-f][0-9a-f])", lambda match: bytes.fromhex(match[1].decode()), os.fsencode(path))
+    return os.fsdecode(found) if os.path.exists(found) else path
 
 
 def typed(value: Any) -> Any:
@@ -44,7 +53,7 @@ class PathKind:
             return str(value)
         if isinstance(value, Typed) and os.path.exists(value):
             return str(Path(value).resolve())
-        path = str(folder / value)
+        path = on_disk(str(folder / value))
         return path if self.is_path(path) else f"./{path}"  # pathlib takes the "./" away that made it one
 
     def absolute(self, value: str) -> str:

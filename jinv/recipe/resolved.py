@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from jinv.errors import legible
 from jinv.recipe.checking import declared, inner_model, is_table_of_entries, shown
 from jinv.recipe.declaration import Part, Written
 from jinv.recipe.paths import PathKind
@@ -29,7 +30,7 @@ def resolved_table(
     """
     image = recipe.image
     image = replaced(image, labels=labels or image.labels, size=size or image.size)
-    return _table(replaced(recipe, image=image), every_key)
+    return legible(_table(replaced(recipe, image=image), every_key))
 
 
 def changes_between(before: Mapping[str, Any], recipe: Recipe, labels: list[int], size: tuple[int, int]) -> list[str]:

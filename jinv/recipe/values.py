@@ -4,7 +4,7 @@ import math
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, MinLen
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from jinv.recipe.checking import Must
@@ -46,6 +46,12 @@ def _not_negative(value: int | float) -> int | float:
     return value if number <= _EXACT else number
 
 
+def _path(value: Any) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("no path")
+    return value
+
+
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
     if pair[0] >= pair[1]:
         raise ValueError("not low < high")
@@ -76,6 +82,8 @@ def _hyperparameter(value: Any, depth: int = MAXIMUM_DEPTH) -> Any:
 
 
 Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+PathText = Annotated[str, PlainValidator(lambda value: _path(value), json_schema_input_type=Text)]
+"""Not pydantic's str, which refuses the name of a file that is not UTF-8."""
 Texts = Annotated[tuple[Text, ...], BeforeValidator(as_tuple), Must("a list of texts")]
 Count = Annotated[int, Ge(1), Le(MAXIMUM_COUNT)]
 Pixels = Annotated[int, Ge(1), Le(MAXIMUM_SIZE)]
@@ -101,7 +109,7 @@ Devices = Annotated[Count | Literal["all"], Must("a whole number of at least 1 o
 Hyperparameter = Annotated[Any, AfterValidator(lambda value: _hyperparameter(value))]
 
 NetworkName = Annotated[
-    Text,
+    PathText,
     BeforeValidator(NETWORK.before, json_schema_input_type=Text),
     NETWORK,
     Must("the name or the file of a network"),
@@ -122,11 +130,11 @@ Shares = Annotated[
 ]
 NetworkNames = Annotated[tuple[NetworkName, ...], BeforeValidator(as_tuple), Must("a list of networks' names or files")]
 StartImage = Annotated[
-    Text,
+    PathText,
     BeforeValidator(START.before, json_schema_input_type=Text),
     START,
     Must("one of the ways to start, or the path of a file"),
 ]
 FilePath = Annotated[
-    Text, BeforeValidator(ANY.before, json_schema_input_type=Text), ANY, Must("the path of a file or folder")
+    PathText, BeforeValidator(ANY.before, json_schema_input_type=Text), ANY, Must("the path of a file or folder")
 ]

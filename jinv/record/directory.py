@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tomli_w
 
-from jinv.errors import RunConflictError, StorageError
+from jinv.errors import RunConflictError, StorageError, legible
 from jinv.files import atomic_path, write_bytes, write_text
 from jinv.record.evaluation import Evaluation, read_evaluation
 from jinv.record.manifest import Manifest, read_manifest
@@ -60,7 +60,10 @@ class RunDirectory:
         """
         exists = self.path.exists()
         if exists and not self.path.is_dir():
-            raise StorageError(f"{self.path}: the run directory is a file")
+            kind = "a file" if self.path.is_file() else "a device, a pipe or a socket"
+            raise StorageError(f"{self.path}: the run directory is {kind}")
+        if not exists and self.path.is_symlink():
+            raise StorageError(f"{self.path}: the run directory is a link to nothing, {os.readlink(self.path)}")
         above = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             raise StorageError(f"{self.path}: cannot be written: {above} is no directory that can be")
@@ -103,7 +106,12 @@ class RunDirectory:
         if self.path.is_dir() and any(self.path.iterdir()):
             if not (self.path / "manifest.json").is_file():
                 raise RunConflictError(f"{self.path}: not a run directory (no manifest.json); it is not replaced")
-            shutil.rmtree(self.path)
+            # It stays and is emptied, for it may be a link or a mount; last goes what says that it is a run's.
+            for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == "manifest.json"):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
 
     def discard(self) -> None:
         """Remove the directory if nothing is in it yet."""
@@ -177,7 +185,7 @@ class RunDirectory:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as a JSON file of that name."""
-        write_text(self.path / name, json.dumps(value, indent=1) + "\n")
+        write_text(self.path / name, json.dumps(legible(value), indent=1) + "\n")
 
     def write_config(self, table: dict[str, Any]) -> None:
         """Write `config.toml`."""

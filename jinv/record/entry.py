@@ -2,9 +2,9 @@
 
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
 
-from jinv.errors import JinvError, StorageError
+from jinv.errors import JinvError, StorageError, legible
 
 E = TypeVar("E", bound="Entry")
 MOST_PROBLEMS = 3
@@ -16,6 +16,11 @@ class Entry(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     NULLS: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _legible(cls, table: Any) -> Any:
+        return legible(table)
 
     @model_serializer(mode="wrap")
     def _serialized(self, handler: Any) -> dict[str, Any]:

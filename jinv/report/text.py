@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Column
 
+from jinv.console import add, make_console, say, table
+from jinv.errors import legible
 from jinv.record.directory import RunDirectory
 from jinv.record.estimate import Estimate
 from jinv.record.evaluation import (
@@ -43,13 +45,13 @@ HOW_TO_STATE = (
 
 def print_evaluation(evaluation: Evaluation, console: Console | None = None) -> None:
     """The verdicts as tables."""
-    console = console or Console()
+    console = console or make_console()
     verdicts = in_order(evaluation.verifiers)
-    table = Table(*_columns("verifier"), "itself right on", caption=INTERVALS, caption_justify="left")
+    shown = table(*_columns("verifier"), "itself right on", caption=INTERVALS)
     for name, verdict in verdicts.items():
         row = _shares(verdict.top1, verdict.top5, verdict.mean_confidence)
-        table.add_row(f"{name}\n{KIN[verdict.kin]}", *row, accuracy_text(verdict))
-    console.print(table)
+        add(shown, f"{name}\n{KIN[verdict.kin]}", *row, accuracy_text(verdict))
+    console.print(shown)
     _print_notes(verdicts, console)
     real = evaluation.photographs.pictures if evaluation.photographs else None
     if evaluation.pictures is not None:
@@ -58,26 +60,26 @@ def print_evaluation(evaluation: Evaluation, console: Console | None = None) -> 
         )
     for name, verdict in verdicts.items():
         if verdict.reference is not None:
-            table = Table("figure", "value", title=f"beside {verdict.reference.count} real images, in {name} features")
+            shown = table("figure", "value", title=f"beside {verdict.reference.count} real images, in {name} features")
             for title, text in reference_rows(name, verdict, verdict.reference):
-                table.add_row(title, text)
-            console.print(table)
+                add(shown, title, text)
+            console.print(shown)
 
 
 def print_control(control: ControlEvaluation, console: Console | None = None) -> None:
     """What networks say of real images alone, as tables."""
-    console = console or Console()
-    table = Table(*_columns("network"), caption=INTERVALS, caption_justify="left")
+    console = console or make_console()
+    shown = table(*_columns("network"), caption=INTERVALS)
     for name, said in control.verifiers.items():
-        table.add_row(name, *_shares(said.top1, said.top5, said.mean_confidence))
-    console.print(table)
+        add(shown, name, *_shares(said.top1, said.top5, said.mean_confidence))
+    console.print(shown)
     pictures = control.photographs.pictures
     _print_pictures(f"the {pictures.count} real images alone", picture_rows(pictures), console)
 
 
 def print_result(run: Path) -> None:
     """Where to look, and how well it went."""
-    print(f"\nimages   {run / 'grid.png'}\nreport   {run / 'report.html'}")
+    print(legible(f"\nimages   {run / 'grid.png'}\nreport   {run / 'report.html'}"))
     evaluation = RunDirectory(run).evaluation()
     verdicts = in_order(evaluation.verifiers) if evaluation else {}
     for name, verdict in verdicts.items():
@@ -86,7 +88,7 @@ def print_result(run: Path) -> None:
         sure = f", mean confidence {confidence_text(verdict.mean_confidence)}" if verdict.mean_confidence else ""
         print(f"{name}, {who} recognises {top1.right} of {verdict.count} ({whole_percent(top1.value)} %, "
               f"95 % interval {100 * top1.low:.0f} to {100 * top1.high:.0f} %){sure}")  # fmt: skip
-    _print_notes(verdicts, Console(highlight=False, soft_wrap=True))
+    _print_notes(verdicts, make_console())
 
 
 def headline(verdicts: Iterable[Verdict]) -> str:
@@ -211,14 +213,14 @@ def _shares(top1: Estimate, top5: Estimate | None, confidence: Estimate | None) 
 def _print_notes(verdicts: Mapping[str, Verdict], console: Console) -> None:
     """What the verdicts are worth, where that has to be said."""
     if said := headline(verdicts.values()):
-        console.print(f"{said[0].upper()}{said[1:]}.", markup=False)
+        say(console, f"{said[0].upper()}{said[1:]}.")
     if unknown := [name for name, verdict in verdicts.items() if verdict.kin == "unknown"]:
-        console.print(f"{', '.join(unknown)}, {HOW_TO_STATE}.", markup=False)
+        say(console, f"{', '.join(unknown)}, {HOW_TO_STATE}.")
 
 
 def _print_pictures(title: str, rows: Sequence[PictureRow], console: Console) -> None:
     beside = any(row.real for row in rows)
-    table = Table("figure", "mean", "95 % interval", *(["photographs"] if beside else []), title=title)
+    shown = table("figure", "mean", "95 % interval", *(["photographs"] if beside else []), title=title)
     for row in rows:
-        table.add_row(*(row if beside else row[:3]))
-    console.print(table)
+        add(shown, *(row if beside else row[:3]))
+    console.print(shown)

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinv.errors import StorageError
+from jinv.errors import StorageError, legible
 from jinv.images.codec import jpeg_bytes, read_image
 from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Control, Evaluation, Opinion, Pictures, Verdict, in_order
@@ -130,7 +130,7 @@ def read_run(run_dir: str | Path, *, inline_bytes: int = INLINE_BYTES, manifest:
     images, exact = _images(run.path, manifest, verdicts, inline_bytes)
     return RunView(
         path=run.path,
-        name=run.path.resolve().name,
+        name=legible(run.path.resolve().name),
         manifest=manifest,
         config=run.config() if (run.path / "config.toml").exists() else {},
         lines=run.metrics(),

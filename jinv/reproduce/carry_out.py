@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from jinv.console import make_console, say
 from jinv.errors import (
     Interrupted,
     JinvError,
@@ -21,6 +22,7 @@ from jinv.errors import (
     RunConflictError,
     StorageError,
     UsageError,
+    legible,
 )
 from jinv.experiment.shared import Shared
 from jinv.files import write_text
@@ -45,7 +47,7 @@ def reproduce(
       RunConflictError: `out` has a run with other settings. Interrupted: stopped; the same command goes on.
       NumericalError, MemoryLimitError: some runs ended that way, the others were carried out; the pages say which.
     """
-    console, out = console or Console(stderr=True), Path(out)
+    console, out = console or make_console(stderr=True), Path(out)
     sheets = read_sheets(folder)
     wanted = choose_figures(sheets, only)
     panels = plan(sheets, choices)
@@ -64,7 +66,7 @@ def reproduce(
         raise StorageError(f"{out}: cannot be created: {error.strerror}") from error
     failed: dict[str, NumericalError | MemoryLimitError] = {}
     for number, (name, panel) in enumerate(runs.items(), 1):
-        console.print(f"\nrun {number} of {len(runs)}: {name}", highlight=False)
+        say(console, f"\nrun {number} of {len(runs)}: {name}")
         assert panel.recipe is not None
         try:
             run(panel.recipe, out / "runs" / name, resume=True, console=console, shared=shared)
@@ -72,7 +74,7 @@ def reproduce(
             raise Interrupted(f"{error}; the same jinv reproduce command does so") from None
         except (NumericalError, MemoryLimitError) as error:
             failed[name] = error
-            console.print(f"{name}: {error}", highlight=False)
+            say(console, f"{name}: {error}")
     panels = [replace(p, recipe=None, skipped=str(failed[p.run])) if p.run in failed else p for p in panels]
     index = write_pages(sheets, panels, choices, out, carried_out=set(runs))
     for name, failure in failed.items():
@@ -121,7 +123,7 @@ def write_pages(
         }
         for text, entries in found
     ]
-    write_text(out / "findings.json", json.dumps(findings, indent=1, ensure_ascii=False) + "\n")
+    write_text(out / "findings.json", json.dumps(legible(findings), indent=1, ensure_ascii=False) + "\n")
     summaries = []
     for figure in sheets.figures:
         own = [panel for panel in panels if panel.figure == figure.id]

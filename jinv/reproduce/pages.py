@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jinv.errors import legible
 from jinv.files import write_bytes, write_text
 from jinv.images.codec import read_image
 from jinv.report.charts import Chart, Series, line_chart
@@ -89,7 +90,7 @@ def write_contact_sheet(run_dirs: Sequence[str | Path], out: str | Path) -> Path
     folders = {view.path.resolve().parent.name for view in views}
     many = folders.pop() if len(folders) == 1 else f"{len(views)} runs"
     title = " and ".join(view.name for view in views) if len(views) < 3 else many
-    write_bytes(out, sheet_jpeg(title, panels, rows=ROWS))
+    write_bytes(out, sheet_jpeg(legible(title), panels, rows=ROWS))
     return Path(out)
 
 

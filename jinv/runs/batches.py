@@ -55,7 +55,8 @@ def show(progress: SynthesisProgress, experiment: Experiment, moment: Moment) ->
     """Tell a waiting person of a moment: where it is, and the weighted terms."""
     losses = {name: term.weighted for name, term in moment.line.terms.items()}
     work = work_done(experiment.recipe, experiment.batches[moment.batch], moment.snapshot)
-    progress.update(place_text(experiment.recipe, moment.batch, moment.snapshot), work, losses)
+    part = moment.batch, moment.snapshot.stage
+    progress.update(place_text(experiment.recipe, moment.batch, moment.snapshot), work, losses, part)
 
 
 def checkpoint_of(batch: int, snapshot: Snapshot, owners: tuple[str, ...] = ()) -> Checkpoint:
@@ -68,10 +69,10 @@ def checkpoint_of(batch: int, snapshot: Snapshot, owners: tuple[str, ...] = ()) 
 def place_text(recipe: Recipe, batch: int, snapshot: Snapshot) -> str:
     """Where a synthesis is, in words."""
     stage = recipe.stages[snapshot.stage]
-    where = f"stage {snapshot.stage + 1}/{len(recipe.stages)} ({stage.size[0]} px)  step {snapshot.stage_step}/{stage.steps}"
+    where = f"step {snapshot.stage_step}/{stage.steps}  stage {snapshot.stage + 1}/{len(recipe.stages)}"
     if recipe.image.count > recipe.image.batch:
-        return f"batch {batch + 1}/{-(-recipe.image.count // recipe.image.batch)}  {where}"
-    return where
+        where += f"  batch {batch + 1}/{-(-recipe.image.count // recipe.image.batch)}"
+    return f"{where}  ({stage.size[0]} px)"
 
 
 def work_done(recipe: Recipe, chosen: slice, snapshot: Snapshot) -> float:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from jinv.console import Waiting
 from jinv.errors import StorageError, UsageError
 from jinv.judge.evaluate import evaluate_run
 from jinv.judge.judges import silent
+from jinv.recipe.paths import on_disk
 from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Evaluation
 from jinv.record.run import open_run
@@ -30,7 +32,7 @@ def evaluate(
         are fetched by name.
       reference: real images to compare with, a folder or zip; None is that of the run's config.
       photographs: real images of the run's classes, which the networks judge too, likewise.
-      console: where it is said what was fetched; None says nothing.
+      console: where it is said what was fetched and how far it is; None says nothing.
 
     Raises:
       StorageError: no finished run. UsageError: no verifier anywhere. Others as `judge.evaluate.evaluate_run`.
@@ -39,13 +41,17 @@ def evaluate(
     if not record.manifest.finished:
         raise StorageError(f"{run}: the run is not finished; continue it with jinv synthesize --resume")
     asked = record.config.get("evaluate", {})
-    chosen = list(verifiers) or asked.get("verifiers", [])
+    chosen = list(verifiers) or list(map(on_disk, asked.get("verifiers", [])))
     if not chosen:
         raise UsageError(
             "evaluate: the run's config names no verifiers; give some, such as --verifier efficientnet_lite1"
         )
     say = teller(console) if console else silent
-    reference, photographs = reference or asked.get("reference"), photographs or asked.get("photographs")
-    evaluation = evaluate_run(record.path, chosen, reference, photographs, onnx=asked.get("onnx"), say=say)
+    kept = {key: on_disk(asked[key]) for key in ("reference", "photographs") if key in asked}
+    reference, photographs = reference or kept.get("reference"), photographs or kept.get("photographs")
+    with Waiting(console or Console(quiet=True)) as waiting:
+        evaluation = evaluate_run(
+            record.path, chosen, reference, photographs, onnx=asked.get("onnx"), say=say, watch=waiting.watch
+        )
     finish(RunDirectory(record.path), record.manifest)
     return evaluation

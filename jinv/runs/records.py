@@ -14,6 +14,7 @@ from jinv.core.loop import Snapshot
 from jinv.core.step import MemberMetrics
 from jinv.experiment.experiment import Experiment
 from jinv.images.codec import grid_png, png_bytes
+from jinv.images.folder import Watch, unwatched
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.record.directory import RunDirectory
@@ -53,11 +54,15 @@ def _members(metrics: MemberMetrics | None) -> tuple[MemberValue | None, ...] | 
 
 
 def record_images(
-    run_directory: RunDirectory, classifier: Classifier, images: np.ndarray, names: Sequence[str]
+    run_directory: RunDirectory,
+    classifier: Classifier,
+    images: np.ndarray,
+    names: Sequence[str],
+    watch: Watch = unwatched,
 ) -> None:
-    """Write `images/*.png`, `images.npy` and `grid.png`."""
+    """Write `images/*.png`, `images.npy` and `grid.png`; `watch` is told of every image."""
     pixels = np.asarray(classifier.to_uint8(images))
-    for index, name in enumerate(names):
+    for index, name in watch(enumerate(names), "recording the images", len(names)):
         run_directory.write_image(f"images/{index:06d}_{_slug(name)}.png", png_bytes(pixels[index]))
     run_directory.write_array("images.npy", images.astype(np.float32))
     run_directory.write_image("grid.png", grid_png(pixels))

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from jinv.console import make_console, say
 from jinv.core.loop import Resume, Snapshot
 from jinv.core.sweep import snapshot_of
 from jinv.errors import JinvError, NumericalError, RunConflictError, StorageError
@@ -48,7 +49,7 @@ def run_sweep(
       JinvError: anything a user can mend; an evaluation's, once every setting's images are recorded.
       NumericalError: every setting diverged; where only some do they are marked.
     """
-    console = console or Console(stderr=True)
+    console = console or make_console(stderr=True)
     keep_freed_memory()
     _check_directory(directory, variations, resume)
     runs = _prepare(variations, directory, vocabulary, console)
@@ -66,7 +67,8 @@ def run_sweep(
         for number, part in enumerate(parts):
             where = f"part {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
             images = _synthesize_part(part, progress, f"{where}{len(part.members)} settings")
-            failed = _complete_part(part, images, console) or failed
+            with progress.paused():
+                failed = _complete_part(part, images, console) or failed
     programs = [[run.variation.name for run in part.members] for part in parts]
     summary = summarize([_result(run) for run in runs], programs, runs[0].manifest)
     summary["wall_seconds"] = round(time.monotonic() - started, 1)
@@ -177,7 +179,9 @@ def _synthesize_batch(
         totals = _record(part, number, snapshot)
         work = done_before + len(part.members) * work_done(recipe, chosen, snapshot)
         losses = {"lowest total": min(totals), "highest": max(totals)}
-        progress.update(f"{where}  {place_text(recipe, number, snapshot)}", work, losses)
+        progress.update(
+            f"{where}  {place_text(recipe, number, snapshot)}", work, losses, (where, number, snapshot.stage)
+        )
         every = recipe.checkpoint.every_steps
         if every and snapshot.step % every == 0:
             # The states of all settings are one: they lie in the first one's directory.
@@ -241,7 +245,7 @@ def _complete_part(part: Part, images: Sequence[np.ndarray], console: Console) -
         except JinvError as error:
             failed = failed or error
         if run.diverged_at is None:
-            console.print(f"{run.directory.path.name}: recorded", highlight=False)
+            say(console, f"{run.directory.path.name}: recorded")
     return failed
 
 

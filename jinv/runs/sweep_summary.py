@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from jinv.console import add, make_console, table
 from jinv.record.evaluation import Evaluation, Verdict, in_order
 from jinv.record.manifest import Manifest
 from jinv.record.metrics import MetricsLine
@@ -54,23 +54,17 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     terms = list(dict.fromkeys(name for row in settings for name in row["terms"]))
     verifiers = list(dict.fromkeys(name for row in settings for name in row["verifiers"]))
     relations = {name: kin for row in settings for name, kin in row["relations"].items()}
-    table = Table(
-        "run",
-        *varied,
-        "total",
-        *terms,
-        *(f"{name} ({relations[name]}) right" for name in verifiers),
-        caption_justify="left",
-    )
+    judged = (f"{name} ({relations[name]}) right" for name in verifiers)
+    shown = table("run", *varied, "total", *terms, *judged)
     for row in settings:
         values = [_text(row["changes"][key]) for key in varied]
         if row["diverged_at_step"] is not None:
-            table.add_row(row["run"].split("_")[0], *values, f"diverged at step {row['diverged_at_step']}")
+            add(shown, row["run"].split("_")[0], *values, f"diverged at step {row['diverged_at_step']}")
             continue
         losses = [_number(row["total"]), *(_number(row["terms"].get(name)) for name in terms)]
         opinions = [f"{100 * row['verifiers'][name]:.0f} %" if name in row["verifiers"] else "" for name in verifiers]
-        table.add_row(row["run"].split("_")[0], *values, *losses, *opinions)
-    (console or Console()).print(table)
+        add(shown, row["run"].split("_")[0], *values, *losses, *opinions)
+    (console or make_console()).print(shown)
 
 
 def _row(result: SettingResult) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from jinv.console import Waiting, make_console, say
 from jinv.core.loop import Resume
 from jinv.errors import JinvError
 from jinv.experiment.devices import sharding
@@ -53,7 +54,7 @@ def run(
     Raises:
       JinvError: anything a user can mend; the exit codes of the command line are the classes of `jinv.errors`.
     """
-    console = console or Console(stderr=True)
+    console = console or make_console(stderr=True)
     keep_freed_memory()
     run_directory = RunDirectory(directory)
     replace = replace and not resume
@@ -67,7 +68,7 @@ def run(
     manifest = _manifest(run_directory, experiment, resume)
     if manifest.finished:
         judge_again(run_directory, experiment, manifest, console)
-        console.print(f"{directory}: already finished")
+        say(console, f"{directory}: already finished")
         return run_directory
     started = time.monotonic()
     try:
@@ -113,7 +114,8 @@ def complete(
     Raises:
       JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
     """
-    record_images(run_directory, experiment.classifier, images, manifest.class_names)
+    with Waiting(console) as waiting:
+        record_images(run_directory, experiment.classifier, images, manifest.class_names, waiting.watch)
     if experiment.recipe.evaluate.verifiers:
         _evaluate(run_directory, experiment, manifest, console)
     else:
@@ -128,14 +130,17 @@ def judge_again(run_directory: RunDirectory, experiment: Experiment, manifest: M
 
 def _evaluate(run_directory: RunDirectory, experiment: Experiment, manifest: Manifest, console: Console) -> None:
     asked = experiment.recipe.evaluate
-    console.print("evaluating with " + ", ".join(asked.verifiers), highlight=False)
+    say(console, "evaluating with " + ", ".join(asked.verifiers))
 
     def network(name: str) -> Classifier:
         return judging_network(experiment.shared, name, experiment.vocabulary, teller(console))
 
     try:
         real = asked.reference, asked.photographs
-        evaluate_run(run_directory.path, list(asked.verifiers), *real, network=network, onnx=asked.onnx)
+        with Waiting(console) as waiting:
+            evaluate_run(
+                run_directory.path, list(asked.verifiers), *real, network=network, onnx=asked.onnx, watch=waiting.watch
+            )
     except JinvError as error:
         finish(run_directory, manifest)
         hint = f"the images are there; then: jinv evaluate {run_directory.path}"

@@ -13,6 +13,9 @@ from typing import Literal
 from jinv.errors import StorageError, UsageError, nearest
 
 Kind = Literal["imagenet", "cifar10", "cifar100"]
+MAXIMUM_BYTES = 8_000_000
+"""Of a label file; one of ImageNet-22k with all synonyms has two."""
+
 COUNTS: dict[str, int] = {"imagenet": 1000, "cifar10": 10, "cifar100": 100}
 
 
@@ -73,7 +76,11 @@ def read_label_file(path: str | Path) -> tuple[str, ...]:
       UsageError: not UTF-8, an empty name, numbers with a gap, JSON of another form. StorageError: unreadable.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        with open(path, "rb") as file:
+            data = file.read(MAXIMUM_BYTES + 1)
+        if len(data) > MAXIMUM_BYTES:
+            raise UsageError(f"{path}: more than {MAXIMUM_BYTES} bytes, the limit of a label file")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: labels are UTF-8 text; byte {error.start} is not") from None
     except OSError as error:

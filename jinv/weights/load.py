@@ -1,19 +1,20 @@
 """Where weights come from: a converted file, or an embedded checkpoint that is converted once and cached."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jinv.errors import JinvError, ModelMismatchError, StorageError, UsageError, nearest
+from jinv.errors import ModelMismatchError, StorageError, UsageError, nearest
 from jinv.recipe.paths import CHECKPOINT_SUFFIXES, ONNX_SUFFIX
 from jinv.weights.cache import (
     CONVERTER_VERSION,
-    cache_directory,
     embedded_checkpoint,
     file_sha256,
+    is_kept,
+    keep,
     make_cache_directory,
 )
 from jinv.weights.file import read_converted
@@ -88,15 +89,13 @@ def converted_file(path: str | Path) -> Path:
         raise StorageError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     if path.suffix == ".safetensors":
         return path
-    cached = cache_directory() / f"{path.stem}-{file_sha256(path)[:16]}-v{CONVERTER_VERSION}.safetensors"
-    try:
-        read_converted(cached)
-    except JinvError:
+
+    def convert(cached: Path) -> None:
         from jinv_convert.pipeline import convert_checkpoint
 
-        make_cache_directory()
         convert_checkpoint(path, cached)
-    return cached
+
+    return _kept(f"{path.stem}-{file_sha256(path)[:16]}-v{CONVERTER_VERSION}.safetensors", convert)
 
 
 def unflatten(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,14 +114,21 @@ def _cached(name: str) -> Path:
     from jinv.models.architecture import EMBEDDED
 
     checkpoint, sha256 = embedded_checkpoint(name), EMBEDDED[name][2]
-    cached = cache_directory() / f"{name}-{sha256[:16]}-v{CONVERTER_VERSION}.safetensors"
-    try:
-        read_converted(cached)
-    except JinvError:  # absent, from a crashed disk, tampered with: the checkpoint is here, so make it anew
+
+    def convert(cached: Path) -> None:
         from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
 
-        make_cache_directory()
         convert_checkpoint(checkpoint, cached, ConversionOptions(architecture=name))
+
+    return _kept(f"{name}-{sha256[:16]}-v{CONVERTER_VERSION}.safetensors", convert)
+
+
+def _kept(name: str, convert: Callable[[Path], None]) -> Path:
+    """The converted file of that name in the cache; made where it is absent, from a crashed disk, or somebody else's."""
+    cached = make_cache_directory() / name
+    if not is_kept(cached):
+        convert(cached)
+        keep(cached)
     return cached
 
 

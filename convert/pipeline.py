@@ -17,7 +17,7 @@ from jinv.models.registry import get_architecture
 from jinv.recipe.paths import CHECKPOINT_SUFFIXES
 from jinv.weights.file import NetworkMetadata, save_converted
 from jinv.weights.labels import class_names, read_label_file, usual_ids
-from jinv_convert.families.rules import COUNTER, detect_architecture, map_state_dict
+from jinv_convert.families.rules import COUNTER, detect_architecture, family_of, map_state_dict
 from jinv_convert.published import promised_sha256
 from jinv_convert.reader import Checkpoint, read_checkpoint
 from jinv_convert.state_dict import StateDict, select_state_dict
@@ -102,7 +102,7 @@ def convert_checkpoint(
     (mean, std), preprocessing = _normalizer(checkpoint, state, known, given)
     classes = options.num_classes or known.num_classes
     names, about_names = _class_names(known, classes, names, options.labels)
-    notes = [*state.notes, *findings.notes]
+    notes = [*state.notes, *findings.notes, *_of_auxiliary(renamed.auxiliary)]
     doubts = _doubts(state, options.clamp, renamed.ignored) + about_names
     warnings = [*suspicions, *checkpoint.warnings, *findings.warnings, *doubts]
     metadata = NetworkMetadata(
@@ -144,6 +144,7 @@ class _Renamed:
     architecture: Architecture
     variables: dict[str, np.ndarray]
     ignored: list[str]
+    auxiliary: list[str]
     findings: Findings
 
 
@@ -161,8 +162,18 @@ def _rename(
     variables = {
         target.path: np.ascontiguousarray(target.laid_out(weights.pop(name))) for name, target in targets.items()
     }
-    ignored = [name for name in shapes if name not in targets and not name.endswith(COUNTER)]
-    return _Renamed(known, variables, ignored, findings)
+    family = family_of(known)
+    rest = [name for name in shapes if name not in targets and not name.endswith(COUNTER)]
+    auxiliary = [name for name in rest if family.is_auxiliary(family.published_name(name))]
+    ignored = [name for name in rest if name not in auxiliary]
+    return _Renamed(known, variables, ignored, auxiliary, findings)
+
+
+def _of_auxiliary(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    heads = ", ".join(dict.fromkeys(name.split(".", 1)[0] for name in names))
+    return [f"left out {len(names)} tensors of auxiliary heads, which only training needs ({heads})"]
 
 
 def _check_output(path: str | Path) -> Path:

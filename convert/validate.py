@@ -40,6 +40,8 @@ from jinv_convert.reference import make_reference
 from jinv_convert.reference.measure import load_weights
 from jinv_convert.state_dict import StateDict, select_state_dict
 
+# torchvision's auxiliary heads would be missing; its weights would be drawn with scipy's help, which takes a minute.
+WITH_AUXILIARY_HEADS, WITHOUT_HEADS = ("googlenet", "inception_v3"), {"aux_logits": False, "init_weights": False}
 Progress = Callable[[str], None]
 Normalizer = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and deviation by channel, in units where white is 1."""
@@ -140,7 +142,10 @@ def make_original(name: str, num_classes: int) -> tuple[torch.nn.Module, str]:
         return make_reference(name, num_classes), "jinv's torch definition"
     import torchvision
 
-    return models.get_model(name, weights=None, num_classes=num_classes), f"torchvision {torchvision.__version__}"
+    bare = WITHOUT_HEADS if name in WITH_AUXILIARY_HEADS else {}
+    return models.get_model(
+        name, weights=None, num_classes=num_classes, **bare
+    ), f"torchvision {torchvision.__version__}"
 
 
 def original_weights(
@@ -246,10 +251,11 @@ def _extra_ones_ignored(found: ConvertedFile) -> bool:
 
 
 def _left_out(pair: _Pair) -> list[str]:
-    """Such as an auxiliary head's: tensors may be left out only where the conversion says so."""
+    """Tensors may be left out only where the conversion says so, or where the family's rules do."""
     family = family_of(pair.architecture)
     names = pair.state.tensors
-    extra = [n for n in names if family.published_name(n) not in pair.weights and not n.endswith(COUNTER)]
+    published = {name: family.published_name(name) for name in names if not name.endswith(COUNTER)}
+    extra = [n for n, known in published.items() if known not in pair.weights and not family.is_auxiliary(known)]
     if not extra or _extra_ones_ignored(pair.found):
         return []
     return [f"{len(extra)} tensors of the checkpoint were left out, such as {extra[0]!r}"]

@@ -22,7 +22,7 @@ class Family:
     `markers` are the keys that every member has, `absent` those that none has; `describe` reads from the shapes the
     attributes of the Flax module that tell its members apart. `renames` turn the universal torch name into the
     published one, `aliases` older spellings into the published one; both are (pattern, replacement) of `re.sub`.
-    `bgr` is the kernel of the convolution that sees the image, where that one was trained on blue, green and red.
+    `auxiliary` are the beginnings of names that only training needs, and that are left out. `bgr` is the kernel of the convolution that sees the image, where that one was trained on blue, green and red.
     """
 
     title: str
@@ -32,6 +32,7 @@ class Family:
     absent: tuple[str, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
+    auxiliary: tuple[str, ...] = ()
     bgr: str | None = None
 
     def torch_name(self, path: str) -> str:
@@ -43,6 +44,10 @@ class Family:
     def published_name(self, name: str) -> str:
         """The name that today's file would have for a tensor of an older one."""
         return _substitute(name, self.aliases)
+
+    def is_auxiliary(self, name: str) -> bool:
+        """Whether a tensor is of a part that only training needs, such as a second head."""
+        return name.startswith(self.auxiliary)
 
     def matches(self, shapes: Shapes) -> bool:
         """Whether the file has every marker, under any spelling, and nothing that rules the family out."""

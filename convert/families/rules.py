@@ -91,7 +91,8 @@ def map_state_dict(
     """Torch name -> target for every tensor that the network takes.
 
     Missing, doubled and misshapen tensors are a `ModelMismatchError` that counts them all and names the first ten; so
-    are extra ones unless `ignore_extra`. `num_batches_tracked` is optional and never part of the result.
+    are extra ones unless `ignore_extra`. `num_batches_tracked` and auxiliary heads are optional and never part of the
+    result.
     """
     known = get_architecture(architecture)
     family = family_of(known)
@@ -109,7 +110,8 @@ def map_state_dict(
         first_spelling[published] = name
         if published not in expected:
             counts_batches = f"{published.removesuffix(COUNTER)}.running_mean" in expected
-            if not ignore_extra and not (published.endswith(COUNTER) and counts_batches):
+            unread = family.is_auxiliary(published) or (published.endswith(COUNTER) and counts_batches)
+            if not ignore_extra and not unread:
                 problems.append(f"extra {name!r}")
             continue
         target, torch_shape = expected[published]

@@ -4,18 +4,32 @@ import flax.linen as nn
 
 from jinv.models.densenet import DenseNet
 from jinv.models.efficientnet_lite import EfficientNetLite
+from jinv.models.googlenet import GoogLeNet
+from jinv.models.inception import InceptionV3
 from jinv.models.mobilenet import MobileNetV2
 from jinv.models.resnet import ResNet
 from jinv.models.resnet_cifar import ResNetCifar
 from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
 from jinv.models.vgg import VGG
-from jinv_convert.families import densenet, efficientnet_lite, mobilenet, resnet, resnet_cifar, squeezenet, vgg
+from jinv_convert.families import (
+    densenet,
+    efficientnet_lite,
+    googlenet,
+    inception,
+    mobilenet,
+    resnet,
+    resnet_cifar,
+    squeezenet,
+    vgg,
+)
 from jinv_convert.families.family import Family
 
 FAMILIES: dict[type[nn.Module], Family] = {
     CaffeSqueezeNet: squeezenet.CAFFE,
     DenseNet: densenet.FAMILY,
     EfficientNetLite: efficientnet_lite.FAMILY,
+    GoogLeNet: googlenet.FAMILY,
+    InceptionV3: inception.FAMILY,
     MobileNetV2: mobilenet.FAMILY,
     ResNet: resnet.FAMILY,
     ResNetCifar: resnet_cifar.FAMILY,

@@ -15,17 +15,31 @@ from torch import nn
 
 from jinv.models import densenet as flax_densenet
 from jinv.models import efficientnet_lite as flax_efficientnet_lite
+from jinv.models import googlenet as flax_googlenet
+from jinv.models import inception as flax_inception
 from jinv.models import mobilenet as flax_mobilenet
 from jinv.models import resnet as flax_resnet
 from jinv.models import resnet_cifar as flax_resnet_cifar
 from jinv.models import squeezenet as flax_squeezenet
 from jinv.models import vgg as flax_vgg
 from jinv.models.registry import get_architecture
-from jinv_convert.reference import densenet, efficientnet_lite, mobilenet, resnet, resnet_cifar, squeezenet, vgg
+from jinv_convert.reference import (
+    densenet,
+    efficientnet_lite,
+    googlenet,
+    inception,
+    mobilenet,
+    resnet,
+    resnet_cifar,
+    squeezenet,
+    vgg,
+)
 
 REFERENCES: dict[type[flax_nn.Module], type[nn.Module]] = {
     flax_densenet.DenseNet: densenet.DenseNet,
     flax_efficientnet_lite.EfficientNetLite: efficientnet_lite.EfficientNetLite,
+    flax_googlenet.GoogLeNet: googlenet.GoogLeNet,
+    flax_inception.InceptionV3: inception.InceptionV3,
     flax_mobilenet.MobileNetV2: mobilenet.MobileNetV2,
     flax_resnet.ResNet: resnet.ResNet,
     flax_resnet_cifar.ResNetCifar: resnet_cifar.ResNetCifar,

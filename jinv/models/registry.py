@@ -1,6 +1,7 @@
 """Every architecture that jinv knows, as one literal table."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import flax.linen as nn
@@ -9,6 +10,7 @@ from jinv.errors import UsageError, nearest
 from jinv.models.architecture import (
     CAFFE_MEAN,
     CAFFE_STD,
+    HALF,
     IMAGENET_MEAN,
     IMAGENET_STD,
     LITE_MEAN,
@@ -19,6 +21,8 @@ from jinv.models.architecture import (
 from jinv.models.classifier import family_name
 from jinv.models.densenet import DenseNet
 from jinv.models.efficientnet_lite import EfficientNetLite
+from jinv.models.googlenet import GoogLeNet
+from jinv.models.inception import InceptionV3
 from jinv.models.mobilenet import MobileNetV2
 from jinv.models.resnet import ResNet
 from jinv.models.resnet_cifar import ResNetCifar
@@ -74,6 +78,10 @@ ARCHITECTURES: dict[str, Architecture] = {
         _imagenet("mobilenet_v2", MobileNetV2),
         _imagenet("densenet121", partial(DenseNet, block_sizes=(6, 12, 24, 16))),
         _imagenet("densenet169", partial(DenseNet, block_sizes=(6, 12, 32, 32))),
+        _imagenet("densenet201", partial(DenseNet, block_sizes=(6, 12, 48, 32))),
+        _imagenet("densenet161", partial(DenseNet, block_sizes=(6, 12, 36, 24), growth_rate=48, width=96)),
+        _imagenet("googlenet", GoogLeNet, mean=HALF, std=HALF),
+        replace(_imagenet("inception_v3", InceptionV3, 299, HALF, HALF), min_size=75),
         _imagenet("squeezenet1_1", SqueezeNet),
         _imagenet("squeezenet1_1_caffe", CaffeSqueezeNet, mean=CAFFE_MEAN, std=CAFFE_STD),
         _cifar("resnet20", 3),

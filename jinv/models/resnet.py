@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jax import Array
 
-from jinv.models import ops
+from jinv.models import ops, pooling
 from jinv.models.layers import BatchNorm, Conv, Dense, Stats, recomputed
 
 
@@ -66,7 +66,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Stats]:
         x, stem = BatchNorm(name="bn1")(Conv(self.width, 7, 2, name="conv1")(image))
-        x = ops.max_pool(nn.relu(x), window=3, stride=2, padding=ops.symmetric(1))
+        x = pooling.max_pool(nn.relu(x), window=3, stride=2, padding=ops.symmetric(1))
         stats: Stats = (stem,)
         block = recomputed(Bottleneck if self.bottleneck else BasicBlock, self.remat)
         for stage, blocks in enumerate(self.stage_sizes):

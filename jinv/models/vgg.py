@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jax import Array
 
-from jinv.models import ops
+from jinv.models import pooling
 from jinv.models.layers import BatchNorm, Conv, Dense, Stats
 
 
@@ -25,8 +25,8 @@ class VGG(nn.Module):
                 x = Conv(features, use_bias=True, name=f"features_{index}")(x)
                 x, conv_stats = BatchNorm(name=f"features_{index + 1}")(x)
                 x, stats, index = nn.relu(x), (*stats, conv_stats), index + 3
-            x, index = ops.max_pool(x, window=2, stride=2), index + 1
-        x = ops.adaptive_average_pool(x, size=7)
+            x, index = pooling.max_pool(x, window=2, stride=2), index + 1
+        x = pooling.adaptive_average_pool(x, size=7)
         # torch flattens channels first, and the dense kernel expects that order.
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
         x = nn.relu(Dense(self.hidden, name="classifier_0")(x))

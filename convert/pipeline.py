@@ -17,6 +17,7 @@ from jinv.models.registry import get_architecture
 from jinv.recipe.paths import CHECKPOINT_SUFFIXES
 from jinv.weights.file import NetworkMetadata, save_converted
 from jinv.weights.labels import class_names, read_label_file, usual_ids
+from jinv_convert.families.family import Shapes
 from jinv_convert.families.rules import COUNTER, detect_architecture, family_of, map_state_dict
 from jinv_convert.published import promised_sha256
 from jinv_convert.reader import Checkpoint, read_checkpoint
@@ -100,10 +101,10 @@ def convert_checkpoint(
     renamed = _rename(checkpoint, state, known, options)
     known, findings = renamed.architecture, renamed.findings
     (mean, std), preprocessing = _normalizer(checkpoint, state, known, given)
-    classes = options.num_classes or known.num_classes
+    classes = renamed.num_classes
     names, about_names = _class_names(known, classes, names, options.labels)
     notes = [*state.notes, *findings.notes, *_of_auxiliary(renamed.auxiliary)]
-    doubts = _doubts(state, options.clamp, renamed.ignored) + about_names
+    doubts = _doubts(state, options.clamp, renamed) + about_names
     warnings = [*suspicions, *checkpoint.warnings, *findings.warnings, *doubts]
     metadata = NetworkMetadata(
         architecture=known.name,
@@ -142,6 +143,7 @@ class _Renamed:
     """The network's variables under Flax's names, and the file's tensors that are none of it."""
 
     architecture: Architecture
+    num_classes: int
     variables: dict[str, np.ndarray]
     ignored: list[str]
     auxiliary: list[str]
@@ -154,7 +156,8 @@ def _rename(
     try:
         shapes = {name: ref.shape for name, ref in state.tensors.items()}
         known = known or get_architecture(detect_architecture(shapes))
-        targets = map_state_dict(known.name, shapes, ignore_extra=options.ignore_extra, num_classes=options.num_classes)
+        classes = _classes(known, shapes, options.num_classes)
+        targets = map_state_dict(known.name, shapes, ignore_extra=options.ignore_extra, num_classes=classes)
         chosen = {name: state.tensors[name] for name in targets}
         weights, findings = read_weights(chosen, allow_float8=options.allow_float8)
     except ModelMismatchError as error:
@@ -166,7 +169,14 @@ def _rename(
     rest = [name for name in shapes if name not in targets and not name.endswith(COUNTER)]
     auxiliary = [name for name in rest if family.is_auxiliary(family.published_name(name))]
     ignored = [name for name in rest if name not in auxiliary]
-    return _Renamed(known, variables, ignored, auxiliary, findings)
+    return _Renamed(known, classes, variables, ignored, auxiliary, findings)
+
+
+def _classes(known: Architecture, shapes: Shapes, asked: int | None) -> int:
+    """The number of outputs, 0 of a network without a head."""
+    if asked is None:
+        return 0 if family_of(known).lacks_head(shapes) else known.num_classes
+    return asked
 
 
 def _of_auxiliary(names: Sequence[str]) -> list[str]:
@@ -211,7 +221,7 @@ def _normalizer(
     return (architecture.mean, architecture.std), f"{architecture.name}'s usual"
 
 
-def _doubts(state: StateDict, clamp: Clamp, ignored: Sequence[str]) -> list[str]:
+def _doubts(state: StateDict, clamp: Clamp, renamed: _Renamed) -> list[str]:
     doubts = []
     if state.normalizer and (min(state.normalizer[0]) < 0 or max(map(max, state.normalizer)) > 1):
         doubts.append("the file's normalizer is not in units where white is 1")
@@ -219,6 +229,9 @@ def _doubts(state: StateDict, clamp: Clamp, ignored: Sequence[str]) -> list[str]
         doubts.append(
             "the robustness package clips pixels to [0, 1] before this network; converted without (see --clamp)"
         )
+    if renamed.num_classes == 0:
+        doubts.append("the file has no head: the network gives statistics and features, and no classes")
+    ignored = renamed.ignored
     if ignored:
         doubts.append(f"ignored {len(ignored)} tensors that the network does not have, such as {ignored[0]!r}")
     return doubts

@@ -42,6 +42,7 @@ from jinv_convert.state_dict import StateDict, select_state_dict
 
 # torchvision's auxiliary heads would be missing; its weights would be drawn with scipy's help, which takes a minute.
 WITH_AUXILIARY_HEADS, WITHOUT_HEADS = ("googlenet", "inception_v3"), {"aux_logits": False, "init_weights": False}
+WITHOUT_HEAD = "the network has no head: its layers, statistics and their gradients are compared, and no logits"
 Progress = Callable[[str], None]
 Normalizer = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and deviation by channel, in units where white is 1."""
@@ -66,6 +67,8 @@ def validate(
     start = time.monotonic()
     progress("reading both files")
     pair = _read_both(converted, checkpoint, select, check_crc)
+    if images and pair.num_classes == 0:
+        raise UsageError(f"{converted}: a network without a head has no classes to compare on images; leave them out")
     found, architecture, num_classes = pair.found, pair.architecture, pair.num_classes
     reference, definition = make_original(architecture.name, num_classes)
     reference = load_weights(reference, pair.weights)
@@ -76,7 +79,7 @@ def validate(
         reference=definition,
         read_by=pair.read_by,
         digest_problems=found.problems,
-        notes=list(_notes(found, pair.source)),
+        notes=[*_notes(found, pair.source), *[WITHOUT_HEAD] * (num_classes == 0)],
     )
     report.problems += _foreign_tensors(pair) + _left_out(pair)
     mean, std = _preprocessing(pair, report)
@@ -138,7 +141,7 @@ def make_original(name: str, num_classes: int) -> tuple[torch.nn.Module, str]:
         from torchvision import models
     except ImportError:
         return make_reference(name, num_classes), "jinv's torch definition"
-    if name not in models.list_models():
+    if name not in models.list_models() or num_classes == 0:
         return make_reference(name, num_classes), "jinv's torch definition"
     import torchvision
 
@@ -205,7 +208,8 @@ def _architecture(found: ConvertedFile, state: StateDict) -> tuple[Architecture,
         raise ModelMismatchError(f"not a {name}, as the converted file says, but {detected}")
     architecture = get_architecture(name if known else detected)
     head = f"{family_of(architecture).head}.weight"
-    return architecture, found.metadata["num_classes"] or shapes.get(head, (architecture.num_classes,))[0]
+    said = found.metadata["num_classes"]
+    return architecture, shapes.get(head, (architecture.num_classes,))[0] if said is None else said
 
 
 def _notes(found: ConvertedFile, source: Checkpoint) -> Sequence[str]:

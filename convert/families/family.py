@@ -22,6 +22,7 @@ class Family:
     `markers` are the keys that every member has, `absent` those that none has; `describe` reads from the shapes the
     attributes of the Flax module that tell its members apart. `renames` turn the universal torch name into the
     published one, `aliases` older spellings into the published one; both are (pattern, replacement) of `re.sub`.
+    Where a network `can_lack_head`, a file without one, nor any other linear layer, is of the family all the same.
     `auxiliary` are the beginnings of names that only training needs, and that are left out. `bgr` is the kernel of the convolution that sees the image, where that one was trained on blue, green and red.
     """
 
@@ -32,6 +33,7 @@ class Family:
     absent: tuple[str, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
+    can_lack_head: bool = False
     auxiliary: tuple[str, ...] = ()
     bgr: str | None = None
 
@@ -52,7 +54,12 @@ class Family:
     def matches(self, shapes: Shapes) -> bool:
         """Whether the file has every marker, under any spelling, and nothing that rules the family out."""
         names = {self.published_name(name) for name in shapes}
-        return names.issuperset(self.markers) and names.isdisjoint(self.absent)
+        markers = {name for name in self.markers if not (self.lacks_head(shapes) and name.startswith(f"{self.head}."))}
+        return names.issuperset(markers) and names.isdisjoint(self.absent)
+
+    def lacks_head(self, shapes: Shapes) -> bool:
+        """Whether a file of this family is one of a network without its last layer, such as an encoder's."""
+        return self.can_lack_head and all(len(shape) != 2 for shape in shapes.values())
 
 
 def _substitute(name: str, rules: tuple[tuple[str, str], ...]) -> str:

@@ -19,6 +19,7 @@ FAMILY = Family(
     title="a torchvision GoogLeNet",
     markers=("conv1.conv.weight", "conv1.bn.running_mean", "inception3a.branch2.1.conv.weight", "fc.weight"),
     head="fc",
+    can_lack_head=True,
     describe=_describe,
     auxiliary=("aux1.", "aux2."),
 )

@@ -25,6 +25,7 @@ FAMILY = Family(
         "fc.weight",
     ),
     head="fc",
+    can_lack_head=True,
     describe=_describe,
     renames=((r"\.(?=\d)", "_"),),
     auxiliary=("AuxLogits.",),

@@ -96,7 +96,7 @@ def map_state_dict(
     """
     known = get_architecture(architecture)
     family = family_of(known)
-    if num_classes is not None and num_classes < 1:
+    if num_classes is not None and num_classes < (0 if family.can_lack_head else 1):
         raise UsageError(f"num_classes {num_classes}: at least 1")
     expected = expected_targets(known, known.num_classes if num_classes is None else num_classes)
     targets: dict[str, Target] = {}

@@ -6,8 +6,8 @@ from jinv.models.densenet import DenseNet
 from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.googlenet import GoogLeNet
 from jinv.models.inception import InceptionV3
-from jinv.models.mobilenet import MobileNetV2
-from jinv.models.resnet import ResNet
+from jinv.models.mobilenet import FlatMobileNetV2, MobileNetV2
+from jinv.models.resnet import ResNet, ResNetD
 from jinv.models.resnet_cifar import ResNetCifar
 from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
 from jinv.models.vgg import VGG
@@ -30,8 +30,10 @@ FAMILIES: dict[type[nn.Module], Family] = {
     EfficientNetLite: efficientnet_lite.FAMILY,
     GoogLeNet: googlenet.FAMILY,
     InceptionV3: inception.FAMILY,
+    FlatMobileNetV2: mobilenet.FLAT,
     MobileNetV2: mobilenet.FAMILY,
     ResNet: resnet.FAMILY,
+    ResNetD: resnet.D,
     ResNetCifar: resnet_cifar.FAMILY,
     SqueezeNet: squeezenet.FAMILY,
     VGG: vgg.FAMILY,

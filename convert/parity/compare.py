@@ -108,7 +108,9 @@ def compare_networks(
     unseen = [name for name in layers if name not in order]
     if unseen:
         report.problems.append(f"{len(unseen)} layers were never called, such as {unseen[0]}")
-    report.layers = [*(layers[name] for name in order), *(layers[name] for name in unseen), logits]
+    report.layers = [*(layers[name] for name in order), *(layers[name] for name in unseen)]
+    if theirs.logits.size:  # a network without a head has none
+        report.layers.append(logits)
     report.gradients = list(gradients.values())
     report.inputs = [batch.name for batch in inputs]
 

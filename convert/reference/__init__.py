@@ -8,10 +8,11 @@ derived from them, so that an error in one shows as a difference. May import tor
 `validate` use it.
 """
 
+import warnings
 from dataclasses import fields
 
 import flax.linen as flax_nn
-from torch import nn
+from torch import Tensor, nn
 
 from jinv.models import densenet as flax_densenet
 from jinv.models import efficientnet_lite as flax_efficientnet_lite
@@ -40,8 +41,10 @@ REFERENCES: dict[type[flax_nn.Module], type[nn.Module]] = {
     flax_efficientnet_lite.EfficientNetLite: efficientnet_lite.EfficientNetLite,
     flax_googlenet.GoogLeNet: googlenet.GoogLeNet,
     flax_inception.InceptionV3: inception.InceptionV3,
+    flax_mobilenet.FlatMobileNetV2: mobilenet.FlatMobileNetV2,
     flax_mobilenet.MobileNetV2: mobilenet.MobileNetV2,
     flax_resnet.ResNet: resnet.ResNet,
+    flax_resnet.ResNetD: resnet.ResNetD,
     flax_resnet_cifar.ResNetCifar: resnet_cifar.ResNetCifar,
     flax_squeezenet.CaffeSqueezeNet: squeezenet.CaffeSqueezeNet,
     flax_squeezenet.SqueezeNet: squeezenet.SqueezeNet,
@@ -53,7 +56,7 @@ REFERENCES: dict[type[flax_nn.Module], type[nn.Module]] = {
 def make_reference(name: str, num_classes: int | None = None) -> nn.Module:
     """The torch module of a registered architecture, in eval mode, with torch's own random weights."""
     architecture = get_architecture(name)
-    return reference_for(architecture.make(num_classes or architecture.num_classes))
+    return reference_for(architecture.make(architecture.num_classes if num_classes is None else num_classes))
 
 
 def reference_for(module: flax_nn.Module) -> nn.Module:
@@ -61,4 +64,17 @@ def reference_for(module: flax_nn.Module) -> nn.Module:
     # `remat` is how a gradient is computed, not what the network is.
     others = ("parent", "name", "remat")
     config = {field.name: getattr(module, field.name) for field in fields(module) if field.name not in others}
-    return REFERENCES[type(module)](**config).eval()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        network = REFERENCES[type(module)](**config).eval()
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, nn.Linear) and layer.out_features == 0:
+            network.set_submodule(name, NoHead())
+    return network
+
+
+class NoHead(nn.Module):
+    """Stands for a last layer that is not there: (N, features) -> (N, 0), without parameters."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :0]

@@ -1,4 +1,4 @@
-"""torchvision's ResNets, ResNeXts and Wide ResNets (v1.5) in torch."""
+"""torchvision's ResNets, ResNeXts and Wide ResNets (v1.5) in torch, and timm's ResNet-D."""
 
 import torch
 from torch import Tensor, nn
@@ -86,3 +86,36 @@ class ResNet(nn.Module):
             x = self.get_submodule(stage)(x)
         logits: Tensor = self.fc(x.mean((2, 3)))
         return logits
+
+
+class ResNetD(ResNet):
+    """A stem of three convolutions; shortcuts that halve the image by means."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        stage_sizes: tuple[int, ...],
+        bottleneck: bool,
+        groups: int = 1,
+        width_per_group: int = 64,
+        width: int = 64,
+    ) -> None:
+        super().__init__(num_classes, stage_sizes, bottleneck, groups, width_per_group, width)
+        half = width // 2
+        self.conv1 = nn.Sequential(  # type: ignore[assignment]
+            nn.Conv2d(3, half, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(half),
+            nn.ReLU(),
+            nn.Conv2d(half, half, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(half),
+            nn.ReLU(),
+            nn.Conv2d(half, width, 3, 1, 1, bias=False),
+        )
+        for stage in self.stages:
+            first = self.get_submodule(stage)[0]  # type: ignore[index]
+            if first.downsample is not None:
+                conv, norm = first.downsample
+                strided = conv.stride == (2, 2)
+                pool = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False) if strided else nn.Identity()
+                project = nn.Conv2d(conv.in_channels, conv.out_channels, 1, bias=False)
+                first.downsample = nn.Sequential(pool, project, norm)

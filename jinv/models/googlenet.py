@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jinv.models import ops, pooling
+from jinv.models.formulations import Padding
 from jinv.models.layers import BatchNorm, Conv, Dense, Stats, recomputed
-from jinv.models.ops import Padding
 
 EPSILON = 1e-3
 

@@ -1,7 +1,11 @@
-"""torchvision's Inception v3 (Szegedy et al. 2015) without its auxiliary head; nothing is padded before the mixed blocks
-but one convolution, so that images have at least 75 pixels."""
+"""torchvision's Inception v3 (Szegedy et al. 2015), without its auxiliary head.
 
+Before the mixed blocks one convolution alone is padded, and those that halve the image are not: it has at least 75 pixels.
+"""
+
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -138,13 +142,13 @@ class InceptionV3(nn.Module):
     remat: bool = False
 
     @property
-    def blocks(self) -> list[tuple[str, partial[_Mixed]]]:
+    def blocks(self) -> list[tuple[str, Callable[..., Any]]]:
         """Name and class of each mixed block, in order."""
         of_pools, of_rows, last = self.stage_sizes
-        stages: tuple[list[partial[_Mixed]], ...] = (
+        stages: tuple[list[Callable[..., Any]], ...] = (
             [partial(InceptionA, pool_features=features) for features in WIDTHS_OF_POOLS[:of_pools]],
-            [partial(InceptionB), *(partial(InceptionC, features=features) for features in WIDTHS_OF_7X7[:of_rows])],
-            [partial(InceptionD), *[partial(InceptionE)] * last],
+            [InceptionB, *(partial(InceptionC, features=features) for features in WIDTHS_OF_7X7[:of_rows])],
+            [InceptionD, *[InceptionE] * last],
         )
         first = "baa"
         return [

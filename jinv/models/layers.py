@@ -123,12 +123,14 @@ def prepare(module: nn.Module, variables: Mapping[str, Any], size: int) -> dict[
 
 
 class Dense(nn.Module):
-    """Linear layer on (N, features), kernel (in, out)."""
+    """Linear layer on (N, features), kernel (in, out); of no features it has no parameters: a network without a head."""
 
     features: int
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        if self.features == 0:
+            return x[:, :0]
         kernel = leaf(self, "params", "kernel", (x.shape[-1], self.features), nn.initializers.zeros)
         bias = leaf(self, "params", "bias", (self.features,), nn.initializers.zeros)
         return x @ kernel.astype(x.dtype) + bias.astype(x.dtype).reshape(1, -1)

@@ -23,8 +23,8 @@ from jinv.models.densenet import DenseNet
 from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.googlenet import GoogLeNet
 from jinv.models.inception import InceptionV3
-from jinv.models.mobilenet import MobileNetV2
-from jinv.models.resnet import ResNet
+from jinv.models.mobilenet import FlatMobileNetV2, MobileNetV2
+from jinv.models.resnet import ResNet, ResNetD
 from jinv.models.resnet_cifar import ResNetCifar
 from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
 from jinv.models.vgg import VGG
@@ -50,6 +50,10 @@ def _resnet(
     return _imagenet(name, make)
 
 
+def _resnet_d(name: str, stage_sizes: tuple[int, ...], bottleneck: bool = True, size: int = 224) -> Architecture:
+    return _imagenet(name, partial(ResNetD, stage_sizes=stage_sizes, bottleneck=bottleneck), size)
+
+
 def _cifar(name: str, blocks_per_stage: int) -> Architecture:
     make = partial(ResNetCifar, blocks_per_stage=blocks_per_stage)
     return Architecture(name, make, 32, 8, IMAGENET_MEAN, IMAGENET_STD, num_classes=10, class_names="cifar10")
@@ -71,11 +75,19 @@ ARCHITECTURES: dict[str, Architecture] = {
         _resnet("wide_resnet50_2", (3, 4, 6, 3), width_per_group=128),
         _resnet("wide_resnet50_4", (3, 4, 6, 3), width_per_group=256),
         _resnet("wide_resnet101_2", (3, 4, 23, 3), width_per_group=128),
+        _resnet_d("resnet18d", (2, 2, 2, 2), bottleneck=False),
+        _resnet_d("resnet34d", (3, 4, 6, 3), bottleneck=False),
+        _resnet_d("resnet26d", (2, 2, 2, 2)),
+        _resnet_d("resnet50d", (3, 4, 6, 3)),
+        _resnet_d("resnet101d", (3, 4, 23, 3), size=256),
+        _resnet_d("resnet152d", (3, 8, 36, 3), size=256),
+        _resnet_d("resnet200d", (3, 24, 36, 3), size=256),
         _imagenet("vgg11_bn", partial(VGG, stage_sizes=(1, 1, 2, 2, 2))),
         _imagenet("vgg13_bn", partial(VGG, stage_sizes=(2, 2, 2, 2, 2))),
         _imagenet("vgg16_bn", partial(VGG, stage_sizes=(2, 2, 3, 3, 3))),
         _imagenet("vgg19_bn", partial(VGG, stage_sizes=(2, 2, 4, 4, 4))),
         _imagenet("mobilenet_v2", MobileNetV2),
+        _imagenet("mobilenet_v2_flat", FlatMobileNetV2),
         _imagenet("densenet121", partial(DenseNet, block_sizes=(6, 12, 24, 16))),
         _imagenet("densenet169", partial(DenseNet, block_sizes=(6, 12, 32, 32))),
         _imagenet("densenet201", partial(DenseNet, block_sizes=(6, 12, 48, 32))),

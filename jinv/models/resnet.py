@@ -1,4 +1,7 @@
-"""torchvision's ResNets, ResNeXts and Wide ResNets (v1.5: the stride is on the 3x3 convolution)."""
+"""torchvision's ResNets, ResNeXts and Wide ResNets (v1.5: the stride is on the 3x3 convolution), and timm's ResNet-D.
+
+ResNet-D (He et al. 2018, "Bag of tricks") has three 3x3 convolutions for the 7x7 one and halves a shortcut's image by means.
+"""
 
 import flax.linen as nn
 from jax import Array
@@ -14,13 +17,14 @@ class BasicBlock(nn.Module):
     stride: int = 1
     groups: int = 1
     width_per_group: int = 64
+    pooled_shortcut: bool = False
     expansion = 1
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Stats]:
         y, stats1 = BatchNorm(name="bn1")(Conv(self.planes, stride=self.stride, name="conv1")(x))
         y, stats2 = BatchNorm(name="bn2")(Conv(self.planes, name="conv2")(nn.relu(y)))
-        shortcut, stats = _shortcut(x, y.shape[-1], self.stride)
+        shortcut, stats = _shortcut(x, y.shape[-1], self.stride, self.pooled_shortcut)
         return nn.relu(y + shortcut), (stats1, stats2, *stats)
 
 
@@ -31,6 +35,7 @@ class Bottleneck(nn.Module):
     stride: int = 1
     groups: int = 1
     width_per_group: int = 64
+    pooled_shortcut: bool = False
     expansion = 4
 
     @nn.compact
@@ -40,15 +45,22 @@ class Bottleneck(nn.Module):
         y = Conv(width, stride=self.stride, groups=self.groups, name="conv2")(nn.relu(y))
         y, stats2 = BatchNorm(name="bn2")(y)
         y, stats3 = BatchNorm(name="bn3")(Conv(self.expansion * self.planes, 1, name="conv3")(nn.relu(y)))
-        shortcut, stats = _shortcut(x, y.shape[-1], self.stride)
+        shortcut, stats = _shortcut(x, y.shape[-1], self.stride, self.pooled_shortcut)
         return nn.relu(y + shortcut), (stats1, stats2, stats3, *stats)
 
 
-def _shortcut(x: Array, features: int, stride: int) -> tuple[Array, Stats]:
-    """The block's input, projected where its shape changes; the layers belong to the block that calls this."""
+def _shortcut(x: Array, features: int, stride: int, pooled: bool) -> tuple[Array, Stats]:
+    """The block's input, projected where its shape changes; the layers belong to the block that calls this.
+
+    With `pooled` means halve it, the last one of an odd length of what is there, and the names count that as a place.
+    """
     if stride == 1 and x.shape[-1] == features:
         return x, ()
-    x, stats = BatchNorm(name="downsample_1")(Conv(features, 1, stride, name="downsample_0")(x))
+    if pooled:
+        x = pooling.average_pool(x, window=2, ceil=True) if stride == 2 else x
+        x, stats = BatchNorm(name="downsample_2")(Conv(features, 1, name="downsample_1")(x))
+    else:
+        x, stats = BatchNorm(name="downsample_1")(Conv(features, 1, stride, name="downsample_0")(x))
     return x, (stats,)
 
 
@@ -62,12 +74,18 @@ class ResNet(nn.Module):
     width_per_group: int = 64
     width: int = 64
     remat: bool = False
+    pooled_shortcut = False
+
+    def stem(self, image: Array) -> tuple[Array, Stats]:
+        """Everything before the first norm that both kinds have."""
+        return Conv(self.width, 7, 2, name="conv1")(image), ()
 
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Stats]:
-        x, stem = BatchNorm(name="bn1")(Conv(self.width, 7, 2, name="conv1")(image))
+        x, stats = self.stem(image)
+        x, last = BatchNorm(name="bn1")(x)
         x = pooling.max_pool(nn.relu(x), window=3, stride=2, padding=ops.symmetric(1))
-        stats: Stats = (stem,)
+        stats += (last,)
         block = recomputed(Bottleneck if self.bottleneck else BasicBlock, self.remat)
         for stage, blocks in enumerate(self.stage_sizes):
             for index in range(blocks):
@@ -76,7 +94,20 @@ class ResNet(nn.Module):
                     stride=2 if stage > 0 and index == 0 else 1,
                     groups=self.groups,
                     width_per_group=self.width_per_group,
+                    pooled_shortcut=self.pooled_shortcut,
                     name=f"layer{stage + 1}_{index}",
                 )(x)
                 stats += block_stats
         return Dense(self.num_classes, name="fc")(ops.global_average_pool(x)), stats
+
+
+class ResNetD(ResNet):
+    """timm's `resnet50d` and its like."""
+
+    pooled_shortcut = True
+
+    def stem(self, image: Array) -> tuple[Array, Stats]:
+        """Three 3x3 convolutions, the first two half as wide."""
+        x, first = BatchNorm(name="conv1_1")(Conv(self.width // 2, 3, 2, name="conv1_0")(image))
+        x, second = BatchNorm(name="conv1_4")(Conv(self.width // 2, 3, name="conv1_3")(nn.relu(x)))
+        return Conv(self.width, 3, name="conv1_6")(nn.relu(x)), (first, second)

@@ -146,7 +146,7 @@ def print_conversion(report: "ConversionReport", checkpoint: Path, console: Any)
     ]
     mean, std = ("  ".join(f"{value:.4g}" for value in values) for values in (report.mean, report.std))
     rows = {
-        "network": f"{report.architecture}, {report.num_classes} classes",
+        "network": f"{report.architecture}, {f'{report.num_classes} classes' if report.num_classes else 'no head'}",
         "weights": f"{report.tensors} tensors, {report.parameters:,} parameters",
         "found under": f"{report.location} ({report.container} container)",
         "preprocessing": f"{report.preprocessing}: mean {mean}, std {std}{clamp}",

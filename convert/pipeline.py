@@ -17,12 +17,11 @@ from jinv.models.registry import get_architecture
 from jinv.recipe.paths import CHECKPOINT_SUFFIXES
 from jinv.weights.file import NetworkMetadata, save_converted
 from jinv.weights.labels import class_names, read_label_file, usual_ids
-from jinv_convert.families.family import axis
-from jinv_convert.families.rules import COUNTER, alike, detect_architecture, family_of, map_state_dict
+from jinv_convert.families.rules import HEADS, alike
 from jinv_convert.published import promised_sha256
 from jinv_convert.reader import Checkpoint, read_checkpoint
+from jinv_convert.renaming import Renamed, rename
 from jinv_convert.state_dict import StateDict, select_state_dict
-from jinv_convert.tensor_checks import Findings, read_weights
 
 RGB = tuple[float, ...]
 
@@ -92,9 +91,7 @@ def convert_checkpoint(
       StorageError: a missing file, an output that cannot be written.
     """
     given = _given_normalizer(options.mean, options.std)
-    known = get_architecture(options.architecture) if options.architecture else None
-    if options.num_classes is not None and options.num_classes < 1:
-        raise UsageError(f"--num-classes {options.num_classes}: at least 1")
+    _check(options)
     out_path = _check_output(out_path)
     names = read_label_file(options.labels) if options.labels is not None else None
     checkpoint = read_checkpoint(checkpoint_path, check_crc=options.check_crc)
@@ -102,10 +99,10 @@ def convert_checkpoint(
     origin = origin_of(checkpoint.sha256) or options.origin
     training = _training(checkpoint, options.training, origin)
     state = select_state_dict(checkpoint, options.select, options.strip)
-    renamed = _rename(checkpoint, state, known, options)
+    renamed = rename(checkpoint, state, options)
     known = renamed.architecture
     (mean, std), preprocessing = _normalizer(checkpoint, state, known, given)
-    classes = options.num_classes or known.num_classes
+    classes = renamed.num_classes
     names, about_names = _class_names(known, classes, names, options.labels)
     notes = [*state.notes, *renamed.findings.notes, *_untold(renamed, preprocessing, options)]
     doubts = [*renamed.findings.warnings, *_doubts(state, options, renamed), *about_names]
@@ -143,37 +140,11 @@ def convert_checkpoint(
     )
 
 
-@dataclass(frozen=True)
-class _Renamed:
-    """The network's variables under Flax's names, and the file's tensors that are none of it."""
-
-    architecture: Architecture
-    variables: dict[str, np.ndarray]
-    unused: list[str]
-    ignored: list[str]
-    findings: Findings
-
-
-def _rename(
-    checkpoint: Checkpoint, state: StateDict, known: Architecture | None, options: ConversionOptions
-) -> _Renamed:
-    try:
-        shapes = {name: ref.shape for name, ref in state.tensors.items()}
-        known = known or get_architecture(detect_architecture(shapes))
-        known = known.of_classes(options.num_classes or axis(shapes, f"{family_of(known).head}.weight", 0))
-        classes = options.num_classes or known.num_classes
-        targets = map_state_dict(known.name, shapes, ignore_extra=options.ignore_extra, num_classes=classes)
-        chosen = {name: state.tensors[name] for name in targets}
-        weights, findings = read_weights(chosen, allow_float8=options.allow_float8)
-    except ModelMismatchError as error:
-        raise ModelMismatchError(f"{checkpoint.path}: {error}") from None
-    variables = {
-        target.path: np.ascontiguousarray(target.laid_out(weights.pop(name))) for name, target in targets.items()
-    }
-    left = [name for name in shapes if name not in targets and not name.endswith(COUNTER)]
-    unused = [name for name in left if name.startswith(family_of(known).unused)]
-    ignored = [name for name in left if name not in unused]
-    return _Renamed(known, variables, unused, ignored, findings)
+def _check(options: ConversionOptions) -> None:
+    if options.architecture is not None:
+        get_architecture(options.architecture)
+    if options.num_classes is not None and options.num_classes < 1:
+        raise UsageError(f"--num-classes {options.num_classes}: at least 1")
 
 
 def _check_output(path: str | Path) -> Path:
@@ -211,20 +182,25 @@ def _normalizer(
     return (architecture.mean, architecture.std), f"{architecture.name}'s usual"
 
 
-def _untold(renamed: _Renamed, preprocessing: str, options: ConversionOptions) -> list[str]:
+def _untold(renamed: Renamed, preprocessing: str, options: ConversionOptions) -> list[str]:
     """Notes on what was left out or taken for granted because the file says nothing of it."""
     architecture, notes = renamed.architecture, []
-    if renamed.unused:
-        notes.append(
-            f"left out {len(renamed.unused)} tensors that no forward pass reads, such as {renamed.unused[0]!r}"
-        )
+    if unread := renamed.unread:
+        parts = ", ".join(dict.fromkeys(name.split(".", 1)[0] for name in unread))
+        notes.append(f"left out {len(unread)} tensors that no classification reads ({parts})")
     if architecture.class_names in ("cifar10", "cifar100") and preprocessing.endswith("usual"):
         notes.append(
             "the file does not say how pixels were standardised, and CIFAR's repositories differ: --mean and --std do "
             "(RobustBench's networks take pixels as they are, --mean 0 0 0 --std 1 1 1)"
         )
-    if architecture.class_names == "cifar100" and options.labels is None and options.num_classes is None:
+    if options.labels is not None:
+        return notes
+    classes = renamed.num_classes
+    if architecture.class_names == "cifar100" and options.num_classes is None:
         notes.append("100 outputs were taken for CIFAR-100's classes in their usual order; --labels FILE names others")
+    elif classes and classes != architecture.num_classes:
+        known = f" ({HEADS[classes]})" if classes in HEADS else ""
+        notes.append(f"{classes} outputs{known}, which are numbered: --labels FILE names them")
     return notes
 
 
@@ -233,7 +209,7 @@ def _other_reading(taken: str, other: Architecture) -> str:
     return f"{other.name} ({difference}) has the same names and shapes; taken for {taken}, see --architecture"
 
 
-def _doubts(state: StateDict, options: ConversionOptions, renamed: _Renamed) -> list[str]:
+def _doubts(state: StateDict, options: ConversionOptions, renamed: Renamed) -> list[str]:
     ignored, doubts = renamed.ignored, []
     if state.normalizer and (min(state.normalizer[0]) < 0 or max(map(max, state.normalizer)) > 1):
         doubts.append("the file's normalizer is not in units where white is 1")
@@ -241,6 +217,8 @@ def _doubts(state: StateDict, options: ConversionOptions, renamed: _Renamed) -> 
         doubts.append(
             "the robustness package clips pixels to [0, 1] before this network; converted without (see --clamp)"
         )
+    if renamed.num_classes == 0:
+        doubts.append("the file has no head: the network gives statistics and features, and no classes")
     if ignored:
         doubts.append(f"ignored {len(ignored)} tensors that the network does not have, such as {shorten(ignored[0])!r}")
     if options.architecture is None:

@@ -47,6 +47,9 @@ from jinv_convert.reference import make_reference
 from jinv_convert.reference.measure import load_weights
 from jinv_convert.state_dict import StateDict, select_state_dict
 
+# torchvision's auxiliary heads would be missing; its weights would be drawn with scipy's help, which takes a minute.
+WITH_AUXILIARY_HEADS, WITHOUT_HEADS = ("googlenet", "inception_v3"), {"aux_logits": False, "init_weights": False}
+WITHOUT_HEAD = "the network has no head: its layers, statistics and their gradients are compared, and no logits"
 Progress = Callable[[str], None]
 Normalizer = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and deviation by channel, in units where white is 1."""
@@ -71,6 +74,8 @@ def validate(
     start = time.monotonic()
     progress("reading both files")
     pair = _read_both(converted, checkpoint, select, check_crc)
+    if images and pair.num_classes == 0:
+        raise UsageError(f"{converted}: a network without a head has no classes to compare on images; leave them out")
     found, architecture, num_classes = pair.found, pair.architecture, pair.num_classes
     reference, definition = make_original(architecture.name, num_classes)
     reference = load_weights(reference, pair.weights)
@@ -81,7 +86,7 @@ def validate(
         reference=definition,
         read_by=pair.read_by,
         digest_problems=found.problems,
-        notes=list(_notes(found, pair.source)),
+        notes=[*_notes(found, pair.source), *[WITHOUT_HEAD] * (num_classes == 0)],
     )
     report.problems += _foreign_tensors(pair) + _left_out(pair)
     mean, std = _preprocessing(pair, report)
@@ -143,11 +148,14 @@ def make_original(name: str, num_classes: int) -> tuple[torch.nn.Module, str]:
         from torchvision import models
     except ImportError:
         return make_reference(name, num_classes), "jinv's torch definition"
-    if name not in models.list_models():
+    if name not in models.list_models() or num_classes == 0:
         return make_reference(name, num_classes), "jinv's torch definition"
     import torchvision
 
-    return models.get_model(name, weights=None, num_classes=num_classes), f"torchvision {torchvision.__version__}"
+    bare = WITHOUT_HEADS if name in WITH_AUXILIARY_HEADS else {}
+    return models.get_model(
+        name, weights=None, num_classes=num_classes, **bare
+    ), f"torchvision {torchvision.__version__}"
 
 
 def original_weights(
@@ -208,7 +216,8 @@ def _architecture(found: ConvertedFile, state: StateDict) -> tuple[Architecture,
         raise ModelMismatchError(f"not a {name}, as the converted file says, but {detected}")
     architecture = get_architecture(name if known else detected)
     head = f"{family_of(architecture).head}.weight"
-    return architecture, found.metadata["num_classes"] or shapes.get(head, (architecture.num_classes,))[0]
+    said = found.metadata["num_classes"]
+    return architecture, shapes.get(head, (architecture.num_classes,))[0] if said is None else said
 
 
 def _notes(found: ConvertedFile, source: Checkpoint) -> Sequence[str]:
@@ -254,11 +263,11 @@ def _extra_ones_ignored(found: ConvertedFile) -> bool:
 
 
 def _left_out(pair: _Pair) -> list[str]:
-    """Such as an auxiliary head's: tensors may be left out only where the conversion says so."""
+    """Tensors may be left out only where the conversion says so, or where the family's rules do."""
     family = family_of(pair.architecture)
     names = pair.state.tensors
-    extra = [n for n in names if family.published_name(n) not in pair.weights]
-    extra = [n for n in extra if not n.endswith(COUNTER) and not n.startswith(family.unused)]
+    published = {name: family.published_name(name) for name in names if not name.endswith(COUNTER)}
+    extra = [n for n, known in published.items() if known not in pair.weights and not family.is_unread(known)]
     if not extra or _extra_ones_ignored(pair.found):
         return []
     return [f"{len(extra)} tensors of the checkpoint were left out, such as {extra[0]!r}"]

@@ -22,6 +22,7 @@ FAMILY = Family(
         "classifier.weight",
     ),
     head="classifier",
+    can_lack_head=True,
     describe=_describe,
     aliases=((r"(\.denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2."),),
 )

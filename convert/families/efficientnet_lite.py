@@ -15,6 +15,7 @@ FAMILY = Family(
     # Squeeze-and-excitation: the EfficientNets that are not Lite.
     absent=("_blocks.0._se_reduce.weight",),
     head="_fc",
+    can_lack_head=True,
     describe=_describe,
     renames=((r"(^|\.)(?=[a-z])", r"\1_"),),
 )

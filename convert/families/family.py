@@ -22,7 +22,8 @@ class Family:
     `markers` are the keys that every member has, `absent` those that none has; `describe` reads from the shapes the
     attributes of the Flax module that tell its members apart. `renames` turn the universal torch name into the
     published one, `aliases` older spellings into the published one; both are (pattern, replacement) of `re.sub`.
-    `unused` are beginnings of names that published files have and no forward pass reads.
+    Where a network `can_lack_head`, a file without one, nor any other linear layer, is of the family all the same.
+    `unread` are beginnings of names that published files have and no classification reads: second heads, a stage made twice.
     `bgr` is the kernel of the convolution that sees the image, where that one was trained on blue, green and red.
     """
 
@@ -33,7 +34,8 @@ class Family:
     absent: tuple[str, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
-    unused: tuple[str, ...] = ()
+    can_lack_head: bool = False
+    unread: tuple[str, ...] = ()
     bgr: str | None = None
 
     def torch_name(self, path: str) -> str:
@@ -46,10 +48,19 @@ class Family:
         """The name that today's file would have for a tensor of an older one."""
         return _substitute(name, self.aliases)
 
+    def is_unread(self, name: str) -> bool:
+        """Whether a tensor of that published name is of a part that no classification reads."""
+        return name.startswith(self.unread)
+
     def matches(self, shapes: Shapes) -> bool:
         """Whether the file has every marker, under any spelling, and nothing that rules the family out."""
         names = {self.published_name(name) for name in shapes}
-        return names.issuperset(self.markers) and names.isdisjoint(self.absent)
+        markers = {name for name in self.markers if not (self.lacks_head(shapes) and name.startswith(f"{self.head}."))}
+        return names.issuperset(markers) and names.isdisjoint(self.absent)
+
+    def lacks_head(self, shapes: Shapes) -> bool:
+        """Whether a file of this family is one of a network without its last layer, such as an encoder's."""
+        return self.can_lack_head and all(len(shape) != 2 for shape in shapes.values())
 
 
 def _substitute(name: str, rules: tuple[tuple[str, str], ...]) -> str:

@@ -1,6 +1,7 @@
 """Rules for torchvision's ResNets, ResNeXts and Wide ResNets; the robust ones, timm's and many for CIFAR have the same names.
 
 Kuangliu's and the robustness package's for CIFAR are the same networks, whose layers are called `shortcut` and `linear`.
+timm's ResNet-D has a stem of three convolutions.
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ STAGES = 4
 
 
 def _describe(shapes: Shapes) -> dict[str, Any]:
-    stem = axis(shapes, "conv1.weight", 0)
+    stem = axis(shapes, "bn1.running_mean", 0)
     per_group = axis(shapes, "layer1.0.conv2.weight", 1)
     bottleneck = "layer1.0.conv3.weight" in shapes
     planes = axis(shapes, f"layer1.0.conv{3 if bottleneck else 1}.weight", 0) // (4 if bottleneck else 1)
@@ -31,7 +32,31 @@ FAMILY = Family(
     title="a torchvision ResNet",
     markers=("conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer2.0.downsample.0.weight", "fc.weight"),
     head="fc",
+    can_lack_head=True,
     describe=_describe,
+)
+
+
+def _describe_d(shapes: Shapes) -> dict[str, Any]:
+    return {key: value for key, value in _describe(shapes).items() if key != "stem_kernel"}
+
+
+D = Family(
+    title="a timm ResNet-D",
+    # The place before a shortcut's convolution is a pool; without one, the stem alone is timm's ResNet-S and other things.
+    markers=(
+        "conv1.0.weight",
+        "conv1.4.running_mean",
+        "conv1.6.weight",
+        "bn1.running_mean",
+        "layer4.0.downsample.2.running_mean",
+        "fc.weight",
+    ),
+    # Squeeze-and-excitation (SE-ResNet-D, ECA), a stem whose pool is a convolution.
+    absent=("layer1.0.se.fc1.weight", "layer1.0.se.conv.weight", "maxpool.0.weight"),
+    head="fc",
+    can_lack_head=True,
+    describe=_describe_d,
 )
 
 SHORTCUT = Family(

@@ -15,5 +15,6 @@ FAMILY = Family(
     # A fourth stage or projected shortcuts: other people's CIFAR networks.
     absent=("layer4.0.conv1.weight", "layer2.0.shortcut.0.weight", "layer2.0.downsample.0.weight"),
     head="linear",
+    can_lack_head=True,
     describe=_describe,
 )

@@ -26,5 +26,5 @@ FAMILY = Family(
     describe=_describe,
     renames=((r"^block(\d)_layer", r"block\1.layer"),),
     # TRADES makes the first stage twice and calls it once.
-    unused=("sub_block1.",),
+    unread=("sub_block1.",),
 )

@@ -102,12 +102,12 @@ def map_state_dict(
     """Torch name -> target for every tensor that the network takes.
 
     Missing, doubled and misshapen tensors are a `ModelMismatchError` that counts them all and names the first ten; so
-    are extra ones unless `ignore_extra`, or the family's files have them and its networks do not. `num_batches_tracked`
-    is optional and never part of the result.
+    are extra ones unless `ignore_extra`. `num_batches_tracked` and what the family does not read are optional and never
+    part of the result.
     """
     known = get_architecture(architecture)
     family = family_of(known)
-    if num_classes is not None and num_classes < 1:
+    if num_classes is not None and num_classes < (0 if family.can_lack_head else 1):
         raise UsageError(f"num_classes {num_classes}: at least 1")
     expected = expected_targets(known, known.num_classes if num_classes is None else num_classes)
     targets: dict[str, Target] = {}
@@ -121,9 +121,8 @@ def map_state_dict(
         first_spelling[published] = name
         if published not in expected:
             counts_batches = f"{published.removesuffix(COUNTER)}.running_mean" in expected
-            if published.startswith(family.unused):
-                continue
-            if not ignore_extra and not (published.endswith(COUNTER) and counts_batches):
+            unread = family.is_unread(published) or (published.endswith(COUNTER) and counts_batches)
+            if not ignore_extra and not unread:
                 problems.append(f"extra {shorten(name)!r}")
             continue
         target, torch_shape = expected[published]

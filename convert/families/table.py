@@ -5,10 +5,12 @@ import flax.linen as nn
 from jinv.models.densenet import DenseNet
 from jinv.models.efficientnet import EfficientNet
 from jinv.models.efficientnet_lite import EfficientNetLite
-from jinv.models.mobilenet import MobileNetV2
+from jinv.models.googlenet import GoogLeNet
+from jinv.models.inception import InceptionV3
+from jinv.models.mobilenet import FlatMobileNetV2, MobileNetV2
 from jinv.models.mobilenet_v3 import MobileNetV3
 from jinv.models.regnet import RegNet
-from jinv.models.resnet import ResNet, ShortcutResNet
+from jinv.models.resnet import ResNet, ResNetD, ShortcutResNet
 from jinv.models.resnet_cifar import ResNetCifar
 from jinv.models.resnet_preact import ResNetPreAct
 from jinv.models.resnet_wide import ResNetWide
@@ -19,6 +21,8 @@ from jinv_convert.families import (
     densenet,
     efficientnet,
     efficientnet_lite,
+    googlenet,
+    inception,
     mobilenet,
     mobilenet_v3,
     regnet,
@@ -37,12 +41,16 @@ FAMILIES: dict[type[nn.Module], Family] = {
     DenseNet: densenet.FAMILY,
     EfficientNet: efficientnet.FAMILY,
     EfficientNetLite: efficientnet_lite.FAMILY,
+    FlatMobileNetV2: mobilenet.FLAT,
+    GoogLeNet: googlenet.FAMILY,
+    InceptionV3: inception.FAMILY,
     LinearVGG: vgg.LINEAR,
     MobileNetV2: mobilenet.FAMILY,
     MobileNetV3: mobilenet_v3.FAMILY,
     RegNet: regnet.FAMILY,
     ResNet: resnet.FAMILY,
     ResNetCifar: resnet_cifar.FAMILY,
+    ResNetD: resnet.D,
     ResNetPreAct: resnet_preact.FAMILY,
     ResNetWide: resnet_wide.FAMILY,
     ShortcutResNet: resnet.SHORTCUT,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jinv.models import activations, ops
+from jinv.models import activations, ops, pooling
 from jinv.models.architecture import Architecture
 from jinv_convert.families.rules import expected_targets
 from jinv_convert.parity.flax_side import Cotangents, FlaxNetwork, looks_at_image_alone, on_cpu, term_cotangents
@@ -28,10 +28,10 @@ KINK_SIZE, KINK_DRAWS = 5e-6, 16
 """Relative change of the image, a tenth of what a layer may differ by in float32, and how often it is drawn: a ReLU so
 near its corner that half of the draws flip it must not be missed (one of a ResNet-110's moves its gradients by 0.4 %)."""
 OPERATIONS: dict[str, Callable[[Any], Any]] = {
-    "max_pool 3x3 stride 2 padding 1": lambda x: ops.max_pool(x, window=3, stride=2, padding=ops.symmetric(1)),
-    "max_pool 2x2 stride 2": lambda x: ops.max_pool(x, window=2, stride=2),
-    "average_pool 2x2": lambda x: ops.average_pool(x, window=2),
-    "adaptive_average_pool 7x7": lambda x: ops.adaptive_average_pool(x, size=7),
+    "max_pool 3x3 stride 2 padding 1": lambda x: pooling.max_pool(x, window=3, stride=2, padding=ops.symmetric(1)),
+    "max_pool 2x2 stride 2": lambda x: pooling.max_pool(x, window=2, stride=2),
+    "average_pool 2x2": lambda x: pooling.average_pool(x, window=2),
+    "adaptive_average_pool 7x7": lambda x: pooling.adaptive_average_pool(x, size=7),
     "global_average_pool": ops.global_average_pool,
     "relu6": activations.relu6,
     "hardsigmoid": activations.hardsigmoid,
@@ -111,7 +111,9 @@ def compare_networks(
     unseen = [name for name in layers if name not in order]
     if unseen:
         report.problems.append(f"{len(unseen)} layers were never called, such as {unseen[0]}")
-    report.layers = [*(layers[name] for name in order), *(layers[name] for name in unseen), logits]
+    report.layers = [*(layers[name] for name in order), *(layers[name] for name in unseen)]
+    if theirs.logits.size:  # a network without a head has none
+        report.layers.append(logits)
     report.gradients = list(gradients.values())
     report.inputs = [batch.name for batch in inputs]
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.core.objective import TERMS, looks_at_network, term_fields
+from jinv.core.objective import TERMS, looks_at_logits, looks_at_network, term_fields
 from jinv.core.types import Forward, NormStats
 from jinv.models.layers import prepare
 from jinv.weights.load import unflatten
@@ -121,10 +121,10 @@ def term_cotangents(
 ) -> dict[str, Cotangents]:
     """Every registered term's derivatives at what one network computed; needs no second definition of the terms.
 
-    Terms of batch statistics are left out for a network that has none.
+    Terms of batch statistics are left out for a network that has none, those of logits for one without a head.
     Labels and, for terms that look at a student, its logits are arbitrary but fixed.
     """
-    labels = np.arange(len(image)) % logits.shape[1]
+    labels = np.arange(len(image)) % max(logits.shape[1], 1)
     student = np.random.default_rng(1).normal(size=logits.shape).astype(image.dtype)
     with on_cpu(image.dtype):
         derivatives = _derivatives(image, logits, list(statistics), list(running), labels, student)
@@ -155,7 +155,8 @@ def _derivatives(
     return {
         name: jax.grad(partial(value, function), argnums=(0, 1, 2))(image, logits, statistics)
         for name, function in TERMS.items()
-        if statistics or "norm_stats" not in term_fields(function)
+        if (statistics or "norm_stats" not in term_fields(function))
+        and (logits.shape[1] or not looks_at_logits(function))
     }
 
 

@@ -182,6 +182,8 @@ def relative_error(actual: np.ndarray, reference: np.ndarray, scale: np.ndarray 
     """
     if actual.shape != reference.shape or not np.isfinite(actual).all():
         return LARGEST
+    if not reference.size:
+        return 0.0
     images = len(reference)
     difference = np.abs(actual.astype(np.float64) - reference).reshape(images, -1).max(1)
     largest = np.abs(reference if scale is None else scale).astype(np.float64).reshape(images, -1).max(1)

@@ -32,13 +32,7 @@ def summarize(report: ValidationReport) -> list[Check]:
         ),
         *_errors("layers", report.layers),
         *_errors("poolings and activations", report.operations),
-        Check(
-            "logits in float32",
-            "within" if report.logits_close and not report.logits_excuse else "beyond",
-            f"rtol {LOGITS_RTOL:g}, atol {LOGITS_ATOL:g}",
-            report.logits_close,
-            bool(report.logits_excuse),
-        ),
+        *_logits(report),
         *_errors("gradients", through),
     ]
     if report.agreement:
@@ -46,6 +40,14 @@ def summarize(report: ValidationReport) -> list[Check]:
         allowed = f"{max(1, int(found.count * MAX_DIFFERENT_TOP1))} of {found.count:,}"
         checks.append(Check("most likely classes of real images", f"{found.different} differ", allowed, found.passed))
     return checks
+
+
+def _logits(report: ValidationReport) -> list[Check]:
+    if not any(layer.kind == "logits" for layer in report.layers):
+        return []
+    close, excused = report.logits_close, bool(report.logits_excuse)
+    within = "within" if close and not excused else "beyond"
+    return [Check("logits in float32", within, f"rtol {LOGITS_RTOL:g}, atol {LOGITS_ATOL:g}", close, excused)]
 
 
 def number(error: float) -> str:

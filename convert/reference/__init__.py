@@ -10,14 +10,17 @@ derived from them, so that an error in one shows as a difference. May import tor
 `validate` use it.
 """
 
+import warnings
 from dataclasses import fields
 
 import flax.linen as flax_nn
-from torch import nn
+from torch import Tensor, nn
 
 from jinv.models import densenet as flax_densenet
 from jinv.models import efficientnet as flax_efficientnet
 from jinv.models import efficientnet_lite as flax_efficientnet_lite
+from jinv.models import googlenet as flax_googlenet
+from jinv.models import inception as flax_inception
 from jinv.models import mobilenet as flax_mobilenet
 from jinv.models import mobilenet_v3 as flax_mobilenet_v3
 from jinv.models import regnet as flax_regnet
@@ -33,6 +36,8 @@ from jinv_convert.reference import (
     densenet,
     efficientnet,
     efficientnet_lite,
+    googlenet,
+    inception,
     mobilenet,
     mobilenet_v3,
     regnet,
@@ -50,11 +55,15 @@ REFERENCES: dict[type[flax_nn.Module], type[nn.Module]] = {
     flax_densenet.DenseNet: densenet.DenseNet,
     flax_efficientnet.EfficientNet: efficientnet.EfficientNet,
     flax_efficientnet_lite.EfficientNetLite: efficientnet_lite.EfficientNetLite,
+    flax_googlenet.GoogLeNet: googlenet.GoogLeNet,
+    flax_inception.InceptionV3: inception.InceptionV3,
+    flax_mobilenet.FlatMobileNetV2: mobilenet.FlatMobileNetV2,
     flax_mobilenet.MobileNetV2: mobilenet.MobileNetV2,
     flax_mobilenet_v3.MobileNetV3: mobilenet_v3.MobileNetV3,
     flax_regnet.RegNet: regnet.RegNet,
     flax_resnet.ResNet: resnet.ResNet,
     flax_resnet.ShortcutResNet: resnet_shortcut.ShortcutResNet,
+    flax_resnet.ResNetD: resnet.ResNetD,
     flax_resnet_cifar.ResNetCifar: resnet_cifar.ResNetCifar,
     flax_resnet_preact.ResNetPreAct: resnet_preact.ResNetPreAct,
     flax_resnet_wide.ResNetWide: resnet_wide.ResNetWide,
@@ -70,7 +79,7 @@ REFERENCES: dict[type[flax_nn.Module], type[nn.Module]] = {
 def make_reference(name: str, num_classes: int | None = None) -> nn.Module:
     """The torch module of a registered architecture, in eval mode, with torch's own random weights."""
     architecture = get_architecture(name)
-    return reference_for(architecture.make(num_classes or architecture.num_classes))
+    return reference_for(architecture.make(architecture.num_classes if num_classes is None else num_classes))
 
 
 def reference_for(module: flax_nn.Module) -> nn.Module:
@@ -78,4 +87,17 @@ def reference_for(module: flax_nn.Module) -> nn.Module:
     # `remat` is how a gradient is computed, not what the network is.
     others = ("parent", "name", "remat")
     config = {field.name: getattr(module, field.name) for field in fields(module) if field.name not in others}
-    return REFERENCES[type(module)](**config).eval()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        network = REFERENCES[type(module)](**config).eval()
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, nn.Linear) and layer.out_features == 0:
+            network.set_submodule(name, NoHead())
+    return network
+
+
+class NoHead(nn.Module):
+    """Stands for a last layer that is not there: (N, features) -> (N, 0), without parameters."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :0]

@@ -1,4 +1,4 @@
-"""torchvision's MobileNetV2 in torch."""
+"""MobileNetV2 in torch: torchvision's, and the older one of flat blocks."""
 
 from torch import Tensor, nn
 
@@ -44,6 +44,8 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """(N, 3, H, W) -> logits."""
 
+    block: type[nn.Module] = InvertedResidual
+
     def __init__(self, num_classes: int, width_coefficient: float = 1.0) -> None:
         super().__init__()
         inputs = _rounded(32 * width_coefficient)
@@ -51,7 +53,7 @@ class MobileNetV2(nn.Module):
         for expansion, features, repeats, stride in STAGES:
             outputs = _rounded(features * width_coefficient)
             for repeat in range(repeats):
-                layers.append(InvertedResidual(inputs, outputs, stride if repeat == 0 else 1, expansion))
+                layers.append(self.block(inputs, outputs, stride if repeat == 0 else 1, expansion))
                 inputs = outputs
         head = _rounded(1280 * max(1.0, width_coefficient))
         self.features = nn.Sequential(*layers, _conv_norm_relu6(inputs, head, 1))
@@ -60,3 +62,27 @@ class MobileNetV2(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.features(image).mean((2, 3)))
         return logits
+
+
+class FlatResidual(nn.Module):
+    """One Sequential of convolutions, norms and activations."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        width, layers = inputs * expansion, list[nn.Module]()
+        if expansion > 1:
+            layers += [nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU6()]
+        depthwise = nn.Conv2d(width, width, 3, stride, 1, groups=width, bias=False)
+        layers += [depthwise, nn.BatchNorm2d(width), nn.ReLU6()]
+        self.conv = nn.Sequential(*layers, nn.Conv2d(width, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return x + y if self.residual else y
+
+
+class FlatMobileNetV2(MobileNetV2):
+    """The same network under older names."""
+
+    block: type[nn.Module] = FlatResidual

@@ -1,4 +1,6 @@
-"""torchvision's ResNets, ResNeXts and Wide ResNets (v1.5) in torch, and those of the same names for 32-pixel images."""
+"""torchvision's ResNets, ResNeXts and Wide ResNets (v1.5) in torch, those of the same names for CIFAR, timm's ResNet-D."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,3 +91,28 @@ class ResNet(nn.Module):
             x = self.get_submodule(stage)(x)
         logits: Tensor = self.fc(x.mean((2, 3)))
         return logits
+
+
+class ResNetD(ResNet):
+    """A stem of three convolutions; shortcuts that halve the image by means."""
+
+    def __init__(self, num_classes: int, width: int = 64, **others: Any) -> None:
+        super().__init__(num_classes, width=width, **others)
+        half = width // 2
+        self.conv1 = nn.Sequential(  # type: ignore[assignment]
+            nn.Conv2d(3, half, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(half),
+            nn.ReLU(),
+            nn.Conv2d(half, half, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(half),
+            nn.ReLU(),
+            nn.Conv2d(half, width, 3, 1, 1, bias=False),
+        )
+        for stage in self.stages:
+            first = self.get_submodule(stage)[0]  # type: ignore[index]
+            if first.downsample is not None:
+                conv, norm = first.downsample
+                strided = conv.stride == (2, 2)
+                pool = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False) if strided else nn.Identity()
+                project = nn.Conv2d(conv.in_channels, conv.out_channels, 1, bias=False)
+                first.downsample = nn.Sequential(pool, project, norm)

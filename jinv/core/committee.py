@@ -5,6 +5,8 @@
 Each member is judged by its own batch-norm statistics. As in CV-DD (Cui et al. 2025) and EDC (Shao et al. 2024); with
 `draw = "one"` a step asks one member, drawn with the shares as probabilities, as G-VBSM (Shao et al. 2024): the expected
 gradient is that of all, in the time of one. (Not in a sweep: settings side by side draw differently, and compute all.)
+A member without a head, whose logits have no columns, is not asked what only logits say; the shares of the others then
+stand for all.
 """
 
 from collections.abc import Sequence
@@ -16,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jinv.core.choices import MemberDraw
-from jinv.core.objective import Term, evaluate_terms, looks_at_network, value_of, weighted_sum
+from jinv.core.objective import Term, evaluate_terms, looks_at_logits, looks_at_network, value_of, weighted_sum
 from jinv.core.types import ForwardFunction, Image, Key, Labels, Logits, Scalar
 
 # Augmentations' tags are below 2**31, so no draw of theirs is repeated.
@@ -76,20 +78,35 @@ def evaluate(
     return _all(forward, terms, variables, image, labels, step)
 
 
-def mean_over(forward: AnyForward, values: Sequence[Array]) -> Array:
-    """What the networks that were asked say, as the objective counts them; one alone as it is."""
+def has_classes(logits: Logits) -> bool:
+    """Whether these are a classifier's, and not those of a network without a head."""
+    return logits.shape[-1] > 0
+
+
+def mean_over(forward: AnyForward, values: Sequence[Array | None]) -> Array:
+    """What the networks that were asked say, as the objective counts them; one alone as it is, None of one is no opinion."""
     if len(values) == 1:
+        assert values[0] is not None
         return values[0]
     assert isinstance(forward, Committee)
-    parts = [share * value for share, value in zip(forward.shares, values, strict=True)]
-    return sum(parts[1:], start=parts[0])
+    asked = [(share, value) for share, value in zip(forward.shares, values, strict=True) if value is not None]
+    parts = [share * value for share, value in asked]
+    total = sum(parts[1:], start=parts[0])
+    return total if len(asked) == len(values) else total / sum(share for share, _ in asked)
 
 
-def by_member(forward: AnyForward, said: Said, values: Sequence[Array]) -> Array | None:
+def by_member(forward: AnyForward, said: Said, values: Sequence[Array | None]) -> Array | None:
     """Values of the networks that were asked as (members,), NaN of the others; None of a single network."""
     if not isinstance(forward, Committee):
         return None
-    return jnp.stack(list(values)) if said.drawn is None else _at(said.drawn, forward, values[0])
+    if said.drawn is None:
+        return _stacked(values)
+    assert values[0] is not None
+    return _at(said.drawn, forward, values[0])
+
+
+def _stacked(values: Sequence[Array | None]) -> Array:
+    return jnp.stack([jnp.asarray(jnp.nan) if value is None else value for value in values])
 
 
 def _at(drawn: Array, committee: Committee, value: Array) -> Array:
@@ -108,8 +125,12 @@ def _all(
     def value(term: Term) -> Array:
         if not looks_at_network(term.function):
             return value_of(term, results[0], step)
-        said = [value_of(term, result, step) for result in results]
-        members[term.name] = jnp.stack(said)
+        only_logits = looks_at_logits(term.function)
+        said = [
+            None if only_logits and not has_classes(result.logits) else value_of(term, result, step)
+            for result in results
+        ]
+        members[term.name] = _stacked(said)
         return mean_over(committee, said)
 
     total, values = weighted_sum(terms, value, image, step)

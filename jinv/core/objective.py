@@ -58,6 +58,11 @@ def looks_at_network(function: Callable[..., jax.Array]) -> bool:
     return not {"image", "pixels", "labels"}.issuperset(term_fields(function))
 
 
+def looks_at_logits(function: Callable[..., jax.Array]) -> bool:
+    """Does a term need a network that has classes?"""
+    return not {"logits", "student_logits"}.isdisjoint(term_fields(function))
+
+
 def hyperparameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The hyperparameters of a term, an augmentation or a schedule: its keyword-only parameters."""
     return {p.name: p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from jinv.core.augment import Augmentation, augment_copies
 from jinv.core.choices import Keep, Size, Start
-from jinv.core.committee import AnyForward, Said, by_member, evaluate, mean_over
+from jinv.core.committee import AnyForward, Said, by_member, evaluate, has_classes, mean_over
 from jinv.core.draws import stated_draws
 from jinv.core.losses import cross_entropy_per_image
 from jinv.core.objective import Term
@@ -209,7 +209,9 @@ def _shown(labels: Labels, method: Method) -> Int[Array, " views"]:
 
 
 def _metrics(forward: AnyForward, said: Said, shown: Labels) -> Metrics:
-    accuracies = [jnp.mean(jnp.argmax(logits, axis=1) == shown) for logits in said.logits]
+    accuracies = [
+        jnp.mean(jnp.argmax(logits, axis=1) == shown) if has_classes(logits) else None for logits in said.logits
+    ]
     each = by_member(forward, said, accuracies)
     members = None if each is None else MemberMetrics(said.members or {}, each)
     return Metrics(said.total, said.terms, mean_over(forward, accuracies), members)
@@ -218,7 +220,8 @@ def _metrics(forward: AnyForward, said: Said, shown: Labels) -> Metrics:
 def _own(forward: AnyForward, said: Said, labels: Labels, method: Method) -> Float[Array, " images"]:
     """Each image's own cross-entropy, the mean over its views."""
     shown = _shown(labels, method)
-    own = mean_over(forward, [cross_entropy_per_image(logits, shown) for logits in said.logits])
+    each = [cross_entropy_per_image(logits, shown) if has_classes(logits) else None for logits in said.logits]
+    own = mean_over(forward, each)
     return own.reshape(method.copies, -1).mean(axis=0)
 
 

@@ -116,7 +116,8 @@ def check_labels(forward: AnyForward, variables: Any, labels: Any, size: Size) -
     networks = (
         zip(forward.forwards, variables, strict=True) if isinstance(forward, Committee) else [(forward, variables)]
     )
-    classes = min(jax.eval_shape(network, own, image, one).logits.shape[1] for network, own in networks)
+    counts = [jax.eval_shape(network, own, image, one).logits.shape[1] for network, own in networks]
+    classes = min(filter(None, counts), default=0)  # a network without a head has none
     wrong = [int(label) for label in np.ravel(labels) if not 0 <= label < classes]
     if wrong:
         raise UsageError(f"labels: {wrong[0]} must be a class id from 0 to {classes - 1}")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jinv.errors import UsageError
 from jinv.judge.onnx_judge import OnnxJudge, load_onnx, onnx_table
 from jinv.models.architecture import EMBEDDED
 from jinv.models.classifier import Classifier
@@ -34,11 +35,14 @@ def find_judge(
     """The judge of that name or file; `network` finds those that are not in ONNX, by default `load`.
 
     Raises:
-      As `load`, `load_onnx` and, for a published name, `download`.
+      As `load`, `load_onnx` and, for a published name, `download`. UsageError: a network without a head.
     """
     if is_onnx(name):
         return load_onnx(name, tables or {})
-    return network(name) if network else load(judge_file(name, say))
+    found = network(name) if network else load(judge_file(name, say))
+    if not found.class_names:
+        raise UsageError(f"{name}: a {found.architecture} without a head, hence without classes: it cannot judge")
+    return found
 
 
 def judge_file(name: str, say: Say = silent) -> str:

@@ -42,6 +42,8 @@ EMBEDDED: dict[str, Embedded] = {
 
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Google's Inceptions: pixels from -1 to 1. torchvision's files of them are shown these, behind its `transform_input`.
+HALF = (0.5, 0.5, 0.5)
 # Google's code: mean 127 and deviation 128 of 0..255, not ImageNet's statistics, whatever the wheel's docstring says.
 LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
 # Caffe's: minus a mean colour on 0..255, and no deviation. Network units are 255 times those of a pixel where white is 1.

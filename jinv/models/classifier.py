@@ -26,7 +26,8 @@ class Classifier:
     Images are float32 NHWC in the network's standardised units, `(pixel - mean) / std` with pixels in [0, 1].
     `clamp` is what the robustness package does to pixels outside [0, 1] before the network sees them: True clips (zero
     gradient outside), "straight-through" clips and lets the gradient pass, False leaves them. `compute_dtype` is the
-    activations', None for the image's own; see `precision.with_precision`. `student` is a second network that is shown the
+    activations', None for the image's own; see `precision.with_precision`. A network without a head has no class names and
+    gives logits of no columns: its statistics are what it is for. `student` is a second network that is shown the
     same images, see `with_student`.
     """
 

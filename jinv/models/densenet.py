@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from jinv.models import ops
+from jinv.models import ops, pooling
 from jinv.models.layers import BatchNorm, Conv, Dense, Stats, recomputed
 
 
@@ -43,7 +43,7 @@ class Transition(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Stats]:
         y, stats = BatchNorm(name="norm")(x)
-        return ops.average_pool(Conv(x.shape[-1] // 2, 1, name="conv")(nn.relu(y)), window=2), (stats,)
+        return pooling.average_pool(Conv(x.shape[-1] // 2, 1, name="conv")(nn.relu(y)), window=2), (stats,)
 
 
 class Features(nn.Module):
@@ -57,7 +57,7 @@ class Features(nn.Module):
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Stats]:
         x, stem = BatchNorm(name="norm0")(Conv(self.width, 7, 2, name="conv0")(image))
-        x = ops.max_pool(nn.relu(x), window=3, stride=2, padding=ops.symmetric(1))
+        x = pooling.max_pool(nn.relu(x), window=3, stride=2, padding=ops.symmetric(1))
         stats: Stats = (stem,)
         for index, num_layers in enumerate(self.block_sizes, 1):
             x, block_stats = DenseBlock(num_layers, self.growth_rate, self.remat, name=f"denseblock{index}")(x)

@@ -19,10 +19,10 @@ from jinv.models.formulations import Padding
 
 
 class Conv(nn.Module):
-    """Square 2-D convolution; `padding` None is torch's usual `kernel_size // 2` on every side."""
+    """2-D convolution, square or of (height, width); `padding` None is torch's usual `kernel_size // 2` on every side."""
 
     features: int
-    kernel_size: int = 3
+    kernel_size: int | tuple[int, int] = 3
     stride: int = 1
     padding: Padding | None = None
     groups: int = 1
@@ -30,8 +30,11 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        padding = ops.symmetric(self.kernel_size // 2) if self.padding is None else self.padding
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1] // self.groups, self.features)
+        size = self.kernel_size
+        height, width = (size, size) if isinstance(size, int) else size
+        usual = (height // 2, height // 2), (width // 2, width // 2)
+        padding = usual if self.padding is None else self.padding
+        shape = (height, width, x.shape[-1] // self.groups, self.features)
         kernel = leaf(self, "params", "kernel", shape, nn.initializers.zeros).astype(x.dtype)
         if 1 < self.groups == x.shape[-1] == self.features:
             y = ops.depthwise_conv(x, kernel, stride=self.stride, padding=padding)
@@ -120,12 +123,14 @@ def prepare(module: nn.Module, variables: Mapping[str, Any], size: int) -> dict[
 
 
 class Dense(nn.Module):
-    """Linear layer on (N, features), kernel (in, out)."""
+    """Linear layer on (N, features), kernel (in, out); of no features it has no parameters: a network without a head."""
 
     features: int
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        if self.features == 0:
+            return x[:, :0]
         kernel = leaf(self, "params", "kernel", (x.shape[-1], self.features), nn.initializers.zeros)
         bias = leaf(self, "params", "bias", (self.features,), nn.initializers.zeros)
         return x @ kernel.astype(x.dtype) + bias.astype(x.dtype).reshape(1, -1)

@@ -1,4 +1,4 @@
-"""torchvision's MobileNetV2; the activation is ReLU6, as in EfficientNet-Lite, the padding torch's."""
+"""torchvision's MobileNetV2, and the same under older names; the activation is ReLU6, as in EfficientNet-Lite."""
 
 import flax.linen as nn
 from jax import Array
@@ -78,3 +78,7 @@ class MobileNetV2(nn.Module):
         x = Conv(scale_features(1280, max(1.0, self.width_coefficient)), 1, name=f"features_{index}_0")(x)
         x, head = BatchNorm(name=f"features_{index}_1")(x)
         return Dense(self.num_classes, name="classifier_1")(ops.global_average_pool(relu6(x))), (*stats, head)
+
+
+class FlatMobileNetV2(MobileNetV2):
+    """The same network in files of before torchvision had one, whose blocks are Sequentials without Sequentials inside."""

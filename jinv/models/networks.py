@@ -8,6 +8,7 @@ from jax import Array
 
 from jinv.core.choices import MemberDraw
 from jinv.core.types import Forward, ForwardFunction, Image, Labels
+from jinv.errors import ModelMismatchError, UsageError
 from jinv.models.classifier import Classifier
 
 
@@ -15,10 +16,12 @@ from jinv.models.classifier import Classifier
 class Networks:
     """Networks of the same classes. Images are in the first one's units and restated for the others.
 
-    `shares` say how much each counts, and sum to one; `draw` whether a step asks all of them, see `core.committee`.
+    `shares` say how much each counts, and sum to one; `draw` whether a step asks all of them, see `core.committee`. All
+    but the first may lack a head: they are asked for their statistics.
 
     Raises:
-      ModelMismatchError: two networks' class names differ.
+      ModelMismatchError: two networks' class names differ, or the first has none.
+      UsageError: one is to be drawn by lot, and some have no head.
     """
 
     members: tuple[Classifier, ...]
@@ -26,8 +29,18 @@ class Networks:
     draw: MemberDraw = "all"
 
     def __post_init__(self) -> None:
+        if not self.first.class_names:
+            raise ModelMismatchError(
+                f"model: {self.first.architecture} has no head, hence no classes; "
+                "it can only follow a classifier, model = [CLASSIFIER, IT], and is asked for its statistics"
+            )
         for other in self.members[1:]:
-            self.first.check_classes(other, "model")
+            if other.class_names:
+                self.first.check_classes(other, "model")
+            elif self.draw == "one":
+                raise UsageError(
+                    f"committee.draw: 'one' asks one network of everything; {other.architecture} has no head"
+                )
 
     @property
     def first(self) -> Classifier:

@@ -1,4 +1,4 @@
-"""The convolutions, poolings and moments that inversion spends its time in: pure functions, NHWC images, HWIO kernels.
+"""The convolutions and moments that inversion spends its time in: pure functions, NHWC images, HWIO kernels.
 
 What runs on which platform is decided in one place, `_by_platform`, when a program is lowered: a CPU program uses sums
 of shifted products for depthwise convolutions (XLA:CPU's own are 10-100 times slower), dense convolutions for grouped
@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jax.custom_batching import custom_vmap
 
@@ -190,59 +189,6 @@ def _depthwise_backward(
 
 
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _max_pool(x: Array, window: int, stride: int, padding: Padding) -> Array:
-    return ways.largest(stride, padding, window, x)[0]
-
-
-def _max_pool_forward(x: Array, window: int, stride: int, padding: Padding) -> tuple[Array, tuple[Array, Array]]:
-    best, which = ways.largest(stride, padding, window, x)
-    return best, (which, x)
-
-
-def _max_pool_backward(
-    window: int, stride: int, padding: Padding, residuals: tuple[Array, Array], cotangent: Array
-) -> tuple[Array]:
-    which, x = residuals  # of x only the shape: the compiler drops it
-    return (ways.largest_transposed(stride, padding, window, x.shape, cotangent, which),)
-
-
-_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
-
-
-def max_pool(x: Array, *, window: int, stride: int, padding: Padding = NO_PADDING) -> Array:
-    """Largest value of every window, padded with -inf; among equals the first takes the gradient, as in torch.
-
-    Reverse-mode differentiable only: automatic differentiation of nine selections takes 4 % of a ResNet's step.
-    """
-    return _max_pool(x, window, stride, padding)
-
-
-def average_pool(x: Array, *, window: int) -> Array:
-    """Mean over disjoint windows; rows and columns that fill no window are left out, as in torch."""
-    n, height, width, channels = x.shape
-    rows, columns = height // window, width // window
-    cropped = x[:, : rows * window, : columns * window]
-    return cropped.reshape(n, rows, window, columns, window, channels).mean((2, 4))
-
-
-def adaptive_average_pool(x: Array, *, size: int) -> Array:
-    """(N, size, size, C) from any height and width: means over windows that overlap where size does not divide them."""
-    if x.shape[1:3] == (size, size):
-        return x
-    vertical, horizontal = (jnp.asarray(_window_means(length, size), x.dtype) for length in x.shape[1:3])
-    return jnp.einsum("ih,nhwc,jw->nijc", vertical, x, horizontal, precision=lax.Precision.HIGHEST)
-
-
-def _window_means(length: int, size: int) -> np.ndarray:
-    """Row i averages pixels floor(i * length / size) to ceil((i + 1) * length / size), torch's adaptive windows."""
-    means = np.zeros((size, length))
-    for i in range(size):
-        start, stop = i * length // size, -(-(i + 1) * length // size)
-        means[i, start:stop] = 1 / (stop - start)
-    return means
 
 
 def global_average_pool(x: Array) -> Array:

@@ -1,6 +1,7 @@
 """Every architecture that jinv knows, as one literal table; those for CIFAR are rows of `cifar`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import flax.linen as nn
@@ -9,6 +10,7 @@ from jinv.errors import UsageError, nearest
 from jinv.models.architecture import (
     CAFFE_MEAN,
     CAFFE_STD,
+    HALF,
     IMAGENET_MEAN,
     IMAGENET_STD,
     LITE_MEAN,
@@ -21,10 +23,12 @@ from jinv.models.classifier import family_name
 from jinv.models.densenet import DenseNet
 from jinv.models.efficientnet import EfficientNet
 from jinv.models.efficientnet_lite import EfficientNetLite
-from jinv.models.mobilenet import MobileNetV2
+from jinv.models.googlenet import GoogLeNet
+from jinv.models.inception import InceptionV3
+from jinv.models.mobilenet import FlatMobileNetV2, MobileNetV2
 from jinv.models.mobilenet_v3 import MobileNetV3
 from jinv.models.regnet import RegNet
-from jinv.models.resnet import ResNet
+from jinv.models.resnet import ResNet, ResNetD
 from jinv.models.shufflenet import ShuffleNetV2
 from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
 from jinv.models.vgg import VGG
@@ -65,6 +69,10 @@ def _regnet(
     return _imagenet(name, make)
 
 
+def _resnet_d(name: str, stage_sizes: tuple[int, ...], bottleneck: bool = True, size: int = 224) -> Architecture:
+    return _imagenet(name, partial(ResNetD, stage_sizes=stage_sizes, bottleneck=bottleneck), size)
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     architecture.name: architecture
     for architecture in (
@@ -81,13 +89,25 @@ ARCHITECTURES: dict[str, Architecture] = {
         _resnet("wide_resnet50_2", (3, 4, 6, 3), width_per_group=128),
         _resnet("wide_resnet50_4", (3, 4, 6, 3), width_per_group=256),
         _resnet("wide_resnet101_2", (3, 4, 23, 3), width_per_group=128),
+        _resnet_d("resnet18d", (2, 2, 2, 2), bottleneck=False),
+        _resnet_d("resnet34d", (3, 4, 6, 3), bottleneck=False),
+        _resnet_d("resnet26d", (2, 2, 2, 2)),
+        _resnet_d("resnet50d", (3, 4, 6, 3)),
+        _resnet_d("resnet101d", (3, 4, 23, 3), size=256),
+        _resnet_d("resnet152d", (3, 8, 36, 3), size=256),
+        _resnet_d("resnet200d", (3, 24, 36, 3), size=256),
         _imagenet("vgg11_bn", partial(VGG, stage_sizes=(1, 1, 2, 2, 2))),
         _imagenet("vgg13_bn", partial(VGG, stage_sizes=(2, 2, 2, 2, 2))),
         _imagenet("vgg16_bn", partial(VGG, stage_sizes=(2, 2, 3, 3, 3))),
         _imagenet("vgg19_bn", partial(VGG, stage_sizes=(2, 2, 4, 4, 4))),
         _imagenet("mobilenet_v2", MobileNetV2),
+        _imagenet("mobilenet_v2_flat", FlatMobileNetV2),
         _imagenet("densenet121", partial(DenseNet, block_sizes=(6, 12, 24, 16))),
         _imagenet("densenet169", partial(DenseNet, block_sizes=(6, 12, 32, 32))),
+        _imagenet("densenet201", partial(DenseNet, block_sizes=(6, 12, 48, 32))),
+        _imagenet("densenet161", partial(DenseNet, block_sizes=(6, 12, 36, 24), growth_rate=48, width=96)),
+        _imagenet("googlenet", GoogLeNet, mean=HALF, std=HALF),
+        replace(_imagenet("inception_v3", InceptionV3, 299, HALF, HALF), min_size=75),
         _imagenet("squeezenet1_1", SqueezeNet),
         _imagenet("squeezenet1_1_caffe", CaffeSqueezeNet, mean=CAFFE_MEAN, std=CAFFE_STD),
         _efficientnet("efficientnet_b0", 1.0, 1.0, 224),

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from jinv.models import ops
+from jinv.models import ops, pooling
 from jinv.models.layers import BatchNorm, Conv, Dense, Stats, recomputed
 
 
@@ -50,7 +50,7 @@ class ShuffleNetV2(nn.Module):
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Stats]:
         x, stem = BatchNorm(name="conv1_1")(Conv(self.stem_features, 3, 2, name="conv1_0")(image))
-        x = ops.max_pool(nn.relu(x), window=3, stride=2, padding=ops.symmetric(1))
+        x = pooling.max_pool(nn.relu(x), window=3, stride=2, padding=ops.symmetric(1))
         stats: Stats = (stem,)
         block = recomputed(ShuffleBlock, self.remat)
         for stage, blocks in enumerate(self.stage_sizes):

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from jinv.models import ops
+from jinv.models import ops, pooling
 from jinv.models.efficientnet_lite import same_padding
 from jinv.models.formulations import Padding
 from jinv.models.layers import Conv, Head, Stats
@@ -63,8 +63,7 @@ class SqueezeNet(nn.Module):
 
     def pooled(self, x: Array) -> Array:
         """3x3 maxima, stride 2; of an even length the last window sees one pixel less, torch's `ceil_mode`."""
-        rows, columns = ((0, 1 - length % 2) for length in x.shape[1:3])
-        return ops.max_pool(x, window=3, stride=2, padding=(rows, columns))
+        return pooling.ceil_max_pool(x, window=3, stride=2)
 
     def activated(self, x: Array) -> Array:
         """What is averaged over the last convolution's map."""
@@ -81,7 +80,7 @@ class CaffeSqueezeNet(SqueezeNet):
 
     def pooled(self, x: Array) -> Array:
         """3x3 maxima, stride 2, "VALID"."""
-        return ops.max_pool(x, window=3, stride=2)
+        return pooling.max_pool(x, window=3, stride=2)
 
     def activated(self, x: Array) -> Array:
         """As it is."""

@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jax import Array
 
-from jinv.models import ops
+from jinv.models import ops, pooling
 from jinv.models.layers import BatchNorm, Conv, Dense, Stats
 
 
@@ -30,12 +30,12 @@ class VGG(nn.Module):
                 x = Conv(features, use_bias=True, name=f"features_{index}")(x)
                 x, conv_stats = BatchNorm(name=f"features_{index + 1}")(x)
                 x, stats, index = nn.relu(x), (*stats, conv_stats), index + 3
-            x, index = ops.max_pool(x, window=2, stride=2), index + 1
+            x, index = pooling.max_pool(x, window=2, stride=2), index + 1
         return self.classified(x), stats
 
     def classified(self, x: Array) -> Array:
         """Logits of the last map."""
-        x = ops.adaptive_average_pool(x, size=self.pooled)
+        x = pooling.adaptive_average_pool(x, size=self.pooled)
         # torch flattens channels first, and the dense kernel expects that order.
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
         x = nn.relu(Dense(self.hidden, name="classifier_0")(x))

@@ -44,8 +44,8 @@ class NetworkMetadata:
     """What a converted file says of its network, besides its tensors.
 
     `mean` and `std` are in units where white is 1; `source` holds at least the checkpoint's `file` and `sha256`; what is known of
-    its publication as `license`, `paper`, `accuracy`, `resize`, `crop` (pixels) and `interpolation`.
-    `training` names the pipeline that the network came out of, None where nobody said.
+    its publication as `license`, `paper`, `accuracy`, `resize`, `crop` (pixels) and `interpolation`. Of a network without
+    a head `num_classes` is 0. `training` names the pipeline that the network came out of, None where nobody said.
     """
 
     architecture: str
@@ -236,7 +236,7 @@ _EXPECTED: dict[str, Callable[[Any], bool]] = {
     "std": lambda value: _is_rgb(value) and min(value) > 0,
     "input_size": lambda value: type(value) is int and value > 0,
     "class_names": lambda value: value is None or _is_texts(value),
-    "num_classes": lambda value: type(value) is int and value > 0,
+    "num_classes": lambda value: type(value) is int and value >= 0,
     "clamp": lambda value: type(value) is bool or value == "straight-through",
     "source": lambda value: isinstance(value, dict),
     "notes": _is_texts,

@@ -8,11 +8,13 @@ from jinv.models.architecture import IMAGENET_MEAN, IMAGENET_STD, Architecture
 from jinv.models.densenet import DenseNet
 from jinv.models.efficientnet import EfficientNet
 from jinv.models.efficientnet_lite import EfficientNetLite
-from jinv.models.mobilenet import MobileNetV2
+from jinv.models.googlenet import GoogLeNet
+from jinv.models.inception import InceptionV3
+from jinv.models.mobilenet import FlatMobileNetV2, MobileNetV2
 from jinv.models.mobilenet_v3 import MobileNetV3
 from jinv.models.registry import ARCHITECTURES
 from jinv.models.regnet import RegNet
-from jinv.models.resnet import ResNet, ShortcutResNet
+from jinv.models.resnet import ResNet, ResNetD, ShortcutResNet
 from jinv.models.resnet_cifar import ResNetCifar
 from jinv.models.resnet_preact import ResNetPreAct
 from jinv.models.resnet_wide import ResNetWide
@@ -21,8 +23,10 @@ from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
 from jinv.models.vgg import VGG, LinearVGG
 
 
-def _reduced(name: str, make) -> Architecture:
-    return Architecture(name, make, 64, 32, IMAGENET_MEAN, IMAGENET_STD, num_classes=10, class_names=None)
+def _reduced(name: str, make, min_size: int = 32) -> Architecture:
+    return Architecture(
+        name, make, 2 * min_size, min_size, IMAGENET_MEAN, IMAGENET_STD, num_classes=10, class_names=None
+    )
 
 
 _REGNET = partial(RegNet, stem_features=8)
@@ -31,6 +35,8 @@ REDUCED: dict[str, Architecture] = {
     for architecture in (
         _reduced("small_resnet", partial(ResNet, stage_sizes=(1, 2, 1, 1), bottleneck=False, width=8)),
         _reduced("small_resnet_bottleneck", partial(ResNet, stage_sizes=(2, 1, 1, 1), bottleneck=True, width=8)),
+        _reduced("small_resnet_d", partial(ResNetD, stage_sizes=(1, 2, 1, 1), bottleneck=False, width=8)),
+        _reduced("small_resnet_d_bottleneck", partial(ResNetD, stage_sizes=(2, 1, 1, 1), bottleneck=True, width=8)),
         _reduced(
             "small_resnext",
             partial(ResNet, stage_sizes=(1, 2, 1, 1), bottleneck=True, groups=4, width_per_group=16, width=16),
@@ -41,7 +47,10 @@ REDUCED: dict[str, Architecture] = {
         ),
         _reduced("small_vgg", partial(VGG, stage_sizes=(1, 2, 1, 1, 3), width=4, hidden=32)),
         _reduced("small_mobilenet", partial(MobileNetV2, width_coefficient=0.25)),
+        _reduced("small_mobilenet_flat", partial(FlatMobileNetV2, width_coefficient=0.25)),
         _reduced("small_densenet", partial(DenseNet, block_sizes=(2, 3, 1, 2), growth_rate=4, width=8)),
+        _reduced("small_googlenet", partial(GoogLeNet, width=8, stage_sizes=(1, 2, 1))),
+        _reduced("small_inception", partial(InceptionV3, width=4, stage_sizes=(1, 2, 1)), min_size=75),
         _reduced(
             "small_efficientnet_lite",
             partial(EfficientNetLite, width_coefficient=0.25, depth_coefficient=1.0, nominal_size=60),

@@ -30,6 +30,7 @@ def assert_converts(name, tmp_path, size):
         digests.append(read_converted(out)[1]["sha256_of_tensors"])
     assert digests[0] == digests[1]
     classifier = jinv.load(out)
+    size = [max(length, classifier.min_size) for length in size]
     image = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
     forward = jax.jit(lambda variables, image: classifier.forward(variables, image).logits)
     actual = np.asarray(forward(classifier.variables, image))

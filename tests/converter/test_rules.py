@@ -65,6 +65,10 @@ def test_every_tensor_has_one_place_and_every_place_one_tensor(name):
         ("resnet50", "layer1.0.conv3.weight", (256, 64, 1, 1), "params/layer1_0/conv3/kernel"),
         ("resnext50_32x4d", "layer4.2.conv2.weight", (1024, 32, 3, 3), "params/layer4_2/conv2/kernel"),
         ("wide_resnet50_2", "layer1.0.conv2.weight", (128, 128, 3, 3), "params/layer1_0/conv2/kernel"),
+        ("resnet50d", "conv1.3.weight", (32, 32, 3, 3), "params/conv1_3/kernel"),
+        ("resnet50d", "conv1.4.running_var", (32,), "batch_stats/conv1_4/var"),
+        ("resnet50d", "layer1.0.downsample.1.weight", (256, 64, 1, 1), "params/layer1_0/downsample_1/kernel"),
+        ("resnet34d", "layer2.0.downsample.2.bias", (128,), "params/layer2_0/downsample_2/bias"),
         ("vgg16_bn", "features.40.bias", (512,), "params/features_40/bias"),
         ("vgg16_bn", "classifier.0.weight", (4096, 25088), "params/classifier_0/kernel"),
         ("mobilenet_v2", "features.2.conv.1.0.weight", (96, 1, 3, 3), "params/features_2/conv_1_0/kernel"),
@@ -74,6 +78,34 @@ def test_every_tensor_has_one_place_and_every_place_one_tensor(name):
             (128,),
             "batch_stats/features/denseblock4/denselayer16/norm2/mean",
         ),
+        ("googlenet", "conv1.bn.weight", (64,), "params/conv1/bn/scale"),
+        (
+            "googlenet",
+            "inception4e.branch3.1.conv.weight",
+            (128, 32, 3, 3),
+            "params/inception4e/branch3_1/conv/kernel",
+        ),
+        ("googlenet", "inception5b.branch4.1.bn.bias", (128,), "params/inception5b/branch4_1/bn/bias"),
+        ("inception_v3", "Conv2d_3b_1x1.conv.weight", (80, 64, 1, 1), "params/Conv2d_3b_1x1/conv/kernel"),
+        (
+            "inception_v3",
+            "Mixed_6c.branch7x7dbl_3.conv.weight",
+            (160, 160, 1, 7),
+            "params/Mixed_6c/branch7x7dbl_3/conv/kernel",
+        ),
+        (
+            "inception_v3",
+            "Mixed_7b.branch3x3dbl_3b.bn.running_var",
+            (384,),
+            "batch_stats/Mixed_7b/branch3x3dbl_3b/bn/var",
+        ),
+        ("densenet161", "features.conv0.weight", (96, 3, 7, 7), "params/features/conv0/kernel"),
+        ("densenet201", "classifier.weight", (1000, 1920), "params/classifier/kernel"),
+        ("mobilenet_v2_flat", "features.1.conv.0.weight", (32, 1, 3, 3), "params/features_1/conv_0_0/kernel"),
+        ("mobilenet_v2_flat", "features.1.conv.1.weight", (32,), "params/features_1/conv_0_1/scale"),
+        ("mobilenet_v2_flat", "features.1.conv.4.running_mean", (16,), "batch_stats/features_1/conv_2/mean"),
+        ("mobilenet_v2_flat", "features.17.conv.4.bias", (960,), "params/features_17/conv_1_1/bias"),
+        ("mobilenet_v2_flat", "features.17.conv.7.weight", (320,), "params/features_17/conv_3/scale"),
         ("efficientnet_lite0", "_blocks.15._bn2.weight", (320,), "params/blocks_15/bn2/scale"),
         ("efficientnet_b0", "features.1.0.block.1.fc1.bias", (8,), "params/features_1_0/block_1/fc1/bias"),
         ("efficientnet_b0", "features.3.1.block.1.0.weight", (240, 1, 5, 5), "params/features_3_1/block_1_0/kernel"),
@@ -157,8 +189,10 @@ def test_another_number_of_classes_is_named_and_taken():
 
 
 def test_number_of_classes_is_at_least_one():
-    with pytest.raises(UsageError, match="num_classes 0"):
-        map_state_dict("small_resnet", {}, num_classes=0)
+    with pytest.raises(UsageError, match="num_classes -1"):
+        map_state_dict("small_resnet", {}, num_classes=-1)
+    with pytest.raises(UsageError, match="num_classes 0"):  # its head is a convolution among others
+        map_state_dict("small_squeezenet", {}, num_classes=0)
 
 
 def test_a_very_long_name_does_not_flood_the_message():

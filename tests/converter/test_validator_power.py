@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinv.models import layers, ops, resnet, resnet_cifar
+from jinv.models import layers, ops, pooling, resnet, resnet_cifar
 from jinv.models.activations import relu6
 from jinv.models.layers import Conv
 from jinv.models.registry import ARCHITECTURES
@@ -166,7 +166,7 @@ FUNCTION_BUGS = {
     "maximum for mean before the last layer": ("small", patched(ops, "global_average_pool", lambda x: x.max((1, 2)))),
     "mean for maximum after the stem": (
         "bottleneck",
-        patched(resnet.ops, "max_pool", lambda x, **_: nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))),
+        patched(resnet.pooling, "max_pool", lambda x, **_: nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))),
     ),
     "batch variance unbiased": ("small", patched(ops, "moments", unbiased_moments)),
     "batch statistics without gradient": (
@@ -185,8 +185,8 @@ def test_a_wrong_function_is_caught(request, monkeypatch, bug):
 
 
 OPERATION_BUGS = {
-    "max-pool padded with 0": ("max_pool 3x3", lambda x: ops.max_pool(jnp.pad(x, ZERO), window=3, stride=2)),
-    "max-pool window shifted": ("max_pool 2x2", lambda x: ops.max_pool(x[:, 1:, 1:], window=2, stride=2)),
+    "max-pool padded with 0": ("max_pool 3x3", lambda x: pooling.max_pool(jnp.pad(x, ZERO), window=3, stride=2)),
+    "max-pool window shifted": ("max_pool 2x2", lambda x: pooling.max_pool(x[:, 1:, 1:], window=2, stride=2)),
     "adaptive pool by resizing": (
         "adaptive",
         lambda x: jnp.repeat(jnp.repeat(x.mean((1, 2), keepdims=True), 7, 1), 7, 2),

@@ -44,10 +44,12 @@ def test_registry_names_agree_and_embedded_ones_exist():
         ("efficientnet_lite1", 5_416_680, 64),
         ("efficientnet_lite2", 6_092_072, 64),
         ("resnet50", 25_557_032, 53),
+        ("resnet50d", 25_576_264, 55),
         ("resnext50_32x4d", 25_028_904, 53),
         ("wide_resnet50_2", 68_883_240, 53),
         ("vgg16_bn", 138_365_992, 13),
         ("mobilenet_v2", 3_504_872, 52),
+        ("mobilenet_v2_flat", 3_504_872, 52),
         ("densenet121", 7_978_856, 121),
         ("efficientnet_b0", 5_288_548, 49),
         ("mobilenet_v3_small", 2_542_856, 34),
@@ -56,6 +58,10 @@ def test_registry_names_agree_and_embedded_ones_exist():
         ("shufflenet_v2_x1_0", 2_278_604, 56),
         ("regnet_y_400mf", 4_344_144, 53),
         ("regnet_x_400mf", 5_495_976, 71),
+        ("densenet161", 28_681_000, 161),
+        ("densenet201", 20_013_928, 201),
+        ("googlenet", 6_624_904, 57),
+        ("inception_v3", 23_834_568, 94),
         ("resnet20", 269_722, 19),
         ("resnet18_cifar", 11_173_962, 20),
         ("preactresnet18", 11_171_146, 16),
@@ -86,7 +92,7 @@ def test_unknown_architecture_names_the_nearest():
 @pytest.mark.parametrize("name", REDUCED)
 def test_every_layer_is_a_named_module_whose_activation_can_be_captured(name):
     module = REDUCED[name].make(10)
-    image = random_image(2, 33, 40, 3)
+    image = random_image(2, REDUCED[name].min_size + 1, REDUCED[name].min_size + 8, 3)
     variables = jax.eval_shape(module.init, jax.random.key(0), image)
     (logits, norm_stats), captured = jax.eval_shape(
         lambda v, x: module.apply(v, x, capture_intermediates=True, mutable=["intermediates"]), variables, image

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jinv.models import ops, winograd
+from jinv.models import ops, pooling, winograd
 from jinv.models.layers import prepare
 from jinv.models.resnet import ResNet
 
@@ -120,7 +120,7 @@ def test_max_pool_equals_the_library_in_value_and_gradient(height, width, window
         return lax.reduce_window(x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), pads)
 
     def ours(x):
-        return ops.max_pool(x, window=window, stride=stride, padding=ops.symmetric(pad))
+        return pooling.max_pool(x, window=window, stride=stride, padding=ops.symmetric(pad))
 
     expected, library_gradient = jax.vjp(library, x)
     value, gradient = jax.vjp(ours, x)
@@ -130,17 +130,17 @@ def test_max_pool_equals_the_library_in_value_and_gradient(height, width, window
 
 
 def test_max_pool_gives_the_gradient_to_the_first_of_equals_and_keeps_nan():
-    gradient = jax.grad(lambda x: ops.max_pool(x, window=2, stride=2).sum())(jnp.ones((1, 4, 4, 1)))
+    gradient = jax.grad(lambda x: pooling.max_pool(x, window=2, stride=2).sum())(jnp.ones((1, 4, 4, 1)))
     np.testing.assert_array_equal(gradient[0, :, :, 0], [[1, 0, 1, 0], [0] * 4, [1, 0, 1, 0], [0] * 4])
     for position in range(4):
         x = jnp.ones(4).at[position].set(jnp.nan).reshape(1, 2, 2, 1)
-        assert jnp.isnan(ops.max_pool(x, window=2, stride=2)).all()
+        assert jnp.isnan(pooling.max_pool(x, window=2, stride=2)).all()
 
 
 def test_average_pool_leaves_out_what_fills_no_window():
     x = normal(2, 7, 4, 3)
     expected = [[x[:, i : i + 2, j : j + 2].mean((1, 2)) for j in (0, 2)] for i in (0, 2, 4)]
-    np.testing.assert_allclose(ops.average_pool(jnp.asarray(x), window=2), np.moveaxis(expected, (0, 1), (1, 2)))
+    np.testing.assert_allclose(pooling.average_pool(jnp.asarray(x), window=2), np.moveaxis(expected, (0, 1), (1, 2)))
 
 
 @pytest.mark.parametrize(("height", "width"), [(7, 7), (14, 21), (9, 3), (1, 1), (8, 13)])
@@ -152,7 +152,7 @@ def test_adaptive_average_pool_averages_torchs_windows(height, width):
             rows = slice(i * height // 7, int(np.ceil((i + 1) * height / 7)))
             columns = slice(j * width // 7, int(np.ceil((j + 1) * width / 7)))
             expected[:, i, j] = x[:, rows, columns].mean((1, 2))
-    np.testing.assert_allclose(ops.adaptive_average_pool(jnp.asarray(x), size=7), expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(pooling.adaptive_average_pool(jnp.asarray(x), size=7), expected, rtol=1e-12, atol=1e-14)
 
 
 def test_moments_equal_the_definitions_in_value_and_gradient():

@@ -118,7 +118,7 @@ def test_what_trades_makes_twice_is_left_out_and_said(register, tmp_path, out):
     path = save({f"module.{name}": value for name, value in (state | twice).items()}, tmp_path / "trades.pt")
     report = convert_checkpoint(path, out)
     assert report.warnings == () and read_converted(out)[1]["sha256_of_tensors"] == digest
-    assert any("no forward pass reads, such as 'sub_block1.layer.0" in note for note in report.notes)
+    assert any("that no classification reads (sub_block1)" in note for note in report.notes)
     assert _left_out(_read_both(out, path, None, True)) == []
 
 

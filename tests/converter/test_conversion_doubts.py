@@ -40,12 +40,13 @@ def test_m02_extra_tensors_are_refused_or_ignored_with_a_warning(refused, conver
     assert_is_network(out)
 
 
-def test_m03_another_number_of_classes_needs_to_be_said(refused, convert, out):
+def test_m03_the_number_of_classes_is_that_of_the_files_last_layer(refused, convert, out):
     network = random_reference("resnet20", 7)
-    assert "--num-classes 7" in refused(network.state_dict())
-    report = convert(network.state_dict(), num_classes=7)
-    assert report.num_classes == 7
+    report = convert(network.state_dict())
+    assert report.num_classes == 7 and not report.warnings
+    assert any("7 outputs, which are numbered: --labels" in note for note in report.notes)
     assert_is_network(out, network)
+    assert convert(network.state_dict(), num_classes=7).num_classes == 7
     assert jinv.load(out).class_names == tuple(f"class {index}" for index in range(7))
     out.unlink()
     assert "linear" in refused(network.state_dict(), num_classes=8)
@@ -176,6 +177,11 @@ def test_m17_heads_of_other_imagenets_are_named(number, known):
     shapes |= {"linear.weight": (number, 64), "linear.bias": (number,)}
     with pytest.raises(ModelMismatchError, match=f"{known}.*--num-classes {number}.*--labels"):
         map_state_dict("resnet20", shapes)
+
+
+def test_m17_a_head_of_another_imagenet_is_said(convert):
+    report = convert(state() | {"linear.weight": torch.randn(1001, 64), "linear.bias": torch.randn(1001)})
+    assert report.num_classes == 1001 and any("TensorFlow numbers it" in note for note in report.notes)
 
 
 def test_m16_fused_or_untrained_norms_are_warned_about(convert):

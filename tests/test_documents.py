@@ -31,7 +31,7 @@ from jinv.recipe.packaged import find_config
 from jinv.recipe.read import read_config
 from jinv.recipe.variations import read_variations
 from jinv.runs.synthesize import run
-from jinv.weights.cache import CONVERTER_VERSION
+from jinv.weights.cache import CONVERTER_VERSION, keep
 from jinv.weights.file import NetworkMetadata, save_converted
 from jinv.weights.labels import class_names
 from tools import structure
@@ -183,6 +183,7 @@ def small_networks(one_block, tmp_path, monkeypatch):
         )
         path = tmp_path / "cache" / f"{name}-{EMBEDDED[name].sha256[:16]}-v{CONVERTER_VERSION}.safetensors"
         save_converted(path, {key: value.astype(np.float32) for key, value in variables.items()}, metadata)
+        keep(path)  # else it would count as somebody else's
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 
 from jinv.commands.arguments import add_positional, add_words
 from jinv.errors import UsageError
@@ -25,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError("config: --schema is of all configs; it goes with no CONFIG.toml and no --set")
         from jinv.recipe.schema import json_schema
 
-        print(json.dumps(json_schema(), indent=1, ensure_ascii=False))
+        _print_data(json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n")
         return 0
     if arguments.config is None:
         raise UsageError("config: which CONFIG.toml? For example: jinv config demo")
@@ -38,5 +39,22 @@ def run(arguments: argparse.Namespace) -> int:
 
     recipe = read_config(find_config(arguments.config), arguments.overrides)
     check_recipe(recipe)
-    print(tomli_w.dumps(resolved_table(recipe, every_key=True)), end="")
+    _print_data(tomli_w.dumps(resolved_table(recipe, every_key=True)))
     return 0
+
+
+def _print_data(text: str) -> None:
+    """JSON or TOML on standard output; what its encoding lacks is escaped, as both know it, for a `?` would be another text."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text if text.isascii() else "".join(_escaped(character, encoding) for character in text), end="")
+
+
+def _escaped(character: str, encoding: str) -> str:
+    try:
+        character.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        units = character.encode("utf-16-be")
+        if len(units) == 2:
+            return f"\\u{units.hex()}"
+        return f"\\U{ord(character):08x}"
+    return character

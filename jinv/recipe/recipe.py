@@ -17,6 +17,7 @@ from jinv.recipe.values import (
     Count,
     Devices,
     FilePath,
+    Images,
     InvertedNames,
     Labels,
     NetworkName,
@@ -52,7 +53,7 @@ class ImageRecipe(Part):
     size: Recorded[Size | None] = key(
         "a number of pixels, or [height, width]; the model's own size where it is not given", None
     )
-    count: Recorded[Count] = key("images; as many as labels where it is not given", None, validate_default=True)
+    count: Recorded[Images] = key("images; as many as labels where it is not given", None, validate_default=True)
     batch: Recorded[Count] = key(
         "images that are optimised together; all where it is not given", None, validate_default=True
     )

@@ -16,6 +16,9 @@ MAXIMUM_STEPS = 10_000_000
 MAXIMUM_COUNT = 2**31 - 1
 """Images and steps are counted in 32 bits on the device."""
 
+MAXIMUM_IMAGES = 1_000_000
+"""Their files are numbered by six digits."""
+
 _EXACT = 2**53
 """Whole numbers up to here are floats too; above, a number of the config is a float."""
 
@@ -86,6 +89,7 @@ PathText = Annotated[str, PlainValidator(lambda value: _path(value), json_schema
 """Not pydantic's str, which refuses the name of a file that is not UTF-8."""
 Texts = Annotated[tuple[Text, ...], BeforeValidator(as_tuple), Must("a list of texts")]
 Count = Annotated[int, Ge(1), Le(MAXIMUM_COUNT)]
+Images = Annotated[int, Ge(1), Le(MAXIMUM_IMAGES)]
 Pixels = Annotated[int, Ge(1), Le(MAXIMUM_SIZE)]
 Size = Annotated[
     tuple[Pixels, Pixels],

@@ -25,30 +25,36 @@ class Pace:
 
     def __init__(self, total: float, clock: Clock) -> None:
         self.total, self.clock = total, clock
-        self.first: tuple[float, float] | None = None
-        self.last, self.part = (0.0, 0.0), object()
+        self.last: tuple[float, float] | None = None
+        self.part: Hashable = None
+        self.begun: list[float] = []
         self.work = self.seconds = 0.0
 
     def update(self, work: float, part: Hashable) -> None:
         """`work` of the total is done, the last of it in `part`."""
         now = self.clock()
-        if part == self.part:
-            self.work += work - self.last[0]
-            self.seconds += now - self.last[1]
-        self.first = self.first or (work, now)
+        if self.last is not None:
+            done, passed = work - self.last[0], now - self.last[1]
+            if part == self.part:
+                self.work += done
+                self.seconds += passed
+            elif done > 0:
+                self.begun.append(passed / done)
         self.last, self.part = (work, now), part
 
     def left(self) -> float | None:
-        """Seconds, None before two moments are known."""
-        if self.first is None:
+        """Seconds, None before it is known."""
+        if self.last is None:
             return None
-        work, seconds = self.work, self.seconds
-        if work <= 0:  # every part is one moment: compilation and steps can't be told apart, but for the first one's
-            work, seconds = self.last[0] - self.first[0], self.last[1] - self.first[1]
         if self.last[0] >= self.total:
             return 0.0
-        passed = self.clock() - self.last[1]
-        return max((self.total - self.last[0]) * seconds / work - passed, 0.0) if work > 0 else None
+        if self.work > 0:
+            rate = self.seconds / self.work
+        elif len(self.begun) > 1:  # every part is one moment: the fastest one compiled least
+            rate = min(self.begun)
+        else:
+            return None
+        return max((self.total - self.last[0]) * rate - (self.clock() - self.last[1]), 0.0)
 
 
 class SynthesisProgress:

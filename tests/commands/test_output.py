@@ -43,6 +43,35 @@ def test_what_an_encoding_lacks_is_shown_as_a_question_mark(tmp_path):
     assert done.returncode == 0 and "cross_entropy" in done.stdout and "Traceback" not in done.stderr
 
 
+def test_every_command_ends_well_where_not_every_character_can_be_said(config, tmp_path):
+    variables = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    labels = CONFIG.replace('"cat"', '"caf\u00e9 \u540d"')
+    (tmp_path / "labels.toml").write_text(labels, encoding="utf-8")
+    few = "--set stages.0.steps=1 stages.1.steps=0 image.labels=[3]"
+    place = tmp_path / "caf\u00e9 \u540d"
+    place.mkdir()
+    commands = (
+        f"synthesize '{tmp_path}/small.toml' --out run {few}", "evaluate run", "report run", "models",
+        f"config '{tmp_path}/labels.toml'", "config --schema",
+    )  # fmt: skip
+    script = "; ".join(f"{JINV} {command}; echo =$? >&2" for command in commands)
+    done = shell(script, place, **variables)
+    codes = [line for line in done.stderr.splitlines() if line.startswith("=")]
+    assert codes == ["=0"] * len(commands), done.stderr
+    assert "Traceback" not in done.stderr and (place / "run" / "evaluation.json").is_file()
+    assert '"caf\\u00e9 \\u540d"' in done.stdout
+
+
+@pytest.mark.parametrize("columns", [{}, {"COLUMNS": "40"}])
+def test_tables_in_a_pipe_are_whole(columns, tmp_path):
+    from jinv.core.regularizers import total_variation
+    from jinv.models.registry import ARCHITECTURES
+
+    done = shell(f"{JINV} terms | cat; {JINV} models | cat", tmp_path, **columns)
+    assert "\u2026" not in done.stdout and total_variation.__doc__.splitlines()[0] in done.stdout
+    assert all(f" {name} " in done.stdout for name in ARCHITECTURES)
+
+
 @pytest.mark.parametrize("platform", ["cuda", "tpu", "nonsense"])
 def test_a_device_that_is_not_there_is_named_in_one_line(platform, config, tmp_path):
     done = shell(f"{JINV} synthesize small.toml --out run", tmp_path, JAX_PLATFORMS=platform)

@@ -40,6 +40,10 @@ TORCHVISION_FILES = {
     "mobilenet_v2_v2": "mobilenet_v2-7ebf99e0.pth",
     "densenet121": "densenet121-a639ec97.pth",
     "densenet169": "densenet169-b2777c0a.pth",
+    "densenet201": "densenet201-c1103571.pth",
+    "densenet161": "densenet161-8d451a50.pth",
+    "googlenet": "googlenet-1378be20.pth",
+    "inception_v3": "inception_v3_google-0cc3c7bd.pth",
     "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth",
 }
 # Salman et al. (2020), "Do adversarially robust ImageNet models transfer better?"
@@ -106,7 +110,8 @@ def find_published(name: str) -> Published:
         raise UsageError(f"{name!r} is neither a file nor a published checkpoint{nearest(name, published_names())}")
     if mirror := os.environ.get("JINV_MIRROR"):
         url = f"{mirror.rstrip('/')}/{file_name}"
-    training = origins.TORCHVISION if name in TORCHVISION_FILES else origins.ROBUSTNESS
+    usual = origins.TORCHVISION if name in TORCHVISION_FILES else origins.ROBUSTNESS
+    training = origins.training_of(None, sha256) or usual
     return Published(name, file_name, url, sha256, training)
 
 

@@ -45,7 +45,7 @@ FOREIGN = (
         ("_conv_stem.weight", "_blocks.0._se_reduce.weight"),
         "efficientnet_lite0",
     ),
-    ("a timm EfficientNet", ("conv_stem.weight", "blocks.0.0.conv_dw.weight"), "efficientnet_lite0"),
+    ("a timm EfficientNet", ("conv_stem.weight", "blocks.1.0.conv_pwl.weight"), "efficientnet_lite0"),
     ("a vision transformer", ("cls_token", "pos_embed"), "resnet50"),
 )
 

@@ -7,6 +7,7 @@ from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.googlenet import GoogLeNet
 from jinv.models.inception import InceptionV3
 from jinv.models.mobilenet import FlatMobileNetV2, MobileNetV2
+from jinv.models.mobilenet_v1 import MobileNetV1, TimmMobileNetV1
 from jinv.models.resnet import ResNet, ResNetD
 from jinv.models.resnet_cifar import ResNetCifar
 from jinv.models.squeezenet import CaffeSqueezeNet, SqueezeNet
@@ -17,6 +18,7 @@ from jinv_convert.families import (
     googlenet,
     inception,
     mobilenet,
+    mobilenet_v1,
     resnet,
     resnet_cifar,
     squeezenet,
@@ -32,6 +34,8 @@ FAMILIES: dict[type[nn.Module], Family] = {
     InceptionV3: inception.FAMILY,
     FlatMobileNetV2: mobilenet.FLAT,
     MobileNetV2: mobilenet.FAMILY,
+    MobileNetV1: mobilenet_v1.FAMILY,
+    TimmMobileNetV1: mobilenet_v1.TIMM,
     ResNet: resnet.FAMILY,
     ResNetD: resnet.D,
     ResNetCifar: resnet_cifar.FAMILY,

@@ -1,6 +1,7 @@
 """The networks of `jinv.models` as torch modules: what validation, benchmarks and tests compare with.
 
-    resnet, resnet_cifar, vgg, mobilenet, densenet, efficientnet_lite, squeezenet   one file per family, named as in `jinv/models/`
+    resnet, resnet_cifar, vgg, mobilenet, mobilenet_v1, densenet, googlenet, inception, efficientnet_lite, squeezenet
+              one file per family, named as in `jinv/models/`
     measure   what a torch network computes on an image: layers, statistics, gradients
 
 The keys of a module's state dict are exactly those of the published files. Written beside the Flax definitions, not
@@ -19,6 +20,7 @@ from jinv.models import efficientnet_lite as flax_efficientnet_lite
 from jinv.models import googlenet as flax_googlenet
 from jinv.models import inception as flax_inception
 from jinv.models import mobilenet as flax_mobilenet
+from jinv.models import mobilenet_v1 as flax_mobilenet_v1
 from jinv.models import resnet as flax_resnet
 from jinv.models import resnet_cifar as flax_resnet_cifar
 from jinv.models import squeezenet as flax_squeezenet
@@ -30,6 +32,7 @@ from jinv_convert.reference import (
     googlenet,
     inception,
     mobilenet,
+    mobilenet_v1,
     resnet,
     resnet_cifar,
     squeezenet,
@@ -43,6 +46,8 @@ REFERENCES: dict[type[flax_nn.Module], type[nn.Module]] = {
     flax_inception.InceptionV3: inception.InceptionV3,
     flax_mobilenet.FlatMobileNetV2: mobilenet.FlatMobileNetV2,
     flax_mobilenet.MobileNetV2: mobilenet.MobileNetV2,
+    flax_mobilenet_v1.MobileNetV1: mobilenet_v1.MobileNetV1,
+    flax_mobilenet_v1.TimmMobileNetV1: mobilenet_v1.TimmMobileNetV1,
     flax_resnet.ResNet: resnet.ResNet,
     flax_resnet.ResNetD: resnet.ResNetD,
     flax_resnet_cifar.ResNetCifar: resnet_cifar.ResNetCifar,

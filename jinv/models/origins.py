@@ -17,6 +17,7 @@ class Origin(NamedTuple):
 
 LITE = "google-efficientnet-lite"
 TORCHVISION = "torchvision"
+INCEPTION = "google-inception"
 SQUEEZENET = "forresti-squeezenet"
 AKAMASTER = "akamaster-cifar10"
 ROBUSTNESS = "robustness"
@@ -51,8 +52,13 @@ _TORCHVISION = {
     "7ebf99e0": None,  # mobilenet_v2_v2
     "a639ec97": 0.7465,  # densenet121
     "b2777c0a": 0.7600,  # densenet169
+    "c1103571": 0.7690,  # densenet201
+    "8d451a50": 0.7714,  # densenet161
     "b8a52dc0": 0.5818,  # squeezenet1_1
 }
+
+# torchvision's documentation; both came out of TensorFlow.
+_INCEPTION = {"1378be20": 0.6978, "0cc3c7bd": 0.7729}  # googlenet, inception_v3
 
 # Its paper (Iandola et al. 2016), table 2, of version 1.0; 1.1 is as accurate by its authors' README.
 _SQUEEZENET = {"f286bbf4": 0.575}
@@ -66,6 +72,7 @@ ORIGINS: dict[str, Origin] = {
     for training, table in (
         (LITE, _LITE),
         (TORCHVISION, _TORCHVISION),
+        (INCEPTION, _INCEPTION),
         (SQUEEZENET, _SQUEEZENET),
         (AKAMASTER, _AKAMASTER),
     )

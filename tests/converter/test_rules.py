@@ -69,6 +69,11 @@ def test_every_tensor_has_one_place_and_every_place_one_tensor(name):
         ("resnet34d", "layer2.0.downsample.2.bias", (128,), "params/layer2_0/downsample_2/bias"),
         ("vgg16_bn", "features.40.bias", (512,), "params/features_40/bias"),
         ("vgg16_bn", "classifier.0.weight", (4096, 25088), "params/classifier_0/kernel"),
+        ("mobilenet_v1", "model.0.1.bias", (32,), "params/bn1/bias"),
+        ("mobilenet_v1", "model.13.0.weight", (1024, 1, 3, 3), "params/model_13/conv_dw/kernel"),
+        ("mobilenet_v1", "model.12.4.running_var", (1024,), "batch_stats/model_12/bn2/var"),
+        ("mobilenetv1_100", "blocks.3.5.conv_pw.weight", (512, 512, 1, 1), "params/blocks_3_5/conv_pw/kernel"),
+        ("mobilenetv1_125", "classifier.weight", (1000, 1280), "params/classifier/kernel"),
         ("mobilenet_v2", "features.2.conv.1.0.weight", (96, 1, 3, 3), "params/features_2/conv_1_0/kernel"),
         (
             "densenet121",

@@ -35,6 +35,8 @@ FAMILY = Family(
             for layer, place in {"conv_dw": 0, "bn1": 1, "conv_pw": 3, "bn2": 4}.items()
         ),
     ),
+    # `model.` is also what wrappers put before every name, and is left out with theirs.
+    aliases=((r"^(?=\d+\.[0134]\.)", "model."),),
 )
 
 TIMM = Family(

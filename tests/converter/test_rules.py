@@ -103,7 +103,6 @@ def test_every_tensor_has_one_place_and_every_place_one_tensor(name):
             "batch_stats/Mixed_7b/branch3x3dbl_3b/bn/var",
         ),
         ("densenet161", "features.conv0.weight", (96, 3, 7, 7), "params/features/conv0/kernel"),
-        ("densenet201", "classifier.weight", (1000, 1920), "params/classifier/kernel"),
         ("mobilenet_v2_flat", "features.1.conv.0.weight", (32, 1, 3, 3), "params/features_1/conv_0_0/kernel"),
         ("mobilenet_v2_flat", "features.1.conv.1.weight", (32,), "params/features_1/conv_0_1/scale"),
         ("mobilenet_v2_flat", "features.1.conv.4.running_mean", (16,), "batch_stats/features_1/conv_2/mean"),

@@ -41,7 +41,12 @@ LACKING = {
         resnet_wide.WideBlock.forward resnet_wide.ResNetWide.forward
         shufflenet.ShuffleNetV2.forward shufflenet.Unit.forward
         squeezenet.CaffeFire.forward squeezenet.CaffeSqueezeNet.forward squeezenet.Fire.forward
-        squeezenet.SqueezeNet.forward vgg.LinearVGG.forward vgg.VGG.forward""",
+        squeezenet.SqueezeNet.forward vgg.LinearVGG.forward vgg.VGG.forward
+        NoHead.forward googlenet.BasicConv.forward googlenet.GoogLeNet.forward googlenet.Inception.forward
+        inception.InceptionA.forward inception.InceptionB.forward inception.InceptionC.forward
+        inception.InceptionD.forward inception.InceptionE.forward inception.InceptionV3.forward
+        mobilenet.FlatResidual.forward mobilenet_v1.MobileNetV1.forward mobilenet_v1.TimmMobileNetV1.forward
+        mobilenet_v1.TimmSeparable.forward""",
     # what they override has one
     "jinv": """recipe.onnx.OnnxTable.conflicts recipe.recipe.Recipe.conflicts reproduce.plan.Sheets.conflicts reproduce.plan.Sheets.model_post_init""",
     # one per opcode, whose meaning is pickle's; the table below them says which

@@ -53,7 +53,7 @@ FOREIGN = (
     ),
     (
         "a timm EfficientNet-Lite or MobileNetV2",
-        ("conv_stem.weight", "blocks.0.0.conv_dw.weight"),
+        ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.1.0.conv_pwl.weight"),
         "efficientnet_lite0",
     ),
     ("a timm RegNet", ("stem.conv.weight", "s1.b1.conv1.conv.weight"), "regnet_y_400mf"),

@@ -8,6 +8,7 @@ from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.googlenet import GoogLeNet
 from jinv.models.inception import InceptionV3
 from jinv.models.mobilenet import FlatMobileNetV2, MobileNetV2
+from jinv.models.mobilenet_v1 import MobileNetV1, TimmMobileNetV1
 from jinv.models.mobilenet_v3 import MobileNetV3
 from jinv.models.regnet import RegNet
 from jinv.models.resnet import ResNet, ResNetD, ShortcutResNet
@@ -24,6 +25,7 @@ from jinv_convert.families import (
     googlenet,
     inception,
     mobilenet,
+    mobilenet_v1,
     mobilenet_v3,
     regnet,
     resnet,
@@ -45,6 +47,7 @@ FAMILIES: dict[type[nn.Module], Family] = {
     GoogLeNet: googlenet.FAMILY,
     InceptionV3: inception.FAMILY,
     LinearVGG: vgg.LINEAR,
+    MobileNetV1: mobilenet_v1.FAMILY,
     MobileNetV2: mobilenet.FAMILY,
     MobileNetV3: mobilenet_v3.FAMILY,
     RegNet: regnet.FAMILY,
@@ -56,5 +59,6 @@ FAMILIES: dict[type[nn.Module], Family] = {
     ShortcutResNet: resnet.SHORTCUT,
     ShuffleNetV2: shufflenet.FAMILY,
     SqueezeNet: squeezenet.FAMILY,
+    TimmMobileNetV1: mobilenet_v1.TIMM,
     VGG: vgg.FAMILY,
 }

@@ -1,8 +1,8 @@
 """The networks of `jinv.models` as torch modules: what validation, benchmarks and tests compare with.
 
-    resnet, resnet_cifar, resnet_preact, resnet_shortcut, resnet_wide, vgg, mobilenet, mobilenet_v3, densenet,
-    efficientnet, efficientnet_lite, regnet, shufflenet, squeezenet   one file per family, named as in `jinv/models/`;
-                 resnet_shortcut: the ResNets of kuangliu's names
+    resnet, resnet_cifar, resnet_preact, resnet_shortcut, resnet_wide, vgg, mobilenet, mobilenet_v1, mobilenet_v3,
+    densenet, googlenet, inception, efficientnet, efficientnet_lite, regnet, shufflenet, squeezenet   one file per family,
+                 named as in `jinv/models/`; resnet_shortcut: the ResNets of kuangliu's names
     measure   what a torch network computes on an image: layers, statistics, gradients
 
 The keys of a module's state dict are exactly those of the published files. Written beside the Flax definitions, not
@@ -22,6 +22,7 @@ from jinv.models import efficientnet_lite as flax_efficientnet_lite
 from jinv.models import googlenet as flax_googlenet
 from jinv.models import inception as flax_inception
 from jinv.models import mobilenet as flax_mobilenet
+from jinv.models import mobilenet_v1 as flax_mobilenet_v1
 from jinv.models import mobilenet_v3 as flax_mobilenet_v3
 from jinv.models import regnet as flax_regnet
 from jinv.models import resnet as flax_resnet
@@ -39,6 +40,7 @@ from jinv_convert.reference import (
     googlenet,
     inception,
     mobilenet,
+    mobilenet_v1,
     mobilenet_v3,
     regnet,
     resnet,
@@ -61,6 +63,8 @@ REFERENCES: dict[type[flax_nn.Module], type[nn.Module]] = {
     flax_mobilenet.MobileNetV2: mobilenet.MobileNetV2,
     flax_mobilenet_v3.MobileNetV3: mobilenet_v3.MobileNetV3,
     flax_regnet.RegNet: regnet.RegNet,
+    flax_mobilenet_v1.MobileNetV1: mobilenet_v1.MobileNetV1,
+    flax_mobilenet_v1.TimmMobileNetV1: mobilenet_v1.TimmMobileNetV1,
     flax_resnet.ResNet: resnet.ResNet,
     flax_resnet.ShortcutResNet: resnet_shortcut.ShortcutResNet,
     flax_resnet.ResNetD: resnet.ResNetD,

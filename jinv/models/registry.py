@@ -26,6 +26,7 @@ from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.googlenet import GoogLeNet
 from jinv.models.inception import InceptionV3
 from jinv.models.mobilenet import FlatMobileNetV2, MobileNetV2
+from jinv.models.mobilenet_v1 import MobileNetV1, TimmMobileNetV1
 from jinv.models.mobilenet_v3 import MobileNetV3
 from jinv.models.regnet import RegNet
 from jinv.models.resnet import ResNet, ResNetD
@@ -100,6 +101,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         _imagenet("vgg13_bn", partial(VGG, stage_sizes=(2, 2, 2, 2, 2))),
         _imagenet("vgg16_bn", partial(VGG, stage_sizes=(2, 2, 3, 3, 3))),
         _imagenet("vgg19_bn", partial(VGG, stage_sizes=(2, 2, 4, 4, 4))),
+        _imagenet("mobilenet_v1", MobileNetV1),
+        _imagenet("mobilenetv1_100", TimmMobileNetV1, mean=HALF, std=HALF),
+        _imagenet("mobilenetv1_125", partial(TimmMobileNetV1, width=40), mean=HALF, std=HALF),
         _imagenet("mobilenet_v2", MobileNetV2),
         _imagenet("mobilenet_v2_flat", FlatMobileNetV2),
         _imagenet("densenet121", partial(DenseNet, block_sizes=(6, 12, 24, 16))),

@@ -11,6 +11,7 @@ from jinv.models.efficientnet_lite import EfficientNetLite
 from jinv.models.googlenet import GoogLeNet
 from jinv.models.inception import InceptionV3
 from jinv.models.mobilenet import FlatMobileNetV2, MobileNetV2
+from jinv.models.mobilenet_v1 import MobileNetV1, TimmMobileNetV1
 from jinv.models.mobilenet_v3 import MobileNetV3
 from jinv.models.registry import ARCHITECTURES
 from jinv.models.regnet import RegNet
@@ -46,6 +47,8 @@ REDUCED: dict[str, Architecture] = {
             partial(ResNet, stage_sizes=(1, 1, 1, 2), bottleneck=True, width_per_group=128, width=8),
         ),
         _reduced("small_vgg", partial(VGG, stage_sizes=(1, 2, 1, 1, 3), width=4, hidden=32)),
+        _reduced("small_mobilenet_v1", partial(MobileNetV1, width=4, stage_sizes=(1, 2, 1, 1, 1))),
+        _reduced("small_mobilenet_v1_timm", partial(TimmMobileNetV1, width=4, stage_sizes=(1, 1, 1, 2, 1))),
         _reduced("small_mobilenet", partial(MobileNetV2, width_coefficient=0.25)),
         _reduced("small_mobilenet_flat", partial(FlatMobileNetV2, width_coefficient=0.25)),
         _reduced("small_densenet", partial(DenseNet, block_sizes=(2, 3, 1, 2), growth_rate=4, width=8)),

@@ -185,8 +185,26 @@ def test_a_wrong_function_is_caught(request, monkeypatch, bug):
 
 
 OPERATION_BUGS = {
-    "max-pool padded with 0": ("max_pool 3x3", lambda x: pooling.max_pool(jnp.pad(x, ZERO), window=3, stride=2)),
-    "max-pool window shifted": ("max_pool 2x2", lambda x: pooling.max_pool(x[:, 1:, 1:], window=2, stride=2)),
+    "max-pool padded with 0": (
+        "max_pool 3x3 stride 2 padding 1",
+        lambda x: pooling.max_pool(jnp.pad(x, ZERO), window=3, stride=2),
+    ),
+    "max-pool window shifted": ("max_pool 2x2 stride 2", lambda x: pooling.max_pool(x[:, 1:, 1:], window=2, stride=2)),
+    "half windows of maxima dropped": (
+        "max_pool 3x3 stride 2 ceil",
+        lambda x: pooling.max_pool(x, window=3, stride=2),
+    ),
+    "half windows of maxima padded with 0": (
+        "max_pool 2x2 stride 2 ceil",
+        lambda x: pooling.max_pool(
+            jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0))), window=2, stride=2
+        ),
+    ),
+    "half windows of means dropped": ("average_pool 2x2 ceil", partial(pooling.average_pool, window=2)),
+    "a border's mean of the pixels that are there": (
+        "average_pool 3x3 stride 1",
+        lambda x: pooling.smoothed(x) / pooling.smoothed(jnp.ones_like(x)),
+    ),
     "adaptive pool by resizing": (
         "adaptive",
         lambda x: jnp.repeat(jnp.repeat(x.mean((1, 2), keepdims=True), 7, 1), 7, 2),

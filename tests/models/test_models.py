@@ -48,6 +48,7 @@ def test_registry_names_agree_and_embedded_ones_exist():
         ("resnext50_32x4d", 25_028_904, 53),
         ("wide_resnet50_2", 68_883_240, 53),
         ("vgg16_bn", 138_365_992, 13),
+        ("mobilenet_v1", 4_231_976, 27),
         ("mobilenet_v2", 3_504_872, 52),
         ("mobilenet_v2_flat", 3_504_872, 52),
         ("densenet121", 7_978_856, 121),

@@ -7,6 +7,7 @@ import flax.linen as nn
 from jax import Array
 
 from jinv.models import ops
+from jinv.models.activations import relu6
 from jinv.models.layers import BatchNorm, Conv, Dense, Stats, recomputed
 
 
@@ -19,7 +20,7 @@ class Separable(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Stats]:
-        activated = ops.relu6 if self.relu6 else nn.relu
+        activated = relu6 if self.relu6 else nn.relu
         channels = x.shape[-1]
         x, depthwise = BatchNorm(name="bn1")(Conv(channels, 3, self.stride, groups=channels, name="conv_dw")(x))
         x, pointwise = BatchNorm(name="bn2")(Conv(self.features, 1, name="conv_pw")(activated(x)))
@@ -42,7 +43,7 @@ class MobileNetV1(nn.Module):
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Stats]:
         x, stem = BatchNorm(name="bn1")(Conv(self.width, 3, 2, name="conv_stem")(image))
-        x, stats = (ops.relu6 if self.relu6 else nn.relu)(x), (stem,)
+        x, stats = (relu6 if self.relu6 else nn.relu)(x), (stem,)
         for stage, blocks in enumerate(self.stage_sizes):
             for index in range(blocks):
                 x, block_stats = recomputed(Separable, self.remat)(

@@ -77,6 +77,10 @@ def test_what_is_embedded_or_published_has_an_origin():
     assert origin_of(None) is None and origin_of("") is None and origin_of("0" * 64) is None
 
 
+def test_every_network_that_torchvision_publishes_by_name_is_one_of_ours():
+    assert {name.removesuffix("_v2") for name in TORCHVISION_FILES} - {"mobilenet"} <= ARCHITECTURES.keys()
+
+
 def test_every_architecture_has_a_family_and_every_family_a_paper():
     assert all(PAPERS[family_of(name)].startswith("arXiv:") for name in ARCHITECTURES)
     assert {family_of(name) for name in ARCHITECTURES} >= {"EfficientNetLite", "ResNet", "ResNetCifar", "VGG"}

@@ -198,10 +198,10 @@ class RunDirectory:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, array)
 
-    def write_image(self, name: str, png: bytes) -> None:
-        """Write a PNG file of that name, in a folder that is made where it is missing."""
-        (self.path / name).parent.mkdir(exist_ok=True)
-        write_bytes(self.path / name, png)
+    def write_image(self, name: str, data: bytes) -> None:
+        """Write a picture's file of that name, in a folder that is made where it is missing."""
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(self.path / name, data)
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep everything that is needed to go on."""

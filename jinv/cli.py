@@ -8,7 +8,19 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from jinv import __version__
-from jinv.commands import config, convert, evaluate, models, report, reproduce, sweep, synthesize, terms, validate
+from jinv.commands import (
+    config,
+    convert,
+    evaluate,
+    export,
+    models,
+    report,
+    reproduce,
+    sweep,
+    synthesize,
+    terms,
+    validate,
+)
 from jinv.commands.output import forgive
 from jinv.errors import JinvError, MemoryLimitError, UsageError, nearest
 
@@ -20,6 +32,7 @@ COMMANDS = {
     "validate": validate,
     "evaluate": evaluate,
     "report": report,
+    "export": export,
     "reproduce": reproduce,
     "models": models,
     "terms": terms,

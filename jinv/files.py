@@ -1,4 +1,5 @@
 """The only way files come into being: temporary name in the same directory, fsync, rename, fsync of the directory.
+A folder of files that belong together comes into being in the same way, as a whole.
 
 A reader therefore sees the old file, or the whole new one, also after a crash or a full disk. A link stays a link: the file
 that it leads to is replaced. What is no file is never replaced by one: devices such as /dev/null, pipes, and open
@@ -6,6 +7,8 @@ descriptors such as /dev/stdout and /dev/fd/63 get the bytes once they are whole
 """
 
 import errno
+import fcntl
+import glob
 import os
 import secrets
 import shutil
@@ -17,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from jinv.errors import StorageError, legible
+from jinv.errors import RunConflictError, StorageError, legible
 
 MAXIMUM_LINKS = 40
 _UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
@@ -53,6 +56,40 @@ def atomic_path(path: str | Path, *, private: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def atomic_directory(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield a new directory beside `path`; on a clean exit all in it is synced and it becomes `path`, otherwise removed.
+
+    It takes the place of an empty directory, and with `replace` of any. Behind a link what it leads to is replaced. What
+    was left by a process that was killed here goes when the next one begins: who lives holds a lock on its directory.
+
+    Raises:
+      StorageError: it cannot be made, or the disk is full. RunConflictError: by now something lies at `path`.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target)
+        temporary, lock = _new_directory_beside(target)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+    try:
+        yield temporary
+        _sync_tree(temporary)
+        if replace and target.is_dir() and any(target.iterdir()):
+            _exchange(temporary, target)
+        else:
+            os.rename(temporary, target)
+        sync_directory(target.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise RunConflictError(f"{path}: already exists and is not empty") from error
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        os.close(lock)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_writable(path: str | Path) -> Path:
@@ -119,6 +156,64 @@ def _new_beside(target: Path, mode: int) -> Path:
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, mode))
             return temporary
     raise FileExistsError(errno.EEXIST, "no temporary name is free")
+
+
+def _new_directory_beside(target: Path) -> tuple[Path, int]:
+    """A new directory beside `target`, and the descriptor that keeps it locked."""
+    for _ in range(100):
+        temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}.tmp")
+        with suppress(FileExistsError, FileNotFoundError, BlockingIOError):
+            temporary.mkdir()
+            lock = _locked(temporary)
+            if temporary.exists():  # whoever removes what was abandoned may have been faster than the lock
+                return temporary, lock
+            os.close(lock)
+    raise FileExistsError(errno.EEXIST, "no temporary name is free")
+
+
+def _locked(directory: Path) -> int:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    except OSError:
+        pass  # a file system without locks: nothing is taken for abandoned there, see below
+    return descriptor
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove what killed processes left of directories that were to become `target`: those that nobody holds locked."""
+    for path in target.parent.glob(f".{glob.escape(target.name[:50])}.{'[0-9a-f]' * 8}.tmp"):
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _exchange(temporary: Path, target: Path) -> None:
+    earlier = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}.tmp")
+    os.rename(target, earlier)
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        os.rename(earlier, target)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            path = Path(directory, name)
+            if not path.is_symlink():
+                with path.open("rb") as file:
+                    _sync(file.fileno())
+        sync_directory(Path(directory))
 
 
 def _sync(descriptor: int) -> None:

@@ -48,3 +48,31 @@ def save_tiny(path, seed, classes=CLASSES, name="resnet20"):
         class_names=classes, source={"file": "made up", "sha256": str(seed) * 8},
     )  # fmt: skip
     save_converted(path, flat, metadata)
+
+
+def write_run(path, labels, names, *, batch=2, finished=True, size=(8, 6)):
+    """A run's directory as `jinv synthesize` leaves it, of random images, sealed; unfinished, with its first batch alone."""
+    from jinv.core.pixels import to_uint8
+    from jinv.images.codec import png_bytes
+    from jinv.record.directory import RunDirectory
+    from jinv.record.manifest import InvertedModel, Manifest
+
+    path.mkdir()
+    run = RunDirectory(path)
+    manifest = Manifest(
+        model=InvertedModel(name="net", sha256="ab", mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.3)),
+        labels=tuple(labels), class_names=tuple(names), image_size=size,
+    )  # fmt: skip
+    seed = int.from_bytes(path.name.encode(), "big") % 2**32
+    images = np.random.default_rng(seed).normal(size=(len(labels), *size, 3)).astype(np.float32)
+    run.write_config({"model": "net", "image": {"batch": batch, "count": len(labels)}})
+    if not finished:
+        run.write_batch(0, images[:batch])
+        run.write_manifest(manifest)
+        return images
+    pixels = to_uint8(images, manifest.model.mean, manifest.model.std)
+    for i, name in enumerate(names):
+        run.write_image(f"images/{i:06d}_{name.replace(' ', '-')}.png", png_bytes(pixels[i]))
+    run.write_array("images.npy", images)
+    run.write_manifest(manifest.model_copy(update={"finished": "now", "outputs": run.digests()}))
+    return images

@@ -2,7 +2,7 @@
 
     synthesize, sweep, reproduce   carry experiments out
     config, models, terms          say what there is, and what a config says
-    evaluate, report               go on with runs that are there
+    evaluate, report, export       go on with runs that are there
     convert, validate              the converter's two, whose arguments and work are in `jinv_convert.commands`
     arguments                      arguments that several commands have
     compilation                    what every command that computes does first

@@ -10,7 +10,7 @@
     optimizers           Adam as published, normalised gradient steps, and optax's by name
     draws                keys, and draws that no ambient setting changes
     chunked, devices     a batch through the network in parts, and over several devices
-    types, choices       the values that flow, and the names that configs choose from
+    types, choices       the values that flow, the names that configs choose from; pixels: network units to 8 bits
 
 May import jax, optax and `errors`; the modules' own order is a contract in pyproject.toml. All rooms above use it.
 """

@@ -23,5 +23,11 @@ MemberDraw = Literal["all", "one"]
 EpsScaling = Literal["image", "none"]
 """Whether an optimizer's eps is divided by the batch, as each image's gradient of a mean is, or is the config's own number."""
 
+Layout = Literal["flat", "imagefolder"]
+"""How pictures lie in a folder: all in it, or in a folder per class, whose names are in the order of the labels."""
+
+PictureFormat = Literal["png", "jpeg"]
+"""What pictures are written as."""
+
 Precision = Literal["float32", "tf32", "bf16"]
 """The arithmetic of a run, see `models.precision`."""

@@ -34,7 +34,15 @@ def program_of(recipe: Recipe) -> str:
     """What of a recipe its programs are made of: equal for runs whose compiled steps are the same."""
     image = replaced(recipe.image, labels=(), count=1, batch=1, init="noise", init_reference=None, size=None)
     plain = replaced(
-        recipe, image=image, seed=0, evaluate=None, checkpoint=None, log_every=1, log_gradients=False, devices=None
+        recipe,
+        image=image,
+        seed=0,
+        evaluate=None,
+        output=None,
+        checkpoint=None,
+        log_every=1,
+        log_gradients=False,
+        devices=None,
     )
     return repr(plain)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jinv.core.choices import Size
+from jinv.core.choices import PictureFormat, Size
 from jinv.errors import StorageError, UnsafeInputError, UsageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -28,6 +28,9 @@ FREE_PIXELS = 16_000_000
 PIXELS_PER_BYTE = 300
 """Beyond `FREE_PIXELS` a file has to hold bytes for its pixels. Photographs have 4 to 20 per byte, scans of text up to 200,
 a picture of one colour ten thousand: files of nothing would take minutes to decode."""
+
+JPEG_QUALITY = 95
+"""Of pictures that are trained on, where no other is asked for."""
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = 0x0112
@@ -193,6 +196,11 @@ def png_bytes(image: np.ndarray) -> bytes:
 def jpeg_bytes(image: np.ndarray, *, quality: int = 92) -> bytes:
     """uint8 (H, W, 3) as JPEG without chroma subsampling, for pages where exact pixels would weigh too much."""
     return _encode(image, "JPEG", quality=quality, subsampling=0)
+
+
+def picture_bytes(image: np.ndarray, kind: PictureFormat, quality: int | None = None) -> bytes:
+    """uint8 (H, W, 3) as PNG, or as JPEG of that quality, by default of `JPEG_QUALITY`."""
+    return png_bytes(image) if kind == "png" else jpeg_bytes(image, quality=quality or JPEG_QUALITY)
 
 
 def _encode(image: np.ndarray, kind: str, **options: int | bool) -> bytes:

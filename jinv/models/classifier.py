@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jinv.core.pixels import to_uint8
 from jinv.core.types import Forward
-from jinv.errors import ModelMismatchError, NumericalError, UsageError
+from jinv.errors import ModelMismatchError, UsageError
 from jinv.models.layers import Stats, prepare
 from jinv.models.ops import at_least_float32
 from jinv.models.origins import origin_of, training_of
@@ -114,12 +115,7 @@ class Classifier:
 
     def to_uint8(self, image: np.ndarray | Array) -> np.ndarray:
         """Network units to uint8 pixels, clipped and rounded; inverts `preprocess` exactly."""
-        image = np.asarray(image, np.float32)
-        if np.isnan(image).any():
-            raise NumericalError(f"{np.isnan(image).sum()} of {image.size} image values are NaN")
-        pixels = np.clip(image * np.asarray(self.std, np.float32) + np.asarray(self.mean, np.float32), 0, 1)
-        rounded: np.ndarray = np.rint(pixels * 255).astype(np.uint8)
-        return rounded
+        return to_uint8(np.asarray(image, np.float32), self.mean, self.std)
 
     def forward(
         self,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import MinLen
 from pydantic import BeforeValidator, TypeAdapter, ValidationError, field_validator, model_validator
 
-from jinv.core.choices import Keep, MemberDraw, Precision, Start, Upsample
+from jinv.core.choices import Keep, Layout, MemberDraw, PictureFormat, Precision, Start, Upsample
 from jinv.recipe.checking import Needed, shown
 from jinv.recipe.declaration import Part, PartType, Recorded, Table, Written, key
 from jinv.recipe.onnx import OnnxTable
@@ -109,6 +109,14 @@ class EvaluateRecipe(Part):
     )
 
 
+class OutputRecipe(Part):
+    """The `[output]` table: what a run's pictures are written as; `images.npy` is what it is."""
+
+    layout: Layout = key("pictures all in one folder, or in a folder per class in the order of labels", "flat")
+    format: PictureFormat = key("of the pictures; PNG loses nothing", "png")
+    quality: int | None = key('for format = "jpeg", without chroma subsampling; 95 by default', None, ge=1, le=100)
+
+
 class CheckpointRecipe(Part):
     """The `[checkpoint]` table."""
 
@@ -160,6 +168,7 @@ class Recipe(Part):
         Annotated[Terms, MinLen(1), Needed("at least one term is needed in [terms], such as [terms.cross_entropy]")]
     ] = key("the objective's terms by name")
     evaluate: EvaluateRecipe = key("who judges the images", EvaluateRecipe())
+    output: OutputRecipe = key("how pictures are written", OutputRecipe())
     checkpoint: CheckpointRecipe = key("what long runs save", CheckpointRecipe())
 
     @property
@@ -191,6 +200,9 @@ class Recipe(Part):
         init, reference = image.get("init", "noise"), image.get("init_reference")
         if (init == "class_gaussian") != (reference is not None):
             yield 'image.init: "class_gaussian" and image.init_reference = FOLDER_OR_ZIP go together'
+        output = _table(table.get("output"))
+        if output.get("quality") is not None and output.get("format", "png") != "jpeg":
+            yield 'output.quality: is for output.format = "jpeg"; PNG loses nothing'
         largest = _size(image.get("size"))
         given = table.get("stages")
         stages = [_table(entry) for entry in given] if isinstance(given, list | tuple) else []

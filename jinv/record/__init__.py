@@ -2,6 +2,7 @@
 
     directory    `RunDirectory`: which files there are, and how each is written; for who carries a run out
     run          `open_run`: a run as a value, for who reads it
+    pictures     its picture files, and one image with all that is known of it
     manifest, metrics, evaluation   the three JSON files, each as typed entries
     entry        what those have in common; estimate: a value with its interval
 

@@ -198,10 +198,10 @@ class RunDirectory:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, array)
 
-    def write_image(self, name: str, png: bytes) -> None:
-        """Write a PNG file of that name, in a folder that is made where it is missing."""
-        (self.path / name).parent.mkdir(exist_ok=True)
-        write_bytes(self.path / name, png)
+    def write_image(self, name: str, data: bytes) -> None:
+        """Write a picture's file of that name, in a folder that is made where it is missing."""
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(self.path / name, data)
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep everything that is needed to go on."""
@@ -227,18 +227,19 @@ class RunDirectory:
 
     def has_batch(self, number: int) -> bool:
         """Whether an interrupted run had finished that batch; its images are not read for it."""
-        return self._batch(number).exists()
+        return self.batch_path(number).exists()
 
     def batch(self, number: int) -> np.ndarray:
         """The images of a batch that is finished."""
-        array: np.ndarray = np.load(self._batch(number), allow_pickle=False)
+        array: np.ndarray = np.load(self.batch_path(number), allow_pickle=False)
         return array
 
     def write_batch(self, number: int, images: np.ndarray) -> None:
         """Keep the images of a finished batch until the run is."""
-        self.write_array(str(self._batch(number).relative_to(self.path)), images)
+        self.write_array(str(self.batch_path(number).relative_to(self.path)), images)
 
-    def _batch(self, number: int) -> Path:
+    def batch_path(self, number: int) -> Path:
+        """Where the images of a finished batch lie until the run is."""
         return self.path / "batches" / f"{number:06d}.npy"
 
     def is_finished(self) -> bool:

@@ -1,23 +1,34 @@
 """A run as a value, for notebooks and for whoever judges it: `open_run(directory).images`."""
 
+import hashlib
+import tokenize
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
+from jinv.core.pixels import to_uint8
 from jinv.errors import StorageError
 from jinv.images.codec import read_image
 from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Evaluation
 from jinv.record.manifest import Manifest
 from jinv.record.metrics import MetricsLine
+from jinv.record.pictures import ImageRecord, picture_files
+
+MAXIMUM_LABEL = 10_000_000
+"""Classes are counted, and folders named, up to an image's label: no network has so many."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
     """What a run left, finished or not; everything but the manifest is read when it is first asked for.
+
+    It is a sequence of the images that are there, all of a finished run, an unfinished one's finished batches:
+    `len(run)`, `run[0].pixels`, `for image in run`. One image is read at a time, and none is kept.
 
     Each attribute raises StorageError where its file is missing or damaged, UnsafeInputError for a damaged picture.
     """
@@ -42,31 +53,32 @@ class RunRecord:
 
     @cached_property
     def images(self) -> np.ndarray:
-        """float32 (n, height, width, 3) in the network's standardised units, before they were rounded to pictures."""
+        """float32 (n, height, width, 3) in the network's standardised units, before they were rounded to pictures.
+
+        Mapped into memory and read-only: of a set that is larger than memory too, `run.images[5]` reads one image.
+        """
         path = self.path / "images.npy"
-        try:
-            images: np.ndarray = np.load(path, allow_pickle=False)
-        except FileNotFoundError:
-            raise StorageError(f"{path}: is not there; the run is not finished") from None
-        except (OSError, ValueError, EOFError) as error:
-            raise StorageError(f"{path}: cannot be read: {error}") from error
+        if not path.exists():
+            whose = "its pictures are read without it" if self.manifest.finished else "the run is not finished"
+            raise StorageError(f"{path}: is not there; {whose}")
+        images = _mapped(path)
         if images.dtype != np.float32 or images.ndim != 4:
             raise StorageError(f"{path}: {images.dtype} of shape {images.shape} is no batch of images")
         return images
 
     @cached_property
     def picture_files(self) -> tuple[str, ...]:
-        """The PNG files, relative to the run, one per label."""
-        names = sorted(path.name for path in (self.path / "images").glob("*.png"))
-        if [name[:6] for name in names] != [f"{i:06d}" for i in range(len(self.labels))]:
+        """The PNG or JPEG files, relative to the run, one per label."""
+        found = picture_files(self.path)
+        if list(found) != list(range(len(self.labels))):
             raise StorageError(
-                f"{self.path / 'images'}: {len(names)} images, the manifest has {len(self.labels)} labels"
+                f"{self.path / 'images'}: {len(found)} images, the manifest has {len(self.labels)} labels"
             )
-        return tuple(f"images/{name}" for name in names)
+        return tuple(found.values())
 
     @cached_property
     def pictures(self) -> np.ndarray:
-        """uint8 (n, height, width, 3): the PNG files' pixels."""
+        """uint8 (n, height, width, 3): the picture files' pixels, all of them in memory."""
         pictures = [read_image(self.path / name) for name in self.picture_files]
         if len({picture.shape for picture in pictures}) > 1:
             raise StorageError(f"{self.path / 'images'}: the images are not all of one size")
@@ -74,10 +86,12 @@ class RunRecord:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """int64 (n,): the class ids that the images were made for."""
+        """int64 (n,): the class ids that the images were made for, also those that are not there yet."""
         labels, names = self.manifest.labels, self.manifest.class_names
         if not labels or len(labels) != len(names):
             raise StorageError(f"{self.path / 'manifest.json'}: it does not say what the images' classes are")
+        if wrong := [label for label in labels if not 0 <= label < MAXIMUM_LABEL]:
+            raise StorageError(f"{self.path / 'manifest.json'}: labels: {wrong[0]} is no class id")
         return np.asarray(labels, np.int64)
 
     @property
@@ -85,15 +99,121 @@ class RunRecord:
         """The labels' names, one per image."""
         return self.manifest.class_names
 
+    @cached_property
+    def records(self) -> tuple[ImageRecord, ...]:
+        """The images that are there, in order, with what is known of each: label, file, digest, who said what of it."""
+        labels, sealed = self.labels.tolist(), self.manifest.outputs or {}
+        sources = self._sources
+        opinions = {name: verdict.per_image for name, verdict in (self.evaluation or Evaluation()).verifiers.items()}
+        files = {i: source for i, source in sources.items() if isinstance(source, str)}
+        return tuple(
+            ImageRecord(
+                index=i,
+                label=labels[i],
+                class_name=self.class_names[i],
+                file=files.get(i),
+                sha256=sealed.get(files[i]) if i in files else None,
+                opinions={name: said[i] for name, said in opinions.items() if i < len(said)},
+                _pixels=partial(self._pixels, source),
+            )
+            for i, source in sources.items()
+        )
 
-def open_run(directory: str | Path) -> RunRecord:
-    """The run in `directory`.
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __bool__(self) -> bool:
+        return True  # also before its first image
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        return iter(self.records)
+
+    @overload
+    def __getitem__(self, place: int) -> ImageRecord: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[ImageRecord, ...]: ...
+    def __getitem__(self, place: int | slice) -> ImageRecord | tuple[ImageRecord, ...]:
+        return self.records[place]
+
+    def verify(self) -> None:
+        """Every file that the manifest has a digest of, against it.
+
+        Raises:
+          StorageError: the run is not sealed, or files are missing or altered: the first of them, and how many.
+        """
+        sealed = self.manifest.outputs
+        if not (self.manifest.finished and sealed):
+            raise StorageError(f"{self.path}: the run is not finished, so there are no digests to compare with")
+        wrong = [words for name, digest in sealed.items() if (words := _difference(self.path / name, digest))]
+        if wrong:
+            raise StorageError("; ".join(wrong[:3]) + (f" ({len(wrong)} files in all)" if len(wrong) > 3 else ""))
+
+    @cached_property
+    def _sources(self) -> "dict[int, str | tuple[int, int]]":
+        """By number the image's file, or (batch, place in it) where there is none yet."""
+        if self.manifest.finished:
+            return dict(enumerate(self.picture_files))
+        count, run = len(self.labels), RunDirectory(self.path)
+        sources: dict[int, str | tuple[int, int]] = {i: f for i, f in picture_files(self.path).items() if i < count}
+        if (self.path / "batches").is_dir():
+            size = self._batch_size
+            for first in range(0, count, size):
+                if run.has_batch(first // size):
+                    for i in range(first, min(first + size, count)):
+                        sources.setdefault(i, (first // size, i - first))
+        return dict(sorted(sources.items()))
+
+    @property
+    def _batch_size(self) -> int:
+        image = self.config.get("image")
+        size = image.get("batch", len(self.labels)) if isinstance(image, dict) else None
+        if type(size) is not int or size < 1:
+            raise StorageError(f"{self.path / 'config.toml'}: image.batch: {size!r} is no number of images")
+        return size
+
+    def _pixels(self, source: str | tuple[int, int]) -> np.ndarray:
+        if isinstance(source, str):
+            return read_image(self.path / source)
+        (number, place), count, size = source, len(self.labels), self._batch_size
+        path, model = RunDirectory(self.path).batch_path(number), self.manifest.model
+        images, expected = _mapped(path), min(size, count - number * size)
+        if images.dtype != np.float32 or images.ndim != 4 or len(images) != expected or images.shape[3] != 3:
+            raise StorageError(f"{path}: {images.dtype} of shape {images.shape} is no batch of {expected} images")
+        if len(model.mean) != 3 or len(model.std) != 3:
+            raise StorageError(f"{self.path / 'manifest.json'}: it does not say how pixels were standardised")
+        return to_uint8(images[place], model.mean, model.std)
+
+
+def open_run(directory: str | Path, *, verify: bool = False) -> RunRecord:
+    """The run in `directory`; with `verify` every one of its files is compared with its digest first.
 
     Raises:
-      StorageError: there is none. RunConflictError: another version's.
+      StorageError: there is none, or `verify` finds a file missing or altered. RunConflictError: another version's.
     """
     path = Path(directory)
     manifest = RunDirectory(path).manifest()
     if manifest is None:
-        raise StorageError(f"{directory}: not a run directory (no manifest.json)")
-    return RunRecord(path, manifest)
+        hint = "; a sweep, whose runs are its folders" if (path / "sweep.json").is_file() else ""
+        raise StorageError(f"{directory}: not a run directory (no manifest.json){hint}")
+    record = RunRecord(path, manifest)
+    if verify:
+        record.verify()
+    return record
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError, TypeError, OverflowError, SyntaxError, tokenize.TokenError) as error:
+        raise StorageError(f"{path}: cannot be read: {error}") from error
+
+
+def _difference(path: Path, digest: str) -> str | None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return f"{path}: missing"
+    except OSError as error:
+        return f"{path}: cannot be read: {error.strerror or error}"
+    return None if found == digest else f"{path}: altered since the run was sealed: its sha256 is not the manifest's"

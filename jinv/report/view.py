@@ -15,6 +15,7 @@ from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Control, Evaluation, Opinion, Pictures, Verdict, in_order
 from jinv.record.manifest import Manifest
 from jinv.record.metrics import MetricsLine
+from jinv.record.pictures import picture_files
 from jinv.report.charts import Series, Span
 from jinv.report.text import PictureRow, headline, picture_rows
 
@@ -245,15 +246,14 @@ def _images(
     names, labels = manifest.class_names, manifest.labels
     opinions = [(v.short, {opinion.image: opinion for opinion in v.verdict.per_image}) for v in verdicts]
     nearest = _nearest(run, verdicts)
-    paths = sorted((run / "images").glob("*.png"))
-    exact = sum(path.stat().st_size for path in paths) <= inline_bytes
+    files = picture_files(run)
+    exact = sum((run / file).stat().st_size for file in files.values()) <= inline_bytes
     images = []
-    for position, path in enumerate(paths):
-        number = path.name[:6]
-        index = int(number) if number.isdigit() else position
+    for index, file in files.items():
+        path = run / file
         pixels = read_image(path)
-        data, kind = (path.read_bytes(), "png") if exact else (jpeg_bytes(pixels), "jpeg")
-        file = f"images/{path.name}"
+        own = "png" if file.endswith(".png") else "jpeg"
+        data, kind = (path.read_bytes(), own) if exact else (jpeg_bytes(pixels), "jpeg")
         images.append(
             ImageView(
                 index=index,

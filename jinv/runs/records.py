@@ -1,7 +1,6 @@
 """What a run leaves in its directory: a line per logged step, the images, and the manifest that says how they came about."""
 
 import platform
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,13 +12,15 @@ import numpy as np
 from jinv.core.loop import Snapshot
 from jinv.core.step import MemberMetrics
 from jinv.experiment.experiment import Experiment
-from jinv.images.codec import grid_png, png_bytes
+from jinv.images.codec import grid_png, picture_bytes
 from jinv.images.folder import Watch, unwatched
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.record.directory import RunDirectory
 from jinv.record.manifest import InvertedModel, Manifest, Member, StageSteps
 from jinv.record.metrics import MemberValue, MetricsLine, TermValue
+from jinv.record.pictures import SUFFIXES
+from jinv.weights.labels import class_folders, slug
 
 
 def metrics_line(snapshot: Snapshot, recipe: Recipe, batch: int) -> MetricsLine:
@@ -55,21 +56,20 @@ def _members(metrics: MemberMetrics | None) -> tuple[MemberValue | None, ...] | 
 
 def record_images(
     run_directory: RunDirectory,
-    classifier: Classifier,
+    experiment: Experiment,
     images: np.ndarray,
     names: Sequence[str],
     watch: Watch = unwatched,
 ) -> None:
-    """Write `images/*.png`, `images.npy` and `grid.png`; `watch` is told of every image."""
-    pixels = np.asarray(classifier.to_uint8(images))
+    """Write the pictures in images/ as `[output]` has it, `images.npy` and `grid.png`; `watch` is told of every image."""
+    pixels, output = experiment.classifier.to_uint8(images), experiment.recipe.output
+    folders = class_folders(dict(zip(experiment.labels, names, strict=True))) if output.layout == "imagefolder" else ()
     for index, name in watch(enumerate(names), "recording the images", len(names)):
-        run_directory.write_image(f"images/{index:06d}_{_slug(name)}.png", png_bytes(pixels[index]))
+        folder = f"images/{folders[experiment.labels[index]]}" if folders else "images"
+        file = f"{folder}/{index:06d}_{slug(name)}{SUFFIXES[output.format]}"
+        run_directory.write_image(file, picture_bytes(pixels[index], output.format, output.quality))
     run_directory.write_array("images.npy", images.astype(np.float32))
     run_directory.write_image("grid.png", grid_png(pixels))
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "class"
 
 
 def new_manifest(experiment: Experiment) -> Manifest:

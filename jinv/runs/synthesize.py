@@ -115,7 +115,7 @@ def complete(
       JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
     """
     with Waiting(console) as waiting:
-        record_images(run_directory, experiment.classifier, images, manifest.class_names, waiting.watch)
+        record_images(run_directory, experiment, images, manifest.class_names, waiting.watch)
     if experiment.recipe.evaluate.verifiers:
         _evaluate(run_directory, experiment, manifest, console)
     else:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -54,7 +54,8 @@ def find_class(name: str, class_names: Sequence[str]) -> int | None:
 def folder_class(path: str, class_names: Sequence[str]) -> int | None:
     """The class of an image by the folders that it lies in, outermost first: one of a class' name, else one of an id.
 
-    `train/dog/1.png`, `dog/1.png`, `5/1.png` and `005/1.png` are dogs of CIFAR-10. Of a zip also with backslashes.
+    `train/dog/1.png`, `dog/1.png`, `5/1.png` and `005/1.png` are dogs of CIFAR-10. Of a zip also with backslashes. Last
+    come the folders that `jinv export` makes, see `class_folders`.
     """
     folders = PurePosixPath(path.replace("\\", "/")).parts[:-1]
     for folder in folders:
@@ -63,7 +64,28 @@ def folder_class(path: str, class_names: Sequence[str]) -> int | None:
     for folder in reversed(folders):
         if folder.isascii() and folder.isdigit() and int(folder) < len(class_names):
             return int(folder)
-    return None
+    exported = _exported(tuple(class_names))
+    return next((exported[folder] for folder in folders if folder in exported), None)
+
+
+def slug(name: str) -> str:
+    """A class' name as part of a file's."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "class"
+
+
+def class_folders(names: Mapping[int, str]) -> tuple[str, ...]:
+    """A folder's name for every class up to the last, in alphabetical order too, from the names of some of them by id.
+
+    Where those are ImageNet's it is the WordNet id, where they are CIFAR's the name, which are in order; elsewhere
+    "0003_name", and "0003" of a class whose name is not known.
+    """
+    for kind, count in COUNTS.items():
+        known = class_names(kind)
+        if names and all(0 <= i < count and known[i] == name for i, name in names.items()):
+            return tuple(usual[0].replace(" ", "_") if synset == "-" else synset for synset, usual in _classes(kind))
+    count = max(names, default=-1) + 1
+    width = max(4, len(str(count - 1)))
+    return tuple(f"{i:0{width}d}" + (f"_{slug(names[i])}" if i in names else "") for i in range(count))
 
 
 def read_label_file(path: str | Path) -> tuple[str, ...]:
@@ -157,6 +179,11 @@ def _index(class_names: tuple[str, ...]) -> dict[str, list[int]]:
         for name in {_normal(n) for n in names}:
             index.setdefault(name, []).append(i)
     return index
+
+
+@lru_cache(maxsize=8)
+def _exported(class_names: tuple[str, ...]) -> dict[str, int]:
+    return {folder: i for i, folder in enumerate(class_folders(dict(enumerate(class_names))))}
 
 
 def _synonyms(names: tuple[str, ...]) -> list[tuple[str, ...]]:

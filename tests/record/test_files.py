@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from jinv.errors import StorageError
-from jinv.files import atomic_path, check_writable, is_stream, write_bytes, write_text
+from jinv.errors import RunConflictError, StorageError
+from jinv.files import atomic_directory, atomic_path, check_writable, is_stream, write_bytes, write_text
 from jinv.record.directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -192,3 +192,69 @@ def test_a_run_in_a_linked_directory_is_replaced_and_the_link_stays(tmp_path):
     RunDirectory(tmp_path / "run").remove()
     assert not os.listdir(tmp_path / "there") and (tmp_path / "run").is_symlink() and (tmp_path / "kept").exists()
     assert not RunDirectory(tmp_path / "run").check(resume=False)
+
+
+def fill(folder, text="new"):
+    (folder / "deep").mkdir()
+    (folder / "deep" / "file").write_text(text)
+
+
+def test_a_directory_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "a" / "b"
+    with atomic_directory(target) as folder:
+        fill(folder)
+        assert not target.exists() and folder.parent == target.parent
+    assert (target / "deep" / "file").read_text() == "new" and os.listdir(tmp_path / "a") == ["b"]
+    assert target.stat().st_mode & 0o777 == 0o777 & ~current_umask()
+    with pytest.raises(ZeroDivisionError), atomic_directory(tmp_path / "c") as folder:
+        fill(folder)
+        _ = 1 / 0
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def current_umask():
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def test_a_directory_takes_the_place_of_an_empty_one_and_of_a_full_one_on_demand(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with atomic_directory(tmp_path / "link") as folder:
+        fill(folder)
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real" / "deep" / "file").exists()
+    with pytest.raises(RunConflictError, match="already exists and is not empty"), atomic_directory(tmp_path / "link"):
+        pass
+    with atomic_directory(tmp_path / "link", replace=True) as folder:
+        (folder / "other").touch()
+    assert os.listdir(tmp_path / "real") == ["other"] and sorted(os.listdir(tmp_path)) == ["link", "real"]
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="file: cannot be written"), atomic_directory(tmp_path / "file"):
+        pass
+
+
+def test_all_of_a_directory_is_synced_before_it_is_there(tmp_path, monkeypatch):
+    synced, fsync, rename = [], os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", lambda number: (synced.append(os.fstat(number).st_ino), fsync(number)))
+    monkeypatch.setattr(os, "rename", lambda *paths: (synced.append("rename"), rename(*paths)))
+    with atomic_directory(tmp_path / "a") as folder:
+        fill(folder)
+        (folder / "link").symlink_to("/nowhere")
+    inodes = [path.stat().st_ino for path in (tmp_path / "a", tmp_path / "a/deep", tmp_path / "a/deep/file")]
+    assert set(synced[: synced.index("rename")]) == set(inodes) and synced[-1] == tmp_path.stat().st_ino
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_not(tmp_path):
+    dead = tmp_path / ".a.00112233.tmp"
+    others = [tmp_path / name for name in (".a.tmp", ".ab.00112233.tmp", ".a.0011223x.tmp")]
+    for path in (dead, *others):
+        path.mkdir()
+    slow = pytest.raises(RunConflictError, match="already exists and is not empty")
+    with slow, atomic_directory(tmp_path / "a") as first:
+        fill(first, "slow")
+        with atomic_directory(tmp_path / "a") as second:
+            assert first.exists() and not dead.exists()
+            fill(second, "fast")
+    assert (tmp_path / "a" / "deep" / "file").read_text() == "fast"
+    assert {path.name for path in tmp_path.iterdir()} == {"a", *(path.name for path in others)}

@@ -1,5 +1,6 @@
 """What a run leaves on disk comes back as it was, has the keys that others read, and its mistakes said in one line."""
 
+import hashlib
 import json
 import math
 import subprocess
@@ -26,6 +27,7 @@ from jinv.record.evaluation import (
 from jinv.record.manifest import InvertedModel, Manifest, StageSteps, SweepSetting
 from jinv.record.run import open_run
 from tests.record.test_metrics_lines import logged
+from tests.small_runs import write_run
 
 
 @pytest.mark.parametrize(
@@ -242,3 +244,105 @@ def test_a_run_is_read_without_jax(run):
     )
     result = subprocess.run([sys.executable, "-c", program, str(run)], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+def test_a_run_is_a_sequence_of_its_images(run):
+    record = open_run(run)
+    assert len(record) == 2 and [image.index for image in record] == [0, 1]
+    assert record[-1].label == 9 and record[1].class_name == "dog" and record[1].file == "images/000001_dog.png"
+    assert record[1].pixels.dtype == np.uint8 and record[1].pixels.shape == (8, 6, 3) and (record[1].pixels == 11).all()
+    assert record[:1] == record.records[:1] and record[0].opinions["net"].class_name == "dog"
+    assert record[1].opinions == {} and record[0].sha256 is None
+    with pytest.raises(IndexError):
+        record[2]
+    (run / record[1].file).unlink()  # nothing is read of an image before its pixels are asked for
+    with pytest.raises(StorageError, match="000001_dog.png"):
+        _ = record[1].pixels
+    assert (record[0].pixels == 10).all()
+
+
+def test_images_are_mapped_and_cannot_be_written(run):
+    images = open_run(run).images
+    assert isinstance(images, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        images[0] = 0
+
+
+def test_the_finished_batches_of_an_unfinished_run_are_there(tmp_path):
+    names = ["cat", "airplane", "dog", "cat", "ship"]
+    whole = write_run(tmp_path / "run", [3, 0, 5, 3, 8], names, finished=False)
+    directory = RunDirectory(tmp_path / "run")
+    directory.write_batch(2, whole[4:])
+    record = open_run(tmp_path / "run")
+    assert [image.index for image in record] == [0, 1, 4] and len(record) == 3 and len(record.labels) == 5
+    assert [image.label for image in record] == [3, 0, 8] and record[2].file is None
+    expected = np.rint(np.clip(whole[4].astype(float) * [0.25, 0.2, 0.3] + [0.5, 0.4, 0.3], 0, 1) * 255)
+    assert np.abs(record[2].pixels - expected).max() <= 1
+    directory.write_image("images/000001_airplane.png", png_bytes(np.full((8, 6, 3), 77, np.uint8)))
+    assert open_run(tmp_path / "run")[1].pixels.max() == 77  # its own file, where there is one
+    np.save(directory.batch_path(2), whole[:2])
+    with pytest.raises(StorageError, match="no batch of 1 images"):
+        _ = open_run(tmp_path / "run")[2].pixels
+    directory.write_config({"image": {"batch": 0}})
+    with pytest.raises(StorageError, match="image.batch: 0"):
+        len(open_run(tmp_path / "run"))
+
+
+def test_a_run_without_an_image_is_true_and_empty(tmp_path):
+    RunDirectory(tmp_path).write_manifest(MANIFEST)
+    record = open_run(tmp_path)
+    assert record and len(record) == 0 and list(record) == []
+
+
+def test_digests_are_compared_on_demand(tmp_path):
+    write_run(tmp_path / "run", [3, 0], ["cat", "airplane"])
+    record = open_run(tmp_path / "run", verify=True)
+    picture = tmp_path / "run" / record[0].file
+    assert hashlib.sha256(picture.read_bytes()).hexdigest() == record[0].sha256
+    data = bytearray(picture.read_bytes())
+    data[-20] ^= 1
+    picture.write_bytes(data)
+    (tmp_path / "run" / "images.npy").unlink()
+    open_run(tmp_path / "run")
+    with pytest.raises(
+        StorageError, match=r"images.npy: missing; .*000000_cat.png: altered|altered.*images.npy: missing"
+    ) as error:
+        open_run(tmp_path / "run", verify=True)
+    assert "\n" not in str(error.value)
+    with pytest.raises(StorageError, match="its pictures are read without it"):
+        _ = record.images
+    write_run(tmp_path / "other", [3, 0], ["cat", "airplane"], finished=False)
+    with pytest.raises(StorageError, match="not finished, so there are no digests"):
+        open_run(tmp_path / "other", verify=True)
+
+
+def test_two_files_of_one_number_are_refused(run):
+    (run / "images" / "000001_cow.png").write_bytes((run / "images" / "000001_dog.png").read_bytes())
+    with pytest.raises(StorageError, match="are both image 1"):
+        _ = open_run(run).picture_files
+
+
+@pytest.mark.parametrize("label", [-1, 10**12])
+def test_a_label_that_is_no_class_is_refused(tmp_path, label):
+    RunDirectory(tmp_path).write_manifest(MANIFEST.model_copy(update={"labels": (7, label)}))
+    with pytest.raises(StorageError, match=f"labels: {label} is no class id"):
+        _ = open_run(tmp_path).labels
+
+
+def test_an_array_with_any_byte_of_its_head_changed_is_read_or_refused(run):
+    """Of another length, another type, an archive, a pickle: one line each, and no traceback."""
+    path = run / "images.npy"
+    data = path.read_bytes()
+    refused = 0
+    for place in range(128):
+        for value in (0, 32, 48, 0x28, data[place] ^ 1):
+            path.write_bytes(data[:place] + bytes([value]) + data[place + 1 :])
+            try:
+                _ = open_run(run).images
+            except StorageError as error:
+                refused += "\n" not in str(error)
+    assert refused > 100
+    for whole in (data[:-1], data[:64], b"", b"PK\x03\x04" + data, b"\x80\x04."):
+        path.write_bytes(whole)
+        with pytest.raises(StorageError, match="images.npy: cannot be read"):
+            _ = open_run(run).images

@@ -5,7 +5,15 @@ import json
 import pytest
 
 from jinv.errors import StorageError, UsageError
-from jinv.weights.labels import COUNTS, class_names, folder_class, read_label_file, resolve_labels, usual_ids
+from jinv.weights.labels import (
+    COUNTS,
+    class_folders,
+    class_names,
+    folder_class,
+    read_label_file,
+    resolve_labels,
+    usual_ids,
+)
 
 IMAGENET = class_names("imagenet")
 CIFAR = class_names("cifar10")
@@ -142,3 +150,22 @@ def test_an_image_is_of_the_class_of_a_folder_that_it_lies_in(path, label):
 
 def test_accents_are_the_same_however_they_are_written():
     assert folder_class("cafe\u0301/1.png", ("tea", "caf\u00e9")) == 1
+
+
+@pytest.mark.parametrize("kind", COUNTS)
+def test_folders_of_known_classes_are_in_the_order_of_their_labels(kind):
+    names = class_names(kind)
+    folders = class_folders({5: names[5]})
+    assert folders == class_folders(dict(enumerate(names))) and len(folders) == COUNTS[kind]
+    assert list(folders) == sorted(folders) and len(set(folders)) == len(folders) and not any(" " in f for f in folders)
+    assert [folder_class(f"{folder}/1.png", names) for folder in folders] == list(range(len(folders)))
+    assert kind != "imagenet" or folders[:2] == ("n01440764", "n01443537")
+
+
+def test_folders_of_other_classes_begin_with_the_label():
+    assert class_folders({3: "A b", 1: "../..", 2: "A b"}) == ("0000", "0001_class", "0002_a-b", "0003_a-b")
+    assert class_folders({3: "cat", 4: "cat"})[4] == "0004_cat"  # of CIFAR-10 it would be a deer
+    folders = class_folders({12345: "last", 9: "early"})
+    assert list(folders) == sorted(folders) and folders[9] == "00009_early" and class_folders({}) == ()
+    names = ("one", "two words", "one")
+    assert [folder_class(f"{f}/x.png", names) for f in class_folders(dict(enumerate(names)))] == [0, 1, 2]

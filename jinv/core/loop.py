@@ -26,7 +26,7 @@ from jinv.core.step import (
 from jinv.core.types import Key
 
 LONGEST_SCAN = 10
-"""Steps in one program, at most: until it is through nobody is heard. So many cost no more per step than a thousand."""
+"""Steps in one program, at most: until it is through nobody is heard. Ten hide what a call costs, about 0.2 ms."""
 
 
 class Batch(NamedTuple):

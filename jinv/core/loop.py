@@ -4,7 +4,7 @@ A `Synthesis` compiles each of its stages once, whatever number of batches runs 
 (labels, keys, ids, where the steps of a stage begin) are arguments of the program.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +25,9 @@ from jinv.core.step import (
 )
 from jinv.core.types import Key
 
+LONGEST_SCAN = 10
+"""Steps in one program, at most: until it is through nobody is heard. Ten hide what a call costs, about 0.2 ms."""
+
 
 class Batch(NamedTuple):
     """For which images: (N,) class ids, the key that noise and draws derive from, (N,) image ids, and (N, height, width, C)
@@ -41,13 +44,15 @@ class Batch(NamedTuple):
 class Pace(NamedTuple):
     """When the loop yields, in steps of a stage (`checkpoint_every`: over all stages), and whether with gradient norms.
 
-    scan: whether `log_every` steps go into one program (`lax.scan`); None decides by the platform.
+    scan: whether up to `LONGEST_SCAN` steps go into one program (`lax.scan`); None decides by the platform.
+    due: asked between steps, or programs of several: whether the state is wanted at once. The snapshot is not `logged` then.
     """
 
     log_every: int = 10
     checkpoint_every: int | None = None
     log_gradients: bool = False
     scan: bool | None = None
+    due: Callable[[], bool] | None = None
 
 
 class Resume(NamedTuple):
@@ -64,7 +69,7 @@ class Snapshot(NamedTuple):
     `image` is full-size, standardised NHWC, after the update, and stays readable; `metrics` are those of the last step,
     before it, and so are `gradient_norms` where they were asked for. `state` is the live state, valid until the generator
     is advanced (its buffers are donated to the next step). In a sweep images, metrics, rates and state have a leading
-    axis K.
+    axis K. `logged`: whether the pace foresees it; false of one that `Pace.due` asked for, which leaves no line.
     """
 
     step: int
@@ -76,6 +81,7 @@ class Snapshot(NamedTuple):
     stage_done: bool
     state: SynthesisState | None = None
     gradient_norms: dict[str, Array] | None = None
+    logged: bool = True
 
 
 class Synthesis:
@@ -103,7 +109,8 @@ class Synthesis:
         resume: Resume | None = None,
         sharding: NamedSharding | None = None,
     ) -> Iterator[Snapshot]:
-        """Synthesize one batch; yields every `log_every` and `checkpoint_every` steps and at the end of each stage."""
+        """Synthesize one batch; yields every `log_every` and `checkpoint_every` steps, where it is due, and at
+        the end of each stage."""
         resume = resume or Resume(0)
         count, first_axis = batch.labels.shape[-1], int(self.sweep)
         image = self.start(batch)
@@ -173,17 +180,17 @@ def _stage_snapshots(
         norms = program.gradient_norms(state, inputs) if begin + 1 in shown else None
         stops = sorted(shown | {stop - 1 for stop in stops if stop - 1 > begin})
     rate_at = program.rates(inputs)
-    length = pace.log_every if (scan_by_default() if pace.scan is None else pace.scan) else None
-    for stop, taken, metrics in take_steps(program, state, inputs, stops, scan_length=length):
-        at_step = norms
+    length = scan_length(pace.log_every) if (scan_by_default() if pace.scan is None else pace.scan) else None
+    for stop, taken, metrics in take_steps(program, state, inputs, stops, scan_length=length, due=pace.due):
+        at_step, logged = norms, stop in shown
         norms = program.gradient_norms(taken, inputs) if pace.log_gradients and stop + 1 in shown else None
-        if stop not in shown:
+        if not logged and (pace.due is None or not pace.due()):
             continue
         done = stop == steps
         if done and program.method.keep == "best":
             taken = program.last_look(taken, inputs)
         image, rate = program.image(taken, done=done), rate_at(stop - 1)
-        yield Snapshot(before.steps + stop, before.number, stop, image, metrics, rate, done, taken, at_step)
+        yield Snapshot(before.steps + stop, before.number, stop, image, metrics, rate, done, taken, at_step, logged)
 
 
 def scan_by_default() -> bool:
@@ -191,8 +198,19 @@ def scan_by_default() -> bool:
     return jax.default_backend() != "cpu"
 
 
+def scan_length(steps: int) -> int:
+    """How many steps a program takes so that `steps` of them, the rest one by one, are the fewest calls."""
+    return min(range(1, min(steps, LONGEST_SCAN) + 1), key=lambda length: sum(divmod(steps, length)))
+
+
 def take_steps(
-    program: Any, state: Any, inputs: Any, stops: Iterable[int], *, scan_length: int | None
+    program: Any,
+    state: Any,
+    inputs: Any,
+    stops: Iterable[int],
+    *,
+    scan_length: int | None,
+    due: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[int, Any, Any]]:
     """Take steps from `state.step` up to each of `stops` in turn; yields (stop, state, metrics of the last step).
 
@@ -200,33 +218,32 @@ def take_steps(
       program: has `step(state, inputs) -> (state, metrics)` and `steps(state, inputs, length)`, which donate the state.
       stops: ascending counts of steps.
       scan_length: None takes one step per call; a state that is yielded is valid until the generator is advanced. A
-        number puts that many steps into one call wherever two stops are so far apart, and hands the next call to the
+        number puts that many steps into one call as often as they fit between two stops, and hands the next call to the
         device before what the last one computed is looked at, so that the device never waits for the host.
+      due: asked after each call between two stops; where it says so that step is yielded too. Whoever goes on from there
+        makes the calls that would have followed, so that no bit depends on it.
     """
-    done = int(jnp.max(state.step))
-    if scan_length is None:
-        previous = metrics = None
-        for stop in stops:
-            for _ in range(stop - done):
-                state, metrics = program.step(state, inputs)
-                # Stay at most one step ahead of the device: deeper queues win nothing and delay Ctrl-C.
-                if previous is not None:
-                    previous.total.block_until_ready()
-                previous = metrics
-            done = stop
-            yield stop, state, metrics
-        return
-    finished = None
+    done, previous, finished = int(jnp.max(state.step)), None, None
     for stop in stops:
-        if stop - done == scan_length:
-            state, metrics = program.steps(state, inputs, scan_length)
-        else:  # the rest of a stage, or a checkpoint in between: not worth another program per length
-            for _ in range(stop - done):
+        while done < stop:
+            if scan_length is not None and stop - done >= scan_length:
+                state, metrics = program.steps(state, inputs, scan_length)
+                done += scan_length
+            else:  # the rest of a stage, or a checkpoint in between: not worth another program per length
                 state, metrics = program.step(state, inputs)
-        done = stop
-        if finished is not None:
-            yield finished
-        # A copy on the device, because the next call, which starts before this is looked at, takes the buffers over.
-        finished = stop, jax.tree.map(jnp.copy, state), metrics
+                done += 1
+            if finished is not None:
+                yield finished
+                finished = None
+            # Stay at most one call ahead of the device: deeper queues win nothing and delay whoever wants it to stop.
+            if previous is not None:
+                previous.total.block_until_ready()
+            previous = metrics
+            if due is not None and done < stop and due():
+                yield done, state, metrics
+        if scan_length is None:
+            yield stop, state, metrics
+        else:  # A copy on the device, because the next call, which starts before this is looked at, takes the buffers over.
+            finished = stop, jax.tree.map(jnp.copy, state), metrics
     if finished is not None:
         yield finished

@@ -1,7 +1,7 @@
 """A recipe bound to a network: what a run, a sweep, a memory plan and a benchmark take their steps from."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -90,12 +90,18 @@ class Experiment:
         init = None if self.init is None else jnp.asarray(self.init[chosen])
         return Batch(labels, draws.run_key(self.recipe.seed), ids, init)
 
-    def snapshots(self, number: int, *, resume: Resume | None = None) -> Iterator[Snapshot]:
-        """The synthesis of one batch; within `precision()`."""
+    def snapshots(
+        self, number: int, *, resume: Resume | None = None, due: Callable[[], bool] | None = None
+    ) -> Iterator[Snapshot]:
+        """The synthesis of one batch; within `precision()`. `due` is `Pace.due`."""
         batch = self.batch(number)
         count = len(batch.labels)
         return self.synthesis(count).run(
-            self.networks.variables, batch, pace=self.pace, resume=resume, sharding=sharding(self.recipe, count)
+            self.networks.variables,
+            batch,
+            pace=self.pace._replace(due=due),
+            resume=resume,
+            sharding=sharding(self.recipe, count),
         )
 
     def start(self, number: int) -> np.ndarray:

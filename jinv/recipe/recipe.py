@@ -120,7 +120,8 @@ class OutputRecipe(Part):
 class CheckpointRecipe(Part):
     """The `[checkpoint]` table."""
 
-    every_steps: Count | None = key("how often a long run is saved, besides between stages", None)
+    every_steps: Count | None = key("how often a long run is saved, in steps of all stages", None)
+    every_seconds: Count | None = key("how often a long run is saved, in seconds; beside every_steps or alone", None)
 
 
 class Recipe(Part):

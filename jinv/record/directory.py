@@ -3,8 +3,8 @@
     config.toml (resolved)  manifest.json  metrics.jsonl  images/  images.npy  grid.png  evaluation.json  report.html
 
 `manifest.json` exists from the start and says `"finished": null` until everything else is in place. While a run goes on,
-`checkpoint.npz` and `batches/` hold what `--resume` needs; keys derive from seed, image and step, so a resumed run ends
-with the same bits as an uninterrupted one.
+`checkpoint.npz`, the one before it and `batches/` hold what `--resume` needs; keys derive from seed, image and step, so a
+resumed run ends with the same bits as an uninterrupted one.
 """
 
 import hashlib
@@ -12,8 +12,7 @@ import json
 import os
 import shutil
 import tomllib
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +27,14 @@ from jinv.record.evaluation import Evaluation, read_evaluation
 from jinv.record.manifest import Manifest, read_manifest
 from jinv.record.metrics import MetricsLine, lines_text, read_metrics
 
-UNSEALED = ("manifest.json", "checkpoint.npz")
+CHECKPOINT, CHECKPOINT_BEFORE = "checkpoint.npz", "checkpoint_before.npz"
+UNSEALED = ("manifest.json", CHECKPOINT, CHECKPOINT_BEFORE)
 
 
 class Checkpoint(NamedTuple):
     """Where a batch goes on: from `step`, with a state's leaves within `stage`, or the image that `stage` starts from.
 
-    owners: the settings of a sweep whose states these are, side by side.
+    owners: the settings of a sweep whose states these are, side by side. seconds: what was spent on the run until then.
     """
 
     batch: int
@@ -43,6 +43,7 @@ class Checkpoint(NamedTuple):
     leaves: Sequence[Any] | None = None
     image: Any = None
     owners: tuple[str, ...] = ()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class RunDirectory:
         above = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             raise StorageError(f"{self.path}: cannot be written: {above} is no directory that can be")
-        occupied = exists and any(self.path.iterdir())
+        # A run that was killed before its first file leaves temporary names alone.
+        occupied = exists and not all(_is_temporary(entry) for entry in self.path.iterdir())
         if occupied and not resume:
             raise RunConflictError(
                 f"{self.path}: run directory already exists; choose another --out, or continue it with --resume"
@@ -88,14 +90,18 @@ class RunDirectory:
         except OSError as error:
             raise StorageError(f"{self.path}: cannot be created: {error.strerror}") from error
         try:
-            with atomic_path(self.path / "writable"):
+            with atomic_path(self.path / ".writable.tmp"):
                 pass
-            (self.path / "writable").unlink()
+            (self.path / ".writable.tmp").unlink()
         except StorageError:
             if not exists:
                 self.discard()
             raise
         return occupied
+
+    def has_begun(self, manifest: Manifest) -> bool:
+        """Whether anything can have been computed here: not where a run was killed before its second file, the config."""
+        return manifest.finished is not None or (self.path / "config.toml").exists()
 
     def remove(self) -> None:
         """Remove an earlier run; anything that is not a run directory is left alone.
@@ -204,26 +210,39 @@ class RunDirectory:
         write_bytes(self.path / name, data)
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keep everything that is needed to go on."""
+        """Keep everything that is needed to go on, and the checkpoint before it, should this one be damaged later."""
         arrays = {f"leaf_{i:04d}": np.asarray(leaf) for i, leaf in enumerate(checkpoint.leaves or ())}
         if checkpoint.image is not None:
             arrays["image"] = np.asarray(checkpoint.image)
         position = np.array([checkpoint.batch, checkpoint.stage, checkpoint.step])
         owners = np.array(checkpoint.owners, dtype=np.str_)
-        with atomic_path(self.path / "checkpoint.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, position=position, owners=owners, **arrays)  # type: ignore[arg-type]
+        seconds, newest = np.array(checkpoint.seconds), self.path / CHECKPOINT
+        with atomic_path(newest) as temporary:
+            with temporary.open("wb") as file:
+                np.savez(file, position=position, owners=owners, seconds=seconds, **arrays)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+            if newest.exists():  # killed after this, the one before is the newest
+                os.replace(newest, self.path / CHECKPOINT_BEFORE)
 
-    def load_checkpoint(self) -> Checkpoint | None:
-        """What was kept, or None where there is no readable checkpoint."""
+    def load_checkpoint(self, warn: Callable[[str], None] = lambda text: None) -> Checkpoint | None:
+        """What was kept last, or before that where the last is damaged, of which `warn` is told; None where nothing is."""
+        newest, before = self.path / CHECKPOINT, self.path / CHECKPOINT_BEFORE
+        if not newest.exists():
+            newest, before = before, newest
         try:
-            with (self.path / "checkpoint.npz").open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                batch, stage, step = (int(x) for x in file["position"])
-                leaves = [file[name] for name in sorted(file.files) if name.startswith("leaf_")]
-                image = file["image"] if "image" in file.files else None
-                owners = tuple(file["owners"].tolist()) if "owners" in file.files else ()
-                return Checkpoint(batch, stage, step, leaves or None, image, owners)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return _read_checkpoint(newest) if newest.exists() else None
+        except Exception as error:  # whatever a damaged file makes its readers stumble over
+            why = f"{newest}: cannot be read ({type(error).__name__})"
+        try:
+            found = _read_checkpoint(before)
+        except Exception:
+            other = f"nor can {before}" if before.exists() else f"and there is no {before.name}"
+            warn(f"warning: {why}, {other}: the batch that was not finished begins again")
             return None
+        warn(f"warning: {why}; going on from the one before it, {before}")
+        os.replace(before, newest)  # so that the next one saved does not take the damaged one for the one before
+        return found
 
     def has_batch(self, number: int) -> bool:
         """Whether an interrupted run had finished that batch; its images are not read for it."""
@@ -249,7 +268,8 @@ class RunDirectory:
 
     def clean(self) -> None:
         """Remove what only an unfinished run needs."""
-        (self.path / "checkpoint.npz").unlink(missing_ok=True)
+        (self.path / CHECKPOINT).unlink(missing_ok=True)
+        (self.path / CHECKPOINT_BEFORE).unlink(missing_ok=True)
         shutil.rmtree(self.path / "batches", ignore_errors=True)
 
     def digests(self) -> dict[str, str]:
@@ -257,3 +277,17 @@ class RunDirectory:
         found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file() and not p.name.startswith("."))
         names = sorted(str(p) for p in found if p.name not in UNSEALED and p.parts[0] != "batches")
         return {name: hashlib.sha256((self.path / name).read_bytes()).hexdigest() for name in names}
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def _read_checkpoint(path: Path) -> Checkpoint:
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        batch, stage, step = (int(x) for x in file["position"])
+        leaves = [file[name] for name in sorted(file.files) if name.startswith("leaf_")]
+        image = file["image"] if "image" in file.files else None
+        owners = tuple(file["owners"].tolist()) if "owners" in file.files else ()
+        seconds = float(file["seconds"]) if "seconds" in file.files else 0.0
+        return Checkpoint(batch, stage, step, leaves or None, image, owners, seconds)

@@ -3,6 +3,7 @@
     in_memory        `jinv.run`: pictures and metrics, nothing written
     synthesize       `run`: one recipe in a directory, resumed where it stopped, evaluated, reported
     batches          one batch from its start to its images, told step by step to whoever watches
+    stopping         SIGTERM and Ctrl-C, when a state is saved, how long all took
     recorder         the watcher that writes lines and checkpoints; records: what they hold
     sweep, sweep_part, sweep_summary   many settings, some of them in one program, and what they came to
     evaluate         `jinv.evaluate`: networks asked about a run that is there

@@ -25,20 +25,27 @@ class Moment(NamedTuple):
 
 
 def batch_images(
-    experiment: Experiment, number: int, watch: Callable[[Moment], None], *, resume: Resume | None = None
+    experiment: Experiment,
+    number: int,
+    watch: Callable[[Moment], None],
+    *,
+    resume: Resume | None = None,
+    due: Callable[[], bool] | None = None,
 ) -> np.ndarray:
     """The images (n, height, width, 3) of a batch, in network units; within `experiment.precision()`.
+
+    `watch` is told of every logged step, and of steps between where `due` says so.
 
     Raises:
       NumericalError: a loss or an image that is no longer finite; `watch` was told of the step before.
     """
     image: Any = None
-    for snapshot in experiment.snapshots(number, resume=resume):
+    for snapshot in experiment.snapshots(number, resume=resume, due=due):
         image = snapshot.image
         moment = Moment(number, snapshot, metrics_line(snapshot, experiment.recipe, number))
         watch(moment)
         total = moment.line.total
-        if not np.isfinite(total):
+        if snapshot.logged and not np.isfinite(total):
             bad = [name for name, term in moment.line.terms.items() if not np.isfinite(term.value)]
             raise NumericalError(
                 f"step {snapshot.step}: the loss is {total} ({', '.join(bad) or 'total'}); lower the learning rate"
@@ -59,11 +66,11 @@ def show(progress: SynthesisProgress, experiment: Experiment, moment: Moment) ->
     progress.update(place_text(experiment.recipe, moment.batch, moment.snapshot), work, losses, part)
 
 
-def checkpoint_of(batch: int, snapshot: Snapshot, owners: tuple[str, ...] = ()) -> Checkpoint:
+def checkpoint_of(batch: int, snapshot: Snapshot, owners: tuple[str, ...] = (), *, seconds: float = 0.0) -> Checkpoint:
     """What goes on from a snapshot: its state within a stage, its image at the end of one."""
     done = snapshot.stage_done
     leaves, image = (None, snapshot.image) if done else (jax.tree.leaves(snapshot.state), None)
-    return Checkpoint(batch, snapshot.stage + done, snapshot.step, leaves, image, owners)
+    return Checkpoint(batch, snapshot.stage + done, snapshot.step, leaves, image, owners, seconds)
 
 
 def place_text(recipe: Recipe, batch: int, snapshot: Snapshot) -> str:

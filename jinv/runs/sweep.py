@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,23 @@ from rich.console import Console
 from jinv.console import make_console, say
 from jinv.core.loop import Resume, Snapshot
 from jinv.core.sweep import snapshot_of
-from jinv.errors import JinvError, NumericalError, RunConflictError, StorageError
+from jinv.errors import Interrupted, JinvError, NumericalError, RunConflictError, StorageError
 from jinv.experiment.experiment import total_work, work_until
 from jinv.experiment.numbers import groups, varied_numbers
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.recipe.variations import Variation
-from jinv.record.directory import RunDirectory
+from jinv.record.directory import Checkpoint, RunDirectory
 from jinv.record.manifest import SweepSetting
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.batches import checkpoint_of, place_text, work_done
 from jinv.runs.checks import check_run, check_same
 from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.records import metrics_line, new_manifest
+from jinv.runs.stopping import Saving, Stop, stoppable
 from jinv.runs.sweep_part import Part, SettingRun
 from jinv.runs.sweep_summary import SettingResult, summarize
-from jinv.runs.synthesize import begin, complete, judge_again
+from jinv.runs.synthesize import begin, complete, judge_again, timed
 
 
 def run_sweep(
@@ -48,6 +50,7 @@ def run_sweep(
     Raises:
       JinvError: anything a user can mend; an evaluation's, once every setting's images are recorded.
       NumericalError: every setting diverged; where only some do they are marked.
+      Interrupted: it was stopped; a call with `resume` goes on.
     """
     console = console or make_console(stderr=True)
     keep_freed_memory()
@@ -63,12 +66,16 @@ def run_sweep(
         raise StorageError(f"{directory}: cannot be created: {error.strerror}") from error
     started = time.monotonic()
     failed: JinvError | None = None
-    with SynthesisProgress(console, total_work([run.experiment.recipe for run in runs])) as progress:
-        for number, part in enumerate(parts):
-            where = f"part {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
-            images = _synthesize_part(part, progress, f"{where}{len(part.members)} settings")
-            with progress.paused():
-                failed = _complete_part(part, images, console) or failed
+    work = total_work([run.experiment.recipe for run in runs])
+    try:
+        with stoppable() as stop, SynthesisProgress(console, work) as progress:
+            for number, part in enumerate(parts):
+                where = f"part {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
+                images = _synthesize_part(part, progress, f"{where}{len(part.members)} settings", stop)
+                with progress.paused():
+                    failed = _complete_part(part, images, console, stop) or failed
+    except Interrupted as error:
+        raise Interrupted(f"{error}; {_done_text(runs)}") from None
     programs = [[run.variation.name for run in part.members] for part in parts]
     summary = summarize([_result(run) for run in runs], programs, runs[0].manifest)
     summary["wall_seconds"] = round(time.monotonic() - started, 1)
@@ -116,7 +123,7 @@ def _prepare(
         experiment = check_run(variation.recipe, shared, vocabulary, say=teller(console))
         place = RunDirectory(directory / variation.name)
         manifest = place.manifest()
-        if manifest is None:
+        if manifest is None or not place.has_begun(manifest):
             sweep = SweepSetting(name=variation.name, changes=variation.changes)
             manifest = new_manifest(experiment).model_copy(update={"sweep": sweep})
         else:
@@ -138,61 +145,91 @@ def _parts(variations: Sequence[Variation], runs: Sequence[SettingRun], at_once:
     return parts
 
 
-def _synthesize_part(part: Part, progress: SynthesisProgress, where: str) -> list[np.ndarray]:
+def _done_text(runs: Sequence[SettingRun], shown: int = 8) -> str:
+    """Which settings need nothing any more."""
+    done = [run.directory.path.name for run in runs if run.directory.is_finished()]
+    names = done if len(done) <= shown else [*done[:shown], f"and {len(done) - shown} more"]
+    return f"finished are {len(done)} of {len(runs)} settings" + (f": {', '.join(names)}" if names else "")
+
+
+def _synthesize_part(part: Part, progress: SynthesisProgress, where: str, stop: Stop) -> list[np.ndarray]:
     """Each setting's images of all batches; nothing for a part whose settings are all finished."""
-    recipe, started, done_before = part.experiment.recipe, time.monotonic(), progress.done
+    recipe, done_before = part.experiment.recipe, progress.done
     if part.finished:
         everything = len(part.members) * work_until(recipe) * recipe.image.count
         progress.update(f"{where} already finished", done_before + everything, {})
         return []
     for run in part.members:
-        if not run.directory.prepare(resume=True):
+        if not (run.directory.prepare(resume=True) and run.directory.has_begun(run.manifest)):
             begin(run.directory, run.experiment, run.manifest)
     progress.note(f"compiling {part.experiment.networks.name} for {where} on {jax.default_backend()}")
-    with part.experiment.precision():
-        batches = [
-            _synthesize_batch(part, number, progress, where, done_before)
-            for number in range(len(part.experiment.batches))
-        ]
+    checkpoint = _checkpoint_of(part, progress.console)
     for run in part.members:
-        if not run.manifest.finished:
-            # A program's time is shared by its settings; the sum over the runs is what the sweep took.
-            seconds = (run.manifest.wall_seconds or 0) + (time.monotonic() - started) / len(part.members)
-            run.manifest = run.manifest.model_copy(update={"wall_seconds": round(seconds, 1)})
+        run.spent = max(run.manifest.wall_seconds or 0.0, checkpoint.seconds if checkpoint else 0.0)
+    # A program's time is shared by its settings; the sum over the runs is what the sweep took.
+    saving = Saving(recipe.checkpoint, stop, spent=part.members[0].spent, share=len(part.members))
+    batches = []
+    try:
+        with part.experiment.precision():
+            for number in range(len(part.experiment.batches)):
+                stop.check(part.members[0].directory.path.parent, f"before batch {number} of {where}")
+                batch = _batch_that_is_there(part, number)
+                if batch is None:
+                    batch = _synthesize_batch(part, number, progress, (where, done_before), saving, checkpoint)
+                _mark_diverged(part, batch)
+                batches.append(batch)
+    finally:
+        with suppress(JinvError):  # what stopped the sweep says more than that its time is lost
+            _note_time(part, saving)
     return [np.concatenate([batch[k] for batch in batches]) for k in range(len(part.members))]
 
 
+def _note_time(part: Part, saving: Saving) -> None:
+    for run in part.members:
+        if not run.manifest.finished:
+            run.manifest = timed(run.manifest, run.spent + saving.passed)
+            run.directory.write_manifest(run.manifest)
+
+
+def _batch_that_is_there(part: Part, number: int) -> np.ndarray | None:
+    """What an interrupted sweep finished of a batch, (K, n, height, width, 3); None where a setting lacks it."""
+    kept = [images for run in part.members if (images := run.batch(number)) is not None]
+    return np.stack(kept) if len(kept) == len(part.members) else None
+
+
 def _synthesize_batch(
-    part: Part, number: int, progress: SynthesisProgress, where: str, done_before: float
+    part: Part,
+    number: int,
+    progress: SynthesisProgress,
+    place: tuple[str, float],
+    saving: Saving,
+    checkpoint: Checkpoint | None,
 ) -> np.ndarray:
-    """One batch of every setting, (K, n, height, width, 3)."""
-    recipe, chosen = part.experiment.recipe, part.experiment.batches[number]
-    kept = [run.batch(number) for run in part.members]
-    if all(images is not None for images in kept):
-        result = np.stack([images for images in kept if images is not None])
-        _mark_diverged(part, result)
-        return result
-    resume = _resume_of(part, number)
+    """One batch of every setting, (K, n, height, width, 3). `place`: in words, and the work before it."""
+    recipe, chosen, (where, done_before) = part.experiment.recipe, part.experiment.batches[number], place
+    first = part.members[0].directory
+    resume = _resume_of(part, number, checkpoint)
     image: Any = None
-    for snapshot in part.snapshots(number, resume=resume):
-        image = snapshot.image
-        totals = _record(part, number, snapshot)
-        work = done_before + len(part.members) * work_done(recipe, chosen, snapshot)
-        losses = {"lowest total": min(totals), "highest": max(totals)}
-        progress.update(
-            f"{where}  {place_text(recipe, number, snapshot)}", work, losses, (where, number, snapshot.stage)
-        )
-        every = recipe.checkpoint.every_steps
-        if every and snapshot.step % every == 0:
+    for snapshot in part.snapshots(number, resume=resume, due=saving.due):
+        image, stop = snapshot.image, saving.stop.asked
+        if snapshot.logged:
+            totals = _record(part, number, snapshot)
+            work = done_before + len(part.members) * work_done(recipe, chosen, snapshot)
+            losses = {"lowest total": min(totals), "highest": max(totals)}
+            text = f"{where}  {place_text(recipe, number, snapshot)}"
+            progress.update(text, work, losses, (where, number, snapshot.stage))
+        if saving.wanted(snapshot):
             # The states of all settings are one: they lie in the first one's directory.
-            part.members[0].directory.save_checkpoint(checkpoint_of(number, snapshot, part.names))
+            first.save_checkpoint(checkpoint_of(number, snapshot, part.names, seconds=saving.seconds))
+        if stop:
+            saving.stop.check(first.path.parent, f"at step {snapshot.step} of batch {number} of {where}")
     if image is None:  # no stage has a step left: the result is the start
         image = part.start(number) if resume is None or resume.image is None else resume.image
     result = np.asarray(image)
     for run, images in zip(part.members, result, strict=True):
         if not run.manifest.finished:
             run.directory.write_batch(number, images)
-    _mark_diverged(part, result)
+    _note_time(part, saving)
     return result
 
 
@@ -209,11 +246,15 @@ def _record(part: Part, number: int, snapshot: Snapshot) -> list[float]:
     return totals
 
 
-def _resume_of(part: Part, number: int) -> Resume | None:
-    """Where a batch goes on; lines of what is repeated are dropped from every setting's metrics."""
-    checkpoint = part.members[0].directory.load_checkpoint()
+def _checkpoint_of(part: Part, console: Console) -> Checkpoint | None:
+    checkpoint = part.members[0].directory.load_checkpoint(teller(console))
     # One of other settings side by side (another --at-once) is of no use here.
-    here = checkpoint if checkpoint and checkpoint.batch == number and checkpoint.owners == part.names else None
+    return checkpoint if checkpoint and checkpoint.owners == part.names else None
+
+
+def _resume_of(part: Part, number: int, checkpoint: Checkpoint | None) -> Resume | None:
+    """Where a batch goes on; lines of what is repeated are dropped from every setting's metrics."""
+    here = checkpoint if checkpoint and checkpoint.batch == number else None
     last = here.step if here else 0
     for run in part.members:
         if not run.manifest.finished:
@@ -233,15 +274,17 @@ def _mark_diverged(part: Part, images: np.ndarray) -> None:
                 run.diverged_at = (lost or [line.step for line in lines[-1:]] or [0])[0]
 
 
-def _complete_part(part: Part, images: Sequence[np.ndarray], console: Console) -> JinvError | None:
+def _complete_part(part: Part, images: Sequence[np.ndarray], console: Console, stop: Stop) -> JinvError | None:
     """Record, judge and seal the settings of a part; an evaluation's error is returned: the others' images are there too."""
     failed: JinvError | None = None
     for position, run in enumerate(part.members):
         try:
             if run.manifest.finished:
-                judge_again(run.directory, run.experiment, run.manifest, console)
+                judge_again(run.directory, run.experiment, run.manifest, console, stop)
             elif run.diverged_at is None:
-                complete(run.directory, run.experiment, images[position], run.manifest, console)
+                complete(run.directory, run.experiment, images[position], run.manifest, console, stop)
+        except Interrupted:
+            raise
         except JinvError as error:
             failed = failed or error
         if run.diverged_at is None:

@@ -1,6 +1,6 @@
 """Some settings of a sweep that run in one program: what they are given, and their snapshots, batch after batch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import jax
@@ -24,13 +24,15 @@ from jinv.record.run import open_run
 
 @dataclass
 class SettingRun:
-    """One setting and what becomes of it; `diverged_at` is the first step whose loss is not finite."""
+    """One setting and what becomes of it; `diverged_at` is the first step whose loss is not finite, `spent` are the seconds
+    that were spent on it before this process."""
 
     variation: Variation
     directory: RunDirectory
     experiment: Experiment
     manifest: Manifest
     diverged_at: int | None = None
+    spent: float = 0.0
 
     def batch(self, number: int) -> np.ndarray | None:
         """The images of a batch that was finished before; out of the sealed run where it is one."""
@@ -119,13 +121,19 @@ class Part:
         ids = jnp.arange(chosen.start, chosen.stop, dtype=jnp.uint32)
         return sweep_batch(synthesis, labels, self.settings, seeds, ids, init)
 
-    def snapshots(self, number: int, *, resume: Resume | None = None) -> Iterator[Snapshot]:
-        """The synthesis of one batch of all settings; within the experiment's `precision()`."""
+    def snapshots(
+        self, number: int, *, resume: Resume | None = None, due: Callable[[], bool] | None = None
+    ) -> Iterator[Snapshot]:
+        """The synthesis of one batch of all settings; within the experiment's `precision()`. `due` is `Pace.due`."""
         batch, experiment = self.batch(number), self.experiment
         count = batch.labels.shape[1]
         spread = sharding(experiment.recipe, count)
         return self.synthesis(count).run(
-            experiment.networks.variables, batch, pace=experiment.pace, resume=resume, sharding=spread
+            experiment.networks.variables,
+            batch,
+            pace=experiment.pace._replace(due=due),
+            resume=resume,
+            sharding=spread,
         )
 
     def start(self, number: int) -> np.ndarray:

@@ -1,13 +1,8 @@
 """Carries a `Recipe` out in a run directory: load, synthesize batch after batch, record, evaluate, report."""
 
-import signal
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +10,7 @@ from rich.console import Console
 
 from jinv.console import Waiting, make_console, say
 from jinv.core.loop import Resume
-from jinv.errors import JinvError
+from jinv.errors import Interrupted, JinvError
 from jinv.experiment.devices import sharding
 from jinv.experiment.experiment import Experiment, total_work
 from jinv.experiment.memory import check_fits
@@ -33,6 +28,7 @@ from jinv.runs.checks import check_run, check_same, judging_network
 from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.recorder import Recorder
 from jinv.runs.records import new_manifest, record_images
+from jinv.runs.stopping import Saving, Stop, stoppable
 
 
 def run(
@@ -45,7 +41,7 @@ def run(
     shared: Shared | None = None,
     vocabulary: Vocabulary | None = None,
 ) -> RunDirectory:
-    """Carry `recipe` out in `directory`; returns it finished.
+    """Carry `recipe` out in `directory`; returns it finished. SIGTERM and Ctrl-C stop it, see `jinv.runs.stopping`.
 
     Args:
       replace: an earlier run there is removed, once nothing is found to be wrong with this one.
@@ -53,6 +49,7 @@ def run(
 
     Raises:
       JinvError: anything a user can mend; the exit codes of the command line are the classes of `jinv.errors`.
+      Interrupted, one of them: it was stopped; a call with `resume` goes on.
     """
     console = console or make_console(stderr=True)
     keep_freed_memory()
@@ -65,21 +62,23 @@ def run(
         experiment.check_traces()  # last, because it takes a second or two
     if replace:
         run_directory.remove()
-    manifest = _manifest(run_directory, experiment, resume)
-    if manifest.finished:
-        judge_again(run_directory, experiment, manifest, console)
-        say(console, f"{directory}: already finished")
-        return run_directory
-    started = time.monotonic()
-    try:
-        with _graceful_stop() as stop, experiment.precision():
-            images = _synthesize_all(experiment, run_directory, console, stop)
-    finally:
-        seconds = round((manifest.wall_seconds or 0) + time.monotonic() - started, 1)
-        manifest = manifest.model_copy(update={"wall_seconds": seconds})
-        with suppress(JinvError):  # what stopped the run says more than that its time is lost
-            run_directory.write_manifest(manifest)
-    complete(run_directory, experiment, images, manifest, console)
+    with stoppable() as stop:
+        manifest = _manifest(run_directory, experiment, resume)
+        if manifest.finished:
+            judge_again(run_directory, experiment, manifest, console, stop)
+            say(console, f"{directory}: already finished")
+            return run_directory
+        checkpoint = run_directory.load_checkpoint(teller(console))
+        spent = max(manifest.wall_seconds or 0.0, checkpoint.seconds if checkpoint else 0.0)
+        saving = Saving(recipe.checkpoint, stop, spent=spent)
+        try:
+            with experiment.precision():
+                images = _synthesize_all(experiment, run_directory, console, saving, checkpoint, manifest)
+        finally:
+            manifest = timed(manifest, saving.seconds)
+            with suppress(JinvError):  # what stopped the run says more than that its time is lost
+                run_directory.write_manifest(manifest)
+        complete(run_directory, experiment, images, manifest, console, stop)
     return run_directory
 
 
@@ -88,18 +87,24 @@ def _manifest(run_directory: RunDirectory, experiment: Experiment, resume: bool)
     if run_directory.prepare(resume=resume):
         manifest = run_directory.manifest()
         assert manifest is not None
-        check_same(run_directory, manifest, experiment)
-        return manifest
+        if run_directory.has_begun(manifest):
+            check_same(run_directory, manifest, experiment)
+            return manifest
     manifest = new_manifest(experiment)
     begin(run_directory, experiment, manifest)
     return manifest
 
 
+def timed(manifest: Manifest, seconds: float) -> Manifest:
+    """The manifest with the seconds that the synthesis took so far, before and after whatever interrupted it."""
+    return manifest.model_copy(update={"wall_seconds": round(seconds, 1)})
+
+
 def begin(run_directory: RunDirectory, experiment: Experiment, manifest: Manifest) -> None:
-    """Write what a run's directory has from its start."""
+    """Write what a run's directory has from its start, the manifest first: by it a directory is known as a run's."""
     table = resolved_table(experiment.recipe, list(experiment.labels), experiment.size)
-    run_directory.write_config(table)
     run_directory.write_manifest(manifest)
+    run_directory.write_config(table)
 
 
 def complete(
@@ -108,27 +113,35 @@ def complete(
     images: np.ndarray,
     manifest: Manifest,
     console: Console,
+    stop: Stop,
 ) -> None:
     """What is left to do once the images are there: record them, let verifiers judge them, report, seal.
 
     Raises:
-      JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
+      Interrupted: an end was asked for; the run is not sealed, and goes on here. JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
     """
     with Waiting(console) as waiting:
-        record_images(run_directory, experiment, images, manifest.class_names, waiting.watch)
+        watch = stop.watched(waiting.watch, run_directory.path)
+        record_images(run_directory, experiment, images, manifest.class_names, watch)
     if experiment.recipe.evaluate.verifiers:
-        _evaluate(run_directory, experiment, manifest, console)
+        _evaluate(run_directory, experiment, manifest, console, stop)
     else:
         finish(run_directory, manifest)
 
 
-def judge_again(run_directory: RunDirectory, experiment: Experiment, manifest: Manifest, console: Console) -> None:
-    """Let the verifiers judge a finished run that they, as their files are now, have not judged yet; raises as `complete`."""
+def judge_again(
+    run_directory: RunDirectory, experiment: Experiment, manifest: Manifest, console: Console, stop: Stop
+) -> None:
+    """Let the verifiers judge a finished run that they, as their files are now, have not judged yet; raises as `complete`.
+    Goes what one that was killed just after its seal left."""
     if experiment.recipe.evaluate.verifiers and not is_judged(run_directory, experiment.recipe):
-        _evaluate(run_directory, experiment, manifest, console)
+        _evaluate(run_directory, experiment, manifest, console, stop)
+    run_directory.clean()
 
 
-def _evaluate(run_directory: RunDirectory, experiment: Experiment, manifest: Manifest, console: Console) -> None:
+def _evaluate(
+    run_directory: RunDirectory, experiment: Experiment, manifest: Manifest, console: Console, stop: Stop
+) -> None:
     asked = experiment.recipe.evaluate
     say(console, "evaluating with " + ", ".join(asked.verifiers))
 
@@ -138,9 +151,12 @@ def _evaluate(run_directory: RunDirectory, experiment: Experiment, manifest: Man
     try:
         real = asked.reference, asked.photographs
         with Waiting(console) as waiting:
+            watch = stop.watched(waiting.watch, run_directory.path)
             evaluate_run(
-                run_directory.path, list(asked.verifiers), *real, network=network, onnx=asked.onnx, watch=waiting.watch
+                run_directory.path, list(asked.verifiers), *real, network=network, onnx=asked.onnx, watch=watch
             )
+    except Interrupted:
+        raise
     except JinvError as error:
         finish(run_directory, manifest)
         hint = f"the images are there; then: jinv evaluate {run_directory.path}"
@@ -160,10 +176,14 @@ def finish(run_directory: RunDirectory, manifest: Manifest) -> None:
 
 
 def _synthesize_all(
-    experiment: Experiment, run_directory: RunDirectory, console: Console, stop: Callable[[], bool]
+    experiment: Experiment,
+    run_directory: RunDirectory,
+    console: Console,
+    saving: Saving,
+    checkpoint: Checkpoint | None,
+    manifest: Manifest,
 ) -> np.ndarray:
     recipe = experiment.recipe
-    checkpoint = run_directory.load_checkpoint()
     finished = {number for number in range(len(experiment.batches)) if run_directory.has_batch(number)}
     _drop_what_is_repeated(run_directory, finished, checkpoint)
     results = []
@@ -171,15 +191,17 @@ def _synthesize_all(
         spread = sharding(recipe, recipe.image.batch)
         devices = f"{len(spread.device_set)} devices, " if spread else ""
         progress.note(f"compiling {experiment.networks.name} on {devices}{jax.default_backend()}")
-        watch = Recorder(experiment, run_directory, progress, stop)
+        watch = Recorder(experiment, run_directory, progress, saving)
         for number in range(len(experiment.batches)):
             if number in finished:
                 results.append(run_directory.batch(number))
                 continue
+            saving.stop.check(run_directory.path, f"before batch {number}")
             here = checkpoint if checkpoint and checkpoint.batch == number else None
             resume = Resume(here.stage, here.leaves, here.image) if here else None
-            images = batch_images(experiment, number, watch, resume=resume)
+            images = batch_images(experiment, number, watch, resume=resume, due=saving.due)
             run_directory.write_batch(number, images)
+            run_directory.write_manifest(timed(manifest, saving.seconds))
             results.append(images)
     return np.concatenate(results)
 
@@ -195,24 +217,3 @@ def _drop_what_is_repeated(run_directory: RunDirectory, finished: set[int], chec
     ]
     # Always: what a crash left of a last line would be in the way of the next.
     run_directory.rewrite_metrics(kept)
-
-
-@contextmanager
-def _graceful_stop() -> Iterator[Callable[[], bool]]:
-    """SIGTERM asks for a stop at the next recorded step; elsewhere than in the main thread nothing is installed."""
-    asked = False
-
-    def ask(*_: Any) -> None:
-        nonlocal asked
-        asked = True
-
-    try:
-        before = signal.signal(signal.SIGTERM, ask)
-    except ValueError:
-        yield lambda: False
-        return
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
-        sys.stdout.flush()

@@ -33,7 +33,7 @@ CONFIG = {
     "augment": {"roll": {"max_shift": 2, "draw": "image"}},
     "terms": {"cross_entropy": {}, "total_variation": {"weight": 1e-4, "form": "l1"}},
     "evaluate": {"verifiers": ["vgg16"], "reference": "real", "photographs": "real"},
-    "checkpoint": {"every_steps": 5},
+    "checkpoint": {"every_steps": 5, "every_seconds": 60},
 }
 SHEETS = {
     "title": "t",

@@ -8,7 +8,7 @@ from typing import Final
 MIB: Final = 1 << 20
 
 # The pickle.
-MAX_OPS: Final = 2_000_000
+MAX_OPS: Final = 1_000_000  # of 1.7 microseconds: a file is read or refused in two seconds
 MAX_BUILT: Final = 2_000_000  # entries of what calls build out of what is there already: an op can copy a whole dict
 MAX_DEPTH: Final = 64  # nesting of the finished tree
 MAX_NODES: Final = 1_000_000  # of the tree written out in full: shared parts count each time they appear

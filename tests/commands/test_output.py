@@ -69,7 +69,7 @@ def test_tables_in_a_pipe_are_whole(columns, tmp_path):
 
     done = shell(f"{JINV} terms | cat; {JINV} models | cat", tmp_path, **columns)
     assert "\u2026" not in done.stdout and total_variation.__doc__.splitlines()[0] in done.stdout
-    assert all(f" {name} " in done.stdout for name in ARCHITECTURES)
+    assert {line.partition(" ")[0] for line in done.stdout.splitlines()} > ARCHITECTURES.keys()
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu", "nonsense"])

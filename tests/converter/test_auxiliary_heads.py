@@ -36,7 +36,7 @@ def test_auxiliary_heads_are_left_out_with_a_note(name, tmp_path):
     torch.save({**{key: torch.full((2, 3), torch.nan) for key in HEADS[name]}, **state}, path)
     report = convert_checkpoint(path, out)
     named = [key for key in HEADS[name] if not key.endswith("tracked")]
-    assert len(report.notes) == 1 and f"left out {len(named)} tensors of auxiliary heads" in report.notes[0]
+    assert len(report.notes) == 1 and f"left out {len(named)} tensors that no classification reads" in report.notes[0]
     assert report.warnings == () and read_converted(out)[1]["sha256_of_tensors"] == digests
     assert _left_out(_read_both(out, path, None, True)) == []
     torch.save(state | {"aux3.weight": torch.zeros(2)}, path)

@@ -45,7 +45,7 @@ def test_reduced_families_convert_from_both_containers(name, tmp_path, monkeypat
     assert_converts(name, tmp_path, (64, 47))
 
 
-@pytest.mark.parametrize("name", ["resnet50", "densenet121"])
+@pytest.mark.parametrize("name", ["resnet50", pytest.param("densenet121", marks=pytest.mark.full)])
 def test_full_networks_convert_from_both_containers(name, tmp_path):
     assert_converts(name, tmp_path, (64, 47))
 

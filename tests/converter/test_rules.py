@@ -272,7 +272,7 @@ TIMM = {"conv_stem.weight": (), "blocks.0.0.conv_dw.weight": ()}
         ({"conv1.weight": (), "bn1.running_mean": (), "layer1.0.conv1.weight": (), "fc.weight": ()}, "but lacks"),
         ({"_conv_stem.weight": (), "_blocks.0._se_reduce.weight": ()}, "lukemelas' .*nearest: efficientnet_b0"),
         ({**TIMM, "blocks.0.0.se.conv_reduce.weight": ()}, "a timm EfficientNet, .*nearest: efficientnet_b0"),
-        (TIMM, "a timm EfficientNet-Lite .*nearest: efficientnet_lite0"),
+        ({**TIMM, "blocks.1.0.conv_pwl.weight": ()}, "a timm EfficientNet-Lite .*nearest: efficientnet_lite0"),
         ({**TIMM, "conv_head.bias": ()}, "a timm MobileNetV3, .*nearest: mobilenet_v3_large"),
         ({"stem.conv.weight": (), "s1.b1.conv1.conv.weight": ()}, "a timm RegNet, .*nearest: regnet_y_400mf"),
     ],

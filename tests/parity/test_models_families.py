@@ -41,7 +41,7 @@ def test_reduced_family_equals_torch_in_float64_at_odd_sizes(name, monkeypatch):
     assert_parity(name, (max(61, REDUCED[name].min_size + 6), 96), double=True)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "densenet121"])
+@pytest.mark.parametrize("name", ["resnet50", pytest.param("densenet121", marks=pytest.mark.full)])
 def test_full_network_equals_torch(name):
     assert_parity(name, 64, double=False)
 

@@ -16,7 +16,7 @@ from tests.parity.torch_oracle import compare, embedded_state_dict, flax_variabl
         ("efficientnet_lite0", (61, 96)),
         pytest.param("efficientnet_lite1", 112, marks=pytest.mark.full),
         pytest.param("efficientnet_lite2", 112, marks=pytest.mark.full),
-        ("resnet18", (61, 96)),
+        pytest.param("resnet18", (61, 96), marks=pytest.mark.full),
         pytest.param("resnet50", 112, marks=pytest.mark.full),
         ("resnet20", (33, 20)),
     ],

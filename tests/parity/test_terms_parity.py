@@ -69,8 +69,19 @@ TORCH_TERMS = {
 }
 
 
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite1", "resnet20", "resnet56"])
-@pytest.mark.parametrize("size", [112, 224])
+FULL = pytest.mark.full
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "efficientnet_lite0",
+        pytest.param("efficientnet_lite1", marks=FULL),
+        "resnet20",
+        pytest.param("resnet56", marks=FULL),
+    ],
+)
+@pytest.mark.parametrize("size", [112, pytest.param(224, marks=FULL)])
 def test_terms_equal_torch_on_real_weights(name, size, request):
     cifar = name.startswith("resnet")
     if cifar and size == 224:

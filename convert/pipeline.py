@@ -21,6 +21,7 @@ from jinv_convert.families.rules import HEADS, alike
 from jinv_convert.published import promised_sha256
 from jinv_convert.reader import Checkpoint, read_checkpoint
 from jinv_convert.renaming import Renamed, rename
+from jinv_convert.same_names import doubts_of, notes_of
 from jinv_convert.state_dict import StateDict, select_state_dict
 
 RGB = tuple[float, ...]
@@ -96,7 +97,8 @@ def convert_checkpoint(
     names = read_label_file(options.labels) if options.labels is not None else None
     checkpoint = read_checkpoint(checkpoint_path, check_crc=options.check_crc)
     suspicions = _check_digest(checkpoint, options.unverified)
-    origin = origin_of(checkpoint.sha256) or options.origin
+    # What is fetched by name and is another file after all has another origin too.
+    origin = origin_of(checkpoint.sha256) or (None if suspicions else options.origin)
     training = _training(checkpoint, options.training, origin)
     state = select_state_dict(checkpoint, options.select, options.strip)
     renamed = rename(checkpoint, state, options)
@@ -104,7 +106,7 @@ def convert_checkpoint(
     (mean, std), preprocessing = _normalizer(checkpoint, state, known, given)
     classes = renamed.num_classes
     names, about_names = _class_names(known, classes, names, options.labels)
-    notes = [*state.notes, *renamed.findings.notes, *_untold(renamed, preprocessing, options)]
+    notes = [*state.notes, *renamed.findings.notes, *_untold(renamed, preprocessing, options, origin)]
     doubts = [*renamed.findings.warnings, *_doubts(state, options, renamed), *about_names]
     warnings = [*suspicions, *checkpoint.warnings, *doubts]
     metadata = NetworkMetadata(
@@ -182,7 +184,7 @@ def _normalizer(
     return (architecture.mean, architecture.std), f"{architecture.name}'s usual"
 
 
-def _untold(renamed: Renamed, preprocessing: str, options: ConversionOptions) -> list[str]:
+def _untold(renamed: Renamed, preprocessing: str, options: ConversionOptions, origin: Origin | None) -> list[str]:
     """Notes on what was left out or taken for granted because the file says nothing of it."""
     architecture, notes = renamed.architecture, []
     if unread := renamed.unread:
@@ -193,9 +195,13 @@ def _untold(renamed: Renamed, preprocessing: str, options: ConversionOptions) ->
             "the file does not say how pixels were standardised, and CIFAR's repositories differ: --mean and --std do "
             "(RobustBench's networks take pixels as they are, --mean 0 0 0 --std 1 1 1)"
         )
+    classes = renamed.num_classes
+    if origin is None and options.architecture is None:
+        own = not preprocessing.endswith("usual")
+        told = notes_of(architecture, classes, own_normalizer=own)
+        notes += [note for note in told if options.labels is None or "--labels" not in note]
     if options.labels is not None:
         return notes
-    classes = renamed.num_classes
     if architecture.class_names == "cifar100" and options.num_classes is None:
         notes.append("100 outputs were taken for CIFAR-100's classes in their usual order; --labels FILE names others")
     elif classes and classes != architecture.num_classes:
@@ -217,8 +223,7 @@ def _doubts(state: StateDict, options: ConversionOptions, renamed: Renamed) -> l
         doubts.append(
             "the robustness package clips pixels to [0, 1] before this network; converted without (see --clamp)"
         )
-    if renamed.num_classes == 0:
-        doubts.append("the file has no head: the network gives statistics and features, and no classes")
+    doubts += doubts_of(renamed.architecture, renamed.num_classes)
     if ignored:
         doubts.append(f"ignored {len(ignored)} tensors that the network does not have, such as {shorten(ignored[0])!r}")
     if options.architecture is None:

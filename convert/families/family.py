@@ -60,7 +60,13 @@ class Family:
 
     def lacks_head(self, shapes: Shapes) -> bool:
         """Whether a file of this family is one of a network without its last layer, such as an encoder's."""
-        return self.can_lack_head and all(len(shape) != 2 for shape in shapes.values())
+        published = {self.published_name(name): shape for name, shape in shapes.items()}
+        read = {name: shape for name, shape in published.items() if not self.is_unread(name)}
+        return (
+            self.can_lack_head
+            and all(len(shape) != 2 for shape in read.values())
+            and not any(name.startswith(f"{self.head}.") for name in read)
+        )
 
 
 def _substitute(name: str, rules: tuple[tuple[str, str], ...]) -> str:

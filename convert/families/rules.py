@@ -135,7 +135,7 @@ def map_state_dict(
         hint = ""
         if head_problems == len(problems):
             classes = shapes.get(f"{family.head}.weight", (0,))[:1]
-            hint = _other_classes(classes[0]) if classes else ""
+            hint = _other_classes(classes[0]) if classes and classes[0] > 0 else ""
         raise ModelMismatchError(f"not a {architecture}: {_first(problems)}{hint}")
     return targets
 
@@ -171,7 +171,7 @@ def detect_architecture(shapes: Shapes) -> str:
         raise ModelMismatchError(f"ambiguous: fits {', '.join(exact)}; choose with --architecture")
     if candidates:
         near = min(candidates, key=lambda name: len(candidates[name]))
-        differences = ", ".join(f"{key} {value}" for key, value in candidates[near].items())
+        differences = ", ".join(f"{key} {shorten(str(value))}" for key, value in candidates[near].items())
         titles = " or ".join(family.title for family in found.values())
         raise ModelMismatchError(f"unknown network: {titles} with {differences}; nearest: {near}")
     raise ModelMismatchError(_unknown(shapes))

@@ -137,9 +137,6 @@ _SHUFFLENET = {
     "5666bf0f": (0.69362, USUAL),  # shufflenet_v2_x1_0
 }
 
-# torchvision's documentation; both came out of TensorFlow.
-_INCEPTION = {"1378be20": 0.6978, "0cc3c7bd": 0.7729}  # googlenet, inception_v3
-
 # Its paper (Iandola et al. 2016), table 2, of version 1.0; 1.1 is as accurate by its authors' README.
 _SQUEEZENET = {"f286bbf4": (0.575, None)}
 

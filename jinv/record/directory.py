@@ -3,8 +3,8 @@
     config.toml (resolved)  manifest.json  metrics.jsonl  images/  images.npy  grid.png  evaluation.json  report.html
 
 `manifest.json` exists from the start and says `"finished": null` until everything else is in place. While a run goes on,
-`checkpoint.npz` and `batches/` hold what `--resume` needs; keys derive from seed, image and step, so a resumed run ends
-with the same bits as an uninterrupted one.
+`checkpoint.npz` and `batches/` hold what `--resume` needs (`jinv.record.unfinished`); keys derive from seed, image and step,
+so a resumed run ends with the same bits as an uninterrupted one.
 """
 
 import hashlib
@@ -12,37 +12,38 @@ import json
 import os
 import shutil
 import tomllib
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tomli_w
 
-from jinv.errors import RunConflictError, StorageError, legible
-from jinv.files import atomic_path, write_bytes, write_text
+from jinv.errors import RunConflictError, StorageError, UnsafeInputError, legible
+from jinv.files import TEMPORARY, atomic_path, remove_temporaries, write_bytes, write_text
+from jinv.record import unfinished
 from jinv.record.evaluation import Evaluation, read_evaluation
-from jinv.record.manifest import Manifest, read_manifest
+from jinv.record.lock import LOCK
+from jinv.record.manifest import Manifest, has_its_digest, read_manifest, with_digest
 from jinv.record.metrics import MetricsLine, lines_text, read_metrics
+from jinv.record.sealed import digest_of
+from jinv.record.unfinished import Checkpoint as Checkpoint
 
-UNSEALED = ("manifest.json", "checkpoint.npz")
+UNSEALED = ("manifest.json", *unfinished.CHECKPOINTS)
+REWRITTEN = ("evaluation.json", "report.html")
+"""What is made again from the rest at any time, and sealed anew then; so is the folder nearest/."""
+
+FOLDERS = ("images", "nearest", unfinished.BATCHES)
+
+SIGN = "# sha256 of the lines above: "
+
+Say = Callable[[str], None]
 
 
-class Checkpoint(NamedTuple):
-    """Where a batch goes on: from `step`, with a state's leaves within `stage`, or the image that `stage` starts from.
-
-    owners: the settings of a sweep whose states these are, side by side.
-    """
-
-    batch: int
-    stage: int
-    step: int
-    leaves: Sequence[Any] | None = None
-    image: Any = None
-    owners: tuple[str, ...] = ()
+def silent(text: str) -> None:
+    """Says nothing."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,14 @@ class RunDirectory:
 
     path: Path
 
-    def check(self, *, resume: bool) -> bool:
-        """Can a run begin, or go on, here? True where one is there to be resumed.
+    def entries(self) -> list[Path]:
+        """What lies there, but for the lock and what a killed process left of files it was writing."""
+        return [path for path in self.path.iterdir() if path.name != LOCK and not TEMPORARY.fullmatch(path.name)]
+
+    def check_place(self) -> None:
+        """Could a directory be here, in which can be written?
 
         Raises:
-          RunConflictError: it exists and `resume` is false, or holds something else.
           StorageError: it is a file, or lies where nothing can be made.
         """
         exists = self.path.exists()
@@ -67,7 +71,15 @@ class RunDirectory:
         above = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             raise StorageError(f"{self.path}: cannot be written: {above} is no directory that can be")
-        occupied = exists and any(self.path.iterdir())
+
+    def check(self, *, resume: bool) -> bool:
+        """Can a run begin, or go on, here? True where one is there to be resumed.
+
+        Raises:
+          RunConflictError: it exists and `resume` is false, or holds something else. StorageError: as `check_place`.
+        """
+        self.check_place()
+        occupied = self.path.exists() and any(self.entries())
         if occupied and not resume:
             raise RunConflictError(
                 f"{self.path}: run directory already exists; choose another --out, or continue it with --resume"
@@ -103,11 +115,11 @@ class RunDirectory:
         Raises:
           RunConflictError: the directory holds something else.
         """
-        if self.path.is_dir() and any(self.path.iterdir()):
+        if self.path.is_dir() and any(self.entries()):
             if not (self.path / "manifest.json").is_file():
                 raise RunConflictError(f"{self.path}: not a run directory (no manifest.json); it is not replaced")
             # It stays and is emptied, for it may be a link or a mount; last goes what says that it is a run's.
-            for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == "manifest.json"):
+            for entry in sorted(self.entries(), key=lambda entry: entry.name == "manifest.json"):
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
                 else:
@@ -129,6 +141,25 @@ class RunDirectory:
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `manifest.json`."""
         self.write_json("manifest.json", manifest.to_json())
+
+    def write_unfinished(self, manifest: Manifest) -> None:
+        """Write the `manifest.json` of a run that goes on, with its own digest."""
+        self.write_json("manifest.json", with_digest(manifest))
+
+    def check_unfinished(self) -> None:
+        """Are manifest.json and config.toml of a run that is to go on as they were written? Those of earlier versions can't say.
+
+        Raises:
+          UnsafeInputError: they are not. StorageError: one is missing.
+        """
+        for name, is_whole in (("manifest.json", has_its_digest), ("config.toml", _is_whole)):
+            path = self.path / name
+            try:
+                whole = is_whole(path.read_bytes())
+            except OSError as error:
+                raise StorageError(f"{path}: cannot be read: {error.strerror}; {unfinished.INSTEAD}") from error
+            if not whole:
+                raise UnsafeInputError(f"{path}: is not as it was written; {unfinished.INSTEAD}")
 
     def evaluation(self) -> Evaluation | None:
         """What networks said of the images, or None where none was asked.
@@ -171,25 +202,32 @@ class RunDirectory:
         """Make these all the lines of metrics.jsonl: what came after a checkpoint, or was torn by a crash, is dropped."""
         write_text(self.path / "metrics.jsonl", lines_text(lines))
 
+    def check_lines(self, lines: Sequence[MetricsLine], batch: int, digest: str | None = None) -> None:
+        """Refuse lines of a batch that are not those of which the digest was taken; raises as `unfinished.check_lines`."""
+        unfinished.check_lines(self.path / "metrics.jsonl", lines, batch, digest)
+
     def config(self) -> dict[str, Any]:
         """The config as it was carried out.
 
         Raises:
-          StorageError: it is not there or damaged.
+          StorageError: it is not there or cannot be read. UnsafeInputError: it is damaged.
         """
         path = self.path / "config.toml"
         try:
             return tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise StorageError(f"{path}: cannot be read: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise UnsafeInputError(f"{path}: cannot be read: {error}") from error
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as a JSON file of that name."""
         write_text(self.path / name, json.dumps(legible(value), indent=1) + "\n")
 
     def write_config(self, table: dict[str, Any]) -> None:
-        """Write `config.toml`."""
-        write_text(self.path / "config.toml", tomli_w.dumps(table))
+        """Write `config.toml`, whose last line is a comment with the digest of the others."""
+        text = tomli_w.dumps(table)
+        write_text(self.path / "config.toml", f"{text}{SIGN}{hashlib.sha256(legible(text).encode()).hexdigest()}\n")
 
     def write_array(self, name: str, array: np.ndarray) -> None:
         """Write an array as a `.npy` file of that name, in a folder that is made where it is missing."""
@@ -204,42 +242,24 @@ class RunDirectory:
         write_bytes(self.path / name, png)
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keep everything that is needed to go on."""
-        arrays = {f"leaf_{i:04d}": np.asarray(leaf) for i, leaf in enumerate(checkpoint.leaves or ())}
-        if checkpoint.image is not None:
-            arrays["image"] = np.asarray(checkpoint.image)
-        position = np.array([checkpoint.batch, checkpoint.stage, checkpoint.step])
-        owners = np.array(checkpoint.owners, dtype=np.str_)
-        with atomic_path(self.path / "checkpoint.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, position=position, owners=owners, **arrays)  # type: ignore[arg-type]
+        """Keep everything that is needed to go on, and the checkpoint before it."""
+        unfinished.save_checkpoint(self.path, checkpoint)
 
-    def load_checkpoint(self) -> Checkpoint | None:
-        """What was kept, or None where there is no readable checkpoint."""
-        try:
-            with (self.path / "checkpoint.npz").open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                batch, stage, step = (int(x) for x in file["position"])
-                leaves = [file[name] for name in sorted(file.files) if name.startswith("leaf_")]
-                image = file["image"] if "image" in file.files else None
-                owners = tuple(file["owners"].tolist()) if "owners" in file.files else ()
-                return Checkpoint(batch, stage, step, leaves or None, image, owners)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None
+    def load_checkpoint(self, say: Say = silent) -> Checkpoint | None:
+        """The newest checkpoint that is as it was written, or None; `say` is told of one that is not."""
+        return unfinished.load_checkpoint(self.path, say)
 
-    def has_batch(self, number: int) -> bool:
-        """Whether an interrupted run had finished that batch; its images are not read for it."""
-        return self._batch(number).exists()
+    def finished_batches(self, numbers: Iterable[int], say: Say = silent) -> dict[int, str | None]:
+        """Those of `numbers` that are there as they were written, with their lines' digest; `say` is told of damaged ones."""
+        return unfinished.finished_batches(self.path, numbers, say)
 
     def batch(self, number: int) -> np.ndarray:
-        """The images of a batch that is finished."""
-        array: np.ndarray = np.load(self._batch(number), allow_pickle=False)
-        return array
+        """The images of a batch that is among the finished ones."""
+        return unfinished.batch_images(self.path, number)
 
-    def write_batch(self, number: int, images: np.ndarray) -> None:
-        """Keep the images of a finished batch until the run is."""
-        self.write_array(str(self._batch(number).relative_to(self.path)), images)
-
-    def _batch(self, number: int) -> Path:
-        return self.path / "batches" / f"{number:06d}.npy"
+    def write_batch(self, number: int, images: np.ndarray, lines: str | None = None) -> None:
+        """Keep the images of a finished batch, and the digest of its lines, until the run is."""
+        unfinished.write_batch(self.path, number, images, lines)
 
     def is_finished(self) -> bool:
         """Whether a finished run is there."""
@@ -248,11 +268,44 @@ class RunDirectory:
 
     def clean(self) -> None:
         """Remove what only an unfinished run needs."""
-        (self.path / "checkpoint.npz").unlink(missing_ok=True)
-        shutil.rmtree(self.path / "batches", ignore_errors=True)
+        for name in unfinished.CHECKPOINTS:
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / unfinished.BATCHES, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what killed processes left of files they were writing; for whoever holds the directory's lock."""
+        for folder in ("", *FOLDERS):
+            remove_temporaries(self.path / folder)
 
     def digests(self) -> dict[str, str]:
         """sha256 of every output file; `clean` removes the rest."""
         found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        names = sorted(str(p) for p in found if p.name not in UNSEALED and p.parts[0] != "batches")
-        return {name: hashlib.sha256((self.path / name).read_bytes()).hexdigest() for name in names}
+        names = sorted(str(p) for p in found if p.name not in UNSEALED and p.parts[0] != unfinished.BATCHES)
+        return {name: digest_of(self.path / name) for name in names}
+
+    def check_sealed(self, manifest: Manifest, found: Mapping[str, str] | None = None) -> None:
+        """Is what was sealed still as it was? `found`: `digests()`, where they are known. What is written anew is not asked.
+
+        Raises:
+          UnsafeInputError: a file is not. StorageError: one is missing.
+        """
+        if manifest.outputs is None:
+            return
+        found = self.digests() if found is None else found
+        for name, digest in manifest.outputs.items():
+            if name in REWRITTEN or name.startswith("nearest/"):
+                continue
+            path = self.path / name
+            if name not in found:
+                raise StorageError(f"{path}: is missing from the finished run; put it back, or make the run anew")
+            if found[name] != digest:
+                raise UnsafeInputError(
+                    f"{path}: is not as it was when the run was finished (sha256 {found[name][:12]}..., sealed "
+                    f"{digest[:12]}...); put it back, or make the run anew"
+                )
+
+
+def _is_whole(config: bytes) -> bool:
+    """Whether a config's last line, where it is a digest, is that of the others."""
+    above, sign, digest = config.rpartition(SIGN.encode())
+    return not sign or hashlib.sha256(above).hexdigest().encode() == digest.strip()

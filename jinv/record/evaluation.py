@@ -8,7 +8,6 @@ On disk a share and its interval lie side by side (`top1`, `interval`); here the
 there were too few images is `Withheld`, and says how many it takes.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import model_validator
 
-from jinv.errors import StorageError
-from jinv.record.entry import Entry, validated
+from jinv.record.entry import Entry, read_json, validated
 from jinv.record.estimate import Estimate
 
 Part = Literal["inverted", "student"]
@@ -229,12 +227,7 @@ def read_evaluation(path: Path) -> Evaluation | None:
     """The evaluation in `path`, None where there is no such file.
 
     Raises:
-      StorageError: it is damaged.
+      UnsafeInputError: it is damaged. StorageError: it cannot be read.
     """
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: cannot be read: {error}") from error
-    return validated(Evaluation, table, path)
+    table = read_json(path)
+    return validated(Evaluation, table, path) if table is not None or path.exists() else None

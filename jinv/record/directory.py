@@ -24,6 +24,7 @@ import tomli_w
 from jinv.errors import RunConflictError, StorageError, UnsafeInputError, legible
 from jinv.files import TEMPORARY, atomic_path, remove_temporaries, write_bytes, write_text
 from jinv.record import unfinished
+from jinv.record.config import with_tables
 from jinv.record.evaluation import Evaluation, read_evaluation
 from jinv.record.lock import LOCK
 from jinv.record.manifest import Manifest, has_its_digest, read_manifest, with_digest
@@ -214,7 +215,7 @@ class RunDirectory:
         """
         path = self.path / "config.toml"
         try:
-            return tomllib.loads(path.read_text(encoding="utf-8"))
+            return with_tables(tomllib.loads(path.read_text(encoding="utf-8")), path)
         except OSError as error:
             raise StorageError(f"{path}: cannot be read: {error}") from error
         except (ValueError, RecursionError) as error:

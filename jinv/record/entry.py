@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from jinv.errors import JinvError, StorageError, UnsafeInputError, legible
 
 E = TypeVar("E", bound="Entry")
 MOST_PROBLEMS = 3
+
+Whole = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+"""A count, an id or a place, as large as every reader of JSON can hold."""
 
 
 class Entry(BaseModel):

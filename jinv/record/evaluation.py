@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import model_validator
 
-from jinv.record.entry import Entry, read_json, validated
+from jinv.record.entry import Entry, Whole, read_json, validated
 from jinv.record.estimate import Estimate
 
 Part = Literal["inverted", "student"]
@@ -105,8 +105,8 @@ class RealImages(_Shares):
     `top1` is what the network makes of the real images themselves, where their folders are named after its classes.
     """
 
-    count: int
-    features: int
+    count: Whole
+    features: Whole
     kernel_distance: Estimate | Withheld
     overlap: Overlap | Withheld
     frechet_distance: Distance | Withheld
@@ -121,7 +121,7 @@ class Photographed(_Shares):
     `mean_confidence` is its confidence in their own classes.
     """
 
-    count: int
+    count: Whole
     top1: Estimate
     top5: Estimate
     mean_confidence: Estimate
@@ -131,9 +131,9 @@ class Opinion(Entry):
     """A network's opinion of one image: its label's probability, and the class it takes it for, id and name."""
 
     image: str
-    label: int
+    label: Whole
     label_confidence: float | None = None
-    predicted: int | None = None
+    predicted: Whole | None = None
     class_name: str
     confidence: float
     correct: bool
@@ -154,8 +154,8 @@ class Verdict(_Shares):
     architecture: str | None = None
     sha256: str | None = None
     table_sha256: str | None = None
-    input_size: int | None = None
-    count: int
+    input_size: Whole | None = None
+    count: Whole
     top1: Estimate
     top5: Estimate | None = None
     mean_confidence: Estimate | None = None
@@ -192,7 +192,7 @@ class PictureFigure(Estimate):
 class Pictures(Entry):
     """What the pictures say without any network; see `jinv.judge.picture_metrics`."""
 
-    count: int
+    count: Whole
     high_frequency_energy: PictureFigure
     mean_variation: PictureFigure
     mean_frequency: PictureFigure

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, model_validator
 
 from jinv.errors import RunConflictError, UnsafeInputError, legible
-from jinv.record.entry import Entry, read_json, validated
+from jinv.record.entry import Entry, Whole, read_json, validated
 
 SCHEMA = 1
 DIGEST = "digest"
@@ -36,8 +36,8 @@ class Member(InvertedModel):
 class StageSteps(Entry):
     """A stage: what the network saw (height, width), and for how many steps."""
 
-    size: tuple[int, int]
-    steps: int
+    size: tuple[Whole, Whole]
+    steps: Whole
 
 
 class SweepSetting(Entry):
@@ -63,10 +63,10 @@ class Manifest(Entry):
     committee: tuple[Member, ...] | None = None
     student_sha256: str | None = None
     start_sha256: str | None = None
-    seed: int | None = None
-    labels: tuple[int, ...] = ()
+    seed: Whole | None = None
+    labels: tuple[Whole, ...] = ()
     class_names: tuple[str, ...] = ()
-    image_size: tuple[int, int] | None = None
+    image_size: tuple[Whole, Whole] | None = None
     stages: tuple[StageSteps, ...] = ()
     versions: dict[str, str] = {}
     device: str | None = None

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer
 
 from jinv.errors import StorageError, UnsafeInputError
-from jinv.record.entry import Entry, parsed, validated
+from jinv.record.entry import Entry, Whole, parsed, validated
 
 Number = Annotated[
     float,
@@ -48,11 +48,11 @@ class MetricsLine(Entry):
     members' shares, and members says them of each in the config's order, null of those that the step did not ask.
     """
 
-    batch: int
-    step: int
-    stage: int
-    stage_step: int
-    size: tuple[int, int]
+    batch: Whole
+    step: Whole
+    stage: Whole
+    stage_step: Whole
+    size: tuple[Whole, Whole]
     learning_rate: Number
     total: Number
     accuracy: Number

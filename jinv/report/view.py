@@ -217,12 +217,13 @@ def _nearest(run: Path, verdicts: Sequence[VerifierView]) -> dict[str, tuple[Nei
     beside = [v.verdict.reference for v in verdicts if v.verdict.reference is not None]
     # One verdict has thumbnails; in files of before, not the first one in this order.
     kept = [r for r in beside if any(n.file for entry in r.nearest for n in entry.neighbors)]
+    kept_files = {path.name for path in (run / "nearest").glob("*.png") if path.is_file()}
     for entry in kept[0].nearest if kept else ():
         found = []
         for neighbor in entry.neighbors:
             # Only a plain name inside the run: an evaluation from elsewhere must not pull other files into the page.
             path = run / "nearest" / Path(neighbor.file or "").name
-            if path.is_file():
+            if path.name in kept_files:
                 source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
                 found.append(NeighborView(neighbor.name, neighbor.distance, source))
         result[entry.image] = tuple(found)

@@ -117,7 +117,7 @@ def read_manifest(path: Path) -> Manifest | None:
     if table is None and not path.exists():
         return None
     found = table.get("schema") if isinstance(table, dict) else table
-    if type(found) is not int or found != SCHEMA:
+    if not isinstance(table, dict) or type(found) is not int or found != SCHEMA:
         refuse = RunConflictError if type(found) is int else UnsafeInputError
         raise refuse(f"{path}: schema {found!r:.60}, this jinv reads {SCHEMA}")
     return validated(Manifest, {key: value for key, value in table.items() if key != DIGEST}, path)

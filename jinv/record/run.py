@@ -19,7 +19,8 @@ from jinv.record.metrics import MetricsLine
 class RunRecord:
     """What a run left, finished or not; everything but the manifest is read when it is first asked for.
 
-    Each attribute raises StorageError where its file is missing or damaged, UnsafeInputError for a damaged picture.
+    Each attribute raises StorageError where its file is missing or images are not all there, UnsafeInputError where a record
+    or a picture is damaged.
     """
 
     path: Path
@@ -90,7 +91,7 @@ def open_run(directory: str | Path) -> RunRecord:
     """The run in `directory`.
 
     Raises:
-      StorageError: there is none. RunConflictError: another version's.
+      StorageError: there is none. RunConflictError: another version's. UnsafeInputError: its manifest is damaged.
     """
     path = Path(directory)
     manifest = RunDirectory(path).manifest()

@@ -117,7 +117,7 @@ def read_run(run_dir: str | Path, *, inline_bytes: int = INLINE_BYTES, manifest:
     """Read what a run directory has; `manifest` instead of the one that is there.
 
     Raises:
-      StorageError: no run directory, or a file that is damaged.
+      StorageError: no run directory. UnsafeInputError: a file that is damaged.
     """
     run = RunDirectory(Path(run_dir))
     manifest = manifest or run.manifest()

@@ -210,7 +210,7 @@ def test_a_run_that_starts_from_files_goes_on_where_they_are_the_same(folder, tm
     assert synthesize(folder, tmp_path / "run", "image.init=start.npy", "image.labels=[1]") == 130
     monkeypatch.undo()
     (folder / "start.npy").rename(folder / "again.npy")
-    np.save(folder / "other.npy", np.ones((1, 16, 16, 3), np.float32))
+    np.save(folder / "other.npy", np.full((1, 16, 16, 3), -1, np.float32))
     capsys.readouterr()
     assert synthesize(folder, tmp_path / "run", "--resume", "image.init=other.npy", "image.labels=[1]") == 6
     words = capsys.readouterr().err

@@ -282,8 +282,9 @@ def _resume_of(part: Part, number: int, checkpoint: Checkpoint | None) -> Resume
             run.lines = lines_digest(own)
             if here:
                 run.directory.check_lines(own, number, here.lines[place])
-            # A damaged batch that is made again comes before later ones.
-            kept = [line for line in lines if line.batch <= number or line.batch in run.batches]
+            # A damaged batch that is made again comes before later ones, and before the one that goes on at a checkpoint.
+            later = {*run.batches, checkpoint.batch} if checkpoint else set(run.batches)
+            kept = [line for line in lines if line.batch <= number or line.batch in later]
             run.directory.rewrite_metrics(kept)
     return Resume(here.stage, here.leaves, here.image) if here else None
 

@@ -86,9 +86,11 @@ def _carry_out(
     checkpoint = run_directory.load_checkpoint(teller(console))
     spent = max(manifest.wall_seconds or 0.0, checkpoint.seconds if checkpoint else 0.0)
     saving = Saving(experiment.recipe.checkpoint, stop, spent=spent)
+    finished = run_directory.finished_batches(range(len(experiment.batches)), teller(console))
+    _drop_what_is_repeated(run_directory, finished, checkpoint)
     try:
         with experiment.precision():
-            images = _synthesize_all(experiment, run_directory, console, saving, checkpoint, manifest)
+            images = _synthesize_all(experiment, run_directory, console, saving, checkpoint, manifest, finished)
     finally:
         manifest = timed(manifest, saving.seconds)
         with suppress(JinvError):  # what stopped the run says more than that its time is lost
@@ -217,18 +219,16 @@ def _synthesize_all(
     saving: Saving,
     checkpoint: Checkpoint | None,
     manifest: Manifest,
+    finished: Mapping[int, str | None],
 ) -> np.ndarray:
     recipe = experiment.recipe
-    numbers = range(len(experiment.batches))
-    finished = run_directory.finished_batches(numbers, teller(console))
-    _drop_what_is_repeated(run_directory, finished, checkpoint)
     results = []
     with SynthesisProgress(console, total_work([recipe])) as progress:
         spread = sharding(recipe, recipe.image.batch)
         devices = f"{len(spread.device_set)} devices, " if spread else ""
         progress.note(f"compiling {experiment.networks.name} on {devices}{jax.default_backend()}")
         watch = Recorder(experiment, run_directory, progress, saving)
-        for number in numbers:
+        for number in range(len(experiment.batches)):
             if number in finished:
                 results.append(run_directory.batch(number))
                 continue

@@ -325,10 +325,13 @@ def test_two_files_of_one_number_are_refused(run):
         _ = open_run(run).picture_files
 
 
-@pytest.mark.parametrize("label", [-1, 10**12])
-def test_a_label_that_is_no_class_is_refused(tmp_path, label):
+@pytest.mark.parametrize(
+    ("label", "error", "words"),
+    [(-1, UnsafeInputError, "labels.1: -1"), (10**12, StorageError, "labels: 1000000000000 is no class id")],
+)
+def test_a_label_that_is_no_class_is_refused(tmp_path, label, error, words):
     RunDirectory(tmp_path).write_manifest(MANIFEST.model_copy(update={"labels": (7, label)}))
-    with pytest.raises(StorageError, match=f"labels: {label} is no class id"):
+    with pytest.raises(error, match=words):
         _ = open_run(tmp_path).labels
 
 

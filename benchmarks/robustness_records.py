@@ -132,4 +132,4 @@ def read_record(path: Path, kind: type[E]) -> E:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StorageError(f"{path}: cannot be read: {error}") from error
-    return validated(kind, table, path)
+    return validated(kind, table, path, StorageError)

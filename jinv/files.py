@@ -10,6 +10,7 @@ import errno
 import fcntl
 import glob
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -23,6 +24,9 @@ from typing import BinaryIO
 from jinv.errors import RunConflictError, StorageError, legible
 
 MAXIMUM_LINKS = 40
+TEMPORARY = re.compile(r"\..{1,50}\.[0-9a-f]{8}\.tmp", re.DOTALL)
+"""How a file is called while it is written."""
+
 _UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -144,6 +148,15 @@ def sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def remove_temporaries(directory: Path) -> None:
+    """Remove what killed processes left in a directory of the files they were writing; for whoever alone writes there."""
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):
+                    os.unlink(entry.path)
 
 
 def _new_beside(target: Path, mode: int) -> Path:

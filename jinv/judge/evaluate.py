@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from jinv.errors import ModelMismatchError, StorageError, UsageError, legible
+from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError, legible
 from jinv.images.folder import ImageFolder, Watch, open_image_folder, unwatched
 from jinv.judge.judge import judge
 from jinv.judge.judges import Judge, Say, Tables, digests_of, find_judge, judge_digests, judge_file, silent
@@ -104,7 +104,7 @@ def is_judged(run: RunDirectory, recipe: Recipe) -> bool:
     """Whether `evaluation.json` holds what these verifiers, as their files and tables are now, say beside these real images."""
     try:
         evaluation = run.evaluation()
-    except StorageError:
+    except (StorageError, UnsafeInputError):
         return False
     if evaluation is None:
         return False

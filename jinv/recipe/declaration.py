@@ -32,6 +32,15 @@ Recorded = Annotated[Value, Written()]
 """A key that every run's config has. Others are left out at their default, so that a new key changes no old run's config."""
 
 
+@dataclass(frozen=True)
+class Aside:
+    """In a key's declaration: its value decides no image, so that a run goes on with another one.
+
+    Either it is of what is recorded beside the images, or it is a path, for which the digest of what lies there stands in the
+    run's manifest. What changes rounding alone, such as `remat`, does decide: a resumed run ends with the same bits.
+    """
+
+
 def key(help: str, default: Any = PydanticUndefined, **declared: Any) -> Any:
     """A key of a table: one line of help, its default (without one it is needed), and what else `pydantic.Field` takes."""
     return Field(default, description=help, **declared)

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError, field_valida
 
 from jinv.core.choices import Keep, Layout, MemberDraw, PictureFormat, Precision, Start, Upsample
 from jinv.recipe.checking import Needed, shown
-from jinv.recipe.declaration import Part, PartType, Recorded, Table, Written, key
+from jinv.recipe.declaration import Aside, Part, PartType, Recorded, Table, Written, key
 from jinv.recipe.onnx import OnnxTable
 from jinv.recipe.tables import Augmentations, NumberOrSchedule, Optimizer, Parameterization, Terms
 from jinv.recipe.values import (
@@ -58,11 +58,13 @@ class ImageRecipe(Part):
         "images that are optimised together; all where it is not given", None, validate_default=True
     )
     labels: Recorded[Labels] = key('class ids or names, repeated up to count, or "random"')
-    init: Recorded[StartImage] = key(
+    init: Annotated[Recorded[StartImage], Aside()] = key(
         '"noise", "uniform" (between black and white), "class_gaussian", package:NAME/FILE, or the path of a .npy or image file',
         "noise",
     )
-    init_reference: FilePath | None = key("for class_gaussian: a folder or zip with a folder of images per class", None)
+    init_reference: Annotated[FilePath | None, Aside()] = key(
+        "for class_gaussian: a folder or zip with a folder of images per class", None
+    )
     init_pool: Annotated[Count, Written(lambda image: image.init_reference is not None)] = key(
         "for class_gaussian: the reference images are pooled by this factor", 4
     )
@@ -133,7 +135,7 @@ class Recipe(Part):
       UsageError: anything wrong in it, all problems in one line.
     """
 
-    model: Recorded[InvertedNames] = key(
+    model: Annotated[Recorded[InvertedNames], Aside()] = key(
         "the network: a name of `jinv models`, or the path of its file; or a list of several, a committee"
     )
     committee: CommitteeRecipe = key("how several networks share the objective", CommitteeRecipe())
@@ -146,12 +148,12 @@ class Recipe(Part):
         'for clip = "fixed": [low, high] in network units', (-2.0, 2.0)
     )
     devices: Devices | None = key('how many devices share a batch, or "all"', None)
-    student: NetworkName | None = key("a second network, for terms that compare with one", None)
+    student: Annotated[NetworkName | None, Aside()] = key("a second network, for terms that compare with one", None)
     precision: Precision = key("of the network's arithmetic", "float32")
     remat: bool = key("compute activations again instead of keeping them, to need less memory", False)
     copies: int = key("augmented views of each image per step", 1, ge=1, le=1024)
-    log_gradients: bool = key("add each term's gradient norm to the logged steps", False)
-    log_every: Recorded[Count] = key("steps between two logged ones", 10)
+    log_gradients: Annotated[bool, Aside()] = key("add each term's gradient norm to the logged steps", False)
+    log_every: Annotated[Recorded[Count], Aside()] = key("steps between two logged ones", 10)
     parameterization: Annotated[Parameterization, Written(lambda recipe: False)] = key(
         "that of stages which name none", "pixels"
     )
@@ -168,9 +170,9 @@ class Recipe(Part):
     terms: Recorded[
         Annotated[Terms, MinLen(1), Needed("at least one term is needed in [terms], such as [terms.cross_entropy]")]
     ] = key("the objective's terms by name")
-    evaluate: EvaluateRecipe = key("who judges the images", EvaluateRecipe())
+    evaluate: Annotated[EvaluateRecipe, Aside()] = key("who judges the images", EvaluateRecipe())
     output: OutputRecipe = key("how pictures are written", OutputRecipe())
-    checkpoint: CheckpointRecipe = key("what long runs save", CheckpointRecipe())
+    checkpoint: Annotated[CheckpointRecipe, Aside()] = key("what long runs save", CheckpointRecipe())
 
     @property
     def models(self) -> tuple[str, ...]:

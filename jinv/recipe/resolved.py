@@ -1,6 +1,7 @@
 """The config as it was carried out: what a run directory keeps, and what `--resume` compares."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 from pydantic import BaseModel
@@ -8,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from jinv.errors import legible
 from jinv.recipe.checking import declared, inner_model, is_table_of_entries, shown
-from jinv.recipe.declaration import Part, Written
+from jinv.recipe.declaration import Aside, Part, Written
 from jinv.recipe.paths import PathKind
 from jinv.recipe.read import check_config
 from jinv.recipe.recipe import Recipe, replaced
@@ -33,10 +34,17 @@ def resolved_table(
     return legible(_table(replaced(recipe, image=image), every_key))
 
 
-def changes_between(before: Mapping[str, Any], recipe: Recipe, labels: list[int], size: tuple[int, int]) -> list[str]:
+def changes_between(
+    before: Mapping[str, Any],
+    recipe: Recipe,
+    labels: list[int],
+    size: tuple[int, int],
+    *,
+    ignored: Container[str] = (),
+) -> list[str]:
     """What differs between a run's config, as read from its directory, and a recipe: `key: 'old' then, 'new' now`.
 
-    Both are compared with every default filled in, so that a key which is younger than the run is no difference.
+    But for the keys and tables `ignored`, such as `asides()`. Both are compared with every default filled in, so that a key which is younger than the run is no difference.
 
     Raises:
       UsageError: the run's config is none that this jinv reads.
@@ -48,7 +56,22 @@ def changes_between(before: Mapping[str, Any], recipe: Recipe, labels: list[int]
         f"{name}: {shown(then[name]) if name in then else 'not set'} then, {shown(now[name]) if name in now else 'not set'} now"
         for name in dict.fromkeys([*then, *now])
         if then.get(name) != now.get(name)
+        and not any(above in ignored for above in accumulate(name.split("."), _joined))
     ]
+
+
+def asides(part: type[Part] = Recipe, path: str = "") -> Iterator[str]:
+    """The keys, and tables of keys, that decide no image: those which are declared `Aside`, such as `image.init`."""
+    for name, field in part.model_fields.items():
+        inner = inner_model(field)
+        if declared(field, Aside):
+            yield path + name
+        elif inner is not None and issubclass(inner, Part) and not is_table_of_entries(field):
+            yield from asides(inner, f"{path}{name}.")
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}"
 
 
 def _table(part: Part, every_key: bool) -> dict[str, Any]:

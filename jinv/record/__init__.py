@@ -3,7 +3,9 @@
     directory    `RunDirectory`: which files there are, and how each is written; for who carries a run out
     run          `open_run`: a run as a value, for who reads it
     pictures     its picture files, and one image with all that is known of it
-    manifest, metrics, evaluation   the three JSON files, each as typed entries
+    manifest, metrics, evaluation   the three JSON files, each as typed entries; config: the form of config.toml
+    unfinished   batches and checkpoints, which end with their own digests (sealed)
+    lock         who works on a directory: one process at a time
     entry        what those have in common; estimate: a value with its interval
 
 May import `images`, `files`, `errors` and what is below; jax is forbidden, so that pages and notebooks open at once.

@@ -3,8 +3,8 @@
     config.toml (resolved)  manifest.json  metrics.jsonl  images/  images.npy  grid.png  evaluation.json  report.html
 
 `manifest.json` exists from the start and says `"finished": null` until everything else is in place. While a run goes on,
-`checkpoint.npz`, the one before it and `batches/` hold what `--resume` needs; keys derive from seed, image and step, so a
-resumed run ends with the same bits as an uninterrupted one.
+`checkpoint.npz`, the one before it and `batches/` hold what `--resume` needs (`jinv.record.unfinished`); keys derive from
+seed, image and step, so a resumed run ends with the same bits as an uninterrupted one.
 """
 
 import hashlib
@@ -12,38 +12,39 @@ import json
 import os
 import shutil
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tomli_w
 
-from jinv.errors import RunConflictError, StorageError, legible
-from jinv.files import atomic_path, write_bytes, write_text
+from jinv.errors import RunConflictError, StorageError, UnsafeInputError, legible
+from jinv.files import TEMPORARY, atomic_path, remove_temporaries, write_bytes, write_text
+from jinv.record import unfinished
+from jinv.record.config import with_tables
 from jinv.record.evaluation import Evaluation, read_evaluation
-from jinv.record.manifest import Manifest, read_manifest
+from jinv.record.lock import LOCK
+from jinv.record.manifest import Manifest, has_its_digest, read_manifest, with_digest
 from jinv.record.metrics import MetricsLine, lines_text, read_metrics
+from jinv.record.sealed import digest_of
+from jinv.record.unfinished import Checkpoint as Checkpoint
 
-CHECKPOINT, CHECKPOINT_BEFORE = "checkpoint.npz", "checkpoint_before.npz"
-UNSEALED = ("manifest.json", CHECKPOINT, CHECKPOINT_BEFORE)
+UNSEALED = ("manifest.json", *unfinished.CHECKPOINTS)
+REWRITTEN = ("evaluation.json", "report.html")
+"""What is made again from the rest at any time, and sealed anew then; so is the folder nearest/."""
+
+FOLDERS = ("images", "nearest", unfinished.BATCHES)
+
+SIGN = "# sha256 of the lines above: "
+
+Say = Callable[[str], None]
 
 
-class Checkpoint(NamedTuple):
-    """Where a batch goes on: from `step`, with a state's leaves within `stage`, or the image that `stage` starts from.
-
-    owners: the settings of a sweep whose states these are, side by side. seconds: what was spent on the run until then.
-    """
-
-    batch: int
-    stage: int
-    step: int
-    leaves: Sequence[Any] | None = None
-    image: Any = None
-    owners: tuple[str, ...] = ()
-    seconds: float = 0.0
+def silent(text: str) -> None:
+    """Says nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,14 @@ class RunDirectory:
 
     path: Path
 
-    def check(self, *, resume: bool) -> bool:
-        """Can a run begin, or go on, here? True where one is there to be resumed.
+    def entries(self) -> list[Path]:
+        """What lies there, but for the lock and what a killed process left of files it was writing."""
+        return [path for path in self.path.iterdir() if path.name != LOCK and not TEMPORARY.fullmatch(path.name)]
+
+    def check_place(self) -> None:
+        """Could a directory be here, in which can be written?
 
         Raises:
-          RunConflictError: it exists and `resume` is false, or holds something else.
           StorageError: it is a file, or lies where nothing can be made.
         """
         exists = self.path.exists()
@@ -68,8 +72,15 @@ class RunDirectory:
         above = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             raise StorageError(f"{self.path}: cannot be written: {above} is no directory that can be")
-        # A run that was killed before its first file leaves temporary names alone.
-        occupied = exists and not all(_is_temporary(entry) for entry in self.path.iterdir())
+
+    def check(self, *, resume: bool) -> bool:
+        """Can a run begin, or go on, here? True where one is there to be resumed.
+
+        Raises:
+          RunConflictError: it exists and `resume` is false, or holds something else. StorageError: as `check_place`.
+        """
+        self.check_place()
+        occupied = self.path.exists() and any(self.entries())
         if occupied and not resume:
             raise RunConflictError(
                 f"{self.path}: run directory already exists; choose another --out, or continue it with --resume"
@@ -101,7 +112,7 @@ class RunDirectory:
 
     def has_begun(self, manifest: Manifest) -> bool:
         """Whether anything can have been computed here: not where a run was killed before its second file, the config."""
-        return manifest.finished is not None or (self.path / "config.toml").exists()
+        return manifest.finished is not None or any(path.name != "manifest.json" for path in self.entries())
 
     def remove(self) -> None:
         """Remove an earlier run; anything that is not a run directory is left alone.
@@ -109,11 +120,11 @@ class RunDirectory:
         Raises:
           RunConflictError: the directory holds something else.
         """
-        if self.path.is_dir() and any(self.path.iterdir()):
+        if self.path.is_dir() and any(self.entries()):
             if not (self.path / "manifest.json").is_file():
                 raise RunConflictError(f"{self.path}: not a run directory (no manifest.json); it is not replaced")
             # It stays and is emptied, for it may be a link or a mount; last goes what says that it is a run's.
-            for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == "manifest.json"):
+            for entry in sorted(self.entries(), key=lambda entry: entry.name == "manifest.json"):
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
                 else:
@@ -135,6 +146,25 @@ class RunDirectory:
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `manifest.json`."""
         self.write_json("manifest.json", manifest.to_json())
+
+    def write_unfinished(self, manifest: Manifest) -> None:
+        """Write the `manifest.json` of a run that goes on, with its own digest."""
+        self.write_json("manifest.json", with_digest(manifest))
+
+    def check_unfinished(self) -> None:
+        """Are manifest.json and config.toml of a run that is to go on as they were written? Those of earlier versions can't say.
+
+        Raises:
+          UnsafeInputError: they are not. StorageError: one is missing.
+        """
+        for name, is_whole in (("manifest.json", has_its_digest), ("config.toml", _is_whole)):
+            path = self.path / name
+            try:
+                whole = is_whole(path.read_bytes())
+            except OSError as error:
+                raise StorageError(f"{path}: cannot be read: {error.strerror}; {unfinished.INSTEAD}") from error
+            if not whole:
+                raise UnsafeInputError(f"{path}: is not as it was written; {unfinished.INSTEAD}")
 
     def evaluation(self) -> Evaluation | None:
         """What networks said of the images, or None where none was asked.
@@ -177,25 +207,32 @@ class RunDirectory:
         """Make these all the lines of metrics.jsonl: what came after a checkpoint, or was torn by a crash, is dropped."""
         write_text(self.path / "metrics.jsonl", lines_text(lines))
 
+    def check_lines(self, lines: Sequence[MetricsLine], batch: int, digest: str | None = None) -> None:
+        """Refuse lines of a batch that are not those of which the digest was taken; raises as `unfinished.check_lines`."""
+        unfinished.check_lines(self.path / "metrics.jsonl", lines, batch, digest)
+
     def config(self) -> dict[str, Any]:
         """The config as it was carried out.
 
         Raises:
-          StorageError: it is not there or damaged.
+          StorageError: it is not there or cannot be read. UnsafeInputError: it is damaged.
         """
         path = self.path / "config.toml"
         try:
-            return tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            return with_tables(tomllib.loads(path.read_text(encoding="utf-8")), path)
+        except OSError as error:
             raise StorageError(f"{path}: cannot be read: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise UnsafeInputError(f"{path}: cannot be read: {error}") from error
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as a JSON file of that name."""
         write_text(self.path / name, json.dumps(legible(value), indent=1) + "\n")
 
     def write_config(self, table: dict[str, Any]) -> None:
-        """Write `config.toml`."""
-        write_text(self.path / "config.toml", tomli_w.dumps(table))
+        """Write `config.toml`, whose last line is a comment with the digest of the others."""
+        text = tomli_w.dumps(table)
+        write_text(self.path / "config.toml", f"{text}{SIGN}{hashlib.sha256(legible(text).encode()).hexdigest()}\n")
 
     def write_array(self, name: str, array: np.ndarray) -> None:
         """Write an array as a `.npy` file of that name, in a folder that is made where it is missing."""
@@ -210,56 +247,32 @@ class RunDirectory:
         write_bytes(self.path / name, data)
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keep everything that is needed to go on, and the checkpoint before it, should this one be damaged later."""
-        arrays = {f"leaf_{i:04d}": np.asarray(leaf) for i, leaf in enumerate(checkpoint.leaves or ())}
-        if checkpoint.image is not None:
-            arrays["image"] = np.asarray(checkpoint.image)
-        position = np.array([checkpoint.batch, checkpoint.stage, checkpoint.step])
-        owners = np.array(checkpoint.owners, dtype=np.str_)
-        seconds, newest = np.array(checkpoint.seconds), self.path / CHECKPOINT
-        with atomic_path(newest) as temporary:
-            with temporary.open("wb") as file:
-                np.savez(file, position=position, owners=owners, seconds=seconds, **arrays)  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            if newest.exists():  # killed after this, the one before is the newest
-                os.replace(newest, self.path / CHECKPOINT_BEFORE)
+        """Keep everything that is needed to go on, and the checkpoint before it."""
+        unfinished.save_checkpoint(self.path, checkpoint)
 
-    def load_checkpoint(self, warn: Callable[[str], None] = lambda text: None) -> Checkpoint | None:
-        """What was kept last, or before that where the last is damaged, of which `warn` is told; None where nothing is."""
-        newest, before = self.path / CHECKPOINT, self.path / CHECKPOINT_BEFORE
-        if not newest.exists():
-            newest, before = before, newest
-        try:
-            return _read_checkpoint(newest) if newest.exists() else None
-        except Exception as error:  # whatever a damaged file makes its readers stumble over
-            why = f"{newest}: cannot be read ({type(error).__name__})"
-        try:
-            found = _read_checkpoint(before)
-        except Exception:
-            other = f"nor can {before}" if before.exists() else f"and there is no {before.name}"
-            warn(f"warning: {why}, {other}: the batch that was not finished begins again")
-            return None
-        warn(f"warning: {why}; going on from the one before it, {before}")
-        os.replace(before, newest)  # so that the next one saved does not take the damaged one for the one before
-        return found
+    def load_checkpoint(self, say: Say = silent) -> Checkpoint | None:
+        """The newest checkpoint that is as it was written, or None; `say` is told of one that is not."""
+        return unfinished.load_checkpoint(self.path, say)
+
+    def finished_batches(self, numbers: Iterable[int], say: Say = silent) -> dict[int, str | None]:
+        """Those of `numbers` that are there as they were written, with their lines' digest; `say` is told of damaged ones."""
+        return unfinished.finished_batches(self.path, numbers, say)
 
     def has_batch(self, number: int) -> bool:
-        """Whether an interrupted run had finished that batch; its images are not read for it."""
+        """Whether a batch is there, damaged or not: nothing is read for it."""
         return self.batch_path(number).exists()
-
-    def batch(self, number: int) -> np.ndarray:
-        """The images of a batch that is finished."""
-        array: np.ndarray = np.load(self.batch_path(number), allow_pickle=False)
-        return array
-
-    def write_batch(self, number: int, images: np.ndarray) -> None:
-        """Keep the images of a finished batch until the run is."""
-        self.write_array(str(self.batch_path(number).relative_to(self.path)), images)
 
     def batch_path(self, number: int) -> Path:
         """Where the images of a finished batch lie until the run is."""
-        return self.path / "batches" / f"{number:06d}.npy"
+        return unfinished.batch_path(self.path, number)
+
+    def batch(self, number: int) -> np.ndarray:
+        """The images of a batch that is among the finished ones."""
+        return unfinished.batch_images(self.path, number)
+
+    def write_batch(self, number: int, images: np.ndarray, lines: str | None = None) -> None:
+        """Keep the images of a finished batch, and the digest of its lines, until the run is."""
+        unfinished.write_batch(self.path, number, images, lines)
 
     def is_finished(self) -> bool:
         """Whether a finished run is there."""
@@ -268,26 +281,45 @@ class RunDirectory:
 
     def clean(self) -> None:
         """Remove what only an unfinished run needs."""
-        (self.path / CHECKPOINT).unlink(missing_ok=True)
-        (self.path / CHECKPOINT_BEFORE).unlink(missing_ok=True)
-        shutil.rmtree(self.path / "batches", ignore_errors=True)
+        for name in unfinished.CHECKPOINTS:
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / unfinished.BATCHES, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what killed processes left of files they were writing; for whoever holds the directory's lock."""
+        classes = (path for path in self.path.glob("images/*") if path.is_dir() and not path.is_symlink())
+        for folder in (*(self.path / name for name in ("", *FOLDERS)), *classes):
+            remove_temporaries(folder)
 
     def digests(self) -> dict[str, str]:
         """sha256 of every output file; `clean` removes the rest."""
         found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        names = sorted(str(p) for p in found if p.name not in UNSEALED and p.parts[0] != "batches")
-        return {name: hashlib.sha256((self.path / name).read_bytes()).hexdigest() for name in names}
+        names = sorted(str(p) for p in found if p.name not in UNSEALED and p.parts[0] != unfinished.BATCHES)
+        return {name: digest_of(self.path / name) for name in names}
+
+    def check_sealed(self, manifest: Manifest, found: Mapping[str, str] | None = None) -> None:
+        """Is what was sealed still as it was? `found`: `digests()`, where they are known. What is written anew is not asked.
+
+        Raises:
+          UnsafeInputError: a file is not. StorageError: one is missing.
+        """
+        if manifest.outputs is None:
+            return
+        found = self.digests() if found is None else found
+        for name, digest in manifest.outputs.items():
+            if name in REWRITTEN or name.startswith("nearest/"):
+                continue
+            path = self.path / name
+            if name not in found:
+                raise StorageError(f"{path}: is missing from the finished run; put it back, or make the run anew")
+            if found[name] != digest:
+                raise UnsafeInputError(
+                    f"{path}: is not as it was when the run was finished (sha256 {found[name][:12]}..., sealed "
+                    f"{digest[:12]}...); put it back, or make the run anew"
+                )
 
 
-def _is_temporary(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(".tmp")
-
-
-def _read_checkpoint(path: Path) -> Checkpoint:
-    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-        batch, stage, step = (int(x) for x in file["position"])
-        leaves = [file[name] for name in sorted(file.files) if name.startswith("leaf_")]
-        image = file["image"] if "image" in file.files else None
-        owners = tuple(file["owners"].tolist()) if "owners" in file.files else ()
-        seconds = float(file["seconds"]) if "seconds" in file.files else 0.0
-        return Checkpoint(batch, stage, step, leaves or None, image, owners, seconds)
+def _is_whole(config: bytes) -> bool:
+    """Whether a config's last line, where it is a digest, is that of the others."""
+    above, sign, digest = config.rpartition(SIGN.encode())
+    return not sign or hashlib.sha256(above).hexdigest().encode() == digest.strip()

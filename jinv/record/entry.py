@@ -1,13 +1,18 @@
 """What the tables of a run's JSON files have in common: frozen, checked when read, their mistakes said in one line."""
 
-from typing import Any, ClassVar, TypeVar
+import json
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
-from jinv.errors import JinvError, StorageError, legible
+from jinv.errors import JinvError, StorageError, UnsafeInputError, legible
 
 E = TypeVar("E", bound="Entry")
 MOST_PROBLEMS = 3
+
+Whole = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+"""A count, an id or a place, as large as every reader of JSON can hold."""
 
 
 class Entry(BaseModel):
@@ -36,7 +41,33 @@ class Entry(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
-def validated(kind: type[E], table: Any, where: object, refuse: type[JinvError] = StorageError) -> E:
+def read_json(path: Path) -> Any:
+    """What is in a JSON file, None where there is no such file.
+
+    Raises:
+      StorageError: it cannot be read. UnsafeInputError: it is no JSON.
+    """
+    try:
+        return parsed(path.read_bytes(), path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def parsed(data: bytes, where: object) -> Any:
+    """The JSON value in `data`, which came out of `where`.
+
+    Raises:
+      UnsafeInputError: there is none.
+    """
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UnsafeInputError(f"{where}: cannot be read: {error}") from error
+
+
+def validated(kind: type[E], table: Any, where: object, refuse: type[JinvError] = UnsafeInputError) -> E:
     """`table`, which came out of `where`, as a `kind`.
 
     Raises:

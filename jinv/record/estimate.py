@@ -30,7 +30,8 @@ class Estimate:
     @property
     def right(self) -> int:
         """How many of `count` images the share is, 0 for what is no share."""
-        return round(self.value * (self.count or 0))
+        right = self.value * (self.count or 0)
+        return round(right) if math.isfinite(right) else 0
 
     @property
     def bounded(self) -> bool:

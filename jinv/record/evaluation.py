@@ -8,7 +8,6 @@ On disk a share and its interval lie side by side (`top1`, `interval`); here the
 there were too few images is `Withheld`, and says how many it takes.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import model_validator
 
-from jinv.errors import StorageError
-from jinv.record.entry import Entry, validated
+from jinv.record.entry import Entry, Whole, read_json, validated
 from jinv.record.estimate import Estimate
 
 Part = Literal["inverted", "student"]
@@ -107,8 +105,8 @@ class RealImages(_Shares):
     `top1` is what the network makes of the real images themselves, where their folders are named after its classes.
     """
 
-    count: int
-    features: int
+    count: Whole
+    features: Whole
     kernel_distance: Estimate | Withheld
     overlap: Overlap | Withheld
     frechet_distance: Distance | Withheld
@@ -123,7 +121,7 @@ class Photographed(_Shares):
     `mean_confidence` is its confidence in their own classes.
     """
 
-    count: int
+    count: Whole
     top1: Estimate
     top5: Estimate
     mean_confidence: Estimate
@@ -133,9 +131,9 @@ class Opinion(Entry):
     """A network's opinion of one image: its label's probability, and the class it takes it for, id and name."""
 
     image: str
-    label: int
+    label: Whole
     label_confidence: float | None = None
-    predicted: int | None = None
+    predicted: Whole | None = None
     class_name: str
     confidence: float
     correct: bool
@@ -156,8 +154,8 @@ class Verdict(_Shares):
     architecture: str | None = None
     sha256: str | None = None
     table_sha256: str | None = None
-    input_size: int | None = None
-    count: int
+    input_size: Whole | None = None
+    count: Whole
     top1: Estimate
     top5: Estimate | None = None
     mean_confidence: Estimate | None = None
@@ -194,7 +192,7 @@ class PictureFigure(Estimate):
 class Pictures(Entry):
     """What the pictures say without any network; see `jinv.judge.picture_metrics`."""
 
-    count: int
+    count: Whole
     high_frequency_energy: PictureFigure
     mean_variation: PictureFigure
     mean_frequency: PictureFigure
@@ -229,12 +227,7 @@ def read_evaluation(path: Path) -> Evaluation | None:
     """The evaluation in `path`, None where there is no such file.
 
     Raises:
-      StorageError: it is damaged.
+      UnsafeInputError: it is damaged. StorageError: it cannot be read.
     """
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: cannot be read: {error}") from error
-    return validated(Evaluation, table, path)
+    table = read_json(path)
+    return validated(Evaluation, table, path) if table is not None or path.exists() else None

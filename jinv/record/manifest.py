@@ -1,15 +1,18 @@
 """manifest.json: what a run was made of and on; it exists from a run's start, and `finished` is null until its end."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
-from jinv.errors import RunConflictError
-from jinv.record.entry import Entry, validated
+from jinv.errors import RunConflictError, UnsafeInputError, legible
+from jinv.record.entry import Entry, Whole, read_json, validated
 
 SCHEMA = 1
+DIGEST = "digest"
+"""The key of an unfinished run's file that has the sha256 of all others."""
 
 
 class InvertedModel(Entry):
@@ -33,8 +36,8 @@ class Member(InvertedModel):
 class StageSteps(Entry):
     """A stage: what the network saw (height, width), and for how many steps."""
 
-    size: tuple[int, int]
-    steps: int
+    size: tuple[Whole, Whole]
+    steps: Whole
 
 
 class SweepSetting(Entry):
@@ -48,7 +51,7 @@ class Manifest(Entry):
     """All of manifest.json. What a newer version of the same schema wrote besides is kept.
 
     committee: where several networks were inverted all of them, of which `model` is the first; images.npy is in its units.
-    image_size: (height, width). wall_seconds: of the synthesis. outputs: sha256 by file, once the run is sealed.
+    start_sha256: of the images that the synthesis starts from, where they are given. image_size: (height, width). wall_seconds: of the synthesis. outputs: sha256 by file, once the run is sealed.
     """
 
     model_config = ConfigDict(extra="allow", populate_by_name=True)
@@ -59,10 +62,11 @@ class Manifest(Entry):
     model: InvertedModel = InvertedModel()
     committee: tuple[Member, ...] | None = None
     student_sha256: str | None = None
-    seed: int | None = None
-    labels: tuple[int, ...] = ()
+    start_sha256: str | None = None
+    seed: Whole | None = None
+    labels: tuple[Whole, ...] = ()
     class_names: tuple[str, ...] = ()
-    image_size: tuple[int, int] | None = None
+    image_size: tuple[Whole, Whole] | None = None
     stages: tuple[StageSteps, ...] = ()
     versions: dict[str, str] = {}
     device: str | None = None
@@ -72,25 +76,48 @@ class Manifest(Entry):
     wall_seconds: float | None = None
     outputs: dict[str, str] | None = None
 
+    @model_validator(mode="after")
+    def _one_name_per_label(self) -> "Manifest":
+        if self.labels and self.class_names and len(self.labels) != len(self.class_names):
+            raise ValueError(f"class_names: {len(self.class_names)} for {len(self.labels)} labels")
+        return self
+
     @property
     def inverted(self) -> tuple[InvertedModel, ...]:
         """The networks that were inverted, one or several."""
         return self.committee or (self.model,)
 
 
+def with_digest(manifest: Manifest) -> dict[str, Any]:
+    """The table of an unfinished run's file: the manifest and its own digest, which is not part of the value."""
+    table = legible(manifest.to_json())
+    return table | {DIGEST: _digest(table)}
+
+
+def has_its_digest(data: bytes) -> bool:
+    """Whether the file is as it was written, as far as it says; one that cannot be read is not."""
+    try:
+        table = json.loads(data)
+        return isinstance(table, dict) and table.pop(DIGEST, None) in (None, _digest(table))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _digest(table: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+
+
 def read_manifest(path: Path) -> Manifest | None:
     """The manifest in `path`, None where there is none.
 
     Raises:
-      RunConflictError: it is not readable as a manifest of this version.
+      RunConflictError: of another version. UnsafeInputError: it is damaged. StorageError: it cannot be read.
     """
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    table = read_json(path)
+    if table is None and not path.exists():
         return None
-    except (ValueError, OSError) as error:
-        raise RunConflictError(f"{path}: cannot be read: {error}") from error
     found = table.get("schema") if isinstance(table, dict) else table
-    if not isinstance(table, dict) or found != SCHEMA:
-        raise RunConflictError(f"{path}: schema {found!r}, this jinv reads {SCHEMA}")
-    return validated(Manifest, table, path, RunConflictError)
+    if not isinstance(table, dict) or type(found) is not int or found != SCHEMA:
+        refuse = RunConflictError if type(found) is int else UnsafeInputError
+        raise refuse(f"{path}: schema {found!r:.60}, this jinv reads {SCHEMA}")
+    return validated(Manifest, {key: value for key, value in table.items() if key != DIGEST}, path)

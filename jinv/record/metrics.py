@@ -3,6 +3,7 @@
 Every line is standard JSON: a number that is not finite is null there, and the line says `"finite": false`.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -12,8 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from jinv.errors import StorageError
-from jinv.record.entry import Entry, validated
+from jinv.errors import StorageError, UnsafeInputError
+from jinv.record.entry import Entry, Whole, parsed, validated
 
 Number = Annotated[
     float,
@@ -47,11 +48,11 @@ class MetricsLine(Entry):
     members' shares, and members says them of each in the config's order, null of those that the step did not ask.
     """
 
-    batch: int
-    step: int
-    stage: int
-    stage_step: int
-    size: tuple[int, int]
+    batch: Whole
+    step: Whole
+    stage: Whole
+    stage_step: Whole
+    size: tuple[Whole, Whole]
     learning_rate: Number
     total: Number
     accuracy: Number
@@ -79,11 +80,21 @@ def lines_text(lines: Iterable[MetricsLine]) -> str:
     return "".join(json.dumps(line.to_json(), allow_nan=False) + "\n" for line in lines)
 
 
+def lines_digest(lines: Iterable[MetricsLine]) -> "hashlib._Hash":
+    """sha256 of the lines as the file has them."""
+    return hashlib.sha256(lines_text(lines).encode())
+
+
+def add_line(digest: "hashlib._Hash", line: MetricsLine) -> None:
+    """Go on with the digest."""
+    digest.update(lines_text([line]).encode())
+
+
 def read_metrics(path: Path) -> list[MetricsLine]:
     """The lines of `path`, none where there is no such file. What was being written when a run crashed is left out.
 
     Raises:
-      StorageError: a line that was written to its end is damaged.
+      UnsafeInputError: a line that was written to its end is damaged. StorageError: the file cannot be read.
     """
     try:
         *whole, last = path.read_bytes().split(b"\n")
@@ -91,14 +102,12 @@ def read_metrics(path: Path) -> list[MetricsLine]:
         return []
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
-    lines = []
-    for number, line in enumerate(whole, 1):
-        try:
-            table = json.loads(line)
-        except ValueError as error:
-            raise StorageError(f"{path}, line {number}: cannot be read: {error}") from error
-        lines.append(validated(MetricsLine, table, f"{path}, line {number}"))
+    lines = [_line(text, f"{path}, line {number}") for number, text in enumerate(whole, 1)]
     try:
-        return [*lines, validated(MetricsLine, json.loads(last), path)] if last else lines
-    except (ValueError, StorageError):
+        return [*lines, _line(last, path)] if last else lines
+    except UnsafeInputError:
         return lines
+
+
+def _line(text: bytes, where: object) -> MetricsLine:
+    return validated(MetricsLine, parsed(text, where), where)

@@ -30,7 +30,8 @@ class RunRecord:
     It is a sequence of the images that are there, all of a finished run, an unfinished one's finished batches:
     `len(run)`, `run[0].pixels`, `for image in run`. One image is read at a time, and none is kept.
 
-    Each attribute raises StorageError where its file is missing or damaged, UnsafeInputError for a damaged picture.
+    Each attribute raises StorageError where its file is missing or images are not all there, UnsafeInputError where a record
+    or a picture is damaged.
     """
 
     path: Path
@@ -189,6 +190,7 @@ def open_run(directory: str | Path, *, verify: bool = False) -> RunRecord:
 
     Raises:
       StorageError: there is none, or `verify` finds a file missing or altered. RunConflictError: another version's.
+      UnsafeInputError: its manifest is damaged.
     """
     path = Path(directory)
     manifest = RunDirectory(path).manifest()

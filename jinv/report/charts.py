@@ -14,6 +14,9 @@ EXTENT = 1000
 
 MAXIMUM_POINTS = 500
 
+SMALLEST, LARGEST = 1e-280, 1e280
+"""What is drawn; beyond it sums and quotients are no numbers any more."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -197,7 +200,7 @@ def _point(across: float, down: float) -> str:
 
 
 def _drawable(value: float, scale: str) -> bool:
-    return math.isfinite(value) and (scale != "log" or value > 0)
+    return abs(value) <= LARGEST and (value >= SMALLEST if scale == "log" else value == 0 or abs(value) >= SMALLEST)
 
 
 def _thinned(series: Series) -> Series:

@@ -24,7 +24,7 @@ def write_report(run_dir: str | Path, manifest: Manifest | None = None) -> Path:
     """Write the run's `report.html`; returns its path. `manifest` is what the run's will say once it is sealed.
 
     Raises:
-      StorageError: no run directory, or it cannot be read or written.
+      StorageError: no run directory, or it cannot be read or written. UnsafeInputError: a damaged record or picture.
     """
     view = read_run(run_dir, manifest=manifest)
     path = view.path / "report.html"

@@ -118,7 +118,7 @@ def read_run(run_dir: str | Path, *, inline_bytes: int = INLINE_BYTES, manifest:
     """Read what a run directory has; `manifest` instead of the one that is there.
 
     Raises:
-      StorageError: no run directory, or a file that is damaged.
+      StorageError: no run directory. UnsafeInputError: a file that is damaged.
     """
     run = RunDirectory(Path(run_dir))
     manifest = manifest or run.manifest()
@@ -218,12 +218,13 @@ def _nearest(run: Path, verdicts: Sequence[VerifierView]) -> dict[str, tuple[Nei
     beside = [v.verdict.reference for v in verdicts if v.verdict.reference is not None]
     # One verdict has thumbnails; in files of before, not the first one in this order.
     kept = [r for r in beside if any(n.file for entry in r.nearest for n in entry.neighbors)]
+    kept_files = {path.name for path in (run / "nearest").glob("*.png") if path.is_file()}
     for entry in kept[0].nearest if kept else ():
         found = []
         for neighbor in entry.neighbors:
             # Only a plain name inside the run: an evaluation from elsewhere must not pull other files into the page.
             path = run / "nearest" / Path(neighbor.file or "").name
-            if path.is_file():
+            if path.name in kept_files:
                 source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
                 found.append(NeighborView(neighbor.name, neighbor.distance, source))
         result[entry.image] = tuple(found)

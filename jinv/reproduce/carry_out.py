@@ -7,7 +7,7 @@ can be wrong with a run before its first step is found before the first run's.
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from jinv.errors import (
 from jinv.experiment.shared import Shared
 from jinv.files import write_text
 from jinv.record.directory import RunDirectory
+from jinv.record.lock import held
 from jinv.reproduce.findings import judge_claims, numbers_of
 from jinv.reproduce.pages import write_index, write_sheet
 from jinv.reproduce.plan import Choices, Panel, Sheets, choose_figures, network_title, plan, read_sheets
@@ -60,8 +61,22 @@ def reproduce(
     for panel in runs.values():
         assert panel.recipe is not None
         check_run(panel.recipe, shared, say=teller(console))
+    with held(out, teller(console)):
+        return _carry_out(sheets, panels, choices, out, runs, shared, console)
+
+
+def _carry_out(
+    sheets: Sheets,
+    panels: Sequence[Panel],
+    choices: Choices,
+    out: Path,
+    runs: Mapping[str, Panel],
+    shared: Shared,
+    console: Console,
+) -> Path:
+    """What `reproduce` does once nothing is found to be wrong, in a directory that is held."""
     try:
-        (out / "runs").mkdir(parents=True, exist_ok=True)
+        (out / "runs").mkdir(exist_ok=True)
     except OSError as error:
         raise StorageError(f"{out}: cannot be created: {error.strerror}") from error
     failed: dict[str, NumericalError | MemoryLimitError] = {}
@@ -140,7 +155,7 @@ def _as_made(out: Path, panel: Panel, shared: Shared) -> Panel:
     if manifest is None or not manifest.finished:
         return replace(panel, recipe=None, skipped="not run yet")
     try:
-        check_same(run_directory, manifest, check_run(panel.recipe, shared))
+        check_same(run_directory, manifest, check_run(panel.recipe, shared), everything=True)
     except RunConflictError:
         return replace(panel, recipe=None, skipped="run with other settings than these")
     except JinvError as error:

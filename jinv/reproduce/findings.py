@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jinv.errors import UnsafeInputError
 from jinv.judge.metrics import share_of
 from jinv.record.estimate import Estimate
 from jinv.record.evaluation import Verdict, Withheld
@@ -83,7 +84,7 @@ def numbers_of(run_dir: str | Path, name: str) -> Numbers:
     """The numbers of a finished run.
 
     Raises:
-      StorageError, RunConflictError: as `open_run`, or one of the run's files is damaged.
+      StorageError, RunConflictError: as `open_run`. UnsafeInputError: one of the run's files is damaged.
     """
     run = open_run(run_dir)
     manifest, pictures = run.manifest, run.evaluation.pictures if run.evaluation else None
@@ -92,6 +93,12 @@ def numbers_of(run_dir: str | Path, name: str) -> Numbers:
     others = {key: v for key, v in verdicts.items() if v.independent}
     # Siblings see their own family's patterns in images: where a stranger judged, findings are its to decide.
     deciding = {key: v for key, v in others.items() if v.kin == "stranger"} or others
+    for key, verdict in deciding.items():
+        if len(verdict.per_image) != len(manifest.class_names):
+            raise UnsafeInputError(
+                f"{run.path / 'evaluation.json'}: verifiers.{key}.per_image: {len(verdict.per_image)} images, manifest.json "
+                f"has {len(manifest.class_names)} class_names"
+            )
     curve = confidence_curve(run.metrics)
     # A run without steps is its start, a photograph: there the file is all there is.
     from_files = _mean(_label_confidences(own)) if own else None
@@ -133,7 +140,7 @@ def confidence_curve(lines: Iterable[MetricsLine]) -> list[tuple[int, float]]:
     for line in lines:
         if "cross_entropy" in line.terms:
             by_step.setdefault(line.step, []).append(line.terms["cross_entropy"].value)
-    return [(step, math.exp(-sum(values) / len(values))) for step, values in sorted(by_step.items())]
+    return [(step, math.exp(min(-sum(values) / len(values), 0.0))) for step, values in sorted(by_step.items())]
 
 
 def steps_to(curve: Sequence[tuple[int, float]], confidence: float) -> int | None:
@@ -147,7 +154,8 @@ def _own_share(lines: list[MetricsLine], count: int, batch: int | None) -> Estim
     if not last or not count:
         return None
     batch = batch or -(-count // len(last))
-    return share_of(round(sum(line.accuracy * min(batch, count - line.batch * batch) for line in last)), count)
+    right = sum(line.accuracy * max(0, min(batch, count - line.batch * batch)) for line in last)
+    return share_of(round(min(max(right, 0), count)), count) if math.isfinite(right) else None
 
 
 def _class_confidence(verdicts: Iterable[Verdict], names: Sequence[str]) -> dict[str, float]:

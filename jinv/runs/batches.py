@@ -10,8 +10,8 @@ from jinv.core.loop import Resume, Snapshot
 from jinv.errors import NumericalError
 from jinv.experiment.experiment import Experiment, work_until
 from jinv.recipe.recipe import Recipe
-from jinv.record.directory import Checkpoint
 from jinv.record.metrics import MetricsLine
+from jinv.record.unfinished import Checkpoint
 from jinv.runs.progress import SynthesisProgress
 from jinv.runs.records import metrics_line
 
@@ -66,11 +66,13 @@ def show(progress: SynthesisProgress, experiment: Experiment, moment: Moment) ->
     progress.update(place_text(experiment.recipe, moment.batch, moment.snapshot), work, losses, part)
 
 
-def checkpoint_of(batch: int, snapshot: Snapshot, owners: tuple[str, ...] = (), *, seconds: float = 0.0) -> Checkpoint:
+def checkpoint_of(
+    batch: int, snapshot: Snapshot, owners: tuple[str, ...] = (), *, lines: tuple[str, ...], seconds: float = 0.0
+) -> Checkpoint:
     """What goes on from a snapshot: its state within a stage, its image at the end of one."""
     done = snapshot.stage_done
     leaves, image = (None, snapshot.image) if done else (jax.tree.leaves(snapshot.state), None)
-    return Checkpoint(batch, snapshot.stage + done, snapshot.step, leaves, image, owners, seconds)
+    return Checkpoint(batch, snapshot.stage + done, snapshot.step, leaves, image, owners, lines, seconds)
 
 
 def place_text(recipe: Recipe, batch: int, snapshot: Snapshot) -> str:

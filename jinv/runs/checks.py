@@ -1,8 +1,9 @@
 """What can be wrong with a run before its first step: mistakes should not cost a synthesis first."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from jinv.errors import RunConflictError
+from jinv.errors import RunConflictError, UnsafeInputError
 from jinv.experiment.experiment import Experiment, load_experiment
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
@@ -10,10 +11,19 @@ from jinv.judge.evaluate import check_judges
 from jinv.judge.judges import Say, judge_file, silent
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
-from jinv.recipe.resolved import changes_between
+from jinv.recipe.resolved import asides, changes_between
 from jinv.record.directory import RunDirectory
 from jinv.record.manifest import Manifest
+from jinv.record.unfinished import INSTEAD
+from jinv.runs.records import new_manifest, start_digest
 from jinv.weights.load import check_file, class_names_of
+
+START = ("image.init", "image.init_reference")
+DRAWN = ("noise", "uniform", "class_gaussian")
+WEIGHTS = ("sha256", "architecture", "mean", "std")
+
+UNKNOWN = (".architecture", ".mean", ".std")
+"""What early versions did not write."""
 
 
 def check_run(
@@ -44,19 +54,62 @@ def judging_network(shared: Shared, name: str, vocabulary: Vocabulary, say: Say 
     return shared.network(name if shared.has(name) else judge_file(name, say), vocabulary)
 
 
-def check_same(run_directory: RunDirectory, manifest: Manifest, experiment: Experiment) -> None:
-    """Refuse to go on with a run that was started with another config or other weights.
+def check_same(
+    run_directory: RunDirectory, manifest: Manifest, experiment: Experiment, *, everything: bool = False
+) -> None:
+    """Refuse to go on with a run that was started with another config or other weights, as far as they decide its images.
+
+    Networks and start images are compared by their digests, wherever their files are now; with `everything` what is
+    declared `Aside` is compared too.
 
     Raises:
-      RunConflictError: it was; the message names what differs.
+      RunConflictError: it was; the message names what differs, then and now. UnsafeInputError: its files are damaged.
     """
-    classifier = experiment.classifier
-    before, labels = run_directory.config(), list(experiment.labels)
-    changed = changes_between(before, experiment.recipe, labels, experiment.size)
+    start = start_digest(experiment)
+    moved = START if start is not None and start == manifest.start_sha256 else ()
+    ignored = {name for name in asides() if name not in START or name in moved}
+    labels = list(experiment.labels)
+    changed = changes_between(
+        run_directory.config(), experiment.recipe, labels, experiment.size, ignored=() if everything else ignored
+    )
+    drawn = experiment.recipe.image.init in DRAWN  # which another device may round otherwise
+    if not changed and not drawn and manifest.start_sha256 not in (None, start):
+        changed = [_change("what image.init leads to", manifest.start_sha256, start)]
     if changed:
         raise RunConflictError(f"{run_directory.path}: cannot be resumed with another config: {'; '.join(changed)}")
-    weights = [member.source["source"]["sha256"] for member in experiment.networks.members]
-    if [model.sha256 for model in manifest.inverted] != weights:
-        raise RunConflictError(f"{run_directory.path}: cannot be resumed with other weights than it was started with")
-    if classifier.student and manifest.student_sha256 != classifier.student.source["source"]["sha256"]:
-        raise RunConflictError(f"{run_directory.path}: cannot be resumed with another student than it was started with")
+    now = new_manifest(experiment)
+    for what, key in (("other weights", "model"), ("another student", "student_sha256")):
+        differing = _differing(key, _compared(manifest, key), _compared(now, key))
+        if differing:
+            raise RunConflictError(
+                f"{run_directory.path}: cannot be resumed with {what} than it was started with: {'; '.join(differing)}"
+            )
+    for key in ("labels", "class_names", "image_size"):
+        if getattr(manifest, key) != getattr(now, key):
+            raise UnsafeInputError(
+                f"{run_directory.path / 'manifest.json'}: {key}: {getattr(manifest, key)!r:.60} is not what the config "
+                f"comes to, {getattr(now, key)!r:.60}; {INSTEAD}"
+            )
+
+
+def _compared(manifest: Manifest, key: str) -> list[dict[str, Any]]:
+    """What of a manifest says which networks there were, a table of each."""
+    if key == "student_sha256":
+        return [{"": manifest.student_sha256}]
+    return [{f".{name}": getattr(model, name) for name in WEIGHTS} for model in manifest.inverted]
+
+
+def _differing(key: str, then: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
+    if len(then) != len(now):
+        return [_change(f"{key}s", len(then), len(now))]
+    return [
+        _change(key + name, before[name], after[name])
+        for before, after in zip(then, now, strict=True)
+        for name in before
+        if before[name] != after[name] and (before[name] or name not in UNKNOWN)
+    ]
+
+
+def _change(key: str, then: Any, now: Any) -> str:
+    shown = ("not set" if value is None else f"{value!r:.100}" for value in (then, now))
+    return "{}: {} then, {} now".format(key, *shown)

@@ -12,7 +12,8 @@ from jinv.judge.judges import silent
 from jinv.recipe.paths import on_disk
 from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Evaluation
-from jinv.record.run import open_run
+from jinv.record.lock import held
+from jinv.record.run import RunRecord, open_run
 from jinv.runs.progress import teller
 from jinv.runs.synthesize import finish
 
@@ -35,11 +36,28 @@ def evaluate(
       console: where it is said what was fetched and how far it is; None says nothing.
 
     Raises:
-      StorageError: no finished run. UsageError: no verifier anywhere. Others as `judge.evaluate.evaluate_run`.
+      StorageError: no finished run. RunConflictError: another process is at work on it. UnsafeInputError: one of its files
+        is not as it was when it was finished. UsageError: no verifier anywhere. Others as `judge.evaluate.evaluate_run`.
     """
-    record = open_run(run)
-    if not record.manifest.finished:
-        raise StorageError(f"{run}: the run is not finished; continue it with jinv synthesize --resume")
+    open_run(run)  # of what is no run no more is made than a word
+    with held(Path(run), teller(console) if console else silent):
+        record = open_run(run)
+        if not record.manifest.finished:
+            raise StorageError(f"{run}: the run is not finished; continue it with jinv synthesize --resume")
+        directory = RunDirectory(record.path)
+        directory.check_sealed(record.manifest)
+        evaluation = _evaluated(record, verifiers, reference, photographs, console)
+        finish(directory, record.manifest)
+    return evaluation
+
+
+def _evaluated(
+    record: RunRecord,
+    verifiers: Sequence[str],
+    reference: str | Path | None,
+    photographs: str | Path | None,
+    console: Console | None,
+) -> Evaluation:
     asked = record.config.get("evaluate", {})
     chosen = list(verifiers) or list(map(on_disk, asked.get("verifiers", [])))
     if not chosen:
@@ -50,8 +68,6 @@ def evaluate(
     kept = {key: on_disk(asked[key]) for key in ("reference", "photographs") if key in asked}
     reference, photographs = reference or kept.get("reference"), photographs or kept.get("photographs")
     with Waiting(console or Console(quiet=True)) as waiting:
-        evaluation = evaluate_run(
+        return evaluate_run(
             record.path, chosen, reference, photographs, onnx=asked.get("onnx"), say=say, watch=waiting.watch
         )
-    finish(RunDirectory(record.path), record.manifest)
-    return evaluation

@@ -1,5 +1,6 @@
 """What a run leaves in its directory: a line per logged step, the images, and the manifest that says how they came about."""
 
+import hashlib
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -84,6 +85,7 @@ def new_manifest(experiment: Experiment) -> Manifest:
         if members[1:]
         else None,
         student_sha256=classifier.student.source["source"]["sha256"] if classifier.student else None,
+        start_sha256=start_digest(experiment),
         seed=recipe.seed,
         labels=experiment.labels,
         class_names=tuple(experiment.class_names),
@@ -94,6 +96,14 @@ def new_manifest(experiment: Experiment) -> Manifest:
         device=_device(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def start_digest(experiment: Experiment) -> str | None:
+    """sha256 of the images that an experiment starts from, None where it draws them itself."""
+    if experiment.init is None:
+        return None
+    init = np.ascontiguousarray(experiment.init)
+    return hashlib.sha256(repr((init.dtype.str, init.shape)).encode() + init.tobytes()).hexdigest()
 
 
 def _inverted(name: str, classifier: Classifier) -> dict[str, Any]:

@@ -13,23 +13,26 @@ from rich.console import Console
 from jinv.console import make_console, say
 from jinv.core.loop import Resume, Snapshot
 from jinv.core.sweep import snapshot_of
-from jinv.errors import Interrupted, JinvError, NumericalError, RunConflictError, StorageError
+from jinv.errors import Interrupted, JinvError, NumericalError, RunConflictError
 from jinv.experiment.experiment import total_work, work_until
 from jinv.experiment.numbers import groups, varied_numbers
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.recipe.variations import Variation
-from jinv.record.directory import Checkpoint, RunDirectory
+from jinv.record.directory import RunDirectory
+from jinv.record.lock import held
 from jinv.record.manifest import SweepSetting
+from jinv.record.metrics import add_line, lines_digest
+from jinv.record.unfinished import Checkpoint
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.batches import checkpoint_of, place_text, work_done
-from jinv.runs.checks import check_run, check_same
+from jinv.runs.checks import check_run
 from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.records import metrics_line, new_manifest
 from jinv.runs.stopping import Saving, Stop, stoppable
 from jinv.runs.sweep_part import Part, SettingRun
 from jinv.runs.sweep_summary import SettingResult, summarize
-from jinv.runs.synthesize import begin, complete, judge_again, timed
+from jinv.runs.synthesize import begin, check_kept, check_resumable, complete, in_order, judge_again, timed
 
 
 def run_sweep(
@@ -54,16 +57,22 @@ def run_sweep(
     """
     console = console or make_console(stderr=True)
     keep_freed_memory()
-    _check_directory(directory, variations, resume)
-    runs = _prepare(variations, directory, vocabulary, console)
-    parts = _parts(variations, runs, at_once)
-    for part in parts:
-        if not part.finished:
-            part.check_traces()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{directory}: cannot be created: {error.strerror}") from error
+    RunDirectory(directory).check_place()
+    names = [variation.name for variation in variations]
+    with held(directory, teller(console), inside=names) as alone:
+        _check_directory(directory, variations, resume)
+        for name in ("", *names) if alone else ():
+            RunDirectory(directory / name).tidy()
+        runs = _prepare(variations, directory, vocabulary, console)
+        parts = _parts(variations, runs, at_once)
+        for part in parts:
+            if not part.finished:
+                part.check_traces()
+        return _carry_out(directory, runs, parts, console)
+
+
+def _carry_out(directory: Path, runs: Sequence[SettingRun], parts: Sequence[Part], console: Console) -> dict[str, Any]:
+    """What `run_sweep` does once nothing is found to be wrong, in a directory that is held."""
     started = time.monotonic()
     failed: JinvError | None = None
     work = total_work([run.experiment.recipe for run in runs])
@@ -99,8 +108,7 @@ def _check_directory(directory: Path, variations: Sequence[Variation], resume: b
       RunConflictError: something is there, or what is to be continued is not this sweep. StorageError: as `RunDirectory`.
     """
     place = RunDirectory(directory)
-    if not directory.is_dir() or not any(directory.iterdir()):
-        place.check(resume=False)
+    if not place.entries():
         return
     if not resume:
         raise RunConflictError(f"{directory}: already exists; choose another --out, or continue it with --resume")
@@ -127,7 +135,7 @@ def _prepare(
             sweep = SweepSetting(name=variation.name, changes=variation.changes)
             manifest = new_manifest(experiment).model_copy(update={"sweep": sweep})
         else:
-            check_same(place, manifest, experiment)
+            check_resumable(place, experiment, manifest)
         runs.append(SettingRun(variation, place, experiment, manifest))
     return runs
 
@@ -159,9 +167,14 @@ def _synthesize_part(part: Part, progress: SynthesisProgress, where: str, stop: 
         everything = len(part.members) * work_until(recipe) * recipe.image.count
         progress.update(f"{where} already finished", done_before + everything, {})
         return []
+    tell = teller(progress.console)
     for run in part.members:
-        if not (run.directory.prepare(resume=True) and run.directory.has_begun(run.manifest)):
+        if run.directory.prepare(resume=True) and run.manifest.finished:
+            run.directory.check_sealed(run.manifest)
+        else:
             begin(run.directory, run.experiment, run.manifest)
+            run.batches = run.directory.finished_batches(range(len(part.experiment.batches)), tell)
+            check_kept(run.directory, run.directory.metrics(), run.batches)
     progress.note(f"compiling {part.experiment.networks.name} for {where} on {jax.default_backend()}")
     checkpoint = _checkpoint_of(part, progress.console)
     for run in part.members:
@@ -181,6 +194,9 @@ def _synthesize_part(part: Part, progress: SynthesisProgress, where: str, stop: 
     finally:
         with suppress(JinvError):  # what stopped the sweep says more than that its time is lost
             _note_time(part, saving)
+    for run in part.members:
+        if not run.manifest.finished:
+            in_order(run.directory)
     return [np.concatenate([batch[k] for batch in batches]) for k in range(len(part.members))]
 
 
@@ -188,7 +204,7 @@ def _note_time(part: Part, saving: Saving) -> None:
     for run in part.members:
         if not run.manifest.finished:
             run.manifest = timed(run.manifest, run.spent + saving.passed)
-            run.directory.write_manifest(run.manifest)
+            run.directory.write_unfinished(run.manifest)
 
 
 def _batch_that_is_there(part: Part, number: int) -> np.ndarray | None:
@@ -220,7 +236,8 @@ def _synthesize_batch(
             progress.update(text, work, losses, (where, number, snapshot.stage))
         if saving.wanted(snapshot):
             # The states of all settings are one: they lie in the first one's directory.
-            first.save_checkpoint(checkpoint_of(number, snapshot, part.names, seconds=saving.seconds))
+            digests = tuple(run.lines.hexdigest() for run in part.members)
+            first.save_checkpoint(checkpoint_of(number, snapshot, part.names, lines=digests, seconds=saving.seconds))
         if stop:
             saving.stop.check(first.path.parent, f"at step {snapshot.step} of batch {number} of {where}")
     if image is None:  # no stage has a step left: the result is the start
@@ -228,7 +245,7 @@ def _synthesize_batch(
     result = np.asarray(image)
     for run, images in zip(part.members, result, strict=True):
         if not run.manifest.finished:
-            run.directory.write_batch(number, images)
+            run.directory.write_batch(number, images, run.lines.hexdigest())
     _note_time(part, saving)
     return result
 
@@ -242,6 +259,7 @@ def _record(part: Part, number: int, snapshot: Snapshot) -> list[float]:
         line = metrics_line(snapshot_of(on_host, position), run.experiment.recipe, number)
         if not run.manifest.finished:
             run.directory.append_metrics([line])
+            add_line(run.lines, line)
         totals.append(line.total)
     return totals
 
@@ -255,11 +273,18 @@ def _checkpoint_of(part: Part, console: Console) -> Checkpoint | None:
 def _resume_of(part: Part, number: int, checkpoint: Checkpoint | None) -> Resume | None:
     """Where a batch goes on; lines of what is repeated are dropped from every setting's metrics."""
     here = checkpoint if checkpoint and checkpoint.batch == number else None
-    last = here.step if here else 0
-    for run in part.members:
+    for place, run in enumerate(part.members):
         if not run.manifest.finished:
-            lines = run.directory.metrics()
-            kept = [line for line in lines if line.batch < number or (line.batch == number and line.step <= last)]
+            lines = [
+                line for line in run.directory.metrics() if line.batch != number or (here and line.step <= here.step)
+            ]
+            own = [line for line in lines if line.batch == number]
+            run.lines = lines_digest(own)
+            if here:
+                run.directory.check_lines(own, number, here.lines[place])
+            # A damaged batch that is made again comes before later ones, and before the one that goes on at a checkpoint.
+            later = {*run.batches, checkpoint.batch} if checkpoint else set(run.batches)
+            kept = [line for line in lines if line.batch <= number or line.batch in later]
             run.directory.rewrite_metrics(kept)
     return Resume(here.stage, here.leaves, here.image) if here else None
 

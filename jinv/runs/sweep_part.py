@@ -1,7 +1,8 @@
 """Some settings of a sweep that run in one program: what they are given, and their snapshots, batch after batch."""
 
+import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,11 @@ from jinv.record.run import open_run
 
 @dataclass
 class SettingRun:
-    """One setting and what becomes of it; `diverged_at` is the first step whose loss is not finite, `spent` are the seconds
-    that were spent on it before this process."""
+    """One setting and what becomes of it; `diverged_at` is the first step whose loss is not finite.
+
+    spent: the seconds that went into it before this process. lines: the digest of what was logged of the batch at hand.
+    batches: those that were finished before, with theirs.
+    """
 
     variation: Variation
     directory: RunDirectory
@@ -33,13 +37,15 @@ class SettingRun:
     manifest: Manifest
     diverged_at: int | None = None
     spent: float = 0.0
+    lines: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    batches: dict[int, str | None] = field(default_factory=dict)
 
     def batch(self, number: int) -> np.ndarray | None:
         """The images of a batch that was finished before; out of the sealed run where it is one."""
         if self.manifest.finished:
             whole: np.ndarray = open_run(self.directory.path).images[self.experiment.batches[number]]
             return whole
-        return self.directory.batch(number) if self.directory.has_batch(number) else None
+        return self.directory.batch(number) if number in self.batches else None
 
 
 @dataclass

@@ -78,7 +78,7 @@ def _row(result: SettingResult) -> dict[str, Any]:
         "changes": result.changes,
         "diverged_at_step": result.diverged_at,
         "total": _mean([line.total for line in last]) if names else None,
-        "terms": {name: _mean([line.terms[name].value for line in last]) for name in names},
+        "terms": {name: _mean([line.terms[name].value for line in last if name in line.terms]) for name in names},
         "own_accuracy": _mean([line.accuracy for line in last]) if names else None,
         "verifiers": {} if diverged else {name: v.top1.value for name, v in judges.items()},
         "relations": {} if diverged else {name: v.kin for name, v in judges.items()},

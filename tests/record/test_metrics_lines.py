@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from jinv.errors import StorageError
+from jinv.errors import StorageError, UnsafeInputError
 from jinv.record.directory import RunDirectory
 from jinv.record.metrics import MetricsLine, TermValue
 
@@ -101,11 +101,11 @@ def test_a_crash_in_the_middle_of_a_line_costs_that_line_and_a_resume_starts_ane
     assert path.read_bytes() == whole
     # Before the torn line nothing may be damaged: that was no crash of ours.
     path.write_bytes(b"{\n" + whole)
-    with pytest.raises(StorageError, match=r"metrics.jsonl, line 1: cannot be read") as error:
+    with pytest.raises(UnsafeInputError, match=r"metrics.jsonl, line 1: cannot be read") as error:
         run.metrics()
     assert "\n" not in str(error.value)
     path.write_bytes(whole.replace(b'"step": 2', b'"step": "x"'))
-    with pytest.raises(StorageError, match=r"line 2: step: 'x'"):
+    with pytest.raises(UnsafeInputError, match=r"line 2: step: 'x'"):
         run.metrics()
 
 

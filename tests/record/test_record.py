@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from jinv.errors import RunConflictError, StorageError
+from jinv.errors import RunConflictError, StorageError, UnsafeInputError
 from jinv.images.codec import png_bytes
 from jinv.record.directory import RunDirectory
 from jinv.record.estimate import Estimate
@@ -90,12 +90,15 @@ def test_what_a_newer_writer_adds_to_a_manifest_is_kept(tmp_path):
         ('{"schema": 2}', "schema 2, this jinv reads 1"),
         ("{}", "schema None, this jinv reads 1"),
         ('{"schema": 1, "seed": "x"}', "manifest.json: seed: 'x': "),
+        ('{"schema": true}', "schema True, this jinv reads 1"),
+        ('{"schema": 1, "labels": [1, 2, 3], "class_names": ["a"]}', "manifest.json: .*class_names: 1 for 3 labels"),
+        ("[" * 100_000, "cannot be read"),
         ('{"schema": 1, "stages": [{"size": [1, 2]}]}', r"manifest.json: stages\.0\.steps: missing"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused_in_one_line(tmp_path, text, words):
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(RunConflictError, match=words) as error:
+    with pytest.raises(RunConflictError if "schema 2" in words else UnsafeInputError, match=words) as error:
         RunDirectory(tmp_path).manifest()
     assert "\n" not in str(error.value)
 
@@ -155,19 +158,19 @@ def test_an_evaluation_of_before_is_still_read(tmp_path):
         (lambda t: t.update(verifiers=[]), r"verifiers: \[\]: "),
     ],
 )  # fmt: skip
-def test_a_damaged_evaluation_is_a_storage_error_that_names_the_key(tmp_path, damage, words):
+def test_a_damaged_evaluation_is_refused_in_a_line_that_names_the_key(tmp_path, damage, words):
     table = evaluation().to_json()
     damage(table)
     (tmp_path / "evaluation.json").write_text(json.dumps(table))
-    with pytest.raises(StorageError, match=words) as error:
+    with pytest.raises(UnsafeInputError, match=words) as error:
         RunDirectory(tmp_path).evaluation()
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("data", [b"{", b"\xff", b"[1]", b"null"])
-def test_what_is_no_evaluation_is_a_storage_error(tmp_path, data):
+def test_what_is_no_evaluation_is_refused_in_a_line(tmp_path, data):
     (tmp_path / "evaluation.json").write_bytes(data)
-    with pytest.raises(StorageError, match="evaluation.json: ") as error:
+    with pytest.raises(UnsafeInputError, match="evaluation.json: ") as error:
         RunDirectory(tmp_path).evaluation()
     assert "\n" not in str(error.value)
 
@@ -322,10 +325,13 @@ def test_two_files_of_one_number_are_refused(run):
         _ = open_run(run).picture_files
 
 
-@pytest.mark.parametrize("label", [-1, 10**12])
-def test_a_label_that_is_no_class_is_refused(tmp_path, label):
+@pytest.mark.parametrize(
+    ("label", "error", "words"),
+    [(-1, UnsafeInputError, "labels.1: -1"), (10**12, StorageError, "labels: 1000000000000 is no class id")],
+)
+def test_a_label_that_is_no_class_is_refused(tmp_path, label, error, words):
     RunDirectory(tmp_path).write_manifest(MANIFEST.model_copy(update={"labels": (7, label)}))
-    with pytest.raises(StorageError, match=f"labels: {label} is no class id"):
+    with pytest.raises(error, match=words):
         _ = open_run(tmp_path).labels
 
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from jinv.errors import StorageError, UsageError
+from jinv.errors import StorageError, UnsafeInputError, UsageError
 from jinv.images.codec import png_bytes
 from jinv.report.charts import Series, Span, format_number, line_chart, nice_ticks
 from jinv.report.page import gallery_columns, settings, value_text, write_comparison, write_report
@@ -220,11 +220,11 @@ def test_a_run_that_lacks_nearly_everything_has_a_report(tmp_path):
     assert "not finished" in page.text and "no images yet" in page.text and not page.all("img")
 
 
-def test_missing_and_damaged_runs_are_storage_errors(tmp_path, run):
+def test_missing_and_damaged_runs_are_refused_in_a_line(tmp_path, run):
     with pytest.raises(StorageError, match="manifest"):
         write_report(tmp_path / "nowhere")
     (run / "evaluation.json").write_text("{")
-    with pytest.raises(StorageError, match="cannot be read"):
+    with pytest.raises(UnsafeInputError, match="cannot be read"):
         write_report(run)
 
 

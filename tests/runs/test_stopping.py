@@ -313,10 +313,11 @@ def test_the_time_before_a_kill_counts(folder, tmp_path, monkeypatch):
     # As SIGKILL leaves it: nothing in the manifest, all in the checkpoint.
     run.write_manifest(manifest.model_copy(update={"wall_seconds": None}))
     run.save_checkpoint(checkpoint._replace(seconds=1000.0))
-    write, seen = RunDirectory.write_manifest, []
-    monkeypatch.setattr(RunDirectory, "write_manifest", lambda self, m: seen.append(m.wall_seconds) or write(self, m))
+    write, seen = RunDirectory.write_unfinished, []
+    monkeypatch.setattr(RunDirectory, "write_unfinished", lambda self, m: seen.append(m.wall_seconds) or write(self, m))
     assert main([*command, "checkpoint.every_steps=3", "--resume"]) == 0
-    assert 1000 < seen[0] <= seen[-1] and run.manifest().wall_seconds > 1000  # after the first batch already
+    assert seen[0] is None and 1000 < seen[1] <= seen[-1]
+    assert run.manifest().wall_seconds > 1000  # after the first batch already
 
 
 def test_a_sweep_that_is_stopped_in_its_second_program_keeps_the_first(folder, tmp_path, capsys):

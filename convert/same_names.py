@@ -38,7 +38,8 @@ def doubts_of(architecture: Architecture, num_classes: int) -> list[str]:
         return [f"the file has no head: the network gives statistics and features, and no classes{dilated}"]
     if num_classes == 1:
         return ["one output is no class among others: cross-entropy is zero and every judge right, whatever the image"]
-    if family in ("MobileNetV2", "ShuffleNetV2") and num_classes in CIFAR_COUNTS:
+    published = architecture.class_names == "imagenet" and num_classes in CIFAR_COUNTS
+    if published and family in ("MobileNetV2", "ShuffleNetV2"):
         return [
             f"{num_classes} outputs: CIFAR's {family}s (chenyaofo's, huyvnphan's) have these names and shapes and other "
             "strides; this is ImageNet's network"

@@ -43,6 +43,17 @@ RARELY = ["--set", "log_every=100000"]
 """Nothing is logged but the end of each stage: two batches of eight steps in two stages."""
 
 
+@pytest.fixture(autouse=True)
+def _a_terminals_signals():
+    """A shell's background, as some CI's, has Ctrl-C ignored, and jinv leaves that so."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:

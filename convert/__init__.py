@@ -1,6 +1,6 @@
 """From a PyTorch checkpoint to a converted file, and the proof that nothing was lost. Imported as `jinv_convert`.
 
-    pipeline        `convert_checkpoint`: read, choose, recognise, check, rename, save
+    pipeline        `convert_checkpoint`: read, choose, recognise, check, rename, save; its options
     tables          where weights can lie; renaming: under Flax's names; same_names: what those do not say
     state_dict      the one state dict among what training scripts save; tensor_checks: what a weight must be
     published, download   public files by name, fetched with their digests

@@ -1,7 +1,6 @@
 """A checkpoint's tensors under Flax's names: which network they are, of how many outputs, and what is left over."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -10,29 +9,10 @@ from jinv.models.architecture import Architecture
 from jinv.models.registry import get_architecture
 from jinv_convert.families.family import Shapes, axis
 from jinv_convert.families.rules import COUNTER, detect_architecture, family_of, map_state_dict
+from jinv_convert.options import ConversionOptions
 from jinv_convert.reader import Checkpoint
 from jinv_convert.state_dict import StateDict
 from jinv_convert.tensor_checks import Findings, read_weights
-
-
-class Wanted(Protocol):
-    """What the user may know better than the file."""
-
-    @property
-    def architecture(self) -> str | None:
-        """Instead of recognising it."""
-
-    @property
-    def num_classes(self) -> int | None:
-        """Instead of what the last layer has."""
-
-    @property
-    def ignore_extra(self) -> bool:
-        """Whether tensors may be left over."""
-
-    @property
-    def allow_float8(self) -> bool:
-        """Whether 8-bit weights are weights."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +27,7 @@ class Renamed:
     findings: Findings
 
 
-def rename(checkpoint: Checkpoint, state: StateDict, options: Wanted) -> Renamed:
+def rename(checkpoint: Checkpoint, state: StateDict, options: ConversionOptions) -> Renamed:
     """Recognise the network, unless it is stated, and give every tensor its place and its layout.
 
     Raises:

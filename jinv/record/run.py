@@ -1,6 +1,5 @@
 """A run as a value, for notebooks and for whoever judges it: `open_run(directory).images`."""
 
-import hashlib
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from jinv.record.evaluation import Evaluation
 from jinv.record.manifest import Manifest
 from jinv.record.metrics import MetricsLine
 from jinv.record.pictures import ImageRecord, picture_files
+from jinv.record.sealed import digest_of
 
 MAXIMUM_LABEL = 10_000_000
 """Classes are counted, and folders named, up to an image's label: no network has so many."""
@@ -212,8 +212,7 @@ def _mapped(path: Path) -> np.ndarray:
 
 def _difference(path: Path, digest: str) -> str | None:
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = digest_of(path)
     except FileNotFoundError:
         return f"{path}: missing"
     except OSError as error:

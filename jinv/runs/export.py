@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 from jinv.core.choices import Layout, PictureFormat
 from jinv.errors import RunConflictError, StorageError, UsageError, legible
 from jinv.files import atomic_directory
-from jinv.images.codec import JPEG_QUALITY, picture_bytes
+from jinv.images.codec import JPEG_QUALITY, decode_image, picture_bytes
 from jinv.images.folder import Watch, unwatched
 from jinv.record.pictures import SUFFIXES, ImageRecord, read_picture
 from jinv.record.run import RunRecord, open_run
@@ -192,9 +192,11 @@ class _Export:
                 self._link(run / str(image.file), name)
                 return hashlib.sha256(data).hexdigest()
         else:
-            if image.file is not None:
-                read_picture(run, image)  # what was altered is not exported as if it were the run's
-            data = picture_bytes(image.pixels, self.form.format, self.form.quality)
+            # What was altered is not exported as if it were the run's.
+            pixels = (
+                image.pixels if image.file is None else decode_image(read_picture(run, image), str(run / image.file))
+            )
+            data = picture_bytes(pixels, self.form.format, self.form.quality)
         # Plainly: `atomic_directory` syncs it before anybody sees it.
         (self.temporary / name).write_bytes(data)
         return hashlib.sha256(data).hexdigest()

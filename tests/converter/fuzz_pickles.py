@@ -3,12 +3,10 @@
 `python -m tests.converter.fuzz_pickles --count 1000000 [--seed 0] [--keep DIR]` runs long; the test suite runs 20,000.
 """
 
-import argparse
 import collections
 import random
 import resource
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from jinv_convert.families.rules import detect_architecture
 from jinv_convert.reader import read_checkpoint
 from jinv_convert.state_dict import select_state_dict
 from jinv_convert.tensor_checks import read_weights
-from tests.converter.fuzz_reader import legacy_bytes, table, zip_bytes
+from tests.converter.fuzz_reader import command, legacy_bytes, zip_bytes
 from tests.converter.pickle_grammar import Grammar
 from tests.converter.reader_audit import watched
 
@@ -80,20 +78,6 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main() -> None:
-    """The long run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="folder for the file that breaks the promise")
-    options = parser.parse_args()
-    start = time.perf_counter()
-    folder = options.keep or Path(tempfile.mkdtemp(prefix="fuzz-pickles-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    outcomes = fuzz(options.count, options.seed, folder)
-    seconds = time.perf_counter() - start
-    sys.stdout.write(f"{table(outcomes)}\n{options.count} pickles in {seconds:.0f} s, peak {peak_megabytes():.0f} MB\n")
-
-
 if __name__ == "__main__":
-    main()
+    command(fuzz, "pickles", __doc__)
+    sys.stdout.write(f"peak {peak_megabytes():.0f} MB\n")

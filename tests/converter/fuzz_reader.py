@@ -189,19 +189,21 @@ def table(outcomes: collections.Counter[tuple[str, str]]) -> str:
     return "\n".join(f"{kind:20}{outcome:10}{number:>10}" for (kind, outcome), number in sorted(outcomes.items()))
 
 
-def main() -> None:
-    """The long run."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def command(
+    fuzz: Callable[[int, int, Path], collections.Counter[tuple[str, str]]], what: str, text: str | None
+) -> None:
+    """The long run of a fuzzer."""
+    parser = argparse.ArgumentParser(description=text)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the file that breaks the promise")
     options = parser.parse_args()
     start = time.perf_counter()
-    folder = options.keep or Path(tempfile.mkdtemp(prefix="fuzz-reader-"))
+    folder = options.keep or Path(tempfile.mkdtemp(prefix=f"fuzz-{what}-"))
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = fuzz(options.count, options.seed, folder)
-    sys.stdout.write(f"{table(outcomes)}\n{options.count} mutations in {time.perf_counter() - start:.0f} s\n")
+    sys.stdout.write(f"{table(outcomes)}\n{options.count} {what} in {time.perf_counter() - start:.0f} s\n")
 
 
 if __name__ == "__main__":
-    main()
+    command(fuzz, "mutations", __doc__)

@@ -6,7 +6,7 @@ import torch
 from jinv.errors import ModelMismatchError
 from jinv.models import origins
 from jinv.models.registry import ARCHITECTURES
-from jinv_convert.families.rules import detect_architecture, expected_targets
+from jinv_convert.families.rules import detect_architecture, expected_targets, map_state_dict
 from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
 from jinv_convert.same_names import doubts_of, notes_of
 from tests.converter.checkpoint_files import random_reference, state
@@ -68,8 +68,6 @@ def test_a_trunk_may_keep_its_auxiliary_heads(tmp_path, monkeypatch):
 @pytest.mark.parametrize("shape", [(1000, 512, 1, 1), (512,), (0, 512)])
 def test_a_head_of_another_kind_is_a_wrong_shape_and_no_trunk(shape):
     shapes = {name: shape for name, (_, shape) in expected_targets(ARCHITECTURES["resnet18"], 1000).items()}
-    from jinv_convert.families.rules import map_state_dict
-
     with pytest.raises(ModelMismatchError, match="fc.weight' has shape") as error:
         map_state_dict("resnet18", shapes | {"fc.weight": shape}, num_classes=1000)
     assert "--num-classes 0" not in str(error.value)

@@ -82,14 +82,19 @@ def test_the_unbroken_networks_pass(cifar, small, bottleneck):
     assert bottleneck.judge().numerically_equal
 
 
+def assert_caught(subject, bug):
+    """The wrong tensors that `bug` makes of the right ones are noticed, and the first layer that has one is named."""
+    changes = {name: np.ascontiguousarray(array, np.float32) for name, array in bug(subject.variables).items()}
+    assert any(not np.array_equal(array, subject.variables[name]) for name, array in changes.items())
+    report = subject.judge(subject.variables | changes)
+    assert not report.numerically_equal
+    broken = {pair.torch_name for pair in subject.pairs if any(t.path in changes for t in pair.tensors.values())}
+    assert report.first_wrong_layer == next(layer.name for layer in report.layers if layer.name in broken)
+
+
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_wrong_tensor_is_caught_and_its_layer_named(cifar, bug):
-    changes = {name: np.ascontiguousarray(array, np.float32) for name, array in BUGS[bug](cifar.variables).items()}
-    assert any(not np.array_equal(array, cifar.variables[name]) for name, array in changes.items())
-    report = cifar.judge(cifar.variables | changes)
-    assert not report.numerically_equal
-    broken = {pair.torch_name for pair in cifar.pairs if any(t.path in changes for t in pair.tensors.values())}
-    assert report.first_wrong_layer == next(layer.name for layer in report.layers if layer.name in broken)
+    assert_caught(cifar, BUGS[bug])
 
 
 def intercept(condition, **attributes):

@@ -29,6 +29,8 @@ from jinv.record.unfinished import INSTEAD, Checkpoint
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.batches import batch_images
 from jinv.runs.checks import check_run, check_same, judging_network
+from jinv.runs.distributed import leading
+from jinv.runs.job import Job
 from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.recorder import Recorder
 from jinv.runs.records import new_manifest, record_images
@@ -44,12 +46,14 @@ def run(
     console: Console | None = None,
     shared: Shared | None = None,
     vocabulary: Vocabulary | None = None,
+    job: Job | None = None,
 ) -> RunDirectory:
     """Carry `recipe` out in `directory`; returns it finished. SIGTERM and Ctrl-C stop it, see `jinv.runs.stopping`.
 
     Args:
       replace: an earlier run there is removed, once nothing is found to be wrong with this one.
       shared: networks and programs of earlier runs, to be used again.
+      job: the processes that compute each batch together, of which this one leads.
 
     Raises:
       JinvError: anything a user can mend; the exit codes of the command line are the classes of `jinv.errors`.
@@ -71,11 +75,11 @@ def run(
         if replace:
             run_directory.remove()
         with stoppable() as stop:
-            return _carry_out(experiment, run_directory, console, resume, stop)
+            return _carry_out(experiment, run_directory, console, resume, stop, job)
 
 
 def _carry_out(
-    experiment: Experiment, run_directory: RunDirectory, console: Console, resume: bool, stop: Stop
+    experiment: Experiment, run_directory: RunDirectory, console: Console, resume: bool, stop: Stop, job: Job | None
 ) -> RunDirectory:
     """What `run` does once nothing is found to be wrong, in a directory that is held."""
     manifest = _manifest(run_directory, experiment, resume)
@@ -89,8 +93,8 @@ def _carry_out(
     finished = run_directory.finished_batches(range(len(experiment.batches)), teller(console))
     _drop_what_is_repeated(run_directory, finished, checkpoint)
     try:
-        with experiment.precision():
-            images = _synthesize_all(experiment, run_directory, console, saving, checkpoint, manifest, finished)
+        with experiment.precision(), leading(job, experiment, stop) as joint:
+            images = _synthesize_all(joint, run_directory, console, saving, checkpoint, manifest, finished)
     finally:
         manifest = timed(manifest, saving.seconds)
         with suppress(JinvError):  # what stopped the run says more than that its time is lost

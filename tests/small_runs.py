@@ -50,6 +50,12 @@ def save_tiny(path, seed, classes=CLASSES, name="resnet20"):
     save_converted(path, flat, metadata)
 
 
+def under_way(run):
+    """The folder of the one batch of an unfinished run that is under way."""
+    (folder,) = (path for path in run.glob("units/*/*.*") if path.is_dir())
+    return folder
+
+
 def write_first_unit(path, labels, names, images, manifest):
     """The first batch of an unfinished run, final and published."""
     from jinv.core.pixels import to_uint8

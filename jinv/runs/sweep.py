@@ -193,6 +193,9 @@ def _synthesize_part(part: Part, progress: SynthesisProgress, where: str, stop: 
                         _synthesize_batch(part, number, progress, (where, done_before), saving)
                     _mark_diverged(part, number)
         finally:
+            for run in part.members:
+                if run.work is not None:
+                    run.work.close()
             with suppress(JinvError):  # what stopped the sweep says more than that its time is lost
                 _note_time(part)
 

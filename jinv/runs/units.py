@@ -135,10 +135,11 @@ class Units:
         try:
             self._make(number, work)
         except TakenOverError:
-            work.close()
             self.say(f"{self.worker.run}: batch {number} is somebody else's by now; going on with the next")
             self.worker.log.say("lost", number)
             self.worker.claims.release(number, done=False)
+        finally:
+            work.close()
         return True
 
     def _make(self, number: int, work: Work) -> None:
@@ -158,7 +159,6 @@ class Units:
                     break
                 scale, checkpoint = LOWER_RATE, None
                 self.say(f"batch {number}: {error}; it is made anew with {scale:g} times the learning rate")
-        work.close()
         record = UnitRecord(
             unit=number,
             first=chosen.start,

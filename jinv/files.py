@@ -74,7 +74,7 @@ def atomic_directory(path: str | Path, *, replace: bool = False) -> Iterator[Pat
     """
     target = Path(os.path.realpath(path))
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(target.parent)
         _remove_abandoned(target)
         temporary, lock = _new_directory_beside(target)
     except OSError as error:
@@ -148,6 +148,21 @@ def sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory and those above it that are missing; each is there for good when this returns.
+
+    Raises:
+      OSError: it cannot be made.
+    """
+    if directory.is_dir():
+        return
+    if not directory.parent.is_dir():
+        make_directory(directory.parent)
+    with suppress(FileExistsError):  # by another process in the meantime
+        directory.mkdir()
+        sync_directory(directory.parent)
 
 
 def remove_temporaries(directory: Path) -> None:

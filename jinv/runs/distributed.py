@@ -11,7 +11,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import jax
@@ -44,7 +44,7 @@ def leading(job: Job | None, experiment: Experiment, stop: Stop) -> Iterator[Exp
         return
     job.stop = stop
     job.begin(digest(experiment))
-    joint = {field.name: getattr(experiment, field.name) for field in fields(Experiment)}
+    joint = {part.name: getattr(experiment, part.name) for part in fields(Experiment)}
     yield JointExperiment(**joint, leader=Leader(job))
     job.end()
 
@@ -53,13 +53,13 @@ def leading(job: Job | None, experiment: Experiment, stop: Stop) -> Iterator[Exp
 class JointExperiment(Experiment):
     """An experiment whose batches are computed by all processes of a job, for the one that leads."""
 
-    leader: "Leader"
+    leader: "Leader" = field(kw_only=True)
 
     def snapshots(
         self, number: int, *, resume: Resume | None = None, due: Callable[[], bool] | None = None
     ) -> Iterator[Snapshot]:
         """As `Experiment.snapshots`; images and states are `Distant`."""
-        self.leader.begin(number, resume)
+        self.leader.begin(number, resume, self.rate_scale)
         joint_due = self.leader.due(due)
         for snapshot in super().snapshots(number, resume=resume, due=joint_due):
             yield self.leader.near(snapshot)
@@ -76,10 +76,10 @@ class Leader:
         """Say what comes next."""
         self.job.exchange(word)
 
-    def begin(self, number: int, resume: Resume | None) -> None:
+    def begin(self, number: int, resume: Resume | None, rate_scale: float) -> None:
         """A batch begins, or goes on."""
         data = _packed(resume)
-        self.tell(Word("batch", number, resume.stage if resume else 0, len(data)))
+        self.tell(Word("batch", number, resume.stage if resume else 0, len(data), rate_scale=rate_scale))
         self.job.share(data, len(data))
 
     def due(self, own: Callable[[], bool] | None) -> Callable[[], bool]:
@@ -166,7 +166,8 @@ class Follower:
     def _begin(self, word: Word) -> None:
         resume = _unpacked(self.job.share(None, word.size), word.stage)
         stop = self.job.stop
-        self.snapshots = self.experiment.snapshots(
+        experiment = replace(self.experiment, rate_scale=word.rate_scale)
+        self.snapshots = experiment.snapshots(
             word.number, resume=resume, due=lambda: self.job.due(stop.asked)
         )  # fmt: skip
         self._advance()

@@ -34,18 +34,13 @@ KEPT = 3
 
 @contextmanager
 def leading(job: Job | None, experiment: Experiment, stop: Stop) -> Iterator[Experiment]:
-    """The experiment as all processes of a job compute it, this one leading; the others go at the end. None changes nothing.
-
-    Raises:
-      JinvError: another process is not ready for the same.
-    """
+    """The experiment as all processes of a job compute it, this one leading; the others go at the end. None changes nothing."""
     if job is None:
         yield experiment
         return
     job.stop = stop
-    job.begin(digest(experiment))
-    joint = {part.name: getattr(experiment, part.name) for part in fields(Experiment)}
-    yield JointExperiment(**joint, leader=Leader(job))
+    parts = {part.name: getattr(experiment, part.name) for part in fields(Experiment)}
+    yield JointExperiment(**parts, leader=Leader(job))
     job.end()
 
 
@@ -126,9 +121,9 @@ def follow(job: Job, recipe: Recipe) -> None:
         except JinvError as error:
             job.end(error.exit_code)
             raise
-        if job.begin(digest(experiment)):
-            with experiment.precision():
-                Follower(job, experiment).follow()
+        job.begin(digest(experiment))
+        with experiment.precision():
+            Follower(job, experiment).follow()
 
 
 class Follower:

@@ -106,27 +106,25 @@ class Job:
         self._asked = self._any(self._rows(np.array([self.stop.asked, save])))
         return self._agreed
 
-    def begin(self, digest: str) -> bool:
-        """All are ready to compute the same; false where process 0 found that there is nothing to do.
+    def begin(self, digest: str) -> None:
+        """All are ready to compute the same.
 
         Raises:
-          JinvError: one is not ready, or would compute something else; everywhere.
+          JinvError: one is not, or would compute something else; everywhere.
         """
         words = self.exchange(Word("begin", digest=digest))
         failed = next((process for process, word in enumerate(words) if word.code), None)
         other = next((process for process, word in enumerate(words) if word.digest != words[0].digest), None)
-        if failed is None and other is None:
-            return True
-        self.leave()
         if failed is not None:
+            self.leave()
             code = words[failed].code
             raise error_of(code, f"process {failed} of the job cannot begin (exit {code}); it says why")
-        if words[0].do == "end":
-            return False
-        raise UsageError(
-            f"process {other} of the job would compute something else than process 0: another config, other weights, "
-            "start images or versions of jax"
-        )
+        if other is not None:
+            self.leave()
+            raise UsageError(
+                f"process {other} of the job would compute something else than process 0: another config, other weights, "
+                "start images or versions of jax"
+            )
 
     def end(self, code: int = 0) -> None:
         """Tell the others that this process ends with an exit code, process 0's at any time, another's where it cannot begin."""

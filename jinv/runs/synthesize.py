@@ -25,7 +25,7 @@ from jinv.record.manifest import Manifest
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.checks import check_run, check_same
 from jinv.runs.completion import complete, judge_again, timed
-from jinv.runs.distributed import leading
+from jinv.runs.distributed import digest, leading
 from jinv.runs.job import Job
 from jinv.runs.merge import check_failed, drop_damaged
 from jinv.runs.progress import SynthesisProgress, teller
@@ -73,6 +73,8 @@ def run(
         check_fits(experiment)
         if replace or not run_directory.is_finished():
             experiment.check_traces()  # last, because it takes a second or two
+        if job is not None:
+            job.begin(digest(experiment))
         if replace:
             run_directory.remove()
         with stoppable() as stop:

@@ -38,6 +38,9 @@ BROKEN = (
 )
 """What a collective's error says where another process is gone; out of memory, or a wrong shape, say other things."""
 
+STATUS = re.compile("[A-Z_]+: ")
+"""How what the runtime says of an error begins."""
+
 FATAL = re.compile(rb"distributed service detected fatal errors")
 NOISE = re.compile(rb"coordination|distributed service|^\[Gloo\] Rank")
 """What the runtime says of its peers."""
@@ -167,7 +170,9 @@ def _child(work: Work, report: Connection, word: int) -> None:
 
 def _lost(error: BaseException) -> Interrupted | None:
     """What an error of jax's means where it comes of another process' end, or None."""
-    if type(error).__name__ == "JaxRuntimeError" and any(word in str(error).lower() for word in BROKEN):
+    # A ValueError where a program of a single device runs within the call.
+    said = str(error)
+    if isinstance(error, RuntimeError | ValueError) and STATUS.match(said) and any(w in said.lower() for w in BROKEN):
         return Interrupted(LOST)
     return None
 

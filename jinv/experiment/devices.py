@@ -1,6 +1,6 @@
 """Which devices a run uses: what its config asks for, or every accelerator there is, of all processes as many of each."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import jax
 from jax.sharding import NamedSharding
@@ -61,7 +61,7 @@ def sharding(recipe: Recipe, count: int) -> NamedSharding | None:
     return None if len(chosen) == 1 else batch_sharding(chosen)
 
 
-def _devices(each: int | None = None) -> Sequence[jax.Device]:
+def _devices(each: int | None = None) -> list[Any]:
     """The devices of all processes, as many of each: `each`, or as many as all have."""
     of = [[device for device in jax.devices() if device.process_index == p] for p in range(jax.process_count())]
     each = min(map(len, of)) if each is None else each

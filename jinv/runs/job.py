@@ -48,6 +48,8 @@ def join(coordinator: str | None, processes: int | None, process: int | None, ti
       UsageError: there is no cluster that jax knows, or the address cannot be used.
     """
     jax.config.update("jax_enable_preemption_service", False)  # it would listen to SIGTERM
+    # CPUs alone: two programs under way would meet the other process' in another order, and wait for ever.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         jax.distributed.initialize(coordinator, processes, process, initialization_timeout=timeout)
     except (ValueError, RuntimeError, OSError, KeyError) as error:

@@ -5,6 +5,7 @@
     evaluate, report, export       go on with runs that are there
     convert, validate              the converter's two, whose arguments and work are in `jinv_convert.commands`
     arguments                      arguments that several commands have
+    distributed, supervision       one batch over several machines: the arguments, and a watch over each process
     compilation                    what every command that computes does first
     output                         standard streams that cannot take a run down with them
 

@@ -84,6 +84,8 @@ def supervised(work: Work, late: str) -> int:
             raise error from Remote(trace)
         if isinstance(result, int):
             return result
+    if child.exitcode == -signal.SIGINT:
+        raise KeyboardInterrupt
     raise _unsaid(child.exitcode or 0, TOGETHER in found, late, said) from Remote(
         b"".join(said).decode(errors="replace")
     )
@@ -94,8 +96,12 @@ def _unsaid(code: int, together: bool, late: str, said: deque[bytes]) -> JinvErr
     fatal = any(FATAL.search(line) for line in said)
     if fatal and not together:
         return UsageError(late)
-    if fatal or -code in (signal.SIGTERM, signal.SIGKILL):
+    if fatal:
         return Interrupted(LOST)
+    if -code in (signal.SIGTERM, signal.SIGKILL):
+        return Interrupted(
+            f"this process of the job was ended by signal {-code}; start all of them again with --resume"
+        )
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     return JinvError(f"the process that computed ended with {how}; --debug shows its last words")
 
@@ -145,16 +151,22 @@ def _pass_on(words: int) -> deque[bytes]:
 def _child(work: Work, report: Connection, word: int) -> None:
     """Never returns. Python's words go where they always go; those of the runtime, which knows file descriptors, to the parent."""
     os.setpgid(0, 0)
-    for number in FORWARDED:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    listening = [number for number in FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in listening:
+        signal.signal(number, signal.SIG_DFL)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        setattr(sys, name, Forgiving(os.fdopen(os.dup(descriptor), "w", encoding="utf-8")))
+        setattr(sys, name, Forgiving(os.fdopen(os.dup(descriptor), "w", buffering=1, encoding="utf-8")))
         os.dup2(word, descriptor)
     os.close(word)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def together() -> None:
+        report.send(TOGETHER)
+        if signal.SIGINT in listening:  # until here Python would not hear it: the runtime waits for the others
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
     try:
-        result: Any = work(lambda: report.send(TOGETHER))
+        result: Any = work(together)
     except BaseException as error:
         known = _lost(error) or error
         result = known, traceback.format_exc()

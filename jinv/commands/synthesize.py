@@ -4,12 +4,15 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinv.commands.arguments import add_amount, add_positional, add_words
 from jinv.commands.compilation import keep_compiled
 from jinv.commands.distributed import Gang, add_distributed, gang_of
 from jinv.errors import JinvError, UsageError
-from jinv.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from jinv.recipe.recipe import Recipe
 
 HELP = "carry out an experiment: images of chosen classes from a config"
 
@@ -64,20 +67,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _together(
-    recipe: Recipe, out: Path, arguments: argparse.Namespace, gang: Gang, together: Callable[[], None]
+    recipe: "Recipe", out: Path, arguments: argparse.Namespace, gang: Gang, together: Callable[[], None]
 ) -> int:
     """As `run`, as one process of several; `together` is told when they are."""
     from jinv.console import make_console, say
     from jinv.report.text import print_result
     from jinv.runs.distributed import follow
-    from jinv.runs.job import Job, join
+    from jinv.runs.job import Job, introduction, join
     from jinv.runs.synthesize import run as carry_out
 
     console = make_console(stderr=True)
-    who = join(*gang)
+    join(*gang)
     together()
-    say(console, who)
     keep_compiled()
+    say(console, introduction(gang.coordinator))
     job = Job()
     if not job.leads:
         follow(job, recipe)

@@ -35,8 +35,8 @@ class Word(NamedTuple):
     rate_scale: float = 1.0
 
 
-def join(coordinator: str | None, processes: int | None, process: int | None, timeout: int) -> str:
-    """Come together with the others, before anything else is asked of jax; returns a line that says who they are.
+def join(coordinator: str | None, processes: int | None, process: int | None, timeout: int) -> None:
+    """Come together with the others, before anything else is asked of jax.
 
     Where they are not together in time jax ends the process, see `jinv.commands.supervision`.
 
@@ -60,9 +60,13 @@ def join(coordinator: str | None, processes: int | None, process: int | None, ti
                 "say --coordinator HOST:PORT --processes N --process I"
             ) from error
         raise UsageError(f"--coordinator {coordinator}: {said}") from error
+
+
+def introduction(coordinator: str | None) -> str:
+    """A line that says which process this is, and what it has."""
     found = "that jax found" if coordinator is None else f"at {coordinator}"
-    here, all_of_them = jax.local_device_count(), jax.device_count()
-    return f"process {jax.process_index()} of {jax.process_count()} {found}: {here} of {all_of_them} devices ({jax.default_backend()})"
+    here, there = jax.local_device_count(), jax.device_count()
+    return f"process {jax.process_index()} of {jax.process_count()} {found}: {here} of {there} devices ({jax.default_backend()})"
 
 
 class Job:

@@ -148,7 +148,8 @@ def test_every_process_has_as_many_devices_of_a_batch(tmp_path, monkeypatch):
     recipe = read_config(tmp_path / "small.toml", ["devices='all'"])
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(jax, "devices", lambda: there)
-    monkeypatch.setattr("jinv.experiment.devices.batch_sharding", lambda devices: [d.id for d in devices])
-    assert sharding(recipe, 8) == [0, 1, 2, 3, 4, 5, 6, 7]
-    assert sharding(recipe, 6) == [0, 1, 2, 4, 5, 6]
-    assert sharding(recipe, 2) == [0, 4]
+    taken = []
+    monkeypatch.setattr("jinv.experiment.devices.batch_sharding", lambda devices: taken.append([d.id for d in devices]))
+    for count in (8, 6, 2):
+        sharding(recipe, count)
+    assert taken == [[0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 4, 5, 6], [0, 4]]

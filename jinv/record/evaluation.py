@@ -127,8 +127,12 @@ class Photographed(_Shares):
     mean_confidence: Estimate
 
 
-class Opinion(Entry):
-    """A network's opinion of one image: its label's probability, and the class it takes it for, id and name."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """A network's opinion of one image: its label's probability, and the class it takes it for, id and name.
+
+    No `Entry`, which would weigh ten times as much: a run has one for every image and judge.
+    """
 
     image: str
     label: Whole
@@ -170,6 +174,10 @@ class Verdict(_Shares):
     training: str | None = None
     accuracy: float | None = None
     photographs: Photographed | None = None
+
+    def _laid_out(self, table: dict[str, Any]) -> dict[str, Any]:
+        opinions = [{key: value for key, value in said.items() if value is not None} for said in table["per_image"]]
+        return super()._laid_out(table | {"per_image": opinions})
 
     @property
     def kin(self) -> Relation:

@@ -6,14 +6,19 @@ import numpy as np
 
 from jinv.images.codec import grid_png, resize_image
 
+SHOWN_IMAGES = 256
+"""Of a run, on its page; beside them alone real ones are shown."""
+
 GRID_IMAGES = 100
 GRID_PIXELS = 16_000_000
 
+GOLDEN = (5**0.5 - 1) / 2
+
 
 def sample_by_class(labels: Sequence[Hashable] | np.ndarray, most: int) -> list[int]:
-    """Indices of at most `most` images, ascending: of every class the first, then of every class the second, and so on.
-
-    The last round, where there is no room for all classes, takes some that are evenly spread over them.
+    """Indices of at most `most` images, ascending, all where those are not more: else the first k of every class, k as large
+    as it may be, of smaller classes all. Where not even one of each has room, the first of classes evenly spread. A
+    smaller sample is part of a larger one.
     """
     values = labels.tolist() if isinstance(labels, np.ndarray) else labels
     rounds: list[list[int]] = []
@@ -26,9 +31,16 @@ def sample_by_class(labels: Sequence[Hashable] | np.ndarray, most: int) -> list[
         rounds[place].append(index)
     chosen: list[int] = []
     for members in rounds:
-        room = min(most - len(chosen), len(members))
-        chosen += [members[place * len(members) // room] for place in range(room)]
+        if len(chosen) + len(members) > most:
+            return sorted(chosen or _spread(members)[:most])
+        chosen += members
     return sorted(chosen)
+
+
+def _spread(members: list[int]) -> list[int]:
+    """Those that a sample has first are evenly spread, however many it has, and a smaller sample is part of a larger one."""
+    ranks = sorted(range(len(members)), key=lambda place: place * GOLDEN % 1)
+    return [members[place] for place in ranks]
 
 
 def draw_by_class(labels: Sequence[Hashable] | np.ndarray, most: int, *, seed: int = 0) -> np.ndarray:

@@ -55,7 +55,8 @@ class Diversity(Entry):
     classes: dict[str, float] = {}
 
 
-class Neighbor(Entry):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbor:
     """A real image near to one of the run's; `file` is its thumbnail in the run, where one is kept."""
 
     name: str
@@ -63,7 +64,8 @@ class Neighbor(Entry):
     file: str | None = None
 
 
-class Nearest(Entry):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nearest:
     """The real images nearest to one of the run's, nearest first."""
 
     image: str
@@ -99,13 +101,19 @@ class _Shares(Entry):
         return result
 
 
+def _known(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if value is not None}
+
+
 class RealImages(_Shares):
     """A verdict's entry `reference`: the run's images beside `count` real ones, in features of so many dimensions.
 
     `top1` is what the network makes of the real images themselves, where their folders are named after its classes.
+    sampled: of how many, drawn class by class, the features are compared, where it is not all.
     """
 
     count: Whole
+    sampled: Whole | None = None
     features: Whole
     kernel_distance: Estimate | Withheld
     overlap: Overlap | Withheld
@@ -113,6 +121,10 @@ class RealImages(_Shares):
     nearest: tuple[Nearest, ...] = ()
     top1: Estimate | None = None
     diversity: Diversity | Withheld | None = None
+
+    def _laid_out(self, table: dict[str, Any]) -> dict[str, Any]:
+        nearest = [entry | {"neighbors": list(map(_known, entry["neighbors"]))} for entry in table["nearest"]]
+        return super()._laid_out(table | {"nearest": nearest})
 
 
 class Photographed(_Shares):
@@ -150,7 +162,8 @@ class Verdict(_Shares):
     classes. `independent` is false, and `part` says which, for a network that the images were made to please; a
     sibling of that one is no stranger for it, so it is `relation` that says what an opinion is worth. family, training:
     the judge's own, None is unknown. accuracy: its published top-1 share of real images. table_sha256: of what was said of
-    an ONNX file, its preprocessing before all.
+    an ONNX file, its preprocessing before all. sampled: of how many images, drawn class by class, features are compared
+    (`diversity`, and all of `reference` but `nearest`), where it is not all.
     """
 
     NULLS = ("sha256",)
@@ -160,6 +173,7 @@ class Verdict(_Shares):
     table_sha256: str | None = None
     input_size: Whole | None = None
     count: Whole
+    sampled: Whole | None = None
     top1: Estimate
     top5: Estimate | None = None
     mean_confidence: Estimate | None = None
@@ -176,8 +190,7 @@ class Verdict(_Shares):
     photographs: Photographed | None = None
 
     def _laid_out(self, table: dict[str, Any]) -> dict[str, Any]:
-        opinions = [{key: value for key, value in said.items() if value is not None} for said in table["per_image"]]
-        return super()._laid_out(table | {"per_image": opinions})
+        return super()._laid_out(table | {"per_image": list(map(_known, table["per_image"]))})
 
     @property
     def kin(self) -> Relation:

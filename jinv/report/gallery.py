@@ -1,6 +1,7 @@
 """Which images of a run a page carries, and how: so many, and so heavy, that it opens whatever the run's size."""
 
 import base64
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jinv.images.codec import jpeg_bytes, read_image, resize_image
-from jinv.images.sample import sample_by_class
+from jinv.images.sample import SHOWN_IMAGES, sample_by_class
 from jinv.record.evaluation import Nearest, Opinion
 from jinv.record.manifest import Manifest
 from jinv.report.totals import VerifierView, count_text
@@ -23,7 +24,7 @@ class Room(NamedTuple):
     rather left out down to `fewest` than shrunk below the first of `SIDES`. Real images beside them have a quarter more.
     """
 
-    images: int = 256
+    images: int = SHOWN_IMAGES
     size: int = 4_000_000
     fewest: int = 64
 
@@ -127,19 +128,20 @@ def make_gallery(
         )
         for place, picture in zip(places, pictures, strict=True)
     ]
-    said = sampled_text(len(images), [classes[place] for place in places], classes)
+    said = sampled_text([classes[place] for place in places], classes)
     return Gallery(images, len(files), side is None, side or None, said)
 
 
-def sampled_text(shown: int, classes: Sequence[object], all_classes: Sequence[object]) -> str:
-    """Which images are shown, as `sample_by_class` takes them; "" for all."""
-    if shown == len(all_classes):
+def sampled_text(shown: Sequence[object], classes: Sequence[object]) -> str:
+    """Which images are shown of a run, by their classes, as `sample_by_class` takes them; "" for all."""
+    if len(shown) == len(classes):
         return ""
-    some, every = len(set(classes)), len(set(all_classes))
-    of = f"{count_text(shown)} of {count_text(len(all_classes))} images are shown"
-    if some < every:
-        return f"{of}, the first of {count_text(some)} of the {count_text(every)} classes"
-    return f"{of}, the first of every class" if every > 1 else f"{of}, the first"
+    some, every, most = len(set(shown)), len(set(classes)), max(Counter(shown).values())
+    of = f"{count_text(len(shown))} of {count_text(len(classes))} images are shown"
+    first = "the first" if most == 1 else f"the first {most}"
+    if every == 1:
+        return f"{of}, {first}"
+    return f"{of}, {first} of {'every class' if some == every else f'{some} of the {count_text(every)} classes'}"
 
 
 def _fitting(

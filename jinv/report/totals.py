@@ -8,6 +8,9 @@ from jinv.record.evaluation import Verdict
 from jinv.record.manifest import Manifest
 from jinv.report.charts import Chart, Series, line_chart
 
+FEWEST = 4
+"""Images per class, on average, below which no class is told apart from another."""
+
 MOST_ROWS = 24
 ENDS = 8
 """Of more classes than `MOST_ROWS`, so many from the top and from the bottom have a row."""
@@ -56,7 +59,8 @@ class ClassRow:
 class Totals:
     """Over all judged images: how many all verifiers recognise, some, none; and the classes, best recognised first.
 
-    `rows` are all classes, or where those are many the first and the last; `between` is how many lie between the two.
+    `rows` are all classes, or where those are many the first and the last, none where their images are few; `between` is
+    how many lie between the two.
     """
 
     count: int
@@ -97,13 +101,15 @@ def totals_of(manifest: Manifest, verdicts: Sequence[VerifierView]) -> Totals | 
     rows.sort(key=lambda row: -row.share)
     all_right = sum(agreed[image] == times for image, times in seen.items())
     none_right = sum(not agreed[image] for image in seen)
-    few = len(rows) <= MOST_ROWS
+    classes, few = len(rows), len(rows) <= MOST_ROWS
+    if len(seen) < FEWEST * classes:
+        rows, few = [], True
     return Totals(
         count=len(seen),
         right=all_right,
         divided=len(seen) - all_right - none_right,
         wrong=none_right,
-        classes=len(rows),
+        classes=classes,
         verifiers=tuple(v.short for v in verdicts),
         rows=tuple(rows if few else rows[:ENDS] + rows[-ENDS:]),
         between=0 if few else len(rows) - 2 * ENDS,

@@ -93,10 +93,8 @@ def look(classifier: Judge, pictures: Iterable[np.ndarray], *, statistics: bool 
     say = _logits_alone(classifier) if isinstance(classifier, OnnxJudge) else _forward(classifier, statistics)
     empty = True
     for batch, real in _batches(pictures, classifier.input_size):
-        empty, part = False, say(batch, real)
-        if not (np.isfinite(part.logits).all() and (part.features is None or np.isfinite(part.features).all())):
-            raise NumericalError(f"{classifier.architecture}: its logits of these images are not finite")
-        yield part
+        empty = False
+        yield say(batch, real)
     if empty:
         raise ValueError("judge: there are no pictures")
 
@@ -111,13 +109,24 @@ def _forward(classifier: Classifier, statistics: bool) -> Callable[[np.ndarray, 
     def say(batch: np.ndarray, real: int) -> Part:
         logits, features, stats = forward(classifier.variables, classifier.preprocess(batch))
         logits, features = np.asarray(logits, np.float64)[:real], np.asarray(features, np.float32)[:real]
+        _check_finite(classifier, logits, features)
         return Part(logits, features, _moments(stats, real))
 
     return say
 
 
 def _logits_alone(judge: OnnxJudge) -> Callable[[np.ndarray, int], Part]:
-    return lambda batch, real: Part(judge.logits(batch)[:real], None, [])
+    def say(batch: np.ndarray, real: int) -> Part:
+        logits = judge.logits(batch)[:real]
+        _check_finite(judge, logits)
+        return Part(logits, None, [])
+
+    return say
+
+
+def _check_finite(classifier: Judge, *values: np.ndarray) -> None:
+    if not all(np.isfinite(array).all() for array in values):
+        raise NumericalError(f"{classifier.architecture}: its logits of these images are not finite")
 
 
 def _batches(pictures: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, int]]:

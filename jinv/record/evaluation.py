@@ -8,13 +8,17 @@ On disk a share and its interval lie side by side (`top1`, `interval`); here the
 there were too few images is `Withheld`, and says how many it takes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import model_validator
 
+from jinv.errors import legible
+from jinv.files import atomic_path
 from jinv.record.entry import Entry, Whole, read_json, validated
 from jinv.record.estimate import Estimate
 
@@ -252,3 +256,31 @@ def read_evaluation(path: Path) -> Evaluation | None:
     """
     table = read_json(path)
     return validated(Evaluation, table, path) if table is not None or path.exists() else None
+
+
+def write_evaluation(path: Path, evaluation: Evaluation) -> None:
+    """Write evaluation.json, one opinion after another: as one text those of 50,000 images would take gigabytes.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
+    mark = secrets.token_hex(16)
+    bare = {name: verdict.model_copy(update={"per_image": ()}) for name, verdict in evaluation.verifiers.items()}
+    table = legible(evaluation.model_copy(update={"verifiers": bare}).to_json())
+    for verdict in table.get("verifiers", {}).values():
+        verdict["per_image"] = mark
+    before, *rest = json.dumps(table, indent=1).split(json.dumps(mark))
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(before)
+        for verdict, after in zip(evaluation.verifiers.values(), rest, strict=True):
+            file.writelines(_opinions_text(verdict.per_image))
+            file.write(after)
+        file.write("\n")
+
+
+def _opinions_text(opinions: tuple[Opinion, ...]) -> Iterator[str]:
+    """The list as `json.dumps` lays it out where it lies."""
+    for number, opinion in enumerate(opinions):
+        text = json.dumps(legible(_known(asdict(opinion))), indent=1).replace("\n", "\n    ")
+        yield f"{',' if number else '['}\n    {text}"
+    yield "\n   ]" if opinions else "[]"

@@ -69,13 +69,14 @@ def assess(
     pool, count, wanted = Pool(), 0, np.empty(0, np.int64) if kept is None else kept
     for part in look(classifier, pictures, statistics=statistics):
         here = slice(count, count + len(part.logits))
-        count = here.stop
+        if (count := here.stop) > len(labels):
+            break
         parts.append(said_of(part.logits, labels[here]))
         pool.add(part)
         if part.features is not None:
             features.append(part.features[wanted[(wanted >= here.start) & (wanted < here.stop)] - here.start])
     if count != len(labels):
-        raise ValueError(f"assess: {count} pictures, {len(labels)} labels")
+        raise ValueError(f"assess: {count} pictures or more, {len(labels)} labels")
     said = Said(*map(np.concatenate, zip(*parts, strict=True)))
     return Assessment(said, np.concatenate(features) if features else None, pool.norm_stats())
 

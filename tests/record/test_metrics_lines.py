@@ -3,12 +3,13 @@
 import json
 import math
 import os
+import tracemalloc
 
 import pytest
 
 from jinv.errors import StorageError, UnsafeInputError
 from jinv.record.directory import RunDirectory
-from jinv.record.metrics import MetricsLine, TermValue
+from jinv.record.metrics import MetricsLine, TermValue, iter_metrics, lines_text
 
 
 def logged(step, total=1.5, **more):
@@ -135,3 +136,28 @@ def test_a_full_disk_is_a_storage_error(tmp_path, monkeypatch):
     monkeypatch.setattr("jinv.record.directory.os.fsync", full)
     with pytest.raises(StorageError, match=r"metrics.jsonl: cannot be written: No space left"):
         run.append_metrics([logged(2)])
+
+
+def test_lines_are_read_one_by_one(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert list(iter_metrics(path)) == []
+    whole = lines_text([logged(1), logged(2)])
+    path.write_text(whole + "{damaged\n" + lines_text([logged(4)]) + '{"torn')
+    lines = iter_metrics(path)
+    assert [next(lines), next(lines)] == [logged(1), logged(2)]
+    with pytest.raises(UnsafeInputError, match="line 3"):
+        next(lines)
+    path.write_text(whole + lines_text([logged(3)])[:-1])
+    assert [entry.step for entry in iter_metrics(path)] == [1, 2, 3]
+
+
+def test_many_lines_weigh_as_one(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(lines_text([logged(1)]) * 3000)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in iter_metrics(path)) == 3000
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 200_000

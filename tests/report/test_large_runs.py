@@ -5,12 +5,14 @@ import json
 import re
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
 
 from jinv.images.codec import decode_image, png_bytes
-from jinv.report import gallery, page
+from jinv.record.metrics import MetricsLine, iter_metrics
+from jinv.report import gallery, page, view
 from jinv.report.gallery import Room, sampled_text
 from jinv.report.page import write_comparison, write_report
 from jinv.report.view import read_run
@@ -19,21 +21,22 @@ from tests.report.test_report import Page, line, verdict
 MOST_PAGE = 8_000_000
 
 
-def large_run(path, count, classes, *, size=8, judges=2, missing=0, lines=()):
+def large_run(path, count, classes, *, size=8, judges=2, missing=0, lines=(), blocks=False):
     """A run whose first judge is right on an image unless its number is a multiple of three; the second always, others never."""
     (path / "images").mkdir(parents=True)
-    names = [f"class {i % classes}" for i in range(count)]
+    labels = [i * classes // count if blocks else i % classes for i in range(count)]
+    names = [f"class {label}" for label in labels]
     pixels = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), np.uint8)
     for i in range(count - missing):
         (path / "images" / f"{i:06d}_x.png").write_bytes(png_bytes(pixels[i % 4]))
-    manifest = {"schema": 1, "labels": [i % classes for i in range(count)], "class_names": names}
+    manifest = {"schema": 1, "labels": labels, "class_names": names}
     (path / "manifest.json").write_text(json.dumps(manifest | {"finished": None if missing else "2026-01-01T00:00:00"}))
     (path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in lines))
     says = [[i % 3 != 0 for i in range(count)], [True] * count, [False] * count]
     verdicts = {f"judge_{j}": verdict(names, says[j]) for j in range(judges)}
     for said in verdicts.values():
         for i, opinion in enumerate(said["per_image"]):
-            opinion |= {"label": i % classes} | ({} if opinion["correct"] else {"class_name": f"taken {i % 2}"})
+            opinion |= {"label": labels[i]} | ({} if opinion["correct"] else {"class_name": f"taken {i % 2}"})
     if judges:
         (path / "evaluation.json").write_text(json.dumps({"verifiers": verdicts}))
     return path
@@ -102,7 +105,7 @@ def test_of_many_classes_the_best_and_the_worst_have_a_row(tmp_path):
 
 
 def test_pictures_fit_their_room_by_leaving_some_out_before_they_shrink_far(tmp_path):
-    run = large_run(tmp_path / "run", 60, 5, size=40, judges=0)
+    run = large_run(tmp_path / "run", 60, 5, size=40, judges=0, blocks=True)
     exact = read_run(run, room=Room(60, 500_000, 10)).gallery
     assert exact.exact and len(exact.images) == 60 and exact.side is None
     for size, images in ((100_000, 60), (60_000, 30), (30_000, 10)):
@@ -110,6 +113,7 @@ def test_pictures_fit_their_room_by_leaving_some_out_before_they_shrink_far(tmp_
         pictures = shown_images("".join(f'{image.source}"' for image in found.images))
         assert sum(map(len, pictures)) <= size and not found.exact
         assert images * 0.4 <= len(found.images) <= images, (size, len(found.images))
+        assert set(np.bincount([image.label for image in found.images])) == {len(found.images) // 5}
         assert {decode_image(data, "x").shape for data in pictures} == {(40, 40, 3)}
     tiny = read_run(run, room=Room(60, 1, 10)).gallery
     assert len(tiny.images) == 1 and tiny.sampled.startswith(
@@ -175,6 +179,29 @@ def test_a_comparison_is_bounded_in_runs_and_images(tmp_path, monkeypatch):
     assert "60 of 90" in found.text
     small = Page(write_comparison([two, two], tmp_path / "c.html")).text
     assert "Not all images" not in small and "are shown" not in small
+
+
+def test_no_line_is_kept(tmp_path, monkeypatch):
+    alive, most = weakref.WeakSet(), 0
+
+    def watched(path):
+        nonlocal most
+        for entry in iter_metrics(path):
+            alive.add(found := Watched(**dict(entry)))
+            del entry
+            yield found
+            most = max(most, len(alive))
+
+    monkeypatch.setattr(view, "iter_metrics", watched)
+    logged = [line(step, 8 / step, batch=batch) for batch in range(3) for step in range(1, 21)]
+    curves = read_run(large_run(tmp_path / "run", 4, 2, lines=logged)).curves
+    assert len(curves.series("total").x) == 20 and len(curves.last) == 3 and 1 <= most <= 3
+
+
+class Watched(MetricsLine):
+    """A line that can be in a weak set."""
+
+    __hash__ = object.__hash__
 
 
 MAKE = """

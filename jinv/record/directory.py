@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from jinv.record.entry import has_its_digest, with_digest
 from jinv.record.evaluation import Evaluation, read_evaluation
 from jinv.record.lock import LOCK
 from jinv.record.manifest import Manifest, read_manifest
-from jinv.record.metrics import MetricsLine, lines_text, read_metrics
+from jinv.record.metrics import MetricsLine, iter_metrics, lines_text
 from jinv.record.sealed import digest_of
 from jinv.record.unfinished import INSTEAD
 from jinv.record.units import ARRAY, UNITS, tidy_units
@@ -182,11 +182,14 @@ class RunDirectory:
         Raises:
           StorageError, UnsafeInputError: it cannot be read, or a line is damaged.
         """
+        return list(self.iter_metrics())
+
+    def iter_metrics(self) -> Iterator[MetricsLine]:
+        """As `metrics`, a line at a time, none kept."""
         path = self.path / "metrics.jsonl"
-        if path.exists():
-            return read_metrics(path)
-        logs = sorted((self.path / UNITS).glob("*/*/metrics.jsonl"), key=lambda log: log.parent.name)
-        return [line for log in logs for line in read_metrics(log)]
+        logs = [path] if path.exists() else (self.path / UNITS).glob("*/*/metrics.jsonl")
+        for log in sorted(logs, key=lambda log: log.parent.name):
+            yield from iter_metrics(log)
 
     def write_metrics(self, lines: Iterable[MetricsLine]) -> None:
         """Make these all the lines of metrics.jsonl."""

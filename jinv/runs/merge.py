@@ -12,6 +12,7 @@ from jinv.core.pixels import to_uint8
 from jinv.errors import NumericalError, StorageError
 from jinv.files import atomic_path
 from jinv.images.folder import Watch
+from jinv.images.sample import sample_grid_png
 from jinv.record.directory import RunDirectory
 from jinv.record.manifest import Manifest
 from jinv.record.run import open_run
@@ -122,9 +123,8 @@ def write_grid(directory: RunDirectory, manifest: Manifest) -> None:
     images = open_run(directory.path).images if (directory.path / "images.npy").exists() else None
     if images is None:
         images = read_shards(directory.path, len(manifest.labels))
-    directory.write_image(
-        "grid.png", grid_png(to_uint8(images[:MOST_IN_GRID], manifest.model.mean, manifest.model.std))
-    )
+    mean, std = manifest.model.mean, manifest.model.std
+    directory.write_image("grid.png", sample_grid_png(manifest.labels, lambda i: to_uint8(images[i], mean, std)))
 
 
 def _records(directory: RunDirectory, count: int) -> Iterator[UnitRecord]:

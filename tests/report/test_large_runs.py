@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from jinv.images.codec import decode_image, png_bytes
+from jinv.record import directory
 from jinv.record.metrics import MetricsLine, iter_metrics
-from jinv.report import gallery, page, view
+from jinv.report import gallery, page
 from jinv.report.gallery import Room, sampled_text
 from jinv.report.page import write_comparison, write_report
 from jinv.report.view import read_run
@@ -192,7 +193,7 @@ def test_no_line_is_kept(tmp_path, monkeypatch):
             yield found
             most = max(most, len(alive))
 
-    monkeypatch.setattr(view, "iter_metrics", watched)
+    monkeypatch.setattr(directory, "iter_metrics", watched)
     logged = [line(step, 8 / step, batch=batch) for batch in range(3) for step in range(1, 21)]
     curves = read_run(large_run(tmp_path / "run", 4, 2, lines=logged)).curves
     assert len(curves.series("total").x) == 20 and len(curves.last) == 3 and 1 <= most <= 3

@@ -141,11 +141,15 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make a rename in `directory` durable; file systems that cannot sync directories are left to themselves."""
-    with suppress(OSError):
+    """Make a rename in `directory` durable; file systems that cannot sync directories are left to themselves.
+
+    Raises:
+      OSError: the disk fails: the rename may be lost.
+    """
+    with suppress(PermissionError):  # a directory that can be written and not be listed
         descriptor = os.open(directory, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            _sync(descriptor)
         finally:
             os.close(descriptor)
 

@@ -1,0 +1,108 @@
+"""A synthesizer that computes nothing: images are a function of seed, image and step alone, a step is a line of NumPy.
+
+Everything around it is jinv's own, from the recipe to the sealed directory, so that a whole run takes milliseconds and can
+be repeated with a fault at each of its file operations.
+"""
+
+import functools
+import io
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from rich.console import Console
+
+import jinv.report.page
+from jinv.core.loop import Snapshot
+from jinv.core.step import Metrics
+from jinv.experiment.experiment import Experiment
+from jinv.experiment.shared import Shared
+from jinv.recipe.read import check_config
+from jinv.recipe.recipe import Recipe
+from tests.networks import tiny_classifier
+
+SHARED: list[Shared] = []
+
+
+def recipe(**changes: Any) -> Recipe:
+    """Three units of two, two and one image of 6 px in two stages, a line and a checkpoint every second step."""
+    image = {"size": 6, "labels": [3, 8, 1, 2, 4], "batch": 2} | changes.pop("image", {})
+    table = {
+        "model": "tiny",
+        "log_every": 2,
+        "image": image,
+        "stages": [{"size": 4, "steps": 3}, {"size": 6, "steps": 4}],
+        "terms": {"cross_entropy": {}},
+        "checkpoint": {"every_steps": 2},
+    }
+    return check_config(table | changes)
+
+
+def shared() -> Shared:
+    """A network that nobody asks, made once."""
+    if not SHARED:
+        SHARED.append(Shared({"tiny": replace(tiny_classifier(), min_size=4)}))
+    return SHARED[0]
+
+
+def quiet() -> Console:
+    """Says it to nobody."""
+    return Console(file=io.StringIO(), width=200)
+
+
+def start(experiment: Experiment, number: int) -> np.ndarray:
+    """The images (n, height, width, 3) that a unit starts from."""
+    ids = range(len(experiment.labels))[experiment.batches[number]]
+    return np.stack([_drawn(experiment, index, 0) for index in ids])
+
+
+def snapshots(experiment: Experiment, number: int, *, resume: Any = None, due: Any = None) -> Any:
+    """As `Experiment.snapshots`: every step needs the state of the one before, so that what goes on elsewhere is found."""
+    chosen, pace = experiment.batches[number], experiment.pace
+    ids = range(chosen.start, chosen.stop)
+    before, first = 0, resume.stage if resume else 0
+    image = start(experiment, number) if resume is None or resume.image is None else np.array(resume.image)
+    for index, stage in enumerate(experiment.recipe.stages):
+        done, moment = 0, np.zeros_like(image)
+        if index == first and resume is not None and resume.leaves is not None:
+            image, moment, done = np.array(resume.leaves[0]), np.array(resume.leaves[1]), int(resume.leaves[2])
+        for step in range(done + 1, stage.steps + 1) if index >= first else ():
+            draws = np.stack([_drawn(experiment, image_id, before + step) for image_id in ids])
+            moment = np.float32(0.5) * moment + draws
+            image = np.float32(0.75) * image + np.float32(0.25) * moment
+            total = float(np.abs(image).mean())
+            every, over = pace.checkpoint_every, before + step
+            logged = step == stage.steps or step % pace.log_every == 0 or bool(every and over % every == 0)
+            if logged or (due is not None and due()):
+                metrics: Any = Metrics(total, {"cross_entropy": (total, total)}, 0.5)
+                state: Any = image, moment, np.int32(step)
+                yield Snapshot(over, index, step, image, metrics, 0.1, step == stage.steps, state, None, logged)
+        before += stage.steps
+
+
+@contextmanager
+def fake_synthesizer() -> Any:
+    """While it lasts no program is traced, compiled or run, and the page's templates are read once."""
+    with (
+        mock.patch.object(jinv.report.page, "environment", functools.cache(jinv.report.page.environment)),
+        mock.patch.object(Experiment, "snapshots", snapshots),
+        mock.patch.object(Experiment, "start", start),
+        mock.patch.object(Experiment, "check_traces", lambda experiment: None),
+    ):
+        yield
+
+
+def synthesize(directory: Path, *, resume: bool = False, **changes: Any) -> None:
+    """`jinv synthesize`, of a recipe with `changes`; within `fake_synthesizer`."""
+    from jinv.runs.synthesize import run
+
+    run(recipe(**changes), directory, resume=resume, console=quiet(), shared=shared())
+
+
+def _drawn(experiment: Experiment, image: int, step: int) -> np.ndarray:
+    height, width = experiment.size
+    random = np.random.default_rng((experiment.recipe.seed, image, step))
+    return random.standard_normal((height, width, 3), np.float32)

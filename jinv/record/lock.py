@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jinv.errors import RunConflictError, StorageError
+from jinv.files import make_directory
 
 LOCK = ".jinv.lock"
 PATIENCE_S = 0.02
@@ -77,12 +78,12 @@ def _made(directory: Path) -> list[Path]:
             break
         missing.append(path)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
     except OSError as error:
         for path in missing:
             with suppress(OSError):
                 path.rmdir()
-        raise StorageError(f"{directory}: cannot be created: {error.strerror}") from error
+        raise StorageError(f"{directory}: cannot be created: {error.strerror or error}") from error
     return missing
 
 

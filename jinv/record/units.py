@@ -170,12 +170,12 @@ def publish(run: Path, record: UnitRecord) -> None:
             with suppress(FileNotFoundError):
                 os.rename(folder / target.name, target)
                 touched.add(target.parent)
+        for directory in sorted(touched):
+            sync_directory(directory)
+        if touched:
+            sync_directory(folder)
     except OSError as error:
         raise StorageError(f"{run / 'images'}: cannot be written: {error.strerror or error}") from error
-    for directory in sorted(touched):
-        sync_directory(directory)
-    if touched:
-        sync_directory(folder)
 
 
 def unpublished_pictures(run: Path, number: int) -> dict[int, str]:

@@ -124,7 +124,7 @@ class Disk:
             raise Killed
         if self.aside:
             return False
-        self.operations.append((name, os.path.relpath(path, self.root)))
+        self.operations.append((name, path[len(self.root) + 1 :] or "."))
         number, fault = len(self.operations), self.fault
         self.aside = True
         try:

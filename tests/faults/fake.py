@@ -6,8 +6,10 @@ be repeated with a fault at each of its file operations.
 
 import functools
 import io
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,12 +18,15 @@ import numpy as np
 from rich.console import Console
 
 import jinv.report.page
+import jinv.runs.records
+import jinv.runs.synthesize
 from jinv.core.loop import Snapshot
 from jinv.core.step import Metrics
 from jinv.experiment.experiment import Experiment
 from jinv.experiment.shared import Shared
 from jinv.recipe.read import check_config
 from jinv.recipe.recipe import Recipe
+from jinv.runs.units import Writing
 from tests.networks import tiny_classifier
 
 SHARED: list[Shared] = []
@@ -34,7 +39,7 @@ def recipe(**changes: Any) -> Recipe:
         "model": "tiny",
         "log_every": 2,
         "image": image,
-        "stages": [{"size": 4, "steps": 3}, {"size": 6, "steps": 4}],
+        "stages": [{"size": 4, "steps": 2}, {"size": 6, "steps": 3}],
         "terms": {"cross_entropy": {}},
         "checkpoint": {"every_steps": 2},
     }
@@ -83,23 +88,43 @@ def snapshots(experiment: Experiment, number: int, *, resume: Any = None, due: A
         before += stage.steps
 
 
+def begin(writing: Writing, write: Callable[[], None]) -> None:
+    """As `Writing.begin`, but nothing else happens meanwhile: operations come in the same order each time."""
+    write()
+
+
 @contextmanager
-def fake_synthesizer() -> Any:
-    """While it lasts no program is traced, compiled or run, and the page's templates are read once."""
-    with (
-        mock.patch.object(jinv.report.page, "environment", functools.cache(jinv.report.page.environment)),
-        mock.patch.object(Experiment, "snapshots", snapshots),
-        mock.patch.object(Experiment, "start", start),
-        mock.patch.object(Experiment, "check_traces", lambda experiment: None),
-    ):
+def fake_synthesizer(*, beside: bool = False) -> Iterator[None]:
+    """While it lasts no program is traced, compiled or run; a recipe is checked once, versions and templates are read once.
+
+    beside: units are written while the next one is computed, as always; otherwise in between, so that what happens comes
+    in the same order each time.
+    """
+    checked: dict[str, Experiment] = {}
+
+    def check_run(recipe: Recipe, *arguments: Any, **options: Any) -> Experiment:
+        if (key := repr(recipe)) not in checked:
+            checked[key] = real_check_run(recipe, *arguments, **options)
+        return checked[key]
+
+    real_check_run = jinv.runs.synthesize.check_run
+    with ExitStack() as stack:
+        for where, name, instead in (
+            (Experiment, "snapshots", snapshots),
+            (Experiment, "start", start),
+            (Experiment, "check_traces", lambda experiment: None),
+            (Writing, "begin", Writing.begin if beside else begin),
+            (jinv.runs.synthesize, "check_run", check_run),
+            (jinv.runs.records, "version", functools.cache(version)),
+            (jinv.report.page, "environment", functools.cache(jinv.report.page.environment)),
+        ):
+            stack.enter_context(mock.patch.object(where, name, instead))
         yield
 
 
 def synthesize(directory: Path, *, resume: bool = False, **changes: Any) -> None:
     """`jinv synthesize`, of a recipe with `changes`; within `fake_synthesizer`."""
-    from jinv.runs.synthesize import run
-
-    run(recipe(**changes), directory, resume=resume, console=quiet(), shared=shared())
+    jinv.runs.synthesize.run(recipe(**changes), directory, resume=resume, console=quiet(), shared=shared())
 
 
 def _drawn(experiment: Experiment, image: int, step: int) -> np.ndarray:

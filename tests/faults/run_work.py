@@ -3,23 +3,36 @@
 import io
 import json
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from jinv.record.claims import SUFFIX
 from jinv.record.directory import SIGN
+from jinv.record.entry import has_its_digest
 from jinv.record.sealed import DamagedError, unsealed
+from jinv.record.units import UNITS
+from jinv.record.workers import WORKERS
 from tests.faults.enumeration import Work
 from tests.faults.fake import synthesize
 from tests.runs.kill_runs import left_by
 
 
-def partial(run: Path) -> list[str]:
-    """The files of a run, finished or not, that have a final name and are not whole."""
-    files = (path for path in run.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return [str(path.relative_to(run)) for path in files if not _is_whole(path)]
+def partial(folder: Path) -> list[str]:
+    """The files under a folder, of a run finished or not, that have a final name and are not whole."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return [
+        str(path.relative_to(folder)) for path in files if _is_final(path.relative_to(folder)) and not _is_whole(path)
+    ]
+
+
+def _is_final(name: Path) -> bool:
+    """Not what is being written; nor what grows, and is cut to what a checkpoint knows of it; nor whose a unit is."""
+    grows = name.suffix == ".jsonl" and (
+        name.parts[-2] == WORKERS or not name.parts[-2].isdecimal() and UNITS in name.parts
+    )
+    return not grows and name.suffix != SUFFIX and not any(part.startswith(".") for part in name.parts)
 
 
 def _is_whole(path: Path) -> bool:
@@ -28,15 +41,14 @@ def _is_whole(path: Path) -> bool:
         match path.suffix:
             case ".png" | ".jpg":
                 Image.open(io.BytesIO(data)).load()
-            case ".npy" | ".npz":
+            case ".npy":
                 np.load(path)
-                if path.parent.name == "batches" or path.suffix == ".npz":
-                    unsealed(path)
+            case ".npz":
+                unsealed(path)
             case ".json":
-                json.loads(data)
-            case ".jsonl":  # what was being appended when a run was killed is dropped by the next
-                for line in data.split(b"\n")[:-1]:
-                    json.loads(line)
+                return has_its_digest(data)
+            case ".jsonl":
+                return data.endswith(b"\n") and all(json.loads(line) for line in data.splitlines())
             case ".toml":
                 tomllib.loads(data.decode())
                 return data.splitlines()[-1].startswith(SIGN.encode())
@@ -44,7 +56,7 @@ def _is_whole(path: Path) -> bool:
                 return data.rstrip().endswith(b"</html>")
             case _:
                 return False
-    except (OSError, ValueError, DamagedError):
+    except (OSError, ValueError, EOFError, IndexError, DamagedError):
         return False
     return True
 

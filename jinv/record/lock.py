@@ -53,8 +53,7 @@ def held(
                 for other in (Path(os.path.realpath(directory)).parent, *(directory / name for name in inside)):
                     if (whose := _held_by(other)) is not None:
                         raise _refused(directory, whose, f" on {other}")
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, _myself(), 0)
+                _sign(descriptor, directory / LOCK)
             elif not shared:
                 say(f"{directory}: the file system has no locks; see to it yourself that nobody else works there")
             yield locked and not shared
@@ -141,6 +140,14 @@ def _held_by(directory: Path) -> str | None:
 def _myself() -> bytes:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return (json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now}) + "\n").encode()
+
+
+def _sign(descriptor: int, path: Path) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, _myself(), 0)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _words(path: Path) -> str:

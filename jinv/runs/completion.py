@@ -61,6 +61,7 @@ def merge(directory: Path, *, console: Console, vocabulary: Vocabulary | None = 
         manifest = run_directory.manifest()
         assert manifest is not None
         if manifest.finished:
+            run_directory.clean()  # what one left that was killed just after its seal
             say(console, f"{directory}: already finished")
             return run_directory
         run_directory.check_unfinished()

@@ -6,7 +6,7 @@ be repeated with a fault at each of its file operations.
 
 import functools
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -18,15 +18,19 @@ import numpy as np
 from rich.console import Console
 
 import jinv.report.page
+import jinv.runs.completion
 import jinv.runs.records
 import jinv.runs.synthesize
+import jinv.runs.worker
 from jinv.core.loop import Snapshot
 from jinv.core.step import Metrics
+from jinv.errors import Interrupted
 from jinv.experiment.experiment import Experiment
 from jinv.experiment.shared import Shared
 from jinv.recipe.read import check_config
 from jinv.recipe.recipe import Recipe
-from jinv.runs.units import Writing
+from jinv.record.claims import Claims, owner_of
+from jinv.runs.units import Units, Writing
 from tests.networks import tiny_classifier
 
 SHARED: list[Shared] = []
@@ -102,9 +106,9 @@ def fake_synthesizer(*, beside: bool = False) -> Iterator[None]:
     """
     checked: dict[str, Experiment] = {}
 
-    def check_run(recipe: Recipe, *arguments: Any, **options: Any) -> Experiment:
+    def check_run(recipe: Recipe, *_: Any, **options: Any) -> Experiment:
         if (key := repr(recipe)) not in checked:
-            checked[key] = real_check_run(recipe, *arguments, **options)
+            checked[key] = real_check_run(recipe, shared(), **options)
         return checked[key]
 
     real_check_run = jinv.runs.synthesize.check_run
@@ -124,7 +128,37 @@ def fake_synthesizer(*, beside: bool = False) -> Iterator[None]:
 
 def synthesize(directory: Path, *, resume: bool = False, **changes: Any) -> None:
     """`jinv synthesize`, of a recipe with `changes`; within `fake_synthesizer`."""
-    jinv.runs.synthesize.run(recipe(**changes), directory, resume=resume, console=quiet(), shared=shared())
+    jinv.runs.synthesize.run(recipe(**changes), directory, resume=resume, console=quiet())
+
+
+def work_on(directory: Path, token: str = "first", *, dead: Collection[str] = (), **changes: Any) -> None:
+    """`jinv worker`, under that name, which takes those of the names in `dead` for gone; within `fake_synthesizer`.
+
+    It ends where it would have to wait for others.
+
+    Raises:
+      Interrupted: it would have had to.
+    """
+
+    def waits(units: Units) -> None:
+        raise Interrupted(f"{directory}: others are at work")
+
+    def is_abandoned(claims: Claims, number: int, path: Path) -> bool:
+        owner = owner_of(path)
+        return owner is None or owner.token in dead
+
+    with (
+        mock.patch.object(jinv.runs.worker, "new_token", lambda: token),
+        mock.patch.object(Claims, "_is_abandoned", is_abandoned),
+        mock.patch.object(Units, "_pause", waits),
+        mock.patch.object(Units, "_in_turn", lambda units, remaining: remaining),
+    ):
+        jinv.runs.synthesize.work_on(recipe(**changes), directory, console=quiet())
+
+
+def merge(directory: Path) -> None:
+    """`jinv merge`."""
+    jinv.runs.completion.merge(directory, console=quiet())
 
 
 def _drawn(experiment: Experiment, image: int, step: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from jinv.record.sealed import DamagedError, unsealed
 from jinv.record.units import UNITS
 from jinv.record.workers import WORKERS
 from tests.faults.enumeration import Work
-from tests.faults.fake import synthesize
+from tests.faults.fake import merge, synthesize, work_on
 from tests.runs.kill_runs import left_by
 
 
@@ -66,5 +66,16 @@ def synthesis(**changes: object) -> Work:
 
     def carry_out(folder: Path, resume: bool) -> None:
         synthesize(folder / "run", resume=resume, **changes)
+
+    return Work(carry_out, lambda folder: left_by(folder / "run"), partial)
+
+
+def shared_work(**changes: object) -> Work:
+    """`jinv worker` and `jinv merge`; goes on with another worker, for which the first is dead."""
+
+    def carry_out(folder: Path, resume: bool) -> None:
+        dead = {path.stem for path in (folder / "run" / WORKERS).glob("*.jsonl")}
+        work_on(folder / "run", f"worker-{len(dead)}", dead=dead, **changes)
+        merge(folder / "run")
 
     return Work(carry_out, lambda folder: left_by(folder / "run"), partial)

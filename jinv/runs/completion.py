@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 
@@ -25,6 +25,7 @@ from jinv.runs.progress import teller
 from jinv.runs.stopping import Stop, stoppable
 
 
+@runtime_checkable
 class Carried(Protocol):
     """What is carried out: an `Experiment`, or as much of one as its completion needs."""
 

@@ -6,7 +6,7 @@ be repeated with a fault at each of its file operations.
 
 import functools
 import io
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -29,7 +29,7 @@ from jinv.experiment.experiment import Experiment
 from jinv.experiment.shared import Shared
 from jinv.recipe.read import check_config
 from jinv.recipe.recipe import Recipe
-from jinv.record.claims import Claims, owner_of
+from jinv.record.claims import Claims
 from jinv.runs.units import Units, Writing
 from tests.networks import tiny_classifier
 
@@ -131,8 +131,8 @@ def synthesize(directory: Path, *, resume: bool = False, **changes: Any) -> None
     jinv.runs.synthesize.run(recipe(**changes), directory, resume=resume, console=quiet())
 
 
-def work_on(directory: Path, token: str = "first", *, dead: Collection[str] = (), **changes: Any) -> None:
-    """`jinv worker`, under that name, which takes those of the names in `dead` for gone; within `fake_synthesizer`.
+def work_on(directory: Path, token: str = "first", *, alone: bool = False, **changes: Any) -> None:
+    """`jinv worker`, under that name, for which all others live, or where it is `alone` none; within `fake_synthesizer`.
 
     It ends where it would have to wait for others.
 
@@ -144,8 +144,7 @@ def work_on(directory: Path, token: str = "first", *, dead: Collection[str] = ()
         raise Interrupted(f"{directory}: others are at work")
 
     def is_abandoned(claims: Claims, number: int, path: Path) -> bool:
-        owner = owner_of(path)
-        return owner is None or owner.token in dead
+        return alone
 
     with (
         mock.patch.object(jinv.runs.worker, "new_token", lambda: token),

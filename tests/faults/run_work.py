@@ -74,8 +74,8 @@ def shared_work(**changes: object) -> Work:
     """`jinv worker` and `jinv merge`; goes on with another worker, for which the first is dead."""
 
     def carry_out(folder: Path, resume: bool) -> None:
-        dead = {path.stem for path in (folder / "run" / WORKERS).glob("*.jsonl")}
-        work_on(folder / "run", f"worker-{len(dead)}", dead=dead, **changes)
+        before = len(list((folder / "run" / WORKERS).glob("*.jsonl")))
+        work_on(folder / "run", f"worker-{before}", alone=resume, **changes)
         merge(folder / "run")
 
     return Work(carry_out, lambda folder: left_by(folder / "run"), partial)

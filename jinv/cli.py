@@ -21,6 +21,7 @@ from jinv.commands import (
     synthesize,
     terms,
     validate,
+    verify,
     worker,
 )
 from jinv.commands.output import forgive
@@ -30,6 +31,7 @@ COMMANDS = {
     "synthesize": synthesize,
     "worker": worker,
     "merge": merge,
+    "verify": verify,
     "sweep": sweep,
     "config": config,
     "convert": convert,

@@ -1,7 +1,7 @@
 """Carries the units of a run out, one after another, each written while the next one is computed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -99,19 +99,19 @@ class Units:
         self.writing = Writing()
         self.here = 0
 
-    def carry_out(self) -> None:
-        """Make every unit that is not there; returns when all are. What living others make is waited for.
+    def carry_out(self, only: Sequence[int] | None = None) -> None:
+        """Make every unit that is not there, or `only` those; returns when all are. What living others make is waited for.
 
         Raises:
           Interrupted: a stop was asked for. StorageError: a unit cannot be written.
         """
-        count = len(self.experiment.batches)
+        wanted = range(len(self.experiment.batches)) if only is None else only
         with self.writing, self.experiment.precision():
-            while remaining := self.worker.remaining(count):
+            while remaining := self.worker.remaining(wanted):
                 self._note_images(remaining)
                 began = [number for number in self._in_turn(remaining) if self._take(number)]
                 self.writing.wait()
-                if not began and (left := self.worker.remaining(count)):
+                if not began and (left := self.worker.remaining(wanted)):
                     self.progress.note(f"waiting for {len(left)} batches that others make")
                     self._pause()
 

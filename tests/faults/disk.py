@@ -71,18 +71,22 @@ class Disk:
 
     Nothing is really synced. `before` is called with each operation's number before it happens, and may do what another
     process does meanwhile: that is not counted. Afterwards `open` has the descriptors that nobody closed; a killed
-    process's are closed, and so its locks are free.
+    process's are closed, and so its locks are free. `journal` knows what earlier processes left that is not synced.
     """
 
     def __init__(
-        self, root: Path, fault: Fault | None = None, before: Callable[[int], None] = lambda number: None
+        self,
+        root: Path,
+        fault: Fault | None = None,
+        before: Callable[[int], None] = lambda number: None,
+        journal: Journal | None = None,
     ) -> None:
         self.root, self.fault, self.before = str(root), fault, before
         assert os.path.realpath(root) == self.root
         self.operations: list[tuple[str, str]] = []
         self.open: dict[int, str] = {}
         self.dead = self.aside = False
-        self.journal = Journal(self.root) if fault and fault.kind.power else None
+        self.journal = journal or (Journal(self.root) if fault and fault.kind.power else None)
         self.turn = threading.RLock()
 
     def __enter__(self) -> "Disk":
@@ -106,8 +110,8 @@ class Disk:
             for descriptor in self.open:
                 os.close(descriptor)
             self.open.clear()
-            if self.journal is not None and self.fault is not None:
-                self.journal.lose(self.fault.seed)
+            if self.fault is not None and self.fault.kind.power:
+                self.lose()
 
     def lose(self) -> None:
         """The power goes now, after the end of all that was done."""

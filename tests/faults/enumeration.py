@@ -9,11 +9,13 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from jinv.errors import JinvError
 from tests.faults.disk import KINDS, Disk, Fault, Killed, Kind
+from tests.faults.journal import Journal
 
 NO_FAULT = Fault(Kind(frozenset()), 0)
 AFTERWARDS = Kind(frozenset(), power=True)
@@ -64,32 +66,62 @@ def undisturbed(work: Work, folder: Path) -> Tally:
 
 
 def enumerate_faults(work: Work, folder: Path, kinds: Iterable[str] = KINDS, stride: int = 1, seeds: int = 1) -> Tally:
-    """Each kind at each operation at which it can be, or at every `stride`-th; power losses of several seeds."""
+    """Each kind at each operation at which it can be, or at one of `stride` of them; power losses of several seeds."""
     tally = undisturbed(work, folder / "alone")
     for name in kinds:
         kind = KINDS[name]
         places = [n for n, (operation, _) in enumerate(tally.operations, 1) if operation in kind.at]
-        for number in places[:: stride if name != "killed" else 1]:
+        for number in places[len(tally.trials) % stride :: stride]:
             for seed in range(seeds if kind.power else 1):
                 trial(tally, work, folder / "trial", name, Fault(kind, number, 1000 * seed + number))
     return tally
 
 
+def interleave(work: Work, other: Callable[[Path], str], folder: Path, name: str, stride: int = 1) -> Tally:
+    """At every `stride`-th operation of the work another process does its own from beginning to end; then the work goes on.
+
+    `other` says in a word what came of it.
+    """
+    tally = undisturbed(work, folder / "alone")
+    for at in range(1, len(tally.operations) + 1, stride):
+        story = f"{name} at operation {at}, {' '.join(tally.operations[at - 1])}"
+        _prepared(work, folder / "trial")
+        between = partial(_at, at, other, folder / "trial", tally, name, story)
+        if _carry_out(tally, work, folder / "trial", NO_FAULT, story, resume=False, before=between)[0] is None:
+            _compare(tally, work, folder / "trial", story)
+            tally.wrong += [f"{story}: {name} is left over" for name in _hidden(folder / "trial")]
+        shutil.rmtree(folder / "trial")
+    return tally
+
+
+def _at(at: int, other: Callable[[Path], str], folder: Path, tally: Tally, name: str, story: str, number: int) -> None:
+    if number == at:
+        try:
+            tally.trials[f"{name}, {other(folder)}"] += 1
+        except Exception as error:
+            tally.wrong.append(f"{story}: the other: {type(error).__name__}: {error}")
+
+
 def random_kills(work: Work, folder: Path, count: int, seed: int = 0) -> Tally:
-    """Work that is killed again and again, by a power loss now and then, until nothing is left to be killed."""
+    """Work that is killed, or loses its power, again and again until it is through; then the power goes once more."""
     draws = random.Random(seed)
     tally = undisturbed(work, folder / "alone")
-    changes, trial = len(tally.operations), folder / "trial"
-    while tally.trials["killed again and again"] < count:
+    trial, name = folder / "trial", "killed again and again"
+    while tally.trials[name] < count:
         _prepared(work, trial)
-        killed, times = True, 0
+        killed, times, journal = True, 0, Journal(str(trial))
         while killed:
-            kind = KINDS[draws.choice(["killed", "killed in a write", "power loss", "power loss in a write"])]
-            at, story = draws.randint(1, max(changes // 2, 1)), f"killed the {times + 1}. time"
-            killed = _carry_out(tally, work, trial, Fault(kind, at, draws.randrange(1 << 30)), story, resume=True)[1]
+            kind = KINDS[draws.choice([name for name in KINDS if KINDS[name].error is None])]
+            fault = Fault(kind, draws.randint(1, max(len(tally.operations) // 2, 1)), draws.randrange(1 << 30))
+            story = f"{name}, the {times + 1}. time"
+            killed = _carry_out(tally, work, trial, fault, story, resume=True, journal=journal)[1]
             times += killed
-            tally.trials["killed again and again"] += killed
-        _go_on(tally, work, trial, f"killed {times} times")
+            if kind.power and killed:
+                journal = Journal(str(trial))
+        journal.lose(draws.randrange(1 << 30))
+        _compare(tally, work, trial, f"{times} times {name}, power loss after the end", more=True)
+        _go_on(tally, work, trial, f"{times} times {name}")
+        tally.trials[name] += times
         shutil.rmtree(trial)
     return tally
 
@@ -115,10 +147,18 @@ def _prepared(work: Work, folder: Path) -> None:
 
 
 def _carry_out(
-    tally: Tally, work: Work, folder: Path, fault: Fault, story: str, *, resume: bool
+    tally: Tally,
+    work: Work,
+    folder: Path,
+    fault: Fault,
+    story: str,
+    *,
+    resume: bool,
+    before: Callable[[int], None] = lambda number: None,
+    journal: Journal | None = None,
 ) -> tuple[Exception | None, bool]:
     """The work with a fault: its error, and whether it was killed."""
-    error, disk = None, Disk(folder, fault)
+    error, disk = None, Disk(folder, fault, before, journal)
     try:
         with disk:
             work.carry_out(folder, resume)

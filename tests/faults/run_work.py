@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from jinv.errors import Interrupted, RunConflictError
 from jinv.record.claims import SUFFIX
 from jinv.record.directory import SIGN
 from jinv.record.entry import has_its_digest
@@ -79,3 +80,14 @@ def shared_work(**changes: object) -> Work:
         merge(folder / "run")
 
     return Work(carry_out, lambda folder: left_by(folder / "run"), partial)
+
+
+def other_worker(folder: Path, *, takes_over: bool) -> str:
+    """A second worker comes, does all that it can, and goes: where it `takes_over` what the first is at, too."""
+    try:
+        work_on(folder / "run", "second", alone=takes_over)
+    except Interrupted:
+        return "the rest done"
+    except RunConflictError:
+        return "refused"
+    return "all done"

@@ -175,7 +175,7 @@ class Units:
         where = before if before[-1:] == (self.environment,) else (*before, self.environment)
         recorder.begin(scale, where)
         self.worker.guarded(number, lambda: recorder.work.begin(checkpoint))
-        experiment = replace(self.experiment, rate_scale=scale)
+        experiment = self.experiment if scale == 1.0 else replace(self.experiment, rate_scale=scale)
         resume = Resume(checkpoint.stage, checkpoint.leaves, checkpoint.image) if checkpoint else None
         return batch_images(experiment, number, recorder, resume=resume, due=self.saving.due)
 
@@ -187,9 +187,12 @@ class Units:
             if write_unit(run, record, images.astype(np.float32, copy=False), work.lines, pictures):
                 publish(run, record.model_copy(update={"files": dict.fromkeys(pictures, "")}))
 
-        with suppress(TakenOverError):
+        try:
             self.worker.guarded(number, write)
-        self.worker.log.say("unit", number, images=len(images))
+        except TakenOverError:
+            self.worker.log.say("lost", number)
+        else:
+            self.worker.log.say("unit", number, images=len(images))
         self.worker.claims.release(number, done=True)
 
     def _note_images(self, remaining: list[int]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jinv.errors import JinvError
-from tests.faults.disk import KINDS, Disk, Fault, Killed, Kind
+from tests.faults.disk import CHANGES, KINDS, Disk, Fault, Killed, Kind
 from tests.faults.journal import Journal
 
 NO_FAULT = Fault(Kind(frozenset()), 0)
@@ -47,6 +47,11 @@ class Tally:
     trials: Counter[str] = field(default_factory=Counter)
     compared: int = 0
     wrong: list[str] = field(default_factory=list)
+
+    @property
+    def changes(self) -> int:
+        """How many operations change something."""
+        return sum(name in CHANGES for name, _ in self.operations)
 
 
 def undisturbed(work: Work, folder: Path) -> Tally:

@@ -16,7 +16,7 @@ from jinv.record.sealed import DamagedError, unsealed
 from jinv.record.units import UNITS
 from jinv.record.workers import WORKERS
 from tests.faults.enumeration import Work
-from tests.faults.fake import merge, synthesize, work_on
+from tests.faults.fake import UNSTABLE, merge, synthesize, work_on
 from tests.runs.kill_runs import left_by
 
 
@@ -69,6 +69,11 @@ def synthesis(**changes: object) -> Work:
         synthesize(folder / "run", resume=resume, **changes)
 
     return Work(carry_out, lambda folder: left_by(folder / "run"), partial)
+
+
+def unstable() -> Work:
+    """As `synthesis`, but a batch diverges and is made anew with half the learning rate."""
+    return synthesis(seed=UNSTABLE)
 
 
 def shared_work(**changes: object) -> Work:

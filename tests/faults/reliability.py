@@ -58,7 +58,7 @@ def between(folder: Path, quick: bool) -> Part:
         )
         other = partial(other_worker, takes_over=takes_over)
         with fake_synthesizer():
-            tally = interleave(shared_work(), other, folder, name, 24 if quick else 1)
+            tally = interleave(shared_work(), other, folder, name, 32 if quick else 1)
         count = sum(tally.trials.values())
         rows.append((f"a second worker in between two operations of a first: {name}", f"{count:,}", _bytes(tally)))
         wrong += tally.wrong + ([] if len(tally.trials) > 1 else [f"{name}: {tally.trials}"])
@@ -70,7 +70,7 @@ def again(folder: Path, quick: bool) -> Part:
     rows, wrong = [], []
     for what, work in (("jinv synthesize", synthesis), ("jinv worker, jinv merge", shared_work)):
         with fake_synthesizer(beside=True):
-            tally = random_kills(work(), folder, 20 if quick else 1000)
+            tally = random_kills(work(), folder, 15 if quick else 1000)
         rows.append((f"{what}, killed again and again", f"{sum(tally.trials.values()):,}", _bytes(tally)))
         wrong += tally.wrong
     return Part(rows, wrong)
@@ -78,7 +78,7 @@ def again(folder: Path, quick: bool) -> Part:
 
 def kills(folder: Path, quick: bool) -> Part:
     """Real processes."""
-    soak = kill_workers(folder, 12 if quick else 200)
+    soak = kill_workers(folder, 10 if quick else 200)
     what = f"SIGKILL of one of {WORKERS} processes that make {UNITS} batches ({soak.runs} runs)"
     stops = f"SIGSTOP of one, for up to {4 * LEASE_S:g} s where {LEASE_S:g} s is taken for death"
     return Part([(what, f"{soak.killed:,}", f"{soak.compared:,} bytes"), (stops, f"{soak.stopped:,}", "")], soak.wrong)
@@ -109,9 +109,11 @@ def many(folder: Path, quick: bool) -> Part:
 
 
 PARTS: dict[str, Callable[[Path, bool], Part]] = {
-    "run": partial(operations, "jinv synthesize", synthesis, (1, 8, 32)),
-    "unstable": partial(operations, "jinv synthesize, where a batch diverges and is made anew", unstable, (16, 40, 80)),
-    "workers": partial(operations, "jinv worker, jinv merge", shared_work, (16, 24, 48)),
+    "run": partial(operations, "jinv synthesize", synthesis, (1, 12, 40)),
+    "unstable": partial(
+        operations, "jinv synthesize, where a batch diverges and is made anew", unstable, (32, 80, 160)
+    ),
+    "workers": partial(operations, "jinv worker, jinv merge", shared_work, (24, 48, 96)),
     "between": between,
     "again": again,
     "kills": kills,

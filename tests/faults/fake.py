@@ -131,9 +131,9 @@ def fake_synthesizer(*, beside: bool = False) -> Iterator[None]:
         yield
 
 
-def synthesize(directory: Path, *, resume: bool = False, **changes: Any) -> None:
+def synthesize(directory: Path, *, resume: bool = False, replace: bool = False, **changes: Any) -> None:
     """`jinv synthesize`, of a recipe with `changes`; within `fake_synthesizer`."""
-    jinv.runs.synthesize.run(recipe(**changes), directory, resume=resume, console=quiet())
+    jinv.runs.synthesize.run(recipe(**changes), directory, resume=resume, replace=replace, console=quiet())
 
 
 def work_on(directory: Path, token: str = "first", *, alone: bool = False, **changes: Any) -> None:

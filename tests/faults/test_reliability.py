@@ -1,6 +1,7 @@
 """What docs/reliability.md says, a part of it each time: all kills of a run, some of all else; and what has no row there."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 import jinv.runs.units
-from jinv.errors import NumericalError
+from jinv.errors import JinvError, NumericalError
 from jinv.record.claims import Claims, claim_path
 from jinv.record.units import final_units, unit_images, unit_record
+from tests.faults.disk import KINDS, Disk, Fault, Killed
 from tests.faults.fake import HOPELESS, UNSTABLE, fake_synthesizer, synthesize, work_on
 from tests.runs.kill_runs import left_by
 
@@ -88,3 +90,31 @@ def test_a_run_whose_clock_jumps_ends_as_any(tmp_path, monkeypatch):
         monkeypatch.setattr(jinv.runs.units, "LONGEST_WAIT_S", 0.01)
         synthesize(tmp_path / "jumping")
     assert left_by(tmp_path / "jumping") == left_by(tmp_path / "alone")
+
+
+def test_what_replacing_had_half_removed_is_no_finished_run(tmp_path):
+    """Killed at any operation of a replacement; then the run goes on to what it has to be, or says why not."""
+    with fake_synthesizer():
+        synthesize(tmp_path / "whole")
+        expected, refused, ended = left_by(tmp_path / "whole"), 0, 0
+        for at in range(1, 1000, 7):
+            folder = tmp_path / f"{at}"
+            shutil.copytree(tmp_path / "whole", folder / "run")
+            try:
+                with Disk(folder, Fault(KINDS["killed"], at)) as disk:
+                    synthesize(folder / "run", replace=True)
+            except Killed:
+                pass
+            if not any((folder / "run" / "units").glob("*/*")) and disk.dead:
+                try:
+                    synthesize(folder / "run", resume=True)
+                    ended += 1
+                    assert left_by(folder / "run") == expected, at
+                except JinvError as error:
+                    refused += 1
+                    assert error.exit_code in (3, 5, 6)
+                    synthesize(folder / "run", replace=True)
+                    assert left_by(folder / "run") == expected
+            elif at > 50:
+                break
+        assert refused and ended

@@ -288,15 +288,15 @@ class RunDirectory:
           StorageError: one cannot be read.
         """
         try:
-            found = (
-                p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file() and not p.name.startswith(".")
-            )
+            found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file())
             names = sorted(str(p) for p in found if self._is_output(p))
             return {name: digest_of(self.path / name) for name in names}
         except OSError as error:
             raise StorageError(f"{error.filename or self.path}: cannot be read: {error.strerror or error}") from error
 
     def _is_output(self, path: Path) -> bool:
+        if any(part.startswith(".") for part in path.parts):
+            return False
         if path.parts[0] == UNITS:
             return path.name == ARRAY and path.parent.name.isdecimal() and not (self.path / "images.npy").exists()
         return path.parts[0] != WORKERS and path.name != UNSEALED

@@ -20,6 +20,7 @@ from rich.console import Console
 import jinv.report.page
 import jinv.runs.completion
 import jinv.runs.records
+import jinv.runs.repair
 import jinv.runs.synthesize
 import jinv.runs.worker
 from jinv.core.loop import Snapshot
@@ -124,6 +125,7 @@ def fake_synthesizer(*, beside: bool = False) -> Iterator[None]:
             (Experiment, "check_traces", lambda experiment: None),
             (Writing, "begin", Writing.begin if beside else begin),
             (jinv.runs.synthesize, "check_run", check_run),
+            (jinv.runs.repair, "check_run", check_run),
             (jinv.runs.records, "version", functools.cache(version)),
             (jinv.report.page, "environment", functools.cache(jinv.report.page.environment)),
         ):
@@ -158,6 +160,11 @@ def work_on(directory: Path, token: str = "first", *, alone: bool = False, **cha
         mock.patch.object(Units, "_in_turn", lambda units, remaining: remaining),
     ):
         jinv.runs.synthesize.work_on(recipe(**changes), directory, console=quiet())
+
+
+def repair(directory: Path) -> None:
+    """`jinv verify --repair`."""
+    jinv.runs.repair.repair(directory, quiet())
 
 
 def merge(directory: Path) -> None:

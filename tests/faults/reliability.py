@@ -20,7 +20,7 @@ from tests.faults.disk import KINDS
 from tests.faults.enumeration import Tally, Work, enumerate_faults, interleave, random_kills
 from tests.faults.fake import fake_synthesizer
 from tests.faults.many_units import many_units
-from tests.faults.run_work import other_worker, shared_work, synthesis, unstable
+from tests.faults.run_work import other_worker, repairing, shared_work, synthesis, unstable
 from tests.faults.worker_kills import LEASE_S, UNITS, WORKERS, kill_workers
 
 PAGE = Path(__file__).with_name("reliability.md")
@@ -33,12 +33,14 @@ class Part(NamedTuple):
     wrong: list[str]
 
 
-def operations(what: str, work: Callable[[], Work], strides: tuple[int, int, int], folder: Path, quick: bool) -> Part:
-    """Faults of every operation; in a hurry of one of so many: of kills, of power losses, of all else."""
+def operations(
+    what: str, work: Callable[[], Work], strides: tuple[int, int, int], folder: Path, quick: bool, *, every: int = 1
+) -> Part:
+    """Faults of every operation, or `every` so many; in a hurry of one of more: of kills, of power losses, of all else."""
     tallies = []
     with fake_synthesizer():
         for kind in KINDS:
-            step = {"killed": strides[0], "power loss": strides[1]}.get(kind, strides[2]) if quick else 1
+            step = {"killed": strides[0], "power loss": strides[1]}.get(kind, strides[2]) if quick else every
             tallies.append(enumerate_faults(work(), folder, [kind], step, 1 if quick else 3))
     first = tallies[0]
     changes, bytes_ = first.changes, sum(tally.compared for tally in tallies)
@@ -111,9 +113,14 @@ def many(folder: Path, quick: bool) -> Part:
 PARTS: dict[str, Callable[[Path, bool], Part]] = {
     "run": partial(operations, "jinv synthesize", synthesis, (1, 12, 40)),
     "unstable": partial(
-        operations, "jinv synthesize, where a batch diverges and is made anew", unstable, (32, 80, 160)
+        operations,
+        "jinv synthesize, where a batch diverges and is made anew, every fifth operation",
+        unstable,
+        (32, 80, 160),
+        every=5,
     ),
     "workers": partial(operations, "jinv worker, jinv merge", shared_work, (24, 48, 96)),
+    "repair": partial(operations, "jinv verify --repair, every fifth operation", repairing, (40, 80, 160), every=5),
     "between": between,
     "again": again,
     "kills": kills,

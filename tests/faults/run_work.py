@@ -16,7 +16,7 @@ from jinv.record.sealed import DamagedError, unsealed
 from jinv.record.units import UNITS
 from jinv.record.workers import WORKERS
 from tests.faults.enumeration import Work
-from tests.faults.fake import UNSTABLE, merge, synthesize, work_on
+from tests.faults.fake import UNSTABLE, merge, repair, synthesize, work_on
 from tests.runs.kill_runs import left_by
 
 
@@ -85,6 +85,20 @@ def shared_work(**changes: object) -> Work:
         merge(folder / "run")
 
     return Work(carry_out, lambda folder: left_by(folder / "run"), partial)
+
+
+def repairing() -> Work:
+    """`jinv verify --repair` of a finished run that lacks a picture, its array and its lines."""
+
+    def prepare(folder: Path) -> None:
+        synthesize(folder / "run")
+        for name in ("images/000001_ship.png", "images.npy", "metrics.jsonl"):
+            (folder / "run" / name).unlink()
+
+    def carry_out(folder: Path, resume: bool) -> None:
+        repair(folder / "run")
+
+    return Work(carry_out, lambda folder: left_by(folder / "run"), partial, prepare)
 
 
 def other_worker(folder: Path, *, takes_over: bool) -> str:

@@ -119,7 +119,9 @@ PARTS: dict[str, Callable[[Path, bool], Part]] = {
         (32, 80, 160),
         every=5,
     ),
-    "workers": partial(operations, "jinv worker, jinv merge", shared_work, (24, 48, 96)),
+    "workers": partial(
+        operations, "jinv worker, jinv merge, every third operation", shared_work, (24, 48, 96), every=3
+    ),
     "repair": partial(operations, "jinv verify --repair, every fifth operation", repairing, (40, 80, 160), every=5),
     "between": between,
     "again": again,

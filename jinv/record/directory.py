@@ -105,7 +105,6 @@ class RunDirectory:
         exists, occupied = self.path.exists(), self.check(resume=resume)
         try:
             make_directory(self.path)
-            self._sync_folders()
         except OSError as error:
             raise StorageError(f"{self.path}: cannot be created: {error.strerror or error}") from error
         try:
@@ -117,17 +116,6 @@ class RunDirectory:
                 self.discard()
             raise StorageError(str(error)) from error
         return occupied
-
-    def _sync_folders(self) -> None:
-        """Make safe the folders that a process made which was killed just then: what is in them is no safer than they are."""
-        sync_directory(self.path.absolute().parent)
-        sync_directory(self.path)
-        for folder in (path for path in (self.path / UNITS, self.path / "images") if path.is_dir()):
-            sync_directory(folder)
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        sync_directory(Path(entry.path))
 
     def has_begun(self, manifest: Manifest) -> bool:
         """Whether anything can have been computed here: not where a run was killed before its second file, the config."""
@@ -253,6 +241,23 @@ class RunDirectory:
         """Write a picture's file of that name, in a folder that is made where it is missing."""
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(self.path / name, data)
+
+    def sync_folders(self) -> None:
+        """Make safe under which names pictures and units are: who moved them may have been killed just then.
+
+        Raises:
+          StorageError: the disk fails.
+        """
+        try:
+            for folder in (path for path in (self.path / UNITS, self.path / "images") if path.is_dir()):
+                make_directory(folder)
+                sync_directory(folder)
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            sync_directory(Path(entry.path))
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
     def is_finished(self) -> bool:
         """Whether a finished run is there."""

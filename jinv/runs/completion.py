@@ -98,6 +98,7 @@ def complete(run_directory: RunDirectory, carried: Carried, manifest: Manifest, 
         goes on here. JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
     """
     count = units_of(carried.recipe)
+    run_directory.sync_folders()
     join_lines(run_directory, count)
     check_failed(run_directory, count)
     with Waiting(console) as waiting:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+from jinv.files import ON_DISK
 from tests.faults.journal import Journal
 
 WRITES = frozenset({"write", "truncate"})
@@ -90,6 +91,7 @@ class Disk:
         self.turn = threading.RLock()
 
     def __enter__(self) -> "Disk":
+        ON_DISK.clear()  # of another process
         instead = {name: getattr(self, f"_{name}") for name in ("open", "close", "fsync", "write", "pwrite", "utime")}
         instead |= {"fdatasync": self._fsync, "ftruncate": self._ftruncate}
         instead |= {name: self._two(name, kind) for name, kind in TWO.items()}

@@ -22,7 +22,15 @@ import numpy as np
 import tomli_w
 
 from jinv.errors import RunConflictError, StorageError, UnsafeInputError, legible
-from jinv.files import TEMPORARY, atomic_path, remove_temporaries, write_bytes, write_text
+from jinv.files import (
+    TEMPORARY,
+    atomic_path,
+    make_directory,
+    remove_temporaries,
+    sync_directory,
+    write_bytes,
+    write_text,
+)
 from jinv.record.config import with_tables
 from jinv.record.entry import has_its_digest, with_digest
 from jinv.record.evaluation import Evaluation, read_evaluation
@@ -39,6 +47,9 @@ REWRITTEN = ("evaluation.json", "report.html")
 """What is made again from the rest at any time, and sealed anew then; so is the folder nearest/."""
 
 FOLDERS = ("images", "nearest", WORKERS)
+
+PROBE = ".writable.00000000.tmp"
+"""Written and removed to see whether anything can be; left by a process that was killed it goes as any temporary file does."""
 
 SIGN = "# sha256 of the lines above: "
 
@@ -93,17 +104,17 @@ class RunDirectory:
         """
         exists, occupied = self.path.exists(), self.check(resume=resume)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_directory(self.path)
         except OSError as error:
-            raise StorageError(f"{self.path}: cannot be created: {error.strerror}") from error
+            raise StorageError(f"{self.path}: cannot be created: {error.strerror or error}") from error
         try:
-            with atomic_path(self.path / ".writable.tmp"):
+            with atomic_path(self.path / PROBE):
                 pass
-            (self.path / ".writable.tmp").unlink()
-        except StorageError:
+            (self.path / PROBE).unlink(missing_ok=True)
+        except (OSError, StorageError) as error:
             if not exists:
                 self.discard()
-            raise
+            raise StorageError(str(error)) from error
         return occupied
 
     def has_begun(self, manifest: Manifest) -> bool:
@@ -119,12 +130,16 @@ class RunDirectory:
         if self.path.is_dir() and any(self.entries()):
             if not (self.path / "manifest.json").is_file():
                 raise RunConflictError(f"{self.path}: not a run directory (no manifest.json); it is not replaced")
+            self.write_unfinished(Manifest())  # what is left of it, should this be cut short, is no finished run
             # It stays and is emptied, for it may be a link or a mount; last goes what says that it is a run's.
-            for entry in sorted(self.entries(), key=lambda entry: entry.name == "manifest.json"):
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry)
-                else:
-                    entry.unlink()
+            try:
+                for entry in sorted(self.entries(), key=lambda entry: entry.name == "manifest.json"):
+                    if entry.is_dir() and not entry.is_symlink():
+                        shutil.rmtree(entry)
+                    else:
+                        entry.unlink()
+            except OSError as error:
+                raise StorageError(f"{self.path}: cannot be removed: {error.strerror or error}") from error
 
     def discard(self) -> None:
         """Remove the directory if nothing is in it yet."""
@@ -230,6 +245,23 @@ class RunDirectory:
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(self.path / name, data)
 
+    def sync_folders(self) -> None:
+        """Make safe under which names pictures and units are: who moved them may have been killed just then.
+
+        Raises:
+          StorageError: the disk fails.
+        """
+        try:
+            for folder in (path for path in (self.path / UNITS, self.path / "images") if path.is_dir()):
+                make_directory(folder)
+                sync_directory(folder)
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            sync_directory(Path(entry.path))
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+
     def is_finished(self) -> bool:
         """Whether a finished run is there."""
         manifest = self.manifest()
@@ -241,13 +273,14 @@ class RunDirectory:
         if (self.path / "images.npy").exists():
             return shutil.rmtree(self.path / UNITS, ignore_errors=True)
         for folder in (path for path in (self.path / UNITS).glob("*/*") if path.is_dir()):
-            for path in folder.iterdir():
-                if path.name != ARRAY:
-                    path.unlink(missing_ok=True)
-            with suppress(OSError):  # one without a shard
-                folder.rmdir()
+            with suppress(OSError):
+                for path in folder.iterdir():
+                    if path.name != ARRAY:
+                        path.unlink(missing_ok=True)
+                folder.rmdir()  # one without a shard
         for path in (self.path / UNITS).glob("*/*.claim"):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def tidy(self) -> None:
         """Remove what killed processes left of files they were writing; for whoever holds the directory's lock."""
@@ -257,12 +290,21 @@ class RunDirectory:
         tidy_units(self.path)
 
     def digests(self) -> dict[str, str]:
-        """sha256 of every output file; `clean` removes the rest."""
-        found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        names = sorted(str(p) for p in found if self._is_output(p))
-        return {name: digest_of(self.path / name) for name in names}
+        """sha256 of every output file; `clean` removes the rest.
+
+        Raises:
+          StorageError: one cannot be read.
+        """
+        try:
+            found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file())
+            names = sorted(str(p) for p in found if self._is_output(p))
+            return {name: digest_of(self.path / name) for name in names}
+        except OSError as error:
+            raise StorageError(f"{error.filename or self.path}: cannot be read: {error.strerror or error}") from error
 
     def _is_output(self, path: Path) -> bool:
+        if any(part.startswith(".") for part in path.parts):
+            return False
         if path.parts[0] == UNITS:
             return path.name == ARRAY and path.parent.name.isdecimal() and not (self.path / "images.npy").exists()
         return path.parts[0] != WORKERS and path.name != UNSEALED

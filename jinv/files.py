@@ -74,7 +74,7 @@ def atomic_directory(path: str | Path, *, replace: bool = False) -> Iterator[Pat
     """
     target = Path(os.path.realpath(path))
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(target.parent)
         _remove_abandoned(target)
         temporary, lock = _new_directory_beside(target)
     except OSError as error:
@@ -135,6 +135,36 @@ def write_bytes(path: str | Path, data: bytes, *, private: bool = False) -> None
         temporary.write_bytes(data)
 
 
+def write_new(path: Path, text: str) -> bool:
+    """Write `text` as UTF-8 to `path` atomically where nothing is yet; whether it was so. Of several at once one does.
+
+    Raises:
+      StorageError: as `atomic_path`.
+    """
+    try:
+        temporary = _new_beside(path, 0o666)
+        try:
+            temporary.write_bytes(legible(text).encode())
+            with temporary.open("rb") as file:
+                _sync(file.fileno())
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in (errno.EPERM, *_UNSUPPORTED):
+                    raise
+                if path.exists():  # a file system without hard links
+                    return False
+                os.rename(temporary, path)
+            sync_directory(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return True
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8 to `path` atomically, what it cannot hold as `legible` shows it."""
     write_bytes(path, legible(text).encode())
@@ -148,6 +178,21 @@ def sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory and those above it that are missing; each is there for good when this returns.
+
+    Raises:
+      OSError: it cannot be made.
+    """
+    if directory.is_dir():
+        return
+    if not directory.parent.is_dir():
+        make_directory(directory.parent)
+    with suppress(FileExistsError):  # by another process in the meantime
+        directory.mkdir()
+        sync_directory(directory.parent)
 
 
 def remove_temporaries(directory: Path) -> None:

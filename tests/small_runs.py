@@ -50,6 +50,26 @@ def save_tiny(path, seed, classes=CLASSES, name="resnet20"):
     save_converted(path, flat, metadata)
 
 
+def under_way(run):
+    """The folder of the one batch of an unfinished run that is under way."""
+    (folder,) = (path for path in run.glob("units/*/*.*") if path.is_dir())
+    return folder
+
+
+def write_first_unit(path, labels, names, images, manifest):
+    """The first batch of an unfinished run, final and published."""
+    from jinv.core.pixels import to_uint8
+    from jinv.images.codec import png_bytes
+    from jinv.record.units import UnitRecord, check_unit, publish, write_unit
+
+    (path / "lines").write_text("")
+    pixels = to_uint8(images, manifest.model.mean, manifest.model.std)
+    files = {f"images/{i:06d}_{name.replace(' ', '-')}.png": png_bytes(pixels[i]) for i, name in enumerate(names)}
+    assert write_unit(path, UnitRecord(unit=0, first=0, labels=tuple(labels)), images, path / "lines", files)
+    publish(path, check_unit(path, 0))
+    (path / "lines").unlink()
+
+
 def write_run(path, labels, names, *, batch=2, finished=True, size=(8, 6)):
     """A run's directory as `jinv synthesize` leaves it, of random images, sealed; unfinished, with its first batch alone."""
     from jinv.core.pixels import to_uint8
@@ -67,7 +87,7 @@ def write_run(path, labels, names, *, batch=2, finished=True, size=(8, 6)):
     images = np.random.default_rng(seed).normal(size=(len(labels), *size, 3)).astype(np.float32)
     run.write_config({"model": "net", "image": {"batch": batch, "count": len(labels)}})
     if not finished:
-        run.write_batch(0, images[:batch])
+        write_first_unit(path, labels[:batch], names[:batch], images[:batch], manifest)
         run.write_manifest(manifest)
         return images
     pixels = to_uint8(images, manifest.model.mean, manifest.model.std)

@@ -29,5 +29,11 @@ Layout = Literal["flat", "imagefolder"]
 PictureFormat = Literal["png", "jpeg"]
 """What pictures are written as."""
 
+Arrays = Literal["auto", "one_file", "shards"]
+"""Whether a run's images in network units are one file, a file per batch with an index, or what their size suggests."""
+
+Plan = Literal["cycle", "one_class_per_batch", "blocks"]
+"""Which classes share a batch, and so its statistics, see `weights.labels.planned`."""
+
 Precision = Literal["float32", "tf32", "bf16"]
 """The arithmetic of a run, see `models.precision`."""

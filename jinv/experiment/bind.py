@@ -33,14 +33,23 @@ Spectra = Mapping[str, Callable[..., Any]]
 
 
 def bind_stage(
-    recipe: Recipe, index: int, batch: int, vocabulary: Vocabulary | None = None, spectra: Spectra | None = None
+    recipe: Recipe,
+    index: int,
+    batch: int,
+    vocabulary: Vocabulary | None = None,
+    spectra: Spectra | None = None,
+    rate_scale: float = 1.0,
 ) -> Stage:
     """The core's stage: its terms, its augmentations, its optimizer built for batches of `batch` images.
+
+    `rate_scale` multiplies the learning rate.
 
     Without `spectra` a parameterization's spectrum is left out: enough to see whether all else is right.
     """
     stage, vocabulary = recipe.stages[index], vocabulary or standard_vocabulary()
     rate = bind_schedule(stage.learning_rate, stage.steps, f"stages[{index}].learning_rate", vocabulary)
+    if rate_scale != 1.0:
+        rate = _scaled(rate, rate_scale)
     spec = stage.optimizer if isinstance(stage.optimizer, dict) else {"name": stage.optimizer}
     optimizer = bind_optimizer(spec, rate, batch, f"stages[{index}].optimizer", vocabulary)
     make = _parameterization(stage.parameterization, f"stages[{index}].parameterization", vocabulary, spectra)
@@ -57,6 +66,10 @@ def bind_stage(
         if stage.low_pass is None
         else bind_schedule(stage.low_pass, stage.steps, f"stages[{index}].low_pass", vocabulary),
     )
+
+
+def _scaled(rate: Any, scale: float) -> Any:
+    return (lambda step: scale * rate(step)) if callable(rate) else scale * rate
 
 
 def bind_terms(recipe: Recipe, steps: int, vocabulary: Vocabulary | None = None) -> list[Term]:

@@ -29,7 +29,10 @@ from jinv.recipe.recipe import Recipe, replaced
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """A recipe, its networks as the run computes them, class ids, image size and start images (None for noise)."""
+    """A recipe, its networks as the run computes them, class ids, image size and start images (None for noise).
+
+    rate_scale: what all learning rates are multiplied by.
+    """
 
     recipe: Recipe
     networks: Networks
@@ -39,6 +42,7 @@ class Experiment:
     spectra: bind.Spectra
     vocabulary: Vocabulary
     shared: Shared
+    rate_scale: float = 1.0
 
     @property
     def classifier(self) -> Classifier:
@@ -65,7 +69,7 @@ class Experiment:
     def stages(self, batch: int) -> list[Stage]:
         """The stages for batches of `batch` images."""
         return [
-            bind.bind_stage(self.recipe, index, batch, self.vocabulary, self.spectra)
+            bind.bind_stage(self.recipe, index, batch, self.vocabulary, self.spectra, self.rate_scale)
             for index in range(len(self.recipe.stages))
         ]
 
@@ -73,7 +77,7 @@ class Experiment:
         """The stages compiled for batches of `batch` images: once, for all runs that share them."""
         recipe = self.recipe
         # Schedules, optimizers and their eps depend on the batch; seeds, labels and start images are arguments.
-        key = program_of(recipe), self.size, batch, self.vocabulary, self.networks
+        key = program_of(recipe), self.size, batch, self.vocabulary, self.networks, self.rate_scale
 
         def make() -> Synthesis:
             method = bind.bind_method(recipe, self.classifier, self.size)

@@ -44,7 +44,10 @@ def check_against_model(recipe: Recipe, networks: Networks) -> tuple[list[int], 
     classifier, strictest = networks.first, max(networks.members, key=lambda member: member.min_size)
     for member in networks.members:
         check_layers(recipe, member.variables["batch_stats"])
-    labels = resolve_labels(recipe.image.labels, classifier.class_names, recipe.image.count, recipe.seed)
+    image = recipe.image
+    labels = resolve_labels(
+        image.labels, classifier.class_names, image.count, recipe.seed, plan=image.plan, batch=image.batch
+    )
     size = recipe.image.size or (classifier.input_size, classifier.input_size)
     sizes = [("image.size", size), *((f"stages[{i}].size", s.size) for i, s in enumerate(recipe.stages))]
     for name, (height, width) in sizes:

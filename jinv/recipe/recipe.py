@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import MinLen
 from pydantic import BeforeValidator, TypeAdapter, ValidationError, field_validator, model_validator
 
-from jinv.core.choices import Keep, Layout, MemberDraw, PictureFormat, Precision, Start, Upsample
+from jinv.core.choices import Arrays, Keep, Layout, MemberDraw, PictureFormat, Plan, Precision, Start, Upsample
 from jinv.recipe.checking import Needed, shown
 from jinv.recipe.declaration import Aside, Part, PartType, Recorded, Table, Written, key
 from jinv.recipe.onnx import OnnxTable
@@ -58,6 +58,7 @@ class ImageRecipe(Part):
         "images that are optimised together; all where it is not given", None, validate_default=True
     )
     labels: Recorded[Labels] = key('class ids or names, repeated up to count, or "random"')
+    plan: Plan = key("which classes share a batch: labels in turn, one of them per batch, or a block of each", "cycle")
     init: Annotated[Recorded[StartImage], Aside()] = key(
         '"noise", "uniform" (between black and white), "class_gaussian", package:NAME/FILE, or the path of a .npy or image file',
         "noise",
@@ -112,10 +113,11 @@ class EvaluateRecipe(Part):
 
 
 class OutputRecipe(Part):
-    """The `[output]` table: what a run's pictures are written as; `images.npy` is what it is."""
+    """The `[output]` table: what a run's pictures are written as, and its images in network units."""
 
     layout: Layout = key("pictures all in one folder, or in a folder per class in the order of labels", "flat")
     format: PictureFormat = key("of the pictures; PNG loses nothing", "png")
+    arrays: Arrays = key("images in network units: one file up to 2 GiB and shards beyond, one file, or shards", "auto")
     quality: int | None = key('for format = "jpeg", without chroma subsampling; 95 by default', None, ge=1, le=100)
 
 

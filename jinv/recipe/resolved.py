@@ -30,7 +30,9 @@ def resolved_table(
       every_key: also the keys that a run's config leaves out at their default.
     """
     image = recipe.image
-    image = replaced(image, labels=labels or image.labels, size=size or image.size)
+    # Labels of every image are a plan of their own.
+    plan = "cycle" if labels else image.plan
+    image = replaced(image, labels=labels or image.labels, size=size or image.size, plan=plan)
     return legible(_table(replaced(recipe, image=image), every_key))
 
 

@@ -1,10 +1,10 @@
 """A run's directory: which files it has, and how each is written and read.
 
-    config.toml (resolved)  manifest.json  metrics.jsonl  images/  images.npy  grid.png  evaluation.json  report.html
+    config.toml (resolved)  manifest.json  metrics.jsonl  units.jsonl  images/  images.npy  grid.png  evaluation.json  report.html
 
 `manifest.json` exists from the start and says `"finished": null` until everything else is in place. While a run goes on,
-`checkpoint.npz`, the one before it and `batches/` hold what `--resume` needs (`jinv.record.unfinished`); keys derive from
-seed, image and step, so a resumed run ends with the same bits as an uninterrupted one.
+`units/` holds what is final and what is under way (`jinv.record.units`, `claims`, `unfinished`), `workers/` who is at work;
+keys derive from seed, image and step, so a resumed run ends with the same bits as an uninterrupted one.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,28 +23,24 @@ import tomli_w
 
 from jinv.errors import RunConflictError, StorageError, UnsafeInputError, legible
 from jinv.files import TEMPORARY, atomic_path, remove_temporaries, write_bytes, write_text
-from jinv.record import unfinished
 from jinv.record.config import with_tables
+from jinv.record.entry import has_its_digest, with_digest
 from jinv.record.evaluation import Evaluation, read_evaluation
 from jinv.record.lock import LOCK
-from jinv.record.manifest import Manifest, has_its_digest, read_manifest, with_digest
+from jinv.record.manifest import Manifest, read_manifest
 from jinv.record.metrics import MetricsLine, lines_text, read_metrics
 from jinv.record.sealed import digest_of
-from jinv.record.unfinished import Checkpoint as Checkpoint
+from jinv.record.unfinished import INSTEAD
+from jinv.record.units import ARRAY, UNITS, tidy_units
+from jinv.record.workers import WORKERS
 
-UNSEALED = ("manifest.json", *unfinished.CHECKPOINTS)
+UNSEALED = "manifest.json"
 REWRITTEN = ("evaluation.json", "report.html")
 """What is made again from the rest at any time, and sealed anew then; so is the folder nearest/."""
 
-FOLDERS = ("images", "nearest", unfinished.BATCHES)
+FOLDERS = ("images", "nearest", WORKERS)
 
 SIGN = "# sha256 of the lines above: "
-
-Say = Callable[[str], None]
-
-
-def silent(text: str) -> None:
-    """Says nothing."""
 
 
 @dataclass(frozen=True)
@@ -155,16 +151,18 @@ class RunDirectory:
         """Are manifest.json and config.toml of a run that is to go on as they were written? Those of earlier versions can't say.
 
         Raises:
-          UnsafeInputError: they are not. StorageError: one is missing.
+          UnsafeInputError: they are not. StorageError: one is missing. RunConflictError: an earlier version left it.
         """
+        if (self.path / "batches").is_dir():
+            raise RunConflictError(f"{self.path}: an unfinished run of an earlier jinv; begin it anew with --replace")
         for name, is_whole in (("manifest.json", has_its_digest), ("config.toml", _is_whole)):
             path = self.path / name
             try:
                 whole = is_whole(path.read_bytes())
             except OSError as error:
-                raise StorageError(f"{path}: cannot be read: {error.strerror}; {unfinished.INSTEAD}") from error
+                raise StorageError(f"{path}: cannot be read: {error.strerror}; {INSTEAD}") from error
             if not whole:
-                raise UnsafeInputError(f"{path}: is not as it was written; {unfinished.INSTEAD}")
+                raise UnsafeInputError(f"{path}: is not as it was written; {INSTEAD}")
 
     def evaluation(self) -> Evaluation | None:
         """What networks said of the images, or None where none was asked.
@@ -182,34 +180,17 @@ class RunDirectory:
         """What was logged, also while the run goes on: a last line that is not whole yet is left out.
 
         Raises:
-          StorageError: another line is damaged.
-        """
-        return read_metrics(self.path / "metrics.jsonl")
-
-    def append_metrics(self, lines: Sequence[MetricsLine]) -> None:
-        """Add lines to metrics.jsonl; they are on the disk when this returns. A resume begins with `rewrite_metrics`.
-
-        Raises:
-          StorageError: the disk is full or not writable.
+          StorageError, UnsafeInputError: it cannot be read, or a line is damaged.
         """
         path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return self.rewrite_metrics(lines)
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(lines_text(lines))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+        if path.exists():
+            return read_metrics(path)
+        logs = sorted((self.path / UNITS).glob("*/*/metrics.jsonl"), key=lambda log: log.parent.name)
+        return [line for log in logs for line in read_metrics(log)]
 
-    def rewrite_metrics(self, lines: Sequence[MetricsLine]) -> None:
-        """Make these all the lines of metrics.jsonl: what came after a checkpoint, or was torn by a crash, is dropped."""
+    def write_metrics(self, lines: Iterable[MetricsLine]) -> None:
+        """Make these all the lines of metrics.jsonl."""
         write_text(self.path / "metrics.jsonl", lines_text(lines))
-
-    def check_lines(self, lines: Sequence[MetricsLine], batch: int, digest: str | None = None) -> None:
-        """Refuse lines of a batch that are not those of which the digest was taken; raises as `unfinished.check_lines`."""
-        unfinished.check_lines(self.path / "metrics.jsonl", lines, batch, digest)
 
     def config(self) -> dict[str, Any]:
         """The config as it was carried out.
@@ -246,56 +227,42 @@ class RunDirectory:
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(self.path / name, data)
 
-    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keep everything that is needed to go on, and the checkpoint before it."""
-        unfinished.save_checkpoint(self.path, checkpoint)
-
-    def load_checkpoint(self, say: Say = silent) -> Checkpoint | None:
-        """The newest checkpoint that is as it was written, or None; `say` is told of one that is not."""
-        return unfinished.load_checkpoint(self.path, say)
-
-    def finished_batches(self, numbers: Iterable[int], say: Say = silent) -> dict[int, str | None]:
-        """Those of `numbers` that are there as they were written, with their lines' digest; `say` is told of damaged ones."""
-        return unfinished.finished_batches(self.path, numbers, say)
-
-    def has_batch(self, number: int) -> bool:
-        """Whether a batch is there, damaged or not: nothing is read for it."""
-        return self.batch_path(number).exists()
-
-    def batch_path(self, number: int) -> Path:
-        """Where the images of a finished batch lie until the run is."""
-        return unfinished.batch_path(self.path, number)
-
-    def batch(self, number: int) -> np.ndarray:
-        """The images of a batch that is among the finished ones."""
-        return unfinished.batch_images(self.path, number)
-
-    def write_batch(self, number: int, images: np.ndarray, lines: str | None = None) -> None:
-        """Keep the images of a finished batch, and the digest of its lines, until the run is."""
-        unfinished.write_batch(self.path, number, images, lines)
-
     def is_finished(self) -> bool:
         """Whether a finished run is there."""
         manifest = self.manifest()
         return manifest is not None and manifest.finished is not None
 
     def clean(self) -> None:
-        """Remove what only an unfinished run needs."""
-        for name in unfinished.CHECKPOINTS:
-            (self.path / name).unlink(missing_ok=True)
-        shutil.rmtree(self.path / unfinished.BATCHES, ignore_errors=True)
+        """Remove what only an unfinished run needs: of a run whose images lie in shards all but these."""
+        shutil.rmtree(self.path / WORKERS, ignore_errors=True)
+        if (self.path / "images.npy").exists():
+            return shutil.rmtree(self.path / UNITS, ignore_errors=True)
+        for folder in (path for path in (self.path / UNITS).glob("*/*") if path.is_dir()):
+            for path in folder.iterdir():
+                if path.name != ARRAY:
+                    path.unlink(missing_ok=True)
+            with suppress(OSError):  # one without a shard
+                folder.rmdir()
+        for path in (self.path / UNITS).glob("*/*.claim"):
+            path.unlink(missing_ok=True)
 
     def tidy(self) -> None:
         """Remove what killed processes left of files they were writing; for whoever holds the directory's lock."""
         classes = (path for path in self.path.glob("images/*") if path.is_dir() and not path.is_symlink())
         for folder in (*(self.path / name for name in ("", *FOLDERS)), *classes):
             remove_temporaries(folder)
+        tidy_units(self.path)
 
     def digests(self) -> dict[str, str]:
         """sha256 of every output file; `clean` removes the rest."""
         found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        names = sorted(str(p) for p in found if p.name not in UNSEALED and p.parts[0] != unfinished.BATCHES)
+        names = sorted(str(p) for p in found if self._is_output(p))
         return {name: digest_of(self.path / name) for name in names}
+
+    def _is_output(self, path: Path) -> bool:
+        if path.parts[0] == UNITS:
+            return path.name == ARRAY and path.parent.name.isdecimal() and not (self.path / "images.npy").exists()
+        return path.parts[0] != WORKERS and path.name != UNSEALED
 
     def check_sealed(self, manifest: Manifest, found: Mapping[str, str] | None = None) -> None:
         """Is what was sealed still as it was? `found`: `digests()`, where they are known. What is written anew is not asked.

@@ -1,5 +1,6 @@
 """What the tables of a run's JSON files have in common: frozen, checked when read, their mistakes said in one line."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -10,6 +11,9 @@ from jinv.errors import JinvError, StorageError, UnsafeInputError, legible
 
 E = TypeVar("E", bound="Entry")
 MOST_PROBLEMS = 3
+
+DIGEST = "digest"
+"""The key of a file's table that has the sha256 of all others, where the file has no digest elsewhere."""
 
 Whole = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 """A count, an id or a place, as large as every reader of JSON can hold."""
@@ -98,3 +102,22 @@ def _problem(detail: Any, table: Any) -> str:
     message = detail["msg"][:1].lower() + detail["msg"][1:]
     found = f"{detail['input']!r:.60}"
     return f"{key}: {found}: {message}" if key else f"{found}: {message}"
+
+
+def with_digest(entry: Entry) -> dict[str, Any]:
+    """The table of a file: the entry's and its own digest, which is not part of the value."""
+    table = legible(entry.to_json())
+    return table | {DIGEST: _digest(table)}
+
+
+def has_its_digest(data: bytes) -> bool:
+    """Whether a file of `with_digest` is as it was written, as far as it says; one that cannot be read is not."""
+    try:
+        table = json.loads(data)
+        return isinstance(table, dict) and table.pop(DIGEST, None) in (None, _digest(table))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _digest(table: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()

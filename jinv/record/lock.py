@@ -1,4 +1,4 @@
-"""Who works on a directory: one process at a time, and none once it is gone, however it ended.
+"""Who works on a directory: one process at a time, or several that share its units, and none once it is gone, however it ended.
 
 The lock is the system's own (flock) on a small file in the directory, which says in words whose it is. It is removed at the
 end; what a killed process leaves of it holds nobody up. A sweep's lock is also that of its settings' directories.
@@ -26,7 +26,11 @@ LONGEST = 4096
 
 @contextmanager
 def held(
-    directory: Path, say: Callable[[str], None] = lambda text: None, *, inside: Sequence[str] = ()
+    directory: Path,
+    say: Callable[[str], None] = lambda text: None,
+    *,
+    inside: Sequence[str] = (),
+    shared: bool = False,
 ) -> Iterator[bool]:
     """Work on `directory` alone; it is made, and removed again where nothing came into it.
 
@@ -34,6 +38,7 @@ def held(
 
     Args:
       inside: directories in it, as a sweep's settings, on which nobody else may work either.
+      shared: beside others who share it, but nobody who wants it alone.
 
     Raises:
       RunConflictError: another process works on it, on the sweep that it belongs to, or on one that is `inside`.
@@ -41,7 +46,7 @@ def held(
     """
     made = _made(directory)
     try:
-        descriptor, locked = _taken(directory)
+        descriptor, locked = _taken(directory, shared)
         try:
             if locked:
                 for other in (Path(os.path.realpath(directory)).parent, *(directory / name for name in inside)):
@@ -49,11 +54,13 @@ def held(
                         raise _refused(directory, whose, f" on {other}")
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, _myself(), 0)
-            else:
+            elif not shared:
                 say(f"{directory}: the file system has no locks; see to it yourself that nobody else works there")
-            yield locked
+            yield locked and not shared
         finally:
             with suppress(OSError):
+                if locked and shared:  # the last one puts out the light
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.unlink(directory / LOCK)
             os.close(descriptor)
     finally:
@@ -79,7 +86,7 @@ def _made(directory: Path) -> list[Path]:
     return missing
 
 
-def _taken(directory: Path) -> tuple[int, bool]:
+def _taken(directory: Path, shared: bool) -> tuple[int, bool]:
     """The descriptor of the lock's file, and whether it is locked; raises as `held`."""
     path = directory / LOCK
     for _ in range(ATTEMPTS):
@@ -91,7 +98,7 @@ def _taken(directory: Path) -> tuple[int, bool]:
         except OSError as error:
             raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             if _is_still(path, descriptor):
                 return descriptor, True
         except BlockingIOError:

@@ -1,18 +1,14 @@
 """manifest.json: what a run was made of and on; it exists from a run's start, and `finished` is null until its end."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
-from jinv.errors import RunConflictError, UnsafeInputError, legible
-from jinv.record.entry import Entry, Whole, read_json, validated
+from jinv.errors import RunConflictError, UnsafeInputError
+from jinv.record.entry import DIGEST, Entry, Whole, read_json, validated
 
 SCHEMA = 1
-DIGEST = "digest"
-"""The key of an unfinished run's file that has the sha256 of all others."""
 
 
 class InvertedModel(Entry):
@@ -86,25 +82,6 @@ class Manifest(Entry):
     def inverted(self) -> tuple[InvertedModel, ...]:
         """The networks that were inverted, one or several."""
         return self.committee or (self.model,)
-
-
-def with_digest(manifest: Manifest) -> dict[str, Any]:
-    """The table of an unfinished run's file: the manifest and its own digest, which is not part of the value."""
-    table = legible(manifest.to_json())
-    return table | {DIGEST: _digest(table)}
-
-
-def has_its_digest(data: bytes) -> bool:
-    """Whether the file is as it was written, as far as it says; one that cannot be read is not."""
-    try:
-        table = json.loads(data)
-        return isinstance(table, dict) and table.pop(DIGEST, None) in (None, _digest(table))
-    except (ValueError, RecursionError):
-        return False
-
-
-def _digest(table: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(path: Path) -> Manifest | None:

@@ -41,14 +41,14 @@ def picture_files(run: Path) -> dict[int, str]:
 class ImageRecord:
     """One image of a run; its pixels are read when they are asked for, and not kept.
 
-    index: its number in the run. file: its picture, relative to the run; None where an unfinished run has none yet.
+    index: its number in the run. file: its picture, relative to the run.
     sha256: that file's in the manifest, None where the run is not sealed. opinions: what each verifier said.
     """
 
     index: int
     label: int
     class_name: str
-    file: str | None
+    file: str
     sha256: str | None = None
     opinions: dict[str, Opinion] = field(default_factory=dict)
     _pixels: Callable[[], np.ndarray] = field(default=lambda: np.zeros((0, 0, 3), np.uint8), repr=False, compare=False)
@@ -69,7 +69,6 @@ def read_picture(run: Path, image: ImageRecord) -> bytes:
     Raises:
       StorageError: it cannot be read, or was altered since. UnsafeInputError: no sound picture.
     """
-    assert image.file is not None
     path = run / image.file
     data = read_picture_file(path)
     if image.sha256 is None:

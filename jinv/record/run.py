@@ -1,6 +1,5 @@
 """A run as a value, for notebooks and for whoever judges it: `open_run(directory).images`."""
 
-import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -9,7 +8,6 @@ from typing import Any, overload
 
 import numpy as np
 
-from jinv.core.pixels import to_uint8
 from jinv.errors import StorageError
 from jinv.images.codec import read_image
 from jinv.record.directory import RunDirectory
@@ -18,6 +16,8 @@ from jinv.record.manifest import Manifest
 from jinv.record.metrics import MetricsLine
 from jinv.record.pictures import ImageRecord, picture_files
 from jinv.record.sealed import digest_of
+from jinv.record.shards import INDEX, Shards, mapped, read_shards
+from jinv.record.units import UNITS, final_units, unpublished_pictures
 
 MAXIMUM_LABEL = 10_000_000
 """Classes are counted, and folders named, up to an image's label: no network has so many."""
@@ -53,16 +53,19 @@ class RunRecord:
         return RunDirectory(self.path).evaluation()
 
     @cached_property
-    def images(self) -> np.ndarray:
+    def images(self) -> "np.ndarray | Shards":
         """float32 (n, height, width, 3) in the network's standardised units, before they were rounded to pictures.
 
-        Mapped into memory and read-only: of a set that is larger than memory too, `run.images[5]` reads one image.
+        Mapped into memory and read-only: of a set that is larger than memory too, `run.images[5]` reads one image. Of a run
+        whose images lie in shards, what is indexed like an array, and becomes one, all in memory, by `np.asarray`.
         """
         path = self.path / "images.npy"
         if not path.exists():
+            if self.manifest.finished and (self.path / INDEX).exists():
+                return read_shards(self.path, len(self.labels))
             whose = "its pictures are read without it" if self.manifest.finished else "the run is not finished"
             raise StorageError(f"{path}: is not there; {whose}")
-        images = _mapped(path)
+        images = mapped(path)
         if images.dtype != np.float32 or images.ndim != 4:
             raise StorageError(f"{path}: {images.dtype} of shape {images.shape} is no batch of images")
         return images
@@ -104,20 +107,19 @@ class RunRecord:
     def records(self) -> tuple[ImageRecord, ...]:
         """The images that are there, in order, with what is known of each: label, file, digest, who said what of it."""
         labels, sealed = self.labels.tolist(), self.manifest.outputs or {}
-        sources = self._sources
         opinions = {name: verdict.per_image for name, verdict in (self.evaluation or Evaluation()).verifiers.items()}
-        files = {i: source for i, source in sources.items() if isinstance(source, str)}
+        files = self._sources
         return tuple(
             ImageRecord(
                 index=i,
                 label=labels[i],
                 class_name=self.class_names[i],
-                file=files.get(i),
-                sha256=sealed.get(files[i]) if i in files else None,
+                file=file,
+                sha256=sealed.get(file),
                 opinions={name: said[i] for name, said in opinions.items() if i < len(said)},
-                _pixels=partial(self._pixels, source),
+                _pixels=partial(self._pixels, file),
             )
-            for i, source in sources.items()
+            for i, file in files.items()
         )
 
     def __len__(self) -> int:
@@ -150,19 +152,19 @@ class RunRecord:
             raise StorageError("; ".join(wrong[:3]) + (f" ({len(wrong)} files in all)" if len(wrong) > 3 else ""))
 
     @cached_property
-    def _sources(self) -> "dict[int, str | tuple[int, int]]":
-        """By number the image's file, or (batch, place in it) where there is none yet."""
+    def _sources(self) -> dict[int, str]:
+        """By number the file of each image that is there."""
         if self.manifest.finished:
             return dict(enumerate(self.picture_files))
-        count, run = len(self.labels), RunDirectory(self.path)
-        sources: dict[int, str | tuple[int, int]] = {i: f for i, f in picture_files(self.path).items() if i < count}
-        if (self.path / "batches").is_dir():
+        count = len(self.labels)
+        found = {i: name for i, name in picture_files(self.path).items() if i < count}
+        if (self.path / UNITS).is_dir():
             size = self._batch_size
-            for first in range(0, count, size):
-                if run.has_batch(first // size):
-                    for i in range(first, min(first + size, count)):
-                        sources.setdefault(i, (first // size, i - first))
-        return dict(sorted(sources.items()))
+            for number in final_units(self.path):
+                images = range(number * size, min((number + 1) * size, count))
+                if not all(i in found for i in images):
+                    found |= unpublished_pictures(self.path, number)
+        return dict(sorted(found.items()))
 
     @property
     def _batch_size(self) -> int:
@@ -172,17 +174,8 @@ class RunRecord:
             raise StorageError(f"{self.path / 'config.toml'}: image.batch: {size!r} is no number of images")
         return size
 
-    def _pixels(self, source: str | tuple[int, int]) -> np.ndarray:
-        if isinstance(source, str):
-            return read_image(self.path / source)
-        (number, place), count, size = source, len(self.labels), self._batch_size
-        path, model = RunDirectory(self.path).batch_path(number), self.manifest.model
-        images, expected = _mapped(path), min(size, count - number * size)
-        if images.dtype != np.float32 or images.ndim != 4 or len(images) != expected or images.shape[3] != 3:
-            raise StorageError(f"{path}: {images.dtype} of shape {images.shape} is no batch of {expected} images")
-        if len(model.mean) != 3 or len(model.std) != 3:
-            raise StorageError(f"{self.path / 'manifest.json'}: it does not say how pixels were standardised")
-        return to_uint8(images[place], model.mean, model.std)
+    def _pixels(self, source: str) -> np.ndarray:
+        return read_image(self.path / source)
 
 
 def open_run(directory: str | Path, *, verify: bool = False) -> RunRecord:
@@ -201,13 +194,6 @@ def open_run(directory: str | Path, *, verify: bool = False) -> RunRecord:
     if verify:
         record.verify()
     return record
-
-
-def _mapped(path: Path) -> np.ndarray:
-    try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError, TypeError, OverflowError, SyntaxError, tokenize.TokenError) as error:
-        raise StorageError(f"{path}: cannot be read: {error}") from error
 
 
 def _difference(path: Path, digest: str) -> str | None:

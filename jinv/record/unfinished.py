@@ -1,31 +1,31 @@
-"""What an unfinished run leaves for `--resume`, each file with its own digest (`jinv.record.sealed`).
+"""Where a unit goes on that was interrupted: in its work folder, each file with its own digest (`jinv.record.sealed`).
 
-    batches/NNNNNN.npy        the images of a batch that is done
-    checkpoint.npz            where the batch at hand goes on
+    metrics.jsonl             what was logged of it, as it comes
+    checkpoint.npz            where it goes on
     checkpoint_before.npz     the checkpoint before that one, for where the newest is damaged
 
-A batch or a checkpoint that is damaged costs its work, which is done again to the same bits: a warning. What was logged
-of it cannot be had again without that: both hold the digest of their batch's lines in metrics.jsonl, and lines that are not
-those are refused.
+What is damaged costs work, which is done again to the same bits: a warning. A checkpoint holds the digest of the lines up to
+it; where they are not those, it is none.
 """
 
+import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from jinv.errors import UnsafeInputError
-from jinv.files import atomic_path, sync_directory
-from jinv.record.metrics import MetricsLine, lines_digest
+from jinv.errors import StorageError, UnsafeInputError
+from jinv.files import atomic_path, sync_directory, write_bytes
+from jinv.record.entry import validated
+from jinv.record.metrics import MetricsLine, lines_digest, lines_text, read_metrics
 from jinv.record.sealed import DamagedError, seal, unsealed
+from jinv.record.units import LINES, Environment
 
 NEWEST, BEFORE = "checkpoint.npz", "checkpoint_before.npz"
-CHECKPOINTS = (NEWEST, BEFORE)
-BATCHES = "batches"
 INSTEAD = "put it back as it was, or begin anew with --replace"
 """What is left to do where an unfinished run can't go on."""
 
@@ -33,10 +33,10 @@ _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 class Checkpoint(NamedTuple):
-    """Where a batch goes on: from `step`, with a state's leaves within `stage`, or the image that `stage` starts from.
+    """Where a unit goes on: from `step`, with a state's leaves within `stage`, or the image that `stage` starts from.
 
-    owners: the settings of a sweep whose states these are, side by side. lines: the digest of what was logged of the batch,
-    of a sweep each setting's. seconds: what was spent on the run until then.
+    owners: the settings of a sweep whose states these are, side by side. lines: the digest of what was logged of the unit,
+    of a sweep each setting's. rate_scale: what the learning rates were multiplied by. environments: where it was computed.
     """
 
     batch: int
@@ -46,7 +46,101 @@ class Checkpoint(NamedTuple):
     image: Any = None
     owners: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()
-    seconds: float = 0.0
+    rate_scale: float = 1.0
+    environments: tuple[Environment, ...] = ()
+
+
+class Work:
+    """A unit under way: what is logged of it, and its checkpoints, in the folder of its owner.
+
+    Raises of every writing: StorageError, also where the folder is somebody else's by now.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.digest = lines_digest([])
+        self._file: BinaryIO | None = None
+
+    @property
+    def lines(self) -> Path:
+        """The file with what was logged."""
+        return self.folder / LINES
+
+    def checkpoint(self, batch: int, say: Callable[[str], None], place: int = 0) -> Checkpoint | None:
+        """The newest checkpoint of the unit that is as it was written, and whose lines are; None without one.
+
+        `say` is told of what is damaged, and what is done instead. `place`: which setting of a sweep's these lines are.
+        """
+        found = load_checkpoint(self.folder, say)
+        if found is None or found.batch != batch:
+            return None
+        return found if self.has_lines_of(found, say, place) else None
+
+    def has_lines_of(self, checkpoint: Checkpoint, say: Callable[[str], None], place: int = 0) -> bool:
+        """Are the lines up to a checkpoint as they were written? `say` is told where they are not."""
+        kept = self._kept(checkpoint.step)
+        if kept is not None and lines_digest(kept).hexdigest() == checkpoint.lines[place]:
+            return True
+        say(f"{self.lines}: its lines are not as they were written; the batch is begun again")
+        return False
+
+    def begin(self, checkpoint: Checkpoint | None) -> None:
+        """Begin the unit, or go on at a checkpoint: what was logged after it is dropped, for it comes again."""
+        kept = (self._kept(checkpoint.step) if checkpoint else None) or []
+        self.close()
+        if checkpoint is None:
+            for name in (NEWEST, BEFORE):
+                (self.folder / name).unlink(missing_ok=True)
+        # A file of its own: who had the folder before may still write into the one that was there.
+        write_bytes(self.lines, lines_text(kept).encode())
+        self.digest = lines_digest(kept)
+        try:
+            self._file = self.lines.open("ab", buffering=0)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def append(self, line: MetricsLine) -> None:
+        """Log a line; whoever looks sees it at once, and it outlives a crash of the machine from the next checkpoint on."""
+        assert self._file is not None
+        data = lines_text([line]).encode()
+        try:
+            if self._file.write(data) != len(data):
+                raise OSError("the disk is full")
+        except OSError as error:
+            raise self._failed(error) from error
+        self.digest.update(data)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep everything that is needed to go on, and the checkpoint before it."""
+        self.sync()
+        save_checkpoint(self.folder, checkpoint)
+
+    def sync(self) -> None:
+        """Put what was logged on the disk."""
+        try:
+            if self._file is not None:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Log no more."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def logged(self) -> list[MetricsLine]:
+        """What was logged."""
+        return read_metrics(self.lines)
+
+    def _kept(self, step: int) -> list[MetricsLine] | None:
+        try:
+            return [line for line in self.logged() if line.step <= step]
+        except (UnsafeInputError, StorageError):
+            return None
+
+    def _failed(self, error: OSError) -> StorageError:
+        return StorageError(f"{self.lines}: cannot be written: {error.strerror or error}")
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
@@ -56,11 +150,12 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
         arrays["image"] = np.asarray(checkpoint.image)
     position = np.array([checkpoint.batch, checkpoint.stage, checkpoint.step])
     words = {name: np.array(getattr(checkpoint, name), dtype=np.str_) for name in ("owners", "lines")}
+    words["environments"] = np.array([json.dumps(e.to_json()) for e in checkpoint.environments], dtype=np.str_)
+    words["rate_scale"] = np.array(checkpoint.rate_scale)
     newest = directory / NEWEST
-    seconds = np.array(checkpoint.seconds)
     with atomic_path(newest) as temporary:
         with temporary.open("wb") as file:
-            np.savez(file, position=position, seconds=seconds, **words, **arrays)  # type: ignore[arg-type]
+            np.savez(file, position=position, **words, **arrays)  # type: ignore[arg-type]
         seal(temporary, {})
         # Killed between the two renames a run goes on from the one before.
         with suppress(FileNotFoundError):
@@ -90,54 +185,8 @@ def _checkpoint(path: Path) -> Checkpoint:
             leaves = [file[name] for name in sorted(file.files) if name.startswith("leaf_")]
             image = file["image"] if "image" in file.files else None
             owners, lines = (tuple(file[name].tolist()) for name in ("owners", "lines"))
-            return Checkpoint(batch, stage, step, leaves or None, image, owners, lines, float(file["seconds"]))
-    except _UNREADABLE as error:
+            where = tuple(validated(Environment, json.loads(text), path) for text in file["environments"].tolist())
+            scale = float(file["rate_scale"])
+            return Checkpoint(batch, stage, step, leaves or None, image, owners, lines, scale, where)
+    except (*_UNREADABLE, UnsafeInputError) as error:
         raise DamagedError(f"it cannot be read: {error}") from error
-
-
-def write_batch(directory: Path, number: int, images: np.ndarray, lines: str | None) -> None:
-    """Keep the images of a finished batch, and the digest of its lines, until the run is."""
-    path = batch_path(directory, number)
-    path.parent.mkdir(exist_ok=True)
-    with atomic_path(path) as temporary:
-        with temporary.open("wb") as file:
-            np.save(file, images)
-        seal(temporary, {"batch": number, "lines": lines})
-
-
-def batch_images(directory: Path, number: int) -> np.ndarray:
-    """The images of a batch that is among `finished_batches`."""
-    images: np.ndarray = np.load(batch_path(directory, number), allow_pickle=False)
-    return images
-
-
-def finished_batches(directory: Path, numbers: Iterable[int], say: Callable[[str], None]) -> dict[int, str | None]:
-    """Those of `numbers` whose images are there as they were written, with the digest of their lines; `say` is told of others."""
-    found = {}
-    for number in numbers:
-        path = batch_path(directory, number)
-        try:
-            about = unsealed(path)
-            if about.get("batch") != number:
-                raise DamagedError(f"it holds batch {about.get('batch')}")
-            found[number] = about.get("lines")
-        except FileNotFoundError:
-            continue
-        except DamagedError as error:
-            say(f"{path}: {error}; the batch is made again")
-    return found
-
-
-def check_lines(path: Path, lines: Sequence[MetricsLine], batch: int, digest: str | None) -> None:
-    """Refuse lines of a batch that are not those of which the digest was taken.
-
-    Raises:
-      UnsafeInputError: they are not.
-    """
-    if digest is not None and lines_digest(lines).hexdigest() != digest:
-        raise UnsafeInputError(f"{path}: the lines of batch {batch} are not as they were written; {INSTEAD}")
-
-
-def batch_path(directory: Path, number: int) -> Path:
-    """Where the images of a batch lie; NumPy maps them into memory, their seal after them or not."""
-    return directory / BATCHES / f"{number:06d}.npy"

@@ -12,6 +12,7 @@ from jinv.experiment.experiment import Experiment, work_until
 from jinv.recipe.recipe import Recipe
 from jinv.record.metrics import MetricsLine
 from jinv.record.unfinished import Checkpoint
+from jinv.record.units import Environment
 from jinv.runs.progress import SynthesisProgress
 from jinv.runs.records import metrics_line
 
@@ -58,21 +59,30 @@ def batch_images(
     return result
 
 
-def show(progress: SynthesisProgress, experiment: Experiment, moment: Moment) -> None:
-    """Tell a waiting person of a moment: where it is, and the weighted terms."""
+def show(progress: SynthesisProgress, experiment: Experiment, moment: Moment, before: int | None = None) -> None:
+    """Tell a waiting person of a moment: where it is, and the weighted terms.
+
+    `before`: the images that are done besides the batch's; all those of earlier batches where it is not said.
+    """
     losses = {name: term.weighted for name, term in moment.line.terms.items()}
-    work = work_done(experiment.recipe, experiment.batches[moment.batch], moment.snapshot)
+    work = work_done(experiment.recipe, experiment.batches[moment.batch], moment.snapshot, before)
     part = moment.batch, moment.snapshot.stage
     progress.update(place_text(experiment.recipe, moment.batch, moment.snapshot), work, losses, part)
 
 
 def checkpoint_of(
-    batch: int, snapshot: Snapshot, owners: tuple[str, ...] = (), *, lines: tuple[str, ...], seconds: float = 0.0
+    batch: int,
+    snapshot: Snapshot,
+    owners: tuple[str, ...] = (),
+    *,
+    lines: tuple[str, ...],
+    rate_scale: float = 1.0,
+    where: tuple[Environment, ...] = (),
 ) -> Checkpoint:
     """What goes on from a snapshot: its state within a stage, its image at the end of one."""
     done = snapshot.stage_done
     leaves, image = (None, snapshot.image) if done else (jax.tree.leaves(snapshot.state), None)
-    return Checkpoint(batch, snapshot.stage + done, snapshot.step, leaves, image, owners, lines, seconds)
+    return Checkpoint(batch, snapshot.stage + done, snapshot.step, leaves, image, owners, lines, rate_scale, where)
 
 
 def place_text(recipe: Recipe, batch: int, snapshot: Snapshot) -> str:
@@ -84,8 +94,9 @@ def place_text(recipe: Recipe, batch: int, snapshot: Snapshot) -> str:
     return f"{where}  ({stage.size[0]} px)"
 
 
-def work_done(recipe: Recipe, chosen: slice, snapshot: Snapshot) -> float:
-    """Steps times pixels of all images so far, `chosen` being those of the batch at hand."""
+def work_done(recipe: Recipe, chosen: slice, snapshot: Snapshot, before: int | None = None) -> float:
+    """Steps times pixels of all images so far, `chosen` being those of the batch at hand; `before` as `show` has it."""
     stage = recipe.stages[snapshot.stage]
     own = work_until(recipe, snapshot.stage) + snapshot.stage_step * stage.size[0] * stage.size[1]
-    return float(chosen.start * work_until(recipe) + (chosen.stop - chosen.start) * own)
+    done = chosen.start if before is None else before
+    return float(done * work_until(recipe) + (chosen.stop - chosen.start) * own)

@@ -179,23 +179,21 @@ class _Export:
                 "class_name": image.class_name,
                 "run": str(source.run.path),
                 "index": image.index,
-                "source": image.file or "",
+                "source": image.file,
                 "sha256": self._write(source.run.path, image, name),
             }
 
     def _write(self, run: Path, image: ImageRecord, name: str) -> str:
         """Write or link an image; its file's sha256."""
-        ready = image.file is not None and Path(image.file).suffix == SUFFIXES[self.form.format]
+        ready = Path(image.file).suffix == SUFFIXES[self.form.format]
         if ready and self.form.quality is None:
             data = read_picture(run, image)
             if self.form.link is not None:
-                self._link(run / str(image.file), name)
+                self._link(run / image.file, name)
                 return hashlib.sha256(data).hexdigest()
         else:
             # What was altered is not exported as if it were the run's.
-            pixels = (
-                image.pixels if image.file is None else decode_image(read_picture(run, image), str(run / image.file))
-            )
+            pixels = decode_image(read_picture(run, image), str(run / image.file))
             data = picture_bytes(pixels, self.form.format, self.form.quality)
         # Plainly: `atomic_directory` syncs it before anybody sees it.
         (self.temporary / name).write_bytes(data)

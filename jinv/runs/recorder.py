@@ -1,46 +1,75 @@
-"""Writes a batch's moments down as they come: a line each, checkpoints, what a waiting person sees."""
+"""Writes a unit's moments down as they come: a line each, checkpoints, what a waiting person sees."""
 
-from collections.abc import Iterable
+from collections import deque
+from typing import Any
 
 import numpy as np
 
 from jinv.experiment.experiment import Experiment
-from jinv.record.directory import RunDirectory
-from jinv.record.metrics import MetricsLine, add_line, lines_digest
+from jinv.record.unfinished import Work
+from jinv.record.units import Environment
 from jinv.runs.batches import Moment, checkpoint_of, show
 from jinv.runs.progress import SynthesisProgress
 from jinv.runs.stopping import Saving
+from jinv.runs.worker import Worker
 
 
 class Recorder:
-    """What a run in a directory does at every moment; `saving` says when its state is kept, and whether it is to end."""
+    """What a worker does at every moment of a unit; `saving` says when its state is kept, and whether it is to end.
+
+    before: the images that are done besides this unit's. rate_scale, environments: as a checkpoint has them.
+    """
 
     def __init__(
-        self, experiment: Experiment, directory: RunDirectory, progress: SynthesisProgress, saving: Saving
+        self,
+        experiment: Experiment,
+        worker: Worker,
+        work: Work,
+        progress: SynthesisProgress,
+        saving: Saving,
+        before: int,
     ) -> None:
-        self.experiment, self.directory, self.progress, self.saving = experiment, directory, progress, saving
-        self.lines = lines_digest([])
+        self.experiment, self.worker, self.work, self.progress = experiment, worker, work, progress
+        self.saving, self.before = saving, before
+        self.rate_scale, self.environments = 1.0, tuple[Environment, ...]()
+        self.step = 0
+        self._images: deque[Any] = deque(maxlen=2)
 
-    def begin(self, lines: Iterable[MetricsLine]) -> None:
-        """A batch begins, of which these lines are there already; `lines` is their digest, and that of those to come."""
-        self.lines = lines_digest(lines)
+    def begin(self, rate_scale: float, environments: tuple[Environment, ...]) -> None:
+        """The unit begins, or goes on, with what its checkpoints are to say of it."""
+        self.rate_scale, self.environments = rate_scale, environments
+        self._images.clear()
+
+    def last_finite(self, number: int) -> np.ndarray:
+        """The last images that were finite, of a unit that no longer is: of the logged steps, or its start."""
+        for image in reversed(self._images):
+            if np.isfinite(found := np.asarray(image)).all():
+                return found
+        return self.experiment.start(number)
 
     def __call__(self, moment: Moment) -> None:
         """Record a moment.
 
         Raises:
-          Interrupted: a stop was asked for; what a resumption needs is written.
+          Interrupted: a stop was asked for; what a resumption needs is written. TakenOverError: the unit is another's now.
         """
-        snapshot, stop = moment.snapshot, self.saving.stop.asked
+        snapshot, stop, number = moment.snapshot, self.saving.stop.asked, moment.batch
+        self.step = snapshot.step
         if snapshot.logged:
-            self.directory.append_metrics([moment.line])
-            add_line(self.lines, moment.line)
-            show(self.progress, self.experiment, moment)
+            self.worker.guarded(number, lambda: self.work.append(moment.line))
+            self._images.append(snapshot.image)
+            show(self.progress, self.experiment, moment, self.before)
+            self.worker.check(number)
         # A state that is no longer finite is nothing to go on with.
         if self.saving.wanted(snapshot) and np.isfinite(moment.line.total):
-            lines = (self.lines.hexdigest(),)
-            self.directory.save_checkpoint(
-                checkpoint_of(moment.batch, snapshot, lines=lines, seconds=self.saving.seconds)
+            state = checkpoint_of(
+                number,
+                snapshot,
+                lines=(self.work.digest.hexdigest(),),
+                rate_scale=self.rate_scale,
+                where=self.environments,
             )
+            self.worker.guarded(number, lambda: self.work.save(state))
+            self.worker.log.say("checkpoint", number)
         if stop:
-            self.saving.stop.check(self.directory.path, f"at step {snapshot.step} of batch {moment.batch}")
+            self.saving.stop.check(self.worker.run, f"at step {snapshot.step} of batch {number}")

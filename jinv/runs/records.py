@@ -1,10 +1,12 @@
-"""What a run leaves in its directory: a line per logged step, the images, and the manifest that says how they came about."""
+"""What a run says of itself: a line per logged step, where it was computed, and the manifest of how its images came about."""
 
+import functools
 import hashlib
+import os
 import platform
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,15 +15,11 @@ import numpy as np
 from jinv.core.loop import Snapshot
 from jinv.core.step import MemberMetrics
 from jinv.experiment.experiment import Experiment
-from jinv.images.codec import grid_png, picture_bytes
-from jinv.images.folder import Watch, unwatched
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
-from jinv.record.directory import RunDirectory
 from jinv.record.manifest import InvertedModel, Manifest, Member, StageSteps
 from jinv.record.metrics import MemberValue, MetricsLine, TermValue
-from jinv.record.pictures import SUFFIXES
-from jinv.weights.labels import class_folders, slug
+from jinv.record.units import Environment
 
 
 def metrics_line(snapshot: Snapshot, recipe: Recipe, batch: int) -> MetricsLine:
@@ -55,22 +53,16 @@ def _members(metrics: MemberMetrics | None) -> tuple[MemberValue | None, ...] | 
     )
 
 
-def record_images(
-    run_directory: RunDirectory,
-    experiment: Experiment,
-    images: np.ndarray,
-    names: Sequence[str],
-    watch: Watch = unwatched,
-) -> None:
-    """Write the pictures in images/ as `[output]` has it, `images.npy` and `grid.png`; `watch` is told of every image."""
-    pixels, output = experiment.classifier.to_uint8(images), experiment.recipe.output
-    folders = class_folders(dict(zip(experiment.labels, names, strict=True))) if output.layout == "imagefolder" else ()
-    for index, name in watch(enumerate(names), "recording the images", len(names)):
-        folder = f"images/{folders[experiment.labels[index]]}" if folders else "images"
-        file = f"{folder}/{index:06d}_{slug(name)}{SUFFIXES[output.format]}"
-        run_directory.write_image(file, picture_bytes(pixels[index], output.format, output.quality))
-    run_directory.write_array("images.npy", images.astype(np.float32))
-    run_directory.write_image("grid.png", grid_png(pixels))
+@functools.cache
+def environment() -> Environment:
+    """What bits depend on here, besides config and weights."""
+    return Environment(
+        jax=version("jax"),
+        jaxlib=version("jaxlib"),
+        device=_device(),
+        processor=_processor(),
+        flags=os.environ.get("XLA_FLAGS", ""),
+    )
 
 
 def new_manifest(experiment: Experiment) -> Manifest:
@@ -116,6 +108,18 @@ def _inverted(name: str, classifier: Classifier) -> dict[str, Any]:
         "mean": classifier.mean,
         "std": classifier.std,
     }
+
+
+def _processor() -> str:
+    """The processor, and the widest vectors that XLA's kernels for it are made of."""
+    try:
+        said = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(said))}
+    flags = fields.get("flags", fields.get("Features", "")).split()
+    widest = next((name for name in ("avx512f", "avx2", "avx", "sve", "asimd") if name in flags), "")
+    return f"{fields.get('model name', platform.machine())} {widest}".strip()
 
 
 def _device() -> str:

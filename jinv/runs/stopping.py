@@ -1,6 +1,6 @@
 """How a run is stopped from outside, and when its state is saved: between two steps, two pictures, two judgements.
 
-SIGTERM and the first Ctrl-C ask for an end that `--resume` goes on from; the second Ctrl-C is one at once.
+SIGTERM, SIGUSR1 (SLURM's, before its time is up) and the first Ctrl-C ask for an end that `--resume` goes on from; the second Ctrl-C is one at once.
 """
 
 import os
@@ -21,10 +21,10 @@ ASKED = b"\njinv: stopping at the next step; Ctrl-C once more stops at once\n"
 
 
 class Stop:
-    """Whether somebody asked for an end; true once it was."""
+    """Whether somebody asked for an end, true once it was; and whether for the state to be saved, true until it is."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self.save = False
 
     def check(self, path: Path, where: str) -> None:
         """Go no further where an end was asked for.
@@ -64,56 +64,39 @@ def stoppable() -> Iterator[Stop]:
                 os.write(sys.stderr.fileno(), ASKED)
         stop.asked = True
 
+    def ask_to_save(number: int, _: Any) -> None:
+        stop.save = True  # stopped for a while and going on, who knows for how long
+
     before = {}
+    asking = {signal.SIGTERM: ask, signal.SIGUSR1: ask, signal.SIGINT: ask, signal.SIGCONT: ask_to_save}
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number, handler in asking.items():
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a shell's & want it
                 with suppress(ValueError):
-                    before[number] = signal.signal(number, ask)
+                    before[number] = signal.signal(number, handler)
         yield stop
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        for number, earlier in before.items():
+            signal.signal(number, earlier if earlier is not None else signal.SIG_DFL)
         sys.stdout.flush()
 
 
 class Saving:
-    """When a state is saved, by `[checkpoint]` and by whoever asks for an end, and how much time was spent on it.
+    """When a state is saved, by `[checkpoint]` and by whoever asks for an end."""
 
-    share: how many runs share the time that passes.
-    """
-
-    def __init__(
-        self,
-        asked: CheckpointRecipe,
-        stop: Stop,
-        *,
-        spent: float = 0.0,
-        share: int = 1,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.asked, self.stop, self.spent, self.share, self.clock = asked, stop, spent, share, clock
-        self.started = self.last = clock()
-
-    @property
-    def passed(self) -> float:
-        """Seconds of this process, of one run."""
-        return (self.clock() - self.started) / self.share
-
-    @property
-    def seconds(self) -> float:
-        """Seconds, with those before this process."""
-        return self.spent + self.passed
+    def __init__(self, asked: CheckpointRecipe, stop: Stop, clock: Callable[[], float] = time.monotonic) -> None:
+        self.asked, self.stop, self.clock = asked, stop, clock
+        self.last = clock()
 
     def due(self) -> bool:
         """Whether the state is wanted at once."""
         every = self.asked.every_seconds
-        return self.stop.asked or (every is not None and self.clock() - self.last >= every)
+        return self.stop.asked or self.stop.save or (every is not None and self.clock() - self.last >= every)
 
     def wanted(self, snapshot: Snapshot) -> bool:
         """Whether the state of a snapshot is to be saved; time counts anew from here where it is."""
         every = self.asked.every_steps
         wanted = self.due() or (every is not None and snapshot.step % every == 0)
         if wanted:
-            self.last = self.clock()
+            self.last, self.stop.save = self.clock(), False
         return wanted

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,26 @@ from jinv.experiment.experiment import total_work, work_until
 from jinv.experiment.numbers import groups, varied_numbers
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
+from jinv.images.folder import unwatched
 from jinv.recipe.variations import Variation
 from jinv.record.directory import RunDirectory
 from jinv.record.lock import held
 from jinv.record.manifest import SweepSetting
-from jinv.record.metrics import add_line, lines_digest
-from jinv.record.unfinished import Checkpoint
+from jinv.record.unfinished import Checkpoint, load_checkpoint
+from jinv.record.units import Environment, Failure, UnitRecord, unit_record, write_unit
+from jinv.record.workers import seconds_spent
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.batches import checkpoint_of, place_text, work_done
 from jinv.runs.checks import check_run
+from jinv.runs.merge import drop_damaged, join_lines
 from jinv.runs.progress import SynthesisProgress, teller
-from jinv.runs.records import metrics_line, new_manifest
+from jinv.runs.records import environment, metrics_line, new_manifest
 from jinv.runs.stopping import Saving, Stop, stoppable
 from jinv.runs.sweep_part import Part, SettingRun
 from jinv.runs.sweep_summary import SettingResult, summarize
-from jinv.runs.synthesize import begin, check_kept, check_resumable, complete, in_order, judge_again, timed
+from jinv.runs.synthesize import begin, check_resumable, complete, judge_again, timed
+from jinv.runs.units import Pictures
+from jinv.runs.worker import Worker
 
 
 def run_sweep(
@@ -80,9 +85,9 @@ def _carry_out(directory: Path, runs: Sequence[SettingRun], parts: Sequence[Part
         with stoppable() as stop, SynthesisProgress(console, work) as progress:
             for number, part in enumerate(parts):
                 where = f"part {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
-                images = _synthesize_part(part, progress, f"{where}{len(part.members)} settings", stop)
+                _synthesize_part(part, progress, f"{where}{len(part.members)} settings", stop)
                 with progress.paused():
-                    failed = _complete_part(part, images, console, stop) or failed
+                    failed = _complete_part(part, console, stop) or failed
     except Interrupted as error:
         raise Interrupted(f"{error}; {_done_text(runs)}") from None
     programs = [[run.variation.name for run in part.members] for part in parts]
@@ -160,71 +165,58 @@ def _done_text(runs: Sequence[SettingRun], shown: int = 8) -> str:
     return f"finished are {len(done)} of {len(runs)} settings" + (f": {', '.join(names)}" if names else "")
 
 
-def _synthesize_part(part: Part, progress: SynthesisProgress, where: str, stop: Stop) -> list[np.ndarray]:
+def _synthesize_part(part: Part, progress: SynthesisProgress, where: str, stop: Stop) -> None:
     """Each setting's images of all batches; nothing for a part whose settings are all finished."""
     recipe, done_before = part.experiment.recipe, progress.done
     if part.finished:
         everything = len(part.members) * work_until(recipe) * recipe.image.count
         progress.update(f"{where} already finished", done_before + everything, {})
-        return []
-    tell = teller(progress.console)
+        return
+    tell, count = teller(progress.console), len(part.experiment.batches)
     for run in part.members:
         if run.directory.prepare(resume=True) and run.manifest.finished:
             run.directory.check_sealed(run.manifest)
         else:
             begin(run.directory, run.experiment, run.manifest)
-            run.batches = run.directory.finished_batches(range(len(part.experiment.batches)), tell)
-            check_kept(run.directory, run.directory.metrics(), run.batches)
+            drop_damaged(run.directory, count, tell, unwatched)
     progress.note(f"compiling {part.experiment.networks.name} for {where} on {jax.default_backend()}")
-    checkpoint = _checkpoint_of(part, progress.console)
-    for run in part.members:
-        run.spent = max(run.manifest.wall_seconds or 0.0, checkpoint.seconds if checkpoint else 0.0)
-    # A program's time is shared by its settings; the sum over the runs is what the sweep took.
-    saving = Saving(recipe.checkpoint, stop, spent=part.members[0].spent, share=len(part.members))
-    batches = []
-    try:
-        with part.experiment.precision():
-            for number in range(len(part.experiment.batches)):
-                stop.check(part.members[0].directory.path.parent, f"before batch {number} of {where}")
-                batch = _batch_that_is_there(part, number)
-                if batch is None:
-                    batch = _synthesize_batch(part, number, progress, (where, done_before), saving, checkpoint)
-                _mark_diverged(part, batch)
-                batches.append(batch)
-    finally:
-        with suppress(JinvError):  # what stopped the sweep says more than that its time is lost
-            _note_time(part, saving)
-    for run in part.members:
-        if not run.manifest.finished:
-            in_order(run.directory)
-    return [np.concatenate([batch[k] for batch in batches]) for k in range(len(part.members))]
+    saving = Saving(recipe.checkpoint, stop)
+    with ExitStack() as workers:
+        for run in part.members:
+            if not run.manifest.finished:
+                run.worker = workers.enter_context(Worker(run.directory.path, alone=True, share=len(part.members)))
+        try:
+            with part.experiment.precision():
+                for number in range(count):
+                    stop.check(part.members[0].directory.path.parent, f"before batch {number} of {where}")
+                    if not all(run.has(number) for run in part.members):
+                        _synthesize_batch(part, number, progress, (where, done_before), saving)
+                    _mark_diverged(part, number)
+        finally:
+            for run in part.members:
+                if run.work is not None:
+                    run.work.close()
+            with suppress(JinvError):  # what stopped the sweep says more than that its time is lost
+                _note_time(part)
 
 
-def _note_time(part: Part, saving: Saving) -> None:
+def _note_time(part: Part) -> None:
     for run in part.members:
-        if not run.manifest.finished:
-            run.manifest = timed(run.manifest, run.spent + saving.passed)
+        if run.worker is not None:
+            run.worker.log.say("end")
+            run.manifest = timed(run.manifest, seconds_spent(run.directory.path))
             run.directory.write_unfinished(run.manifest)
 
 
-def _batch_that_is_there(part: Part, number: int) -> np.ndarray | None:
-    """What an interrupted sweep finished of a batch, (K, n, height, width, 3); None where a setting lacks it."""
-    kept = [images for run in part.members if (images := run.batch(number)) is not None]
-    return np.stack(kept) if len(kept) == len(part.members) else None
-
-
 def _synthesize_batch(
-    part: Part,
-    number: int,
-    progress: SynthesisProgress,
-    place: tuple[str, float],
-    saving: Saving,
-    checkpoint: Checkpoint | None,
-) -> np.ndarray:
-    """One batch of every setting, (K, n, height, width, 3). `place`: in words, and the work before it."""
+    part: Part, number: int, progress: SynthesisProgress, place: tuple[str, float], saving: Saving
+) -> None:
+    """One batch of every setting, made final. `place`: in words, and the work before it."""
     recipe, chosen, (where, done_before) = part.experiment.recipe, part.experiment.batches[number], place
     first = part.members[0].directory
-    resume = _resume_of(part, number, checkpoint)
+    checkpoint = _begin_batch(part, number, progress.console)
+    resume = Resume(checkpoint.stage, checkpoint.leaves, checkpoint.image) if checkpoint else None
+    environments = _environments(checkpoint)
     image: Any = None
     for snapshot in part.snapshots(number, resume=resume, due=saving.due):
         image, stop = snapshot.image, saving.stop.asked
@@ -235,19 +227,70 @@ def _synthesize_batch(
             text = f"{where}  {place_text(recipe, number, snapshot)}"
             progress.update(text, work, losses, (where, number, snapshot.stage))
         if saving.wanted(snapshot):
-            # The states of all settings are one: they lie in the first one's directory.
-            digests = tuple(run.lines.hexdigest() for run in part.members)
-            first.save_checkpoint(checkpoint_of(number, snapshot, part.names, lines=digests, seconds=saving.seconds))
+            _save(part, number, snapshot, environments)
         if stop:
             saving.stop.check(first.path.parent, f"at step {snapshot.step} of batch {number} of {where}")
     if image is None:  # no stage has a step left: the result is the start
         image = part.start(number) if resume is None or resume.image is None else resume.image
-    result = np.asarray(image)
-    for run, images in zip(part.members, result, strict=True):
-        if not run.manifest.finished:
-            run.directory.write_batch(number, images, run.lines.hexdigest())
-    _note_time(part, saving)
-    return result
+    for run, images in zip(part.members, np.asarray(image), strict=True):
+        if run.work is not None and run.worker is not None:
+            _make_final(run, number, images, environments)
+
+
+def _begin_batch(part: Part, number: int, console: Console) -> Checkpoint | None:
+    """Open the batch's work of every setting that lacks it; where it goes on, which is the same for all, None at its start."""
+    for run in part.members:
+        # With `alone` a claim is never refused.
+        run.work = None if run.worker is None or run.has(number) else run.worker.take(number)
+    states = [(place, run.work) for place, run in enumerate(part.members) if run.work is not None]
+    say = teller(console)
+    found = load_checkpoint(states[0][1].folder, say)
+    # One of other settings side by side (another --at-once) is of no use here.
+    usable = found is not None and found.batch == number and found.owners == part.names
+    if not (usable and all(work.has_lines_of(found, say, place) for place, work in states)):  # type: ignore[arg-type]
+        found = None
+    for _, work in states:
+        work.begin(found)
+    return found
+
+
+def _save(part: Part, number: int, snapshot: Snapshot, environments: tuple[Environment, ...]) -> None:
+    """The states of all settings are one: they lie with the first one's batch that is not there yet."""
+    works = [run.work for run in part.members if run.work is not None]
+    for work in works[1:]:
+        work.sync()
+    digests = tuple(run.work.digest.hexdigest() if run.work else "" for run in part.members)
+    works[0].save(checkpoint_of(number, snapshot, part.names, lines=digests, where=environments))
+    for run in part.members:
+        if run.worker is not None:
+            run.worker.log.say("checkpoint", number)
+
+
+def _environments(checkpoint: Checkpoint | None) -> tuple[Environment, ...]:
+    before, here = checkpoint.environments if checkpoint else (), environment()
+    return before if before[-1:] == (here,) else (*before, here)
+
+
+def _make_final(run: SettingRun, number: int, images: np.ndarray, environments: tuple[Environment, ...]) -> None:
+    assert run.work is not None and run.worker is not None
+    run.work.close()
+    chosen, lines = run.experiment.batches[number], run.work.logged()
+    lost = [line for line in lines if not np.isfinite(line.total)]
+    failed = None
+    if lost or not np.isfinite(images).all():
+        failed = Failure(step=(lost or lines)[0 if lost else -1].step if lines else 0, why="the loss is not finite")
+    record = UnitRecord(
+        unit=number,
+        first=chosen.start,
+        labels=run.experiment.labels[chosen],
+        environments=environments,
+        failed=failed,
+    )
+    pictures = {} if failed else Pictures(run.experiment).of(number, images)
+    write_unit(run.directory.path, record, images.astype(np.float32, copy=False), run.work.lines, pictures)
+    run.worker.log.say("unit", number, images=len(images))
+    run.worker.claims.release(number, done=True)
+    run.work = None
 
 
 def _record(part: Part, number: int, snapshot: Snapshot) -> list[float]:
@@ -257,57 +300,33 @@ def _record(part: Part, number: int, snapshot: Snapshot) -> list[float]:
     totals = []
     for position, run in enumerate(part.members):
         line = metrics_line(snapshot_of(on_host, position), run.experiment.recipe, number)
-        if not run.manifest.finished:
-            run.directory.append_metrics([line])
-            add_line(run.lines, line)
+        if run.work is not None:
+            run.work.append(line)
         totals.append(line.total)
     return totals
 
 
-def _checkpoint_of(part: Part, console: Console) -> Checkpoint | None:
-    checkpoint = part.members[0].directory.load_checkpoint(teller(console))
-    # One of other settings side by side (another --at-once) is of no use here.
-    return checkpoint if checkpoint and checkpoint.owners == part.names else None
-
-
-def _resume_of(part: Part, number: int, checkpoint: Checkpoint | None) -> Resume | None:
-    """Where a batch goes on; lines of what is repeated are dropped from every setting's metrics."""
-    here = checkpoint if checkpoint and checkpoint.batch == number else None
-    for place, run in enumerate(part.members):
-        if not run.manifest.finished:
-            lines = [
-                line for line in run.directory.metrics() if line.batch != number or (here and line.step <= here.step)
-            ]
-            own = [line for line in lines if line.batch == number]
-            run.lines = lines_digest(own)
-            if here:
-                run.directory.check_lines(own, number, here.lines[place])
-            # A damaged batch that is made again comes before later ones, and before the one that goes on at a checkpoint.
-            later = {*run.batches, checkpoint.batch} if checkpoint else set(run.batches)
-            kept = [line for line in lines if line.batch <= number or line.batch in later]
-            run.directory.rewrite_metrics(kept)
-    return Resume(here.stage, here.leaves, here.image) if here else None
-
-
-def _mark_diverged(part: Part, images: np.ndarray) -> None:
+def _mark_diverged(part: Part, number: int) -> None:
     """Say of every setting whether, and at which step, its loss or its images stopped being finite."""
-    for run, result in zip(part.members, images, strict=True):
-        if run.diverged_at is None:
-            lines = run.directory.metrics()
-            lost = [line.step for line in lines if not np.isfinite(line.total)]
-            if lost or not np.isfinite(result).all():
-                run.diverged_at = (lost or [line.step for line in lines[-1:]] or [0])[0]
+    for run in part.members:
+        if run.diverged_at is None and run.manifest.finished is None:
+            failed = unit_record(run.directory.path, number).failed
+            if failed is not None:
+                run.diverged_at = failed.step
 
 
-def _complete_part(part: Part, images: Sequence[np.ndarray], console: Console, stop: Stop) -> JinvError | None:
+def _complete_part(part: Part, console: Console, stop: Stop) -> JinvError | None:
     """Record, judge and seal the settings of a part; an evaluation's error is returned: the others' images are there too."""
     failed: JinvError | None = None
-    for position, run in enumerate(part.members):
+    for run in part.members:
         try:
             if run.manifest.finished:
                 judge_again(run.directory, run.experiment, run.manifest, console, stop)
-            elif run.diverged_at is None:
-                complete(run.directory, run.experiment, images[position], run.manifest, console, stop)
+            elif run.diverged_at is not None:
+                join_lines(run.directory, len(run.experiment.batches))
+            else:
+                drop_damaged(run.directory, len(run.experiment.batches), teller(console), unwatched)
+                complete(run.directory, run.experiment, run.manifest, console, stop)
         except Interrupted:
             raise
         except JinvError as error:

@@ -1,8 +1,7 @@
 """Some settings of a sweep that run in one program: what they are given, and their snapshots, batch after batch."""
 
-import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -20,15 +19,16 @@ from jinv.experiment.numbers import Place, program_of, replace_numbers
 from jinv.recipe.variations import Variation
 from jinv.record.directory import RunDirectory
 from jinv.record.manifest import Manifest
-from jinv.record.run import open_run
+from jinv.record.unfinished import Work
+from jinv.record.units import unit_folder
+from jinv.runs.worker import Worker
 
 
 @dataclass
 class SettingRun:
     """One setting and what becomes of it; `diverged_at` is the first step whose loss is not finite.
 
-    spent: the seconds that went into it before this process. lines: the digest of what was logged of the batch at hand.
-    batches: those that were finished before, with theirs.
+    worker: this process at work on its directory. work: the batch at hand.
     """
 
     variation: Variation
@@ -36,16 +36,12 @@ class SettingRun:
     experiment: Experiment
     manifest: Manifest
     diverged_at: int | None = None
-    spent: float = 0.0
-    lines: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-    batches: dict[int, str | None] = field(default_factory=dict)
+    worker: Worker | None = None
+    work: Work | None = None
 
-    def batch(self, number: int) -> np.ndarray | None:
-        """The images of a batch that was finished before; out of the sealed run where it is one."""
-        if self.manifest.finished:
-            whole: np.ndarray = open_run(self.directory.path).images[self.experiment.batches[number]]
-            return whole
-        return self.directory.batch(number) if number in self.batches else None
+    def has(self, number: int) -> bool:
+        """Whether a batch is there already."""
+        return self.manifest.finished is not None or unit_folder(self.directory.path, number).is_dir()
 
 
 @dataclass

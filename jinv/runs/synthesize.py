@@ -1,17 +1,15 @@
 """Carries a `Recipe` out in a run directory: load, synthesize batch after batch, record, evaluate, report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import jax
-import numpy as np
 from rich.console import Console
 
 from jinv.console import Waiting, make_console, say
-from jinv.core.loop import Resume
-from jinv.errors import Interrupted, JinvError, UnsafeInputError
+from jinv.errors import Interrupted, JinvError
 from jinv.experiment.devices import sharding
 from jinv.experiment.experiment import Experiment, total_work
 from jinv.experiment.memory import check_fits
@@ -21,18 +19,19 @@ from jinv.judge.evaluate import evaluate_run, is_judged
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
+from jinv.record.claims import LEASE_S
 from jinv.record.directory import RunDirectory
 from jinv.record.lock import held
 from jinv.record.manifest import Manifest
-from jinv.record.metrics import MetricsLine
-from jinv.record.unfinished import INSTEAD, Checkpoint
+from jinv.record.workers import seconds_spent
 from jinv.runs.allocator import keep_freed_memory
-from jinv.runs.batches import batch_images
 from jinv.runs.checks import check_run, check_same, judging_network
+from jinv.runs.merge import assemble, check_failed, drop_damaged, join_lines
 from jinv.runs.progress import SynthesisProgress, teller
-from jinv.runs.recorder import Recorder
-from jinv.runs.records import new_manifest, record_images
+from jinv.runs.records import new_manifest
 from jinv.runs.stopping import Saving, Stop, stoppable
+from jinv.runs.units import Units
+from jinv.runs.worker import Worker
 
 
 def run(
@@ -83,20 +82,45 @@ def _carry_out(
         judge_again(run_directory, experiment, manifest, console, stop)
         say(console, f"{run_directory.path}: already finished")
         return run_directory
-    checkpoint = run_directory.load_checkpoint(teller(console))
-    spent = max(manifest.wall_seconds or 0.0, checkpoint.seconds if checkpoint else 0.0)
-    saving = Saving(experiment.recipe.checkpoint, stop, spent=spent)
-    finished = run_directory.finished_batches(range(len(experiment.batches)), teller(console))
-    _drop_what_is_repeated(run_directory, finished, checkpoint)
-    try:
-        with experiment.precision():
-            images = _synthesize_all(experiment, run_directory, console, saving, checkpoint, manifest, finished)
-    finally:
-        manifest = timed(manifest, saving.seconds)
-        with suppress(JinvError):  # what stopped the run says more than that its time is lost
-            run_directory.write_unfinished(manifest)
-    complete(run_directory, experiment, images, manifest, console, stop)
+    count = len(experiment.batches)
+    damaged: Sequence[int] | None = None
+    while damaged is None or damaged:
+        try:
+            make_units(experiment, run_directory, console, stop, alone=True)
+        finally:
+            manifest = timed(manifest, seconds_spent(run_directory.path))
+            with suppress(JinvError):  # what stopped the run says more than that its time is lost
+                run_directory.write_unfinished(manifest)
+        with Waiting(console) as waiting:
+            watch = stop.watched(waiting.watch, run_directory.path)
+            damaged = drop_damaged(run_directory, count, teller(console), watch)
+    complete(run_directory, experiment, manifest, console, stop)
     return run_directory
+
+
+def make_units(
+    experiment: Experiment,
+    run_directory: RunDirectory,
+    console: Console,
+    stop: Stop,
+    *,
+    alone: bool,
+    lease: float = LEASE_S,
+) -> None:
+    """Make every unit that is not there; what living others make is waited for.
+
+    Raises:
+      Interrupted: a stop was asked for. StorageError: a unit cannot be written.
+    """
+    work = total_work([experiment.recipe])
+    with (
+        Worker(run_directory.path, alone=alone, lease=lease) as worker,
+        SynthesisProgress(console, work) as progress,
+    ):
+        spread = sharding(experiment.recipe, experiment.recipe.image.batch)
+        devices = f"{len(spread.device_set)} devices, " if spread else ""
+        progress.note(f"compiling {experiment.networks.name} on {devices}{jax.default_backend()}")
+        Units(experiment, worker, progress, Saving(experiment.recipe.checkpoint, stop), teller(console)).carry_out()
 
 
 def _manifest(run_directory: RunDirectory, experiment: Experiment, resume: bool) -> Manifest:
@@ -138,21 +162,20 @@ def begin(run_directory: RunDirectory, experiment: Experiment, manifest: Manifes
 
 
 def complete(
-    run_directory: RunDirectory,
-    experiment: Experiment,
-    images: np.ndarray,
-    manifest: Manifest,
-    console: Console,
-    stop: Stop,
+    run_directory: RunDirectory, experiment: Experiment, manifest: Manifest, console: Console, stop: Stop
 ) -> None:
-    """What is left to do once the images are there: record them, let verifiers judge them, report, seal.
+    """What is left to do once the units are there: put them together, let verifiers judge them, report, seal.
 
     Raises:
-      Interrupted: an end was asked for; the run is not sealed, and goes on here. JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
+      NumericalError: a unit failed; nothing is put together. Interrupted: an end was asked for; the run is not sealed, and
+        goes on here. JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
     """
+    count = len(experiment.batches)
+    join_lines(run_directory, count)
+    check_failed(run_directory, count)
     with Waiting(console) as waiting:
         watch = stop.watched(waiting.watch, run_directory.path)
-        record_images(run_directory, experiment, images, experiment.class_names, watch)
+        assemble(run_directory, manifest, count, experiment.recipe.output.arrays, watch)
     if experiment.recipe.evaluate.verifiers:
         _evaluate(run_directory, experiment, manifest, console, stop)
     else:
@@ -210,81 +233,3 @@ def finish(run_directory: RunDirectory, manifest: Manifest) -> None:
     run_directory.check_sealed(manifest, outputs)
     run_directory.write_manifest(sealed.model_copy(update={"outputs": outputs}))
     run_directory.clean()
-
-
-def _synthesize_all(
-    experiment: Experiment,
-    run_directory: RunDirectory,
-    console: Console,
-    saving: Saving,
-    checkpoint: Checkpoint | None,
-    manifest: Manifest,
-    finished: Mapping[int, str | None],
-) -> np.ndarray:
-    recipe = experiment.recipe
-    results = []
-    with SynthesisProgress(console, total_work([recipe])) as progress:
-        spread = sharding(recipe, recipe.image.batch)
-        devices = f"{len(spread.device_set)} devices, " if spread else ""
-        progress.note(f"compiling {experiment.networks.name} on {devices}{jax.default_backend()}")
-        watch = Recorder(experiment, run_directory, progress, saving)
-        for number in range(len(experiment.batches)):
-            if number in finished:
-                results.append(run_directory.batch(number))
-                continue
-            saving.stop.check(run_directory.path, f"before batch {number}")
-            here = checkpoint if checkpoint and checkpoint.batch == number else None
-            resume = Resume(here.stage, here.leaves, here.image) if here else None
-            watch.begin([line for line in run_directory.metrics() if line.batch == number] if here else [])
-            images = batch_images(experiment, number, watch, resume=resume, due=saving.due)
-            run_directory.write_batch(number, images, watch.lines.hexdigest())
-            run_directory.write_unfinished(timed(manifest, saving.seconds))
-            results.append(images)
-    in_order(run_directory)
-    return np.concatenate(results)
-
-
-def _drop_what_is_repeated(
-    run_directory: RunDirectory, finished: Mapping[int, str | None], checkpoint: Checkpoint | None
-) -> None:
-    """A resumed run repeats what came after its last checkpoint; those lines are written again, not twice.
-
-    Raises:
-      UnsafeInputError: lines that are kept are not as they were written.
-    """
-    lines = [
-        line
-        for line in _lines(run_directory)
-        if line.batch in finished
-        or (checkpoint is not None and line.batch == checkpoint.batch and line.step <= checkpoint.step)
-    ]
-    check_kept(run_directory, lines, finished)
-    if checkpoint is not None and checkpoint.batch not in finished:
-        check_kept(run_directory, lines, {checkpoint.batch: checkpoint.lines[0]})
-    # Always: what a crash left of a last line would be in the way of the next.
-    run_directory.rewrite_metrics(lines)
-
-
-def _lines(run_directory: RunDirectory) -> list[MetricsLine]:
-    try:
-        return run_directory.metrics()
-    except UnsafeInputError as error:
-        raise UnsafeInputError(f"{error}; {INSTEAD}") from error
-
-
-def check_kept(run_directory: RunDirectory, lines: Sequence[MetricsLine], digests: Mapping[int, str | None]) -> None:
-    """Are the lines of these batches those of which the digests were taken? Raises as `RunDirectory.check_lines`."""
-    of: dict[int, list[MetricsLine]] = {number: [] for number in digests}
-    for line in lines:
-        if line.batch in of:
-            of[line.batch].append(line)
-    for number, digest in digests.items():
-        run_directory.check_lines(of[number], number, digest)
-
-
-def in_order(run_directory: RunDirectory) -> None:
-    """Lines as if no batch had been made again after later ones."""
-    lines = run_directory.metrics()
-    ordered = sorted(lines, key=lambda line: line.batch)
-    if [line.batch for line in lines] != [line.batch for line in ordered]:
-        run_directory.rewrite_metrics(ordered)

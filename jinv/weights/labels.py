@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from jinv.core.choices import Plan
 from jinv.errors import StorageError, UsageError, nearest
 
 Kind = Literal["imagenet", "cifar10", "cifar100"]
@@ -24,8 +25,16 @@ def class_names(kind: str) -> tuple[str, ...]:
     return tuple(names[0] for _, names in _classes(kind))
 
 
-def resolve_labels(labels: Sequence[object], class_names: Sequence[str], count: int, seed: int = 0) -> list[int]:
-    """`count` class ids from a list of ids and names, cycled, or `"random"`: drawn with `seed`.
+def resolve_labels(
+    labels: Sequence[object],
+    class_names: Sequence[str],
+    count: int,
+    seed: int = 0,
+    *,
+    plan: Plan = "cycle",
+    batch: int | None = None,
+) -> list[int]:
+    """`count` class ids from a list of ids and names, or `"random"`, drawn with `seed`, for batches of `batch` by a `plan`.
 
     A name is any synonym or WordNet synset, in any case, and must be unique. `"random"` draws classes without
     replacement until all are used, then again; the first n of a draw are the same whatever `count` is.
@@ -33,16 +42,34 @@ def resolve_labels(labels: Sequence[object], class_names: Sequence[str], count: 
     Raises:
       UsageError: an unknown or ambiguous name, an id out of range, something that is neither, an empty list.
     """
-    number = len(class_names)
+    number, batch = len(class_names), batch or count
     if isinstance(labels, str):
         if labels != "random":
             raise UsageError(f'image.labels: {labels!r} must be a list of class ids or names, or "random"')
-        return _draw(number, count, seed)
+        drawn = (
+            -(-count // batch) if plan == "one_class_per_batch" else min(count, number) if plan == "blocks" else count
+        )
+        return planned(plan, _draw(number, drawn, seed), count, batch)
     if not labels:
         raise UsageError('image.labels: an empty list; give class ids or names, or "random"')
     index = _index(tuple(class_names))
     ids = [_resolve(label, index, class_names) for label in labels]
-    return [ids[i % len(ids)] for i in range(count)]
+    return planned(plan, ids, count, batch)
+
+
+def planned(plan: Plan, labels: Sequence[int], count: int, batch: int) -> list[int]:
+    """The class of each of `count` images in batches of `batch`.
+
+    "cycle": the labels in turn, so that a batch has as many classes as it can (SRe2L). "one_class_per_batch": every batch
+    has the next label alone (LPLD). "blocks": all images of a label side by side, `count` shared out evenly, so that a batch
+    has a block of each of its few classes (WMDD).
+    """
+    number = len(labels)
+    if plan == "one_class_per_batch":
+        return [labels[i // batch % number] for i in range(count)]
+    if plan == "blocks":
+        return [labels[i * number // count] for i in range(count)] if number <= count else list(labels[:count])
+    return [labels[i % number] for i in range(count)]
 
 
 def find_class(name: str, class_names: Sequence[str]) -> int | None:

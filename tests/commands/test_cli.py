@@ -128,7 +128,7 @@ def test_an_evaluation_that_fails_costs_no_images_and_can_be_made_up_for(small_r
     code, error = run(arguments, capsys)
     assert code == 3 and "b.png" in error and "jinv evaluate" in error
     manifest = json.loads((path / "run" / "manifest.json").read_text())
-    assert manifest["finished"] and "report.html" in manifest["outputs"] and not (path / "run" / "batches").exists()
+    assert manifest["finished"] and "report.html" in manifest["outputs"] and not (path / "run" / "units").exists()
     (path / "real" / "b.png").unlink()
     images = (path / "run" / "images.npy").read_bytes()
     assert run(["evaluate", path / "run"], capsys)[0] == 0  # beside the config's real images, as nothing else is said
@@ -213,11 +213,11 @@ def test_an_existing_run_is_a_conflict_and_resuming_a_finished_one_is_done(finis
 
 
 def test_an_interrupted_run_resumes_to_the_same_bits(finished, folder, monkeypatch):
-    import jinv.runs.synthesize as synthesis_run
+    from jinv.record.unfinished import Work
 
     config = folder / "checkpointed.toml"
     config.write_text(CONFIG + "[checkpoint]\nevery_steps = 3\n")
-    save = synthesis_run.RunDirectory.save_checkpoint
+    save = Work.save
     calls = []
 
     def dies(self, *arguments):
@@ -226,7 +226,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(finished, folder, monkeypat
         if len(calls) == 3:  # in the second batch
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(synthesis_run.RunDirectory, "save_checkpoint", dies)
+    monkeypatch.setattr(Work, "save", dies)
     out = folder / "interrupted"
     assert main(["synthesize", str(config), "--out", str(out)]) == 130
     assert not (out / "images.npy").exists() and json.loads((out / "manifest.json").read_text())["finished"] is None
@@ -235,7 +235,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(finished, folder, monkeypat
     assert (out / "images.npy").read_bytes() == (finished / "images.npy").read_bytes()
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     steps = [(line["batch"], line["step"]) for line in lines]
-    assert steps == sorted(set(steps)) and not (out / "checkpoint.npz").exists()
+    assert steps == sorted(set(steps)) and not list(out.rglob("checkpoint.npz"))
 
 
 @pytest.mark.parametrize(

@@ -195,8 +195,8 @@ def test_the_finished_part_of_an_unfinished_run_is_exported(tmp_path, capsys):
     assert code == 0 and "not finished: 2 of its 3 images" in said.err and "2 images of 2 classes" in said.out
     expected = np.rint(np.clip(images[1] * [0.25, 0.2, 0.3] + [0.5, 0.4, 0.3], 0, 1) * 255)
     assert np.abs(pixels(tmp_path / "out/airplane/000001_airplane.png") - expected).max() <= 1
-    assert rows(tmp_path / "out")[0]["source"] == ""
-    shutil.rmtree(tmp_path / "run" / "batches")
+    assert rows(tmp_path / "out")[0]["source"] == "images/000000_cat.png"
+    shutil.rmtree(tmp_path / "run" / "images")
     code, said = run([tmp_path / "run", tmp_path / "none"], capsys)
     assert code == 5 and "none of its images is finished yet" in said.err and not (tmp_path / "none").exists()
 

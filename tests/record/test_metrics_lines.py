@@ -1,5 +1,6 @@
 """metrics.jsonl: standard JSON, added to line by line, readable while it grows and after a crash."""
 
+import hashlib
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import pytest
 from jinv.errors import StorageError, UnsafeInputError
 from jinv.record.directory import RunDirectory
 from jinv.record.metrics import MetricsLine, TermValue
+from jinv.record.unfinished import Checkpoint, Work
 
 
 def logged(step, total=1.5, **more):
@@ -28,7 +30,7 @@ def strict(text):
 
 def test_a_metrics_line_has_the_keys_that_others_read(tmp_path):
     run = RunDirectory(tmp_path)
-    run.append_metrics([logged(10), logged(20, gradient_norms={"total": 2.0})])
+    run.write_metrics([logged(10), logged(20, gradient_norms={"total": 2.0})])
     first, second = map(strict, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert first == {
         "batch": 0, "step": 10, "stage": 0, "stage_step": 10, "size": [4, 6], "learning_rate": 0.1, "total": 1.5,
@@ -51,8 +53,7 @@ def test_what_is_not_finite_is_null_on_disk_and_nan_when_read(tmp_path, number, 
     else:
         line = logged(1, **{place: number})
     run = RunDirectory(tmp_path)
-    run.append_metrics([line])
-    run.append_metrics([logged(2), line])
+    run.write_metrics([line, logged(2), line])
     written = [strict(text) for text in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [entry.get("finite") for entry in written] == [False, None, False]
     read = run.metrics()
@@ -74,20 +75,21 @@ def test_lines_of_before_are_still_read(tmp_path):
 
 
 def test_lines_are_added_to_the_file_that_a_watcher_has_open(tmp_path):
-    run = RunDirectory(tmp_path)
-    assert run.metrics() == []
-    run.append_metrics([logged(1)])
-    with (tmp_path / "metrics.jsonl").open(encoding="utf-8") as watcher:
+    work = Work(tmp_path)
+    work.begin(None)
+    work.append(logged(1))
+    with work.lines.open(encoding="utf-8") as watcher:
         for step in range(2, 5):
             assert strict(watcher.readline())["step"] == step - 1 and watcher.readline() == ""
-            run.append_metrics([logged(step)])
-    assert [line.step for line in run.metrics()] == [1, 2, 3, 4]
+            work.append(logged(step))
+    assert [line.step for line in work.logged()] == [1, 2, 3, 4]
     assert os.listdir(tmp_path) == ["metrics.jsonl"]
+    work.close()
 
 
 def test_a_crash_in_the_middle_of_a_line_costs_that_line_and_a_resume_starts_anew(tmp_path):
     run, path = RunDirectory(tmp_path), tmp_path / "metrics.jsonl"
-    run.append_metrics([logged(1), logged(2)])
+    run.write_metrics([logged(1), logged(2)])
     whole = path.read_bytes()
     second = whole.index(b"\n") + 1
     for end in range(second, len(whole) - 1):
@@ -96,9 +98,11 @@ def test_a_crash_in_the_middle_of_a_line_costs_that_line_and_a_resume_starts_ane
     path.write_bytes(whole[:-1])  # only the end of the line is missing
     assert [line.step for line in run.metrics()] == [1, 2]
     path.write_bytes(whole[:-20])
-    run.rewrite_metrics(run.metrics())
-    run.append_metrics([logged(2)])
-    assert path.read_bytes() == whole
+    work = Work(tmp_path)
+    work.begin(Checkpoint(0, 0, 1))
+    work.append(logged(2))
+    assert path.read_bytes() == whole and work.digest.hexdigest() == hashlib.sha256(whole).hexdigest()
+    work.close()
     # Before the torn line nothing may be damaged: that was no crash of ours.
     path.write_bytes(b"{\n" + whole)
     with pytest.raises(UnsafeInputError, match=r"metrics.jsonl, line 1: cannot be read") as error:
@@ -111,27 +115,31 @@ def test_a_crash_in_the_middle_of_a_line_costs_that_line_and_a_resume_starts_ane
 
 def test_rewriting_leaves_the_old_lines_or_the_new_ones(tmp_path, monkeypatch):
     run = RunDirectory(tmp_path)
-    run.append_metrics([logged(1), logged(2)])
+    run.write_metrics([logged(1), logged(2)])
 
     def fails(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("jinv.files.os.replace", fails)
     with pytest.raises(StorageError, match="No space left"):
-        run.rewrite_metrics([logged(1)])
+        run.write_metrics([logged(1)])
     monkeypatch.undo()
     assert [line.step for line in run.metrics()] == [1, 2] and os.listdir(tmp_path) == ["metrics.jsonl"]
-    run.rewrite_metrics([logged(1)])
+    run.write_metrics([logged(1)])
     assert [line.step for line in run.metrics()] == [1]
 
 
 def test_a_full_disk_is_a_storage_error(tmp_path, monkeypatch):
-    run = RunDirectory(tmp_path)
-    run.append_metrics([logged(1)])
+    work = Work(tmp_path)
+    work.begin(None)
+    work.append(logged(1))
 
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jinv.record.directory.os.fsync", full)
-    with pytest.raises(StorageError, match=r"metrics.jsonl: cannot be written: No space left"):
-        run.append_metrics([logged(2)])
+    with monkeypatch.context() as patch:
+        patch.setattr("jinv.record.unfinished.os.fsync", full)
+        with pytest.raises(StorageError, match=r"metrics.jsonl: cannot be written: No space left"):
+            work.save(Checkpoint(0, 0, 1))
+    assert os.listdir(tmp_path) == ["metrics.jsonl"]
+    work.close()

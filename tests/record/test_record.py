@@ -26,6 +26,7 @@ from jinv.record.evaluation import (
 )
 from jinv.record.manifest import InvertedModel, Manifest, StageSteps, SweepSetting
 from jinv.record.run import open_run
+from jinv.record.units import UnitRecord, check_unit, publish, write_unit
 from tests.record.test_metrics_lines import logged
 from tests.small_runs import write_run
 
@@ -189,7 +190,7 @@ def run(tmp_path):
     directory = RunDirectory(tmp_path)
     directory.write_manifest(MANIFEST)
     directory.write_config({"model": "net", "seed": 3})
-    directory.append_metrics([logged(10), logged(20)])
+    directory.write_metrics([logged(10), logged(20)])
     directory.write_array("images.npy", np.arange(288, dtype=np.float32).reshape(2, 8, 6, 3))
     for i, name in enumerate(MANIFEST.class_names):
         directory.write_image(f"images/{i:06d}_{name}.png", png_bytes(np.full((8, 6, 3), 10 + i, np.uint8)))
@@ -275,17 +276,17 @@ def test_the_finished_batches_of_an_unfinished_run_are_there(tmp_path):
     names = ["cat", "airplane", "dog", "cat", "ship"]
     whole = write_run(tmp_path / "run", [3, 0, 5, 3, 8], names, finished=False)
     directory = RunDirectory(tmp_path / "run")
-    directory.write_batch(2, whole[4:])
+    (tmp_path / "lines").write_text("")
+    files = {"images/000004_ship.png": png_bytes(np.full((8, 6, 3), 55, np.uint8))}
+    assert write_unit(directory.path, UnitRecord(unit=2, first=4, labels=(8,)), whole[4:], tmp_path / "lines", files)
     record = open_run(tmp_path / "run")
     assert [image.index for image in record] == [0, 1, 4] and len(record) == 3 and len(record.labels) == 5
-    assert [image.label for image in record] == [3, 0, 8] and record[2].file is None
-    expected = np.rint(np.clip(whole[4].astype(float) * [0.25, 0.2, 0.3] + [0.5, 0.4, 0.3], 0, 1) * 255)
-    assert np.abs(record[2].pixels - expected).max() <= 1
+    assert [image.label for image in record] == [3, 0, 8] and record[2].file == "units/000/000002/000004_ship.png"
+    assert (record[2].pixels == 55).all()
+    publish(directory.path, check_unit(directory.path, 2))
+    assert open_run(tmp_path / "run")[2].file == "images/000004_ship.png"
     directory.write_image("images/000001_airplane.png", png_bytes(np.full((8, 6, 3), 77, np.uint8)))
     assert open_run(tmp_path / "run")[1].pixels.max() == 77  # its own file, where there is one
-    np.save(directory.batch_path(2), whole[:2])
-    with pytest.raises(StorageError, match="no batch of 1 images"):
-        _ = open_run(tmp_path / "run")[2].pixels
     directory.write_config({"image": {"batch": 0}})
     with pytest.raises(StorageError, match="image.batch: 0"):
         len(open_run(tmp_path / "run"))

@@ -10,9 +10,11 @@ import pytest
 from jinv.cli import main
 from jinv.record.directory import RunDirectory
 from jinv.record.lock import LOCK, held
+from jinv.record.unfinished import Work
+from jinv.record.units import final_units
 from jinv.runs import recorder
 from tests.networks import CLASSES
-from tests.small_runs import CONFIG, save_tiny
+from tests.small_runs import CONFIG, save_tiny, under_way
 
 UNJUDGED = CONFIG.replace('[evaluate]\nverifiers = ["other.safetensors"]\n', "")
 OPTIONS = ("--set", "log_every=1", "checkpoint.every_steps=2", "image.labels=[3,8,1,2,4,5]")
@@ -26,7 +28,7 @@ def folder(tmp_path_factory, one_block):
     save_tiny(folder / "other.safetensors", 2, name=one_block)
     (folder / "small.toml").write_text(UNJUDGED)
     assert synthesize(folder, "whole") == 0
-    save, calls = RunDirectory.save_checkpoint, []
+    save, calls = Work.save, []
 
     def dies(self, checkpoint):
         save(self, checkpoint)
@@ -35,9 +37,9 @@ def folder(tmp_path_factory, one_block):
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunDirectory, "save_checkpoint", dies)
+        patch.setattr(Work, "save", dies)
         assert synthesize(folder, "parts") == 130
-    assert sorted(path.name for path in (folder / "parts" / "batches").iterdir()) == ["000000.npy", "000001.npy"]
+    assert list(final_units(folder / "parts")) == [0, 1] and under_way(folder / "parts").name.startswith("000002.")
     return folder
 
 
@@ -61,6 +63,12 @@ def flip(path, at=0.5):
 
 def cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def swap(one, other):
+    one.rename(one.with_name("x"))
+    other.rename(one)
+    one.with_name("x").rename(other)
 
 
 def same(run, whole):
@@ -110,19 +118,29 @@ def test_a_lock_that_a_killed_run_left_is_no_run(folder, tmp_path):
     same(tmp_path, folder / "whole")
 
 
+UNIT = "units/000/000000"
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda run: flip(run / "batches/000000.npy"), [r"batches/000000.npy: .*the batch is made again"]),
-        (lambda run: flip(run / "batches/000000.npy", 0.999), [r"batches/000000.npy: "]),
-        (lambda run: cut(run / "batches/000001.npy"), [r"batches/000001.npy: "]),
-        (lambda run: (run / "batches/000001.npy").write_bytes(b""), [r"batches/000001.npy: "]),
-        (lambda run: shutil.copy(run / "batches/000001.npy", run / "batches/000000.npy"), ["000000.npy: it holds batch 1"]),
-        (lambda run: flip(run / "checkpoint.npz"), [r"checkpoint.npz: .*; going on from checkpoint_before.npz"]),
-        (lambda run: cut(run / "checkpoint.npz"), [r"checkpoint.npz: .*; going on from checkpoint_before.npz"]),
-        (lambda run: (run / "checkpoint.npz").unlink(), []),
+        (lambda run: flip(run / UNIT / "images.npy"), [r"000000/images.npy: .*the batch is made again"]),
+        (lambda run: cut(run / UNIT / "images.npy"), [r"000000/images.npy: .*the batch is made again"]),
+        (lambda run: (run / UNIT / "images.npy").unlink(), [r"000000/images.npy is missing; the batch is made again"]),
+        (lambda run: flip(run / UNIT / "metrics.jsonl", 0.1), [r"000000/metrics.jsonl: "]),
+        (lambda run: flip(run / UNIT / "unit.json", 0.1), [r"unit.json is not as it was written"]),
+        (lambda run: (run / UNIT / "unit.json").unlink(), [r"unit.json is missing"]),
+        (lambda run: cut(run / UNIT / "unit.json"), [r"unit.json is not as it was written"]),
+        (lambda run: flip(run / "images/000001_ship.png"), [r"images/000001_ship.png: .*the batch is made again"]),
+        (lambda run: (run / "images/000000_cat.png").unlink(), [r"images/000000_cat.png is missing"]),
+        (lambda run: swap(run / UNIT, run / "units/000/000001"), ["it holds unit 1", "it holds unit 0"]),
+        (lambda run: flip(under_way(run) / "checkpoint.npz"), [r"checkpoint.npz: .*; going on from checkpoint_before.npz"]),
+        (lambda run: cut(under_way(run) / "checkpoint.npz"), [r"checkpoint.npz: .*; going on from checkpoint_before.npz"]),
+        (lambda run: (under_way(run) / "checkpoint.npz").unlink(), []),
+        (lambda run: flip(under_way(run) / "metrics.jsonl", 0.1), [r"metrics.jsonl: its lines are not as they were"]),
+        (lambda run: (under_way(run) / "metrics.jsonl").unlink(), [r"metrics.jsonl: its lines are not as they were"]),
         (
-            lambda run: [flip(path) for path in run.glob("checkpoint*")],
+            lambda run: [flip(path) for path in under_way(run).glob("checkpoint*")],
             [r"checkpoint.npz: ", r"checkpoint_before.npz: .*; its batch is begun again"],
         ),
     ],
@@ -130,7 +148,7 @@ def test_a_lock_that_a_killed_run_left_is_no_run(folder, tmp_path):
 def test_damage_to_what_can_be_made_again_costs_a_warning_and_no_bit(folder, parts, capsys, damage, words):
     damage(parts)
     assert synthesize(folder, parts, "--resume") == 0
-    told = [line for line in capsys.readouterr().err.splitlines() if "its digest" in line or "it holds" in line]
+    told = [line for line in capsys.readouterr().err.splitlines() if " again" in line or "; going on from" in line]
     assert len(told) == len(words) and all(map(re.search, words, told)), told
     same(parts, folder / "whole")
 
@@ -147,11 +165,6 @@ def replaced(name, old, new):
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        ("metrics.jsonl", lambda run: flip(run / "metrics.jsonl", 0.1)),
-        ("metrics.jsonl", replaced("metrics.jsonl", '"accuracy": 0.0', '"accuracy": 0.5')),
-        ("metrics.jsonl", replaced("metrics.jsonl", '{"batch": 1', '{"batch": 0')),
-        ("metrics.jsonl", replaced("metrics.jsonl", "{", "")),
-        ("metrics.jsonl", lambda run: (run / "metrics.jsonl").unlink()),
         ("manifest.json", replaced("manifest.json", '"seed": 0', '"seed": 1')),
         ("manifest.json", replaced("manifest.json", f'"{CLASSES[4]}",', "")),
         ("manifest.json", replaced("manifest.json", "}", "")),
@@ -165,7 +178,7 @@ def test_damage_to_what_cannot_be_made_again_is_refused_in_a_line(folder, parts,
     before = {path: path.read_bytes() for path in parts.rglob("*") if path.is_file()}
     code = synthesize(folder, parts, "--resume")
     words = capsys.readouterr().err
-    assert code == (3 if (parts / name).exists() or name == "metrics.jsonl" else 5), words
+    assert code == (3 if (parts / name).exists() else 5), words
     assert f"{parts / name}" in words and words.count("\n") == 1
     assert {path: path.read_bytes() for path in parts.rglob("*") if path.is_file()} == before
 
@@ -200,13 +213,13 @@ def test_a_run_goes_on_elsewhere_with_other_judges_and_other_lines(folder, tmp_p
 
 def test_a_run_that_starts_from_files_goes_on_where_they_are_the_same(folder, tmp_path, monkeypatch, capsys):
     np.save(folder / "start.npy", np.zeros((1, 16, 16, 3), np.float32))
-    save = RunDirectory.save_checkpoint
+    save = Work.save
 
     def dies(self, checkpoint):
         save(self, checkpoint)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(RunDirectory, "save_checkpoint", dies)
+    monkeypatch.setattr(Work, "save", dies)
     assert synthesize(folder, tmp_path / "run", "image.init=start.npy", "image.labels=[1]") == 130
     monkeypatch.undo()
     (folder / "start.npy").rename(folder / "again.npy")
@@ -234,9 +247,8 @@ def test_what_decides_the_images_is_refused_with_both_values(folder, parts, caps
 
 
 def test_what_killed_runs_left_of_files_goes_away(folder, parts, tmp_path):
-    left = [".images.npy.0123abcd.tmp", "images/.000000_cat.png.00000000.tmp", "batches/.000002.npy.ffffffff.tmp"]
+    left = [".images.npy.0123abcd.tmp", "images/.000000_cat.png.00000000.tmp", "units/000/.000002.ffffffff.tmp"]
     kept = [".mine.tmp", ".images.npy.0123abc.tmp", "x.01234567.tmp"]
-    (parts / "images").mkdir()
     for name in left + kept:
         (parts / name).write_text("half")
     assert synthesize(folder, parts, "--resume") == 0
@@ -272,7 +284,7 @@ def test_what_is_written_anew_may_be_another(folder, tmp_path):
 def test_a_sweep_makes_damaged_batches_again_and_refuses_damaged_settings(folder, tmp_path, monkeypatch, capsys):
     arguments = ["sweep", str(folder / "small.toml"), "--vary", "seed=[0,1,2,3]", "--at-once", "2", *OPTIONS]
     assert main([*arguments, "--out", str(tmp_path / "whole")]) == 0
-    save, calls = RunDirectory.save_checkpoint, []
+    save, calls = Work.save, []
 
     def dies(self, checkpoint):
         save(self, checkpoint)
@@ -280,15 +292,15 @@ def test_a_sweep_makes_damaged_batches_again_and_refuses_damaged_settings(folder
         if len(calls) == 24:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(RunDirectory, "save_checkpoint", dies)
+    monkeypatch.setattr(Work, "save", dies)
     assert main([*arguments, "--out", str(tmp_path / "parts")]) == 130
     monkeypatch.undo()
-    unfinished = sorted((tmp_path / "parts").glob("*/batches"))
+    unfinished = sorted((tmp_path / "parts").glob("*/units"))
     assert [path.parent.name for path in unfinished] == ["2_seed=2", "3_seed=3"]
-    flip(unfinished[0] / "000000.npy")
-    flip(unfinished[0].parent / "checkpoint.npz")
+    flip(unfinished[0] / "000/000000/images.npy")
+    flip(under_way(unfinished[0].parent) / "checkpoint.npz")
     assert main([*arguments, "--out", str(tmp_path / "parts"), "--resume"]) == 0
     said = capsys.readouterr().err
-    assert "000000.npy: its digest" in said and "checkpoint.npz: its digest" in said
+    assert "000000/images.npy: its digest" in said and "checkpoint.npz: its digest" in said
     for run in (path for path in (tmp_path / "whole").iterdir() if path.is_dir()):
         same(tmp_path / "parts" / run.name, run)

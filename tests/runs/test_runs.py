@@ -17,11 +17,12 @@ from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.recipe.read import check_config
 from jinv.recipe.recipe import replaced
 from jinv.recipe.variations import Variation
-from jinv.record.directory import Checkpoint, RunDirectory
+from jinv.record.directory import RunDirectory
+from jinv.record.unfinished import Checkpoint, Work, load_checkpoint, save_checkpoint
 from jinv.runs import recorder
 from jinv.runs.in_memory import run
 from tests.networks import tiny_classifier
-from tests.small_runs import CONFIG, save_tiny
+from tests.small_runs import CONFIG, save_tiny, under_way
 
 TABLE = {
     "model": "tiny",
@@ -85,8 +86,7 @@ def test_lines_can_be_read_while_a_run_goes_on(folder, monkeypatch):
     update = recorder.SynthesisProgress.update
 
     def watches(self, *arguments):
-        lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
-        seen.append([json.loads(line)["step"] for line in lines])
+        seen.append([line.step for line in RunDirectory(folder / "run").metrics()])
         update(self, *arguments)
 
     monkeypatch.setattr(recorder.SynthesisProgress, "update", watches)
@@ -104,7 +104,7 @@ def test_a_resumption_reads_each_batch_once_however_many_lines_there_are(folder,
     loads, load = [], np.load
     monkeypatch.setattr(np, "load", lambda path, **options: loads.append(str(path)) or load(path, **options))
     assert main([*config, "--resume"]) == 0
-    assert len([path for path in loads if "batches" in path]) == 2
+    assert len([path for path in loads if "units" in path]) <= 6
     assert len(RunDirectory(folder / "run").metrics()) == 16
 
 
@@ -135,7 +135,7 @@ def test_a_sweep_goes_on_where_it_was_interrupted(folder, monkeypatch):
     arguments = ["sweep", str(folder / "small.toml"), "--vary", "seed=[0,1]", "stages.0.steps=[2,3]"]
     arguments += ["--set", "checkpoint.every_steps=3", "image.labels=[3,8,1,2]"]
     assert main([*arguments, "--out", str(folder / "whole")]) == 0
-    save, calls = RunDirectory.save_checkpoint, []
+    save, calls = Work.save, []
 
     def dies(self, *place):
         save(self, *place)
@@ -143,7 +143,7 @@ def test_a_sweep_goes_on_where_it_was_interrupted(folder, monkeypatch):
         if len(calls) == 3:  # in the second batch of the first part
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(RunDirectory, "save_checkpoint", dies)
+    monkeypatch.setattr(Work, "save", dies)
     assert main([*arguments, "--out", str(folder / "parts")]) == 130
     monkeypatch.undo()
     assert main([*arguments, "--out", str(folder / "parts")]) == 6
@@ -200,13 +200,13 @@ def test_a_sweep_takes_up_no_other_sweeps_states(folder, monkeypatch, capsys):
     config = ["sweep", str(folder / "small.toml"), "--set", "image.labels=[1]", "checkpoint.every_steps=3"]
     seeds = [*config, "--vary", "seed=[0,1,2,3]"]
     assert main([*seeds, "--out", str(folder / "whole"), "--at-once", "2"]) == 0
-    save = RunDirectory.save_checkpoint
+    save = Work.save
 
     def dies(self, checkpoint):
         save(self, checkpoint)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(RunDirectory, "save_checkpoint", dies)
+    monkeypatch.setattr(Work, "save", dies)
     assert main([*seeds, "--out", str(folder / "parts")]) == 130
     monkeypatch.undo()
     capsys.readouterr()
@@ -241,16 +241,16 @@ def test_what_a_crash_left_of_a_line_is_not_in_the_way_of_the_next(folder, monke
         "--set",
         "checkpoint.every_steps=2",
     ]
-    save = RunDirectory.save_checkpoint
+    save = Work.save
 
     def dies(self, checkpoint):
         save(self, checkpoint)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(RunDirectory, "save_checkpoint", dies)
+    monkeypatch.setattr(Work, "save", dies)
     assert main(config) == 130
     monkeypatch.undo()
-    with (folder / "run" / "metrics.jsonl").open("a") as file:
+    with (under_way(folder / "run") / "metrics.jsonl").open("a") as file:
         file.write('{"batch": 0, "st')
     assert main([*config, "--resume"]) == 0
     assert [line.step for line in RunDirectory(folder / "run").metrics()] == [2, 4, 6, 8] * 2
@@ -277,9 +277,8 @@ def test_replacing_a_run_removes_nothing_until_the_new_one_is_known_to_be_right(
 
 
 def test_a_checkpoint_that_was_cut_short_is_none(tmp_path):
-    directory = RunDirectory(tmp_path)
-    directory.save_checkpoint(Checkpoint(0, 1, 2, [np.zeros(3)], None, ("a", "b")))
-    assert directory.load_checkpoint().owners == ("a", "b")
+    save_checkpoint(tmp_path, Checkpoint(0, 1, 2, [np.zeros(3)], None, ("a", "b")))
+    assert load_checkpoint(tmp_path, print).owners == ("a", "b")
     data = (tmp_path / "checkpoint.npz").read_bytes()
     (tmp_path / "checkpoint.npz").write_bytes(data[: len(data) // 2])
-    assert directory.load_checkpoint() is None
+    assert load_checkpoint(tmp_path, print) is None

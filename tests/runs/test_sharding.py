@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from tests.small_runs import save_tiny
+from tests.small_runs import save_tiny, under_way
 
 PROGRAM = """
 import json
@@ -83,16 +83,16 @@ every_steps = 3
 
 # Says at every checkpoint on how many devices its images lay, and dies at the first one.
 DIES = """
-import sys, jax, jinv.record.directory as run
+import sys, jax, jinv.record.unfinished as run
 from jinv.cli import main
-save, calls = run.RunDirectory.save_checkpoint, []
+save, calls = run.Work.save, []
 def dies(self, kept):
     save(self, kept)
     batch, step, leaves, image = kept.batch, kept.step, kept.leaves, kept.image
     print(batch, step, max(len(leaf.sharding.device_set) for leaf in leaves or [image]))
     if batch == 0 and step == 3:
         raise KeyboardInterrupt
-run.RunDirectory.save_checkpoint = dies
+run.Work.save = dies
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -110,7 +110,7 @@ def test_a_run_over_eight_devices_equals_one_and_resumes(tmp_path):
     many = ("--out", str(tmp_path / "many"), "--set", "devices='all'")
     died = jinv(("-c", DIES), *many)
     assert died.returncode == 130 and "0 3 8" in died.stdout, died.stdout + died.stderr
-    checkpoint = np.load(tmp_path / "many" / "checkpoint.npz")
+    checkpoint = np.load(under_way(tmp_path / "many") / "checkpoint.npz")
     assert checkpoint["position"].tolist() == [0, 0, 3] and checkpoint["leaf_0000"].shape == (8, 16, 16, 3)
     resumed = jinv(("-c", DIES.replace("batch == 0", "False")), *many, "--resume")
     # The last batch's four images lie on four of the devices.

@@ -18,9 +18,11 @@ from jinv.cli import main
 from jinv.core.program import StageProgram
 from jinv.models.registry import ARCHITECTURES
 from jinv.record.directory import RunDirectory
+from jinv.record.unfinished import Checkpoint, Work, load_checkpoint, save_checkpoint
+from jinv.record.workers import seconds_spent
 from jinv.runs.stopping import Saving, stoppable
 from tests.runs.kill_runs import no_block
-from tests.small_runs import save_tiny
+from tests.small_runs import save_tiny, under_way
 
 SMALL = """
 model = "tiny.safetensors"
@@ -155,7 +157,7 @@ def test_ctrl_c_twice_is_an_end_at_once(folder, tmp_path, monkeypatch, capsys):
 
     at_call(monkeypatch, 2, twice)
     command = ["synthesize", str(folder / "small.toml"), "--out", str(tmp_path / "run"), *RARELY]
-    assert main(command) == 130 and not (tmp_path / "run" / "checkpoint.npz").exists()
+    assert main(command) == 130 and not list((tmp_path / "run").rglob("checkpoint.npz"))
     monkeypatch.undo()
     assert main([*command, "--resume"]) == 0
     same(tmp_path / "run", folder / "plain")
@@ -206,11 +208,9 @@ def test_every_so_many_seconds_the_state_is_saved_and_no_line_more_is_written(fo
         now[0] += 0.3
         return now[0]
 
-    save, saved = RunDirectory.save_checkpoint, []
+    save, saved = Work.save, []
     monkeypatch.setattr(jinv.runs.synthesize, "Saving", partial(Saving, clock=clock))
-    monkeypatch.setattr(
-        RunDirectory, "save_checkpoint", lambda self, c: saved.append((c.batch, c.step)) or save(self, c)
-    )
+    monkeypatch.setattr(Work, "save", lambda self, c: saved.append((c.batch, c.step)) or save(self, c))
     command = ["synthesize", str(folder / "small.toml"), "--out", str(tmp_path / "run"), *RARELY]
     assert main([*command, "checkpoint.every_seconds=2"]) == 0
     assert saved and saved == sorted(set(saved)) and any(step % 4 for _, step in saved)
@@ -220,7 +220,7 @@ def test_every_so_many_seconds_the_state_is_saved_and_no_line_more_is_written(fo
 
 
 def dies_at(patch, number):
-    save, calls = RunDirectory.save_checkpoint, []
+    save, calls = Work.save, []
 
     def dies(self, checkpoint):
         save(self, checkpoint)
@@ -228,7 +228,7 @@ def dies_at(patch, number):
         if len(calls) == number:
             raise KeyboardInterrupt
 
-    patch.setattr(RunDirectory, "save_checkpoint", dies)
+    patch.setattr(Work, "save", dies)
 
 
 def cut(data):
@@ -251,7 +251,7 @@ def test_a_damaged_checkpoint_makes_way_for_the_one_before_it(damage, both, fold
     dies_at(monkeypatch, 3)
     assert main(command) == 130
     monkeypatch.undo()
-    newest, before = (tmp_path / "run" / name for name in ("checkpoint.npz", "checkpoint_before.npz"))
+    newest, before = (under_way(tmp_path / "run") / name for name in ("checkpoint.npz", "checkpoint_before.npz"))
     for path in (newest, before)[: 1 + both]:
         path.write_bytes(damage(path.read_bytes()))
     resumed = []
@@ -271,11 +271,9 @@ def test_a_damaged_checkpoint_makes_way_for_the_one_before_it(damage, both, fold
 
 
 def test_a_kill_between_two_checkpoints_names_loses_neither(tmp_path, monkeypatch):
-    from jinv.record.directory import Checkpoint
-
-    directory, replace_ = RunDirectory(tmp_path), os.replace
+    replace_ = os.replace
     for step in (1, 2):
-        directory.save_checkpoint(Checkpoint(0, 0, step, [np.zeros(3)]))
+        save_checkpoint(tmp_path, Checkpoint(0, 0, step, [np.zeros(3)]))
 
     def killed(source, target):
         if Path(target).name == "checkpoint.npz":
@@ -284,10 +282,10 @@ def test_a_kill_between_two_checkpoints_names_loses_neither(tmp_path, monkeypatc
 
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        directory.save_checkpoint(Checkpoint(0, 0, 3, [np.zeros(3)]))
+        save_checkpoint(tmp_path, Checkpoint(0, 0, 3, [np.zeros(3)]))
     monkeypatch.undo()
     warned = []
-    assert directory.load_checkpoint(warned.append).step == 2 and not warned
+    assert load_checkpoint(tmp_path, warned.append).step == 2 and not warned
 
 
 def test_a_run_that_was_killed_before_its_first_files_can_begin(folder, tmp_path, monkeypatch, capsys):
@@ -309,8 +307,15 @@ def test_a_run_that_was_killed_just_after_its_seal_leaves_nothing(folder, tmp_pa
     monkeypatch.setattr(RunDirectory, "clean", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main(command) == 130
     monkeypatch.undo()
-    assert (tmp_path / "run" / "batches").exists() and main([*command, "--resume"]) == 0
+    assert (tmp_path / "run" / "units").exists() and main([*command, "--resume"]) == 0
     same(tmp_path / "run", folder / "plain")
+
+
+def took_longer(run, seconds):
+    """The one worker of a run says so."""
+    (log,) = run.glob("workers/*.jsonl")
+    *before, last = log.read_text().splitlines()
+    log.write_text("\n".join([*before, json.dumps(json.loads(last) | {"seconds": seconds})]) + "\n")
 
 
 def test_the_time_before_a_kill_counts(folder, tmp_path, monkeypatch):
@@ -319,16 +324,13 @@ def test_the_time_before_a_kill_counts(folder, tmp_path, monkeypatch):
     dies_at(monkeypatch, 1)
     assert main([*command, "checkpoint.every_steps=3"]) == 130
     monkeypatch.undo()
-    checkpoint, manifest = run.load_checkpoint(), run.manifest()
-    assert 0 < checkpoint.seconds <= manifest.wall_seconds + 0.1
-    # As SIGKILL leaves it: nothing in the manifest, all in the checkpoint.
+    manifest = run.manifest()
+    assert 0 < seconds_spent(run.path) <= manifest.wall_seconds + 0.1
+    # As SIGKILL leaves it: nothing in the manifest, all in the worker's log.
     run.write_manifest(manifest.model_copy(update={"wall_seconds": None}))
-    run.save_checkpoint(checkpoint._replace(seconds=1000.0))
-    write, seen = RunDirectory.write_unfinished, []
-    monkeypatch.setattr(RunDirectory, "write_unfinished", lambda self, m: seen.append(m.wall_seconds) or write(self, m))
+    took_longer(run.path, 1000.0)
     assert main([*command, "checkpoint.every_steps=3", "--resume"]) == 0
-    assert seen[0] is None and 1000 < seen[1] <= seen[-1]
-    assert run.manifest().wall_seconds > 1000  # after the first batch already
+    assert 1000 < run.manifest().wall_seconds < 1100
 
 
 def test_a_sweep_that_is_stopped_in_its_second_program_keeps_the_first(folder, tmp_path, capsys):
@@ -360,8 +362,8 @@ def test_a_sweeps_time_before_a_kill_counts(folder, tmp_path, monkeypatch):
     assert main(command) == 130
     monkeypatch.undo()
     first, second = (RunDirectory(tmp_path / "sweep" / f"{k}_seed={k}") for k in (0, 1))
-    first.save_checkpoint(first.load_checkpoint()._replace(seconds=500.0))
     for run in (first, second):
+        took_longer(run.path, 500.0)
         run.write_manifest(run.manifest().model_copy(update={"wall_seconds": None}))
     assert main([*command, "--resume"]) == 0
     assert all(run.manifest().wall_seconds > 500 for run in (first, second))

@@ -1,0 +1,249 @@
+"""The units of a run: batches of images that share batch statistics, each in a folder that appears whole and is then final.
+
+    units/000/000012/   unit.json (what it is, with the digest of every file)  images.npy  metrics.jsonl  its pictures
+
+Pictures are moved on to images/ once the folder is there. Who made a unit, when, and beside which others is in none of its
+bytes: two who make the same one in the same environment make the same, and the first is kept.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from jinv.errors import RunConflictError, StorageError, UnsafeInputError
+from jinv.files import TEMPORARY, atomic_directory, make_directory, remove_temporaries, sync_directory
+from jinv.record.entry import DIGEST, Entry, Whole, has_its_digest, parsed, validated, with_digest
+from jinv.record.metrics import MetricsLine, read_metrics
+from jinv.record.sealed import DamagedError, digest_of
+
+UNITS = "units"
+PER_FOLDER = 1000
+"""Units that share a folder: file systems that many machines work on are slow where a folder has very many entries."""
+
+RECORD, ARRAY, LINES = "unit.json", "images.npy", "metrics.jsonl"
+_NUMBER = re.compile(r"\d{6,9}")
+
+
+class Environment(Entry):
+    """What the bits of a unit depend on besides its run's config and weights."""
+
+    jax: str
+    jaxlib: str
+    device: str
+    processor: str
+    flags: str = ""
+
+
+class Failure(Entry):
+    """Where a unit stopped being finite, and in whose words."""
+
+    step: Whole
+    why: str
+
+
+class UnitRecord(Entry):
+    """unit.json: a unit's images, of `first` and those that follow it, and the sha256 of its files.
+
+    files: by name; pictures under the names that they have in the run. environments: in which it was computed, one after
+    another where it went on elsewhere: bits are those of an undisturbed run where there is one. learning_rate_scale: below 1
+    where the unit was made anew with a lower rate. failed: its images are the last finite ones, and no pictures of the run.
+    """
+
+    unit: Whole
+    first: Whole
+    labels: tuple[Whole, ...]
+    environments: tuple[Environment, ...] = ()
+    learning_rate_scale: float = 1.0
+    failed: Failure | None = None
+    files: dict[str, str] = {}
+
+    @property
+    def pictures(self) -> list[str]:
+        """The names of its pictures, relative to the run."""
+        return [name for name in self.files if name not in (ARRAY, LINES)]
+
+
+def unit_folder(run: Path, number: int) -> Path:
+    """Where a finished unit lies."""
+    return run / UNITS / f"{number // PER_FOLDER:03d}" / f"{number:06d}"
+
+
+def final_units(run: Path) -> Iterator[int]:
+    """The numbers of the units that are there, damaged or not; a folder is listed at a time, and no file read."""
+    for folder in sorted(_listed(run / UNITS)):
+        yield from sorted(int(name) for name in _listed(run / UNITS / folder) if _NUMBER.fullmatch(name))
+
+
+def write_unit(run: Path, record: UnitRecord, images: np.ndarray, lines: Path, pictures: Mapping[str, bytes]) -> bool:
+    """Make the unit final: its folder is there, whole, when this returns. False where it was there before.
+
+    Args:
+      images: (n, height, width, 3) float32.
+      lines: the file with what was logged.
+      pictures: files' bytes by their names relative to the run.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
+    folder = unit_folder(run, record.unit)
+    if folder.is_dir():
+        return False
+    try:
+        with atomic_directory(folder) as temporary:
+            with (temporary / ARRAY).open("wb") as file:
+                np.save(file, images)
+            shutil.copyfile(lines, temporary / LINES)
+            for name, data in pictures.items():
+                (temporary / PurePosixPath(name).name).write_bytes(data)
+            files = {name: digest_of(temporary / PurePosixPath(name).name) for name in (ARRAY, LINES, *pictures)}
+            table = with_digest(record.model_copy(update={"files": files}))
+            (temporary / RECORD).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    except RunConflictError:  # somebody else was faster
+        return False
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    return True
+
+
+def unit_record(run: Path, number: int) -> UnitRecord:
+    """What a unit's record says.
+
+    Raises:
+      DamagedError: it is not as it was written. FileNotFoundError: there is no such unit.
+    """
+    path = unit_folder(run, number) / RECORD
+    try:
+        data = path.read_bytes()
+        table = parsed(data, path)
+        if not has_its_digest(data) or DIGEST not in table:
+            raise DamagedError(f"{RECORD} is not as it was written")
+        record = validated(UnitRecord, table, path)
+    except FileNotFoundError:
+        if path.parent.is_dir():
+            raise DamagedError(f"{RECORD} is missing") from None
+        raise
+    except OSError as error:
+        raise DamagedError(f"{RECORD} cannot be read: {error.strerror}") from error
+    except UnsafeInputError as error:
+        raise DamagedError(f"{RECORD} is not as it was written") from error
+    if record.unit != number:
+        raise DamagedError(f"it holds unit {record.unit}")
+    return record
+
+
+def check_unit(run: Path, number: int) -> UnitRecord:
+    """The record of a unit whose every file is as it was written.
+
+    Raises:
+      As `unit_record`. DamagedError: a file is missing or another one.
+    """
+    record = unit_record(run, number)
+    for name, digest in record.files.items():
+        path = _place(run, number, name)
+        try:
+            if digest_of(path) != digest:
+                raise DamagedError(f"{path.relative_to(run)}: its digest is another one than when it was written")
+        except FileNotFoundError:
+            raise DamagedError(f"{path.relative_to(run)} is missing") from None
+        except OSError as error:
+            raise DamagedError(f"{path.relative_to(run)} cannot be read: {error.strerror}") from error
+    return record
+
+
+def publish(run: Path, record: UnitRecord) -> None:
+    """Move a unit's pictures to where the run has them; those that are there already stay.
+
+    Raises:
+      StorageError: they cannot be moved.
+    """
+    folder, touched = unit_folder(run, record.unit), set()
+    try:
+        for name in record.pictures:
+            target = run / name
+            make_directory(target.parent)
+            with suppress(FileNotFoundError):
+                os.rename(folder / target.name, target)
+                touched.add(target.parent)
+    except OSError as error:
+        raise StorageError(f"{run / 'images'}: cannot be written: {error.strerror or error}") from error
+    for directory in sorted(touched):
+        sync_directory(directory)
+    if touched:
+        sync_directory(folder)
+
+
+def unpublished_pictures(run: Path, number: int) -> dict[int, str]:
+    """By an image's number the file, relative to the run, of each picture that still lies with its unit."""
+    folder = unit_folder(run, number)
+    names = (name for name in _listed(folder) if name not in (RECORD, ARRAY, LINES))
+    return {
+        int(name[:6]): (folder / name).relative_to(run).as_posix() for name in sorted(names) if name[:6].isdecimal()
+    }
+
+
+def unit_images(run: Path, number: int) -> np.ndarray:
+    """The images of a unit that is there, (n, height, width, 3) float32, mapped into memory.
+
+    Raises:
+      StorageError: they cannot be read.
+    """
+    path = unit_folder(run, number) / ARRAY
+    try:
+        images: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise StorageError(f"{path}: cannot be read: {error}") from error
+    return images
+
+
+def unit_lines(run: Path, number: int) -> list[MetricsLine]:
+    """What was logged of a unit that is there; raises as `read_metrics`."""
+    return read_metrics(unit_folder(run, number) / LINES)
+
+
+def discard_unit(run: Path, number: int) -> None:
+    """Remove a unit, so that it is made again: from one moment to the next it is no longer there.
+
+    Raises:
+      StorageError: it cannot be removed.
+    """
+    folder = unit_folder(run, number)
+    away = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}.tmp")
+    try:
+        os.rename(folder, away)
+        sync_directory(folder.parent)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be removed: {error.strerror or error}") from error
+    shutil.rmtree(away, ignore_errors=True)
+
+
+def tidy_units(run: Path) -> None:
+    """Remove what killed processes left of units that they were writing; for whoever works on the run alone."""
+    for folder in _listed(run / UNITS):
+        remove_temporaries(run / UNITS / folder)
+        for name in _listed(run / UNITS / folder):
+            path = run / UNITS / folder / name
+            if TEMPORARY.fullmatch(name):
+                shutil.rmtree(path, ignore_errors=True)
+            elif not _NUMBER.fullmatch(name) and path.is_dir():
+                remove_temporaries(path)
+
+
+def _place(run: Path, number: int, name: str) -> Path:
+    """Where a file of a unit lies now: a picture is in the run's folder once it was moved there."""
+    path = unit_folder(run, number) / PurePosixPath(name).name
+    return path if name in (ARRAY, LINES) or path.exists() else run / name
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be listed: {error.strerror or error}") from error

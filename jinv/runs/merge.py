@@ -1,0 +1,137 @@
+"""Puts a run together whose units are all there: one metrics.jsonl, one images.npy or an index of shards, the grid."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from jinv.core.choices import Arrays
+from jinv.core.pixels import to_uint8
+from jinv.errors import NumericalError, StorageError
+from jinv.files import atomic_path
+from jinv.images.codec import grid_png
+from jinv.images.folder import Watch
+from jinv.record.directory import RunDirectory
+from jinv.record.manifest import Manifest
+from jinv.record.sealed import DamagedError
+from jinv.record.units import (
+    ARRAY,
+    LINES,
+    UnitRecord,
+    check_unit,
+    discard_unit,
+    final_units,
+    publish,
+    unit_folder,
+    unit_images,
+    unit_record,
+)
+
+LARGEST_FILE = 2 << 30
+"""Bytes of images.npy, beyond which images stay in a file per unit where `output.arrays` is "auto"."""
+
+MOST_IN_GRID = 100
+
+
+def missing_units(directory: RunDirectory, count: int) -> list[int]:
+    """Those of `count` units that are not there."""
+    there = set(final_units(directory.path))
+    return [number for number in range(count) if number not in there]
+
+
+def drop_damaged(directory: RunDirectory, count: int, say: Callable[[str], None], watch: Watch) -> list[int]:
+    """Look through the units that are there, move their pictures to where they belong, and remove what is damaged.
+
+    Returns what was removed, to be made again; `say` is told of each.
+
+    Raises:
+      StorageError: something cannot be read or removed.
+    """
+    removed = []
+    numbers = [number for number in final_units(directory.path) if number < count]
+    for number in watch(numbers, "looking through the batches", len(numbers)):
+        try:
+            publish(directory.path, check_unit(directory.path, number))
+        except DamagedError as error:
+            say(f"{unit_folder(directory.path, number)}: {error}; the batch is made again")
+            discard_unit(directory.path, number)
+            removed.append(number)
+    return removed
+
+
+def join_lines(directory: RunDirectory, count: int) -> None:
+    """Write metrics.jsonl from the units' lines.
+
+    Raises:
+      StorageError: a file cannot be read or written.
+    """
+    path = directory.path / "metrics.jsonl"
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        for number in range(count):
+            with (unit_folder(directory.path, number) / LINES).open("rb") as source:
+                shutil.copyfileobj(source, file)
+
+
+def check_failed(directory: RunDirectory, count: int) -> None:
+    """Refuse to put a run together whose units are not all finite.
+
+    Raises:
+      NumericalError: names those, and what was the matter with the first.
+    """
+    failed = [record for record in _records(directory, count) if record.failed]
+    if not failed:
+        return
+    first = failed[0]
+    assert first.failed is not None
+    numbers = ", ".join(str(record.unit) for record in failed[:8]) + (", ..." if len(failed) > 8 else "")
+    which = f"batch {numbers}" if len(failed) == 1 else f"{len(failed)} of {count} batches ({numbers})"
+    others = "" if len(failed) == count else f"; the images of the others are in {directory.path}"
+    raise NumericalError(
+        f"{directory.path}: {which} failed, also with {first.learning_rate_scale:g} times the learning rate: "
+        f"{first.failed.why}{others}"
+    )
+
+
+def assemble(directory: RunDirectory, manifest: Manifest, count: int, arrays: Arrays, watch: Watch) -> None:
+    """Write units.jsonl, images.npy (not of a run in shards) and grid.png from the units, one after another.
+
+    Nothing larger than a unit is held in memory.
+
+    Raises:
+      StorageError: a file cannot be read or written.
+    """
+    run = directory.path
+    shape, number = unit_images(run, 0).shape[1:], len(manifest.labels)
+    one_file = arrays == "one_file" or (arrays == "auto" and number * math.prod(shape) * 4 <= LARGEST_FILE)
+    if one_file:
+        with atomic_path(run / "images.npy") as temporary, temporary.open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (number, *shape)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for unit in watch(range(count), "recording the images", count):
+                file.write(np.ascontiguousarray(unit_images(run, unit)).data)
+    with atomic_path(run / "units.jsonl") as temporary, temporary.open("w", encoding="utf-8") as file:
+        for record in _records(directory, count):
+            where = {} if one_file else {"array": (unit_folder(run, record.unit) / ARRAY).relative_to(run).as_posix()}
+            file.write(json.dumps(record.to_json() | where) + "\n")
+    directory.write_image("grid.png", grid_png(_sample(directory, manifest, count)))
+
+
+def _records(directory: RunDirectory, count: int) -> Iterator[UnitRecord]:
+    try:
+        for number in range(count):
+            yield unit_record(directory.path, number)
+    except (DamagedError, FileNotFoundError) as error:
+        raise StorageError(f"{directory.path}: a batch went away while it was put together: {error}") from error
+
+
+def _sample(directory: RunDirectory, manifest: Manifest, count: int) -> np.ndarray:
+    """The first images, as pixels."""
+    images, found = [], 0
+    for number in range(count):
+        images.append(np.array(unit_images(directory.path, number)[: MOST_IN_GRID - found]))
+        found += len(images[-1])
+        if found >= MOST_IN_GRID:
+            break
+    return to_uint8(np.concatenate(images), manifest.model.mean, manifest.model.std)

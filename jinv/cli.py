@@ -16,6 +16,8 @@ from jinv.commands import (
     models,
     report,
     reproduce,
+    status,
+    submit,
     sweep,
     synthesize,
     terms,
@@ -27,6 +29,8 @@ from jinv.errors import JinvError, MemoryLimitError, UsageError, nearest
 COMMANDS = {
     "synthesize": synthesize,
     "sweep": sweep,
+    "submit": submit,
+    "status": status,
     "config": config,
     "convert": convert,
     "validate": validate,

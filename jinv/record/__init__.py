@@ -6,6 +6,7 @@
     manifest, metrics, evaluation   the three JSON files, each as typed entries; config: the form of config.toml
     unfinished   batches and checkpoints, which end with their own digests (sealed)
     lock         who works on a directory: one process at a time
+    status       how far a run or a sweep is, for `jinv status`
     entry        what those have in common; estimate: a value with its interval
 
 May import `images`, `files`, `errors` and what is below; jax is forbidden, so that pages and notebooks open at once.

@@ -7,6 +7,7 @@
     recorder         the watcher that writes lines and checkpoints; records: what they hold
     sweep, sweep_part, sweep_summary   many settings, some of them in one program, and what they came to
     evaluate         `jinv.evaluate`: networks asked about a run that is there
+    submit           `jinv submit`: a run given to a cluster, or to tasks on this machine
     export           `jinv export`: the folders that other programs train on
     checks           what can be wrong before the first step; progress: what a waiting person sees
     allocator        how freed memory is kept

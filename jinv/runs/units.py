@@ -189,7 +189,7 @@ class Units:
 
         with suppress(TakenOverError):
             self.worker.guarded(number, write)
-        self.worker.log.say("unit", number, images=len(images))
+        self.worker.log.say("unit", number, images=len(images), failed=True if record.failed else None)
         self.worker.claims.release(number, done=True)
 
     def _note_images(self, remaining: list[int]) -> None:

@@ -13,6 +13,7 @@ from jinv.commands import (
     convert,
     evaluate,
     export,
+    merge,
     models,
     report,
     reproduce,
@@ -22,12 +23,15 @@ from jinv.commands import (
     synthesize,
     terms,
     validate,
+    worker,
 )
 from jinv.commands.output import forgive
 from jinv.errors import JinvError, MemoryLimitError, UsageError, nearest
 
 COMMANDS = {
     "synthesize": synthesize,
+    "worker": worker,
+    "merge": merge,
     "sweep": sweep,
     "submit": submit,
     "status": status,

@@ -14,8 +14,8 @@ from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Evaluation
 from jinv.record.lock import held
 from jinv.record.run import RunRecord, open_run
+from jinv.runs.completion import finish
 from jinv.runs.progress import teller
-from jinv.runs.synthesize import finish
 
 
 def evaluate(

@@ -25,17 +25,17 @@ from jinv.record.lock import held
 from jinv.record.manifest import SweepSetting
 from jinv.record.unfinished import Checkpoint, load_checkpoint
 from jinv.record.units import Environment, Failure, UnitRecord, unit_record, write_unit
-from jinv.record.workers import seconds_spent
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.batches import checkpoint_of, place_text, work_done
 from jinv.runs.checks import check_run
+from jinv.runs.completion import complete, judge_again, timed
 from jinv.runs.merge import drop_damaged, join_lines
 from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.records import environment, metrics_line, new_manifest
 from jinv.runs.stopping import Saving, Stop, stoppable
 from jinv.runs.sweep_part import Part, SettingRun
 from jinv.runs.sweep_summary import SettingResult, summarize
-from jinv.runs.synthesize import begin, check_resumable, complete, judge_again, timed
+from jinv.runs.synthesize import begin, check_resumable
 from jinv.runs.units import Pictures
 from jinv.runs.worker import Worker
 
@@ -204,7 +204,7 @@ def _note_time(part: Part) -> None:
     for run in part.members:
         if run.worker is not None:
             run.worker.log.say("end")
-            run.manifest = timed(run.manifest, seconds_spent(run.directory.path))
+            run.manifest = timed(run.manifest, run.directory)
             run.directory.write_unfinished(run.manifest)
 
 

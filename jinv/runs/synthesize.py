@@ -1,37 +1,39 @@
 """Carries a `Recipe` out in a run directory: load, synthesize batch after batch, record, evaluate, report."""
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import jax
 from rich.console import Console
 
 from jinv.console import Waiting, make_console, say
-from jinv.errors import Interrupted, JinvError
+from jinv.errors import JinvError, RunConflictError
 from jinv.experiment.devices import sharding
 from jinv.experiment.experiment import Experiment, total_work
 from jinv.experiment.memory import check_fits
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
-from jinv.judge.evaluate import evaluate_run, is_judged
-from jinv.models.classifier import Classifier
+from jinv.files import atomic_directory
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.record.claims import LEASE_S
 from jinv.record.directory import RunDirectory
 from jinv.record.lock import held
 from jinv.record.manifest import Manifest
-from jinv.record.workers import seconds_spent
 from jinv.runs.allocator import keep_freed_memory
-from jinv.runs.checks import check_run, check_same, judging_network
-from jinv.runs.merge import assemble, check_failed, drop_damaged, join_lines
+from jinv.runs.checks import check_run, check_same
+from jinv.runs.completion import complete, judge_again, timed
+from jinv.runs.merge import check_failed, drop_damaged
 from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.records import new_manifest
 from jinv.runs.stopping import Saving, Stop, stoppable
 from jinv.runs.units import Units
 from jinv.runs.worker import Worker
+
+ATTEMPTS, PATIENCE_S = 20, 0.25
+"""How often, and how long after one another, a worker looks whether the run has been begun by another."""
 
 
 def run(
@@ -73,6 +75,69 @@ def run(
             return _carry_out(experiment, run_directory, console, resume, stop)
 
 
+def work_on(
+    recipe: Recipe,
+    directory: Path,
+    *,
+    lease: float = LEASE_S,
+    console: Console | None = None,
+    vocabulary: Vocabulary | None = None,
+) -> RunDirectory:
+    """Make units of the run in `directory`, beside whoever else does so, until all are there; who comes first begins it.
+
+    Nothing is put together: `jinv.runs.completion.merge` does that.
+
+    Args:
+      lease: seconds after which a worker that is not heard of is taken for dead.
+
+    Raises:
+      JinvError: as `run`. NumericalError: units failed; all others are there.
+    """
+    console = console or make_console(stderr=True)
+    keep_freed_memory()
+    run_directory = RunDirectory(directory)
+    run_directory.check_place()
+    experiment = check_run(recipe, None, vocabulary, say=teller(console))
+    check_fits(experiment)
+    experiment.check_traces()
+    _begin_for_all(run_directory, experiment)
+    with held(directory, teller(console), shared=True):
+        manifest = run_directory.manifest()
+        if manifest is None:
+            raise RunConflictError(f"{directory}: went away")
+        check_resumable(run_directory, experiment, manifest)
+        if manifest.finished:
+            say(console, f"{directory}: already finished")
+            return run_directory
+        with stoppable() as stop:
+            make_units(experiment, run_directory, console, stop, alone=False, lease=lease)
+        check_failed(run_directory, len(experiment.batches))
+    return run_directory
+
+
+def _begin_for_all(run_directory: RunDirectory, experiment: Experiment) -> None:
+    """Begin the run where nobody has; of several who try one does.
+
+    Raises:
+      RunConflictError: something else is there, or somebody is at work who does not share.
+    """
+    for left in reversed(range(ATTEMPTS)):
+        if run_directory.path.is_dir() and run_directory.check(resume=True):
+            return
+        try:
+            with atomic_directory(run_directory.path) as temporary:
+                begin(RunDirectory(temporary), experiment, new_manifest(experiment))
+        except RunConflictError:  # begun in the meantime, or with the lock of somebody in it, living or not
+            try:
+                with held(run_directory.path):
+                    if not run_directory.check(resume=True):
+                        begin(run_directory, experiment, new_manifest(experiment))
+            except RunConflictError:
+                if not left:
+                    raise
+                time.sleep(PATIENCE_S)
+
+
 def _carry_out(
     experiment: Experiment, run_directory: RunDirectory, console: Console, resume: bool, stop: Stop
 ) -> RunDirectory:
@@ -88,7 +153,7 @@ def _carry_out(
         try:
             make_units(experiment, run_directory, console, stop, alone=True)
         finally:
-            manifest = timed(manifest, seconds_spent(run_directory.path))
+            manifest = timed(manifest, run_directory)
             with suppress(JinvError):  # what stopped the run says more than that its time is lost
                 run_directory.write_unfinished(manifest)
         with Waiting(console) as waiting:
@@ -138,11 +203,6 @@ def _manifest(run_directory: RunDirectory, experiment: Experiment, resume: bool)
     return manifest
 
 
-def timed(manifest: Manifest, seconds: float) -> Manifest:
-    """The manifest with the seconds that the synthesis took so far, before and after whatever interrupted it."""
-    return manifest.model_copy(update={"wall_seconds": round(seconds, 1)})
-
-
 def check_resumable(run_directory: RunDirectory, experiment: Experiment, manifest: Manifest) -> None:
     """Can a run that is there go on, or be judged again, as this one?
 
@@ -159,77 +219,3 @@ def begin(run_directory: RunDirectory, experiment: Experiment, manifest: Manifes
     table = resolved_table(experiment.recipe, list(experiment.labels), experiment.size)
     run_directory.write_unfinished(manifest)
     run_directory.write_config(table)
-
-
-def complete(
-    run_directory: RunDirectory, experiment: Experiment, manifest: Manifest, console: Console, stop: Stop
-) -> None:
-    """What is left to do once the units are there: put them together, let verifiers judge them, report, seal.
-
-    Raises:
-      NumericalError: a unit failed; nothing is put together. Interrupted: an end was asked for; the run is not sealed, and
-        goes on here. JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
-    """
-    count = len(experiment.batches)
-    join_lines(run_directory, count)
-    check_failed(run_directory, count)
-    with Waiting(console) as waiting:
-        watch = stop.watched(waiting.watch, run_directory.path)
-        assemble(run_directory, manifest, count, experiment.recipe.output.arrays, watch)
-    if experiment.recipe.evaluate.verifiers:
-        _evaluate(run_directory, experiment, manifest, console, stop)
-    else:
-        finish(run_directory, manifest)
-
-
-def judge_again(
-    run_directory: RunDirectory, experiment: Experiment, manifest: Manifest, console: Console, stop: Stop
-) -> None:
-    """Let the verifiers judge a finished run that they, as their files are now, have not judged yet; raises as `complete`.
-    Goes what one that was killed just after its seal left."""
-    if experiment.recipe.evaluate.verifiers and not is_judged(run_directory, experiment.recipe):
-        run_directory.check_sealed(manifest)
-        _evaluate(run_directory, experiment, manifest, console, stop)
-    run_directory.clean()
-
-
-def _evaluate(
-    run_directory: RunDirectory, experiment: Experiment, manifest: Manifest, console: Console, stop: Stop
-) -> None:
-    asked = experiment.recipe.evaluate
-    say(console, "evaluating with " + ", ".join(asked.verifiers))
-
-    def network(name: str) -> Classifier:
-        return judging_network(experiment.shared, name, experiment.vocabulary, teller(console))
-
-    try:
-        real = asked.reference, asked.photographs
-        with Waiting(console) as waiting:
-            watch = stop.watched(waiting.watch, run_directory.path)
-            evaluate_run(
-                run_directory.path, list(asked.verifiers), *real, network=network, onnx=asked.onnx, watch=watch
-            )
-    except Interrupted:
-        raise
-    except JinvError as error:
-        finish(run_directory, manifest)
-        hint = f"the images are there; then: jinv evaluate {run_directory.path}"
-        raise type(error)(f"{error} ({hint})") from error
-    finish(run_directory, manifest)
-
-
-def finish(run_directory: RunDirectory, manifest: Manifest) -> None:
-    """Write the report, seal the manifest with the digest of every output, remove what only an unfinished run needs.
-
-    Raises:
-      UnsafeInputError, StorageError: as `RunDirectory.check_sealed`; what was sealed before is not sealed anew then.
-    """
-    from jinv.report.page import write_report
-
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    sealed = manifest.model_copy(update={"finished": manifest.finished or now})
-    write_report(run_directory.path, sealed)
-    outputs = run_directory.digests()
-    run_directory.check_sealed(manifest, outputs)
-    run_directory.write_manifest(sealed.model_copy(update={"outputs": outputs}))
-    run_directory.clean()

@@ -13,6 +13,7 @@ import pytest
 
 import jinv.core.loop
 import jinv.judge.evaluate
+import jinv.runs.merge
 import jinv.runs.synthesize
 from jinv.cli import main
 from jinv.core.program import StageProgram
@@ -176,18 +177,17 @@ def test_what_is_to_be_ignored_is_ignored():
 def test_recording_and_judging_stop_between_two_pictures_and_are_done_again(folder, tmp_path, monkeypatch, capsys):
     command = ["synthesize", str(folder / "judged.toml"), "--out", str(tmp_path / "run"), *RARELY]
     assert main([*command[:2], "--out", str(tmp_path / "whole"), *RARELY]) == 0
-    write, written = RunDirectory.write_image, []
+    check, looked = jinv.runs.merge.check_unit, []
 
-    def writes(self, name, png):
-        write(self, name, png)
-        written.append(name)
-        if len(written) == 2:
-            signal.raise_signal(signal.SIGTERM)
+    def checks(run, number):
+        looked.append(number)
+        signal.raise_signal(signal.SIGTERM)
+        return check(run, number)
 
-    monkeypatch.setattr(RunDirectory, "write_image", writes)
+    monkeypatch.setattr(jinv.runs.merge, "check_unit", checks)
     capsys.readouterr()
-    assert main(command) == 75 and len(written) == 2
-    assert "stopped (recording the images); continue with --resume" in capsys.readouterr().err
+    assert main(command) == 75 and looked == [0]
+    assert "stopped (looking through the batches); continue with --resume" in capsys.readouterr().err
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["finished"] is None
     monkeypatch.undo()
     judge = jinv.judge.evaluate.judge_run
@@ -264,7 +264,7 @@ def test_a_damaged_checkpoint_makes_way_for_the_one_before_it(damage, both, fold
     capsys.readouterr()
     assert main([*command, "--resume"]) == 0
     warning = capsys.readouterr().err
-    assert str(newest) in warning and before.name in warning
+    assert f"/{newest.name}: " in warning and before.name in warning
     assert (resumed[0] is None) == both and (both or resumed[0].leaves is None)  # the one at step 4 is between stages
     assert (tmp_path / "run" / "images.npy").read_bytes() == (folder / "plain" / "images.npy").read_bytes()
     assert not newest.exists() and not before.exists()

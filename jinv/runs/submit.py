@@ -6,6 +6,7 @@ so that signals reach it and its exit code is SLURM's; pickled results, submitit
 """
 
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,8 @@ def submit(recipe: Recipe, directory: Path, tasks: int, options: Mapping[str, st
         raise UsageError('jinv submit needs submitit; run `pip install "jinv[slurm]"`') from None
     if not (shutil.which("sbatch") and shutil.which("srun")):
         raise UsageError("sbatch: not found, there is no SLURM here; --cluster local runs the tasks on this machine")
+    if "%" in str(directory.absolute()):
+        raise UsageError(f"{directory}: SLURM has its own meaning for % in the names of logs; choose another --out")
     folder, config = _keep_config(recipe, directory)
 
     def executor(**others: Any) -> Any:
@@ -93,7 +97,8 @@ def submit(recipe: Recipe, directory: Path, tasks: int, options: Mapping[str, st
 
     def given(executor: Any, command: list[str], count: int) -> tuple[str, ...]:
         try:
-            jobs = executor.map_array(os.execv, [command[0]] * count, [command] * count)
+            with redirect_stderr(io.StringIO()):  # where sbatch's words are repeated before they are raised
+                jobs = executor.map_array(os.execv, [command[0]] * count, [command] * count)
         except (FailedJobError, FailedSubmissionError) as error:
             words = " ".join(str(error).replace("sbatch: error: ", "").split())
             raise UsageError(f"sbatch: {words[:300]}") from None

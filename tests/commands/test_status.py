@@ -259,7 +259,7 @@ def test_it_needs_neither_jax_nor_a_network(tmp_path):
     program = (
         "import sys; from jinv.cli import main; code = main(sys.argv[1:]); "
         "found = sys.modules.keys() & {'jax', 'jaxlib', 'flax', 'optax', 'torch', 'requests', 'urllib.request', "
-        "'http.client', 'submitit'}; sys.exit(code or str(found) if found else 0)"
+        "'http.client', 'submitit'}; sys.exit(code or str(found or '') or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program, "status", str(run)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0 and "3 of 10" in done.stdout, done.stderr

@@ -2,7 +2,7 @@
 
     python -m benchmarks.startup [CONFIG.toml] [--json FILE]
 
-The first step is seen from outside, by when the run wrote down its loss, in a run cut to one step.
+The first step is seen from outside, by when the run wrote its first picture, in a run cut to one step.
 """
 
 import argparse
@@ -50,7 +50,8 @@ def measure(config: Path, repetitions: int = 3) -> dict[str, Any]:
         for index in range(1 + repetitions):
             out, started = Path(folder) / f"run{index}", time.time()
             seconds([*jinv, "synthesize", str(short), "--out", str(out)], cache)
-            steps.append((out / "metrics.jsonl").stat().st_mtime - started)  # written once, after the step
+            first = min(path.stat().st_mtime for path in (out / "images").iterdir())  # written after the step
+            steps.append(first - started)
         helps = [seconds([*jinv, "--help"], {}) for _ in range(repetitions)]
     return {
         "config": config.name,

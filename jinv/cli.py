@@ -23,6 +23,7 @@ from jinv.commands import (
     synthesize,
     terms,
     validate,
+    verify,
     worker,
 )
 from jinv.commands.output import forgive
@@ -32,6 +33,7 @@ COMMANDS = {
     "synthesize": synthesize,
     "worker": worker,
     "merge": merge,
+    "verify": verify,
     "sweep": sweep,
     "submit": submit,
     "status": status,

@@ -135,36 +135,6 @@ def write_bytes(path: str | Path, data: bytes, *, private: bool = False) -> None
         temporary.write_bytes(data)
 
 
-def write_new(path: Path, text: str) -> bool:
-    """Write `text` as UTF-8 to `path` atomically where nothing is yet; whether it was so. Of several at once one does.
-
-    Raises:
-      StorageError: as `atomic_path`.
-    """
-    try:
-        temporary = _new_beside(path, 0o666)
-        try:
-            temporary.write_bytes(legible(text).encode())
-            with temporary.open("rb") as file:
-                _sync(file.fileno())
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-            except OSError as error:
-                if error.errno not in (errno.EPERM, *_UNSUPPORTED):
-                    raise
-                if path.exists():  # a file system without hard links
-                    return False
-                os.rename(temporary, path)
-            sync_directory(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
-    return True
-
-
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8 to `path` atomically, what it cannot hold as `legible` shows it."""
     write_bytes(path, legible(text).encode())

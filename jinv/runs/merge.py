@@ -15,7 +15,9 @@ from jinv.images.codec import grid_png
 from jinv.images.folder import Watch
 from jinv.record.directory import RunDirectory
 from jinv.record.manifest import Manifest
+from jinv.record.run import open_run
 from jinv.record.sealed import DamagedError
+from jinv.record.shards import read_shards
 from jinv.record.units import (
     ARRAY,
     LINES,
@@ -115,7 +117,17 @@ def assemble(directory: RunDirectory, manifest: Manifest, count: int, arrays: Ar
         for record in _records(directory, count):
             where = {} if one_file else {"array": (unit_folder(run, record.unit) / ARRAY).relative_to(run).as_posix()}
             file.write(json.dumps(record.to_json() | where) + "\n")
-    directory.write_image("grid.png", grid_png(_sample(directory, manifest, count)))
+    write_grid(directory, manifest)
+
+
+def write_grid(directory: RunDirectory, manifest: Manifest) -> None:
+    """Write grid.png, of a large run its first images."""
+    images = open_run(directory.path).images if (directory.path / "images.npy").exists() else None
+    if images is None:
+        images = read_shards(directory.path, len(manifest.labels))
+    directory.write_image(
+        "grid.png", grid_png(to_uint8(images[:MOST_IN_GRID], manifest.model.mean, manifest.model.std))
+    )
 
 
 def _records(directory: RunDirectory, count: int) -> Iterator[UnitRecord]:
@@ -124,14 +136,3 @@ def _records(directory: RunDirectory, count: int) -> Iterator[UnitRecord]:
             yield unit_record(directory.path, number)
     except (DamagedError, FileNotFoundError) as error:
         raise StorageError(f"{directory.path}: a batch went away while it was put together: {error}") from error
-
-
-def _sample(directory: RunDirectory, manifest: Manifest, count: int) -> np.ndarray:
-    """The first images, as pixels."""
-    images, found = [], 0
-    for number in range(count):
-        images.append(np.array(unit_images(directory.path, number)[: MOST_IN_GRID - found]))
-        found += len(images[-1])
-        if found >= MOST_IN_GRID:
-            break
-    return to_uint8(np.concatenate(images), manifest.model.mean, manifest.model.std)

@@ -171,8 +171,9 @@ def make_units(
     *,
     alone: bool,
     lease: float = LEASE_S,
+    only: Sequence[int] | None = None,
 ) -> None:
-    """Make every unit that is not there; what living others make is waited for.
+    """Make every unit that is not there, or `only` those; what living others make is waited for.
 
     Raises:
       Interrupted: a stop was asked for. StorageError: a unit cannot be written.
@@ -185,7 +186,8 @@ def make_units(
         spread = sharding(experiment.recipe, experiment.recipe.image.batch)
         devices = f"{len(spread.device_set)} devices, " if spread else ""
         progress.note(f"compiling {experiment.networks.name} on {devices}{jax.default_backend()}")
-        Units(experiment, worker, progress, Saving(experiment.recipe.checkpoint, stop), teller(console)).carry_out()
+        saving = Saving(experiment.recipe.checkpoint, stop)
+        Units(experiment, worker, progress, saving, teller(console)).carry_out(only)
 
 
 def _manifest(run_directory: RunDirectory, experiment: Experiment, resume: bool) -> Manifest:

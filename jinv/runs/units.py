@@ -1,7 +1,7 @@
 """Carries the units of a run out, one after another, each written while the next one is computed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -99,19 +99,19 @@ class Units:
         self.writing = Writing()
         self.here = 0
 
-    def carry_out(self) -> None:
-        """Make every unit that is not there; returns when all are. What living others make is waited for.
+    def carry_out(self, only: Sequence[int] | None = None) -> None:
+        """Make every unit that is not there, or `only` those; returns when all are. What living others make is waited for.
 
         Raises:
           Interrupted: a stop was asked for. StorageError: a unit cannot be written.
         """
-        count = len(self.experiment.batches)
+        wanted = range(len(self.experiment.batches)) if only is None else only
         with self.writing, self.experiment.precision():
-            while remaining := self.worker.remaining(count):
+            while remaining := self.worker.remaining(wanted):
                 self._note_images(remaining)
                 began = [number for number in self._in_turn(remaining) if self._take(number)]
                 self.writing.wait()
-                if not began and (left := self.worker.remaining(count)):
+                if not began and (left := self.worker.remaining(wanted)):
                     self.progress.note(f"waiting for {len(left)} batches that others make")
                     self._pause()
 
@@ -175,7 +175,7 @@ class Units:
         where = before if before[-1:] == (self.environment,) else (*before, self.environment)
         recorder.begin(scale, where)
         self.worker.guarded(number, lambda: recorder.work.begin(checkpoint))
-        experiment = replace(self.experiment, rate_scale=scale)
+        experiment = self.experiment if scale == 1.0 else replace(self.experiment, rate_scale=scale)
         resume = Resume(checkpoint.stage, checkpoint.leaves, checkpoint.image) if checkpoint else None
         return batch_images(experiment, number, recorder, resume=resume, due=self.saving.due)
 
@@ -187,9 +187,12 @@ class Units:
             if write_unit(run, record, images.astype(np.float32, copy=False), work.lines, pictures):
                 publish(run, record.model_copy(update={"files": dict.fromkeys(pictures, "")}))
 
-        with suppress(TakenOverError):
+        try:
             self.worker.guarded(number, write)
-        self.worker.log.say("unit", number, images=len(images), failed=True if record.failed else None)
+        except TakenOverError:
+            self.worker.log.say("lost", number)
+        else:
+            self.worker.log.say("unit", number, images=len(images), failed=True if record.failed else None)
         self.worker.claims.release(number, done=True)
 
     def _note_images(self, remaining: list[int]) -> None:

@@ -1,7 +1,7 @@
 """This process as one that works on a run: its name, its log, what it claimed, and that it lives."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,10 @@ class Worker:
             self.check(number)
             raise
 
-    def remaining(self, count: int) -> list[int]:
-        """The units of `count` that are not final yet."""
+    def remaining(self, wanted: Iterable[int]) -> list[int]:
+        """The units of those `wanted` that are not final yet."""
         there = set(final_units(self.run))
-        return [number for number in range(count) if number not in there]
+        return [number for number in wanted if number not in there]
 
     def _beat(self) -> None:
         while not self._over.wait(self._every):

@@ -1,0 +1,105 @@
+"""Looks through a run's files: what is missing, altered, orphaned or half-written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from jinv.errors import JinvError, RunConflictError, StorageError, UnsafeInputError
+from jinv.files import TEMPORARY
+from jinv.images.folder import Watch, unwatched
+from jinv.record.directory import REWRITTEN, RunDirectory
+from jinv.record.lock import LOCK
+from jinv.record.manifest import Manifest
+from jinv.record.pictures import picture_files
+from jinv.record.sealed import DamagedError, digest_of
+from jinv.record.units import check_unit, final_units, unit_folder
+
+Kind = Literal["missing", "altered", "orphaned", "half-written"]
+
+SCRATCH = ".repair"
+"""The folder in a run where batches are made again."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A file, relative to the run, that is not as it should be; `why` says more where there is more to say."""
+
+    kind: Kind
+    name: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}" + (f": {self.why}" if self.why else "")
+
+
+def verify(directory: Path, watch: Watch = unwatched) -> list[Finding]:
+    """What is wrong with a run's files, finished or not; nothing is changed. `watch` is told of every file.
+
+    Of a run that goes on at this moment only what is final is looked at.
+
+    Raises:
+      RunConflictError: no run. StorageError: the directory cannot be read. UnsafeInputError: its manifest is damaged.
+    """
+    run = RunDirectory(directory)
+    manifest = run.manifest()
+    if manifest is None:
+        raise RunConflictError(f"{directory}: not a run directory (no manifest.json)")
+    return _of_finished(run, manifest, watch) if manifest.finished else _of_unfinished(run, manifest, watch)
+
+
+def _of_finished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[Finding]:
+    sealed, found = manifest.outputs or {}, []
+    for name, digest in watch(sealed.items(), "comparing with the seal", len(sealed)):
+        try:
+            if digest_of(run.path / name) != digest:
+                found.append(Finding("altered", name))
+        except (FileNotFoundError, NotADirectoryError):
+            found.append(Finding("missing", name))
+        except OSError as error:
+            found.append(Finding("altered", name, f"cannot be read: {error.strerror}"))
+    return found + [finding for finding in _strange(run) if finding.name not in sealed]
+
+
+def _of_unfinished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[Finding]:
+    found = []
+    try:
+        run.check_unfinished()
+    except StorageError as error:
+        found.append(Finding("missing", "config.toml", str(error)))
+    except UnsafeInputError as error:
+        found.append(Finding("altered", "config.toml or manifest.json", str(error)))
+    final = list(final_units(run.path))
+    made: set[int] = set()
+    for number in watch(final, "looking through the batches", len(final)):
+        name = unit_folder(run.path, number).relative_to(run.path).as_posix()
+        try:
+            record = check_unit(run.path, number)
+            made |= set(range(record.first, record.first + len(record.labels)))
+        except DamagedError as error:
+            kind: Kind = "missing" if "is missing" in str(error) else "altered"
+            found.append(Finding(kind, name, str(error)))
+    damaged = {int(f.name[-6:]) for f in found if f.name.startswith("units/")}
+    size = max(1, _batch_size(run))
+    orphans = {i: f for i, f in picture_files(run.path).items() if i not in made and i // size not in damaged}
+    found += [Finding("orphaned", name, "its batch is not there") for name in orphans.values()]
+    return found + [f for f in _strange(run) if f.kind == "half-written"]
+
+
+def _strange(run: RunDirectory) -> list[Finding]:
+    """What killed processes left, and what no run writes."""
+    found = []
+    for path in sorted(run.path.rglob("*")):
+        name = path.relative_to(run.path).as_posix()
+        if TEMPORARY.fullmatch(path.name) or name == SCRATCH:
+            found.append(Finding("half-written", name))
+        elif path.is_file() and name not in (LOCK, "manifest.json", *REWRITTEN) and not path.name.startswith("."):
+            found.append(Finding("orphaned", name, "the seal does not know it"))
+    return found
+
+
+def _batch_size(run: RunDirectory) -> int:
+    try:
+        size = run.config().get("image", {}).get("batch", 1)
+        return size if type(size) is int else 1
+    except JinvError:
+        return 1

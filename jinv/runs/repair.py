@@ -1,0 +1,209 @@
+"""Makes again what is missing or altered of a run, and no more: `jinv verify --repair`."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from jinv.console import Waiting, say
+from jinv.errors import JinvError, NumericalError, RunConflictError, StorageError, UnsafeInputError
+from jinv.experiment.experiment import Experiment
+from jinv.files import atomic_path
+from jinv.recipe.read import read_config
+from jinv.record.directory import REWRITTEN, RunDirectory
+from jinv.record.lock import held
+from jinv.record.manifest import Manifest
+from jinv.record.metrics import lines_text
+from jinv.record.sealed import digest_of
+from jinv.record.shards import INDEX, IndexLine, mapped, read_index
+from jinv.record.units import (
+    ARRAY,
+    LINES,
+    discard_unit,
+    publish,
+    unit_folder,
+    unit_images,
+    unit_record,
+)
+from jinv.record.verify import SCRATCH, Finding, verify
+from jinv.runs.checks import check_run, check_same
+from jinv.runs.completion import finish, judge_again, units_of
+from jinv.runs.merge import write_grid
+from jinv.runs.progress import teller
+from jinv.runs.stopping import Stop, stoppable
+from jinv.runs.synthesize import begin, make_units
+
+
+def repair(directory: Path, console: Console) -> list[Finding]:
+    """Make again what `verify` finds missing or altered, and remove what is half-written; returns what was found.
+
+    Of a finished run every file ends as it was sealed.
+
+    Raises:
+      RunConflictError: somebody is at work there. UnsafeInputError: what cannot be made again, as its config, is damaged;
+      or what was made again here is other than what was sealed elsewhere. StorageError, Interrupted.
+    """
+    run = RunDirectory(directory)
+    if run.manifest() is None:
+        raise RunConflictError(f"{directory}: not a run directory (no manifest.json)")
+    with held(directory, teller(console)) as alone, stoppable() as stop:
+        with Waiting(console) as waiting:
+            found = verify(directory, stop.watched(waiting.watch, directory))
+        if alone:
+            run.tidy()
+        shutil.rmtree(directory / SCRATCH, ignore_errors=True)
+        wrong = [finding for finding in found if finding.kind in ("missing", "altered")]
+        manifest = run.manifest()
+        if not wrong or manifest is None:
+            return found
+        for finding in wrong:
+            if finding.name.startswith("config.toml"):
+                raise UnsafeInputError(f"{directory / 'config.toml'}: it says what the run is; put it back as it was")
+        experiment = check_run(read_config(directory / "config.toml"), say=teller(console))
+        check_same(run, manifest, experiment)
+        if manifest.finished:
+            _repair_finished(run, manifest, wrong, experiment, console, stop)
+        else:
+            numbers = sorted(int(finding.name[-6:]) for finding in wrong)
+            for number in numbers:
+                discard_unit(run.path, number)
+            make_units(experiment, run, console, stop, alone=True, only=numbers)
+            for number in numbers:
+                publish(run.path, unit_record(run.path, number))
+    return found
+
+
+def _repair_finished(
+    run: RunDirectory,
+    manifest: Manifest,
+    wrong: Sequence[Finding],
+    experiment: Experiment,
+    console: Console,
+    stop: Stop,
+) -> None:
+    names = {finding.name for finding in wrong}
+    numbers = _affected(run, names, experiment, units_of(experiment.recipe))
+    if numbers:
+        _splice(run, manifest, numbers, names, experiment, console, stop)
+    sealed = manifest.outputs or {}
+    if "grid.png" in names:
+        write_grid(run, manifest)
+    for name in sorted(names - set(REWRITTEN)):
+        if not name.startswith("nearest/") and digest_of(run.path / name) != sealed[name]:
+            raise UnsafeInputError(f"{run.path / name}: made again, it is not as it was sealed")
+    if any(name == "evaluation.json" or name.startswith("nearest/") for name in names):
+        (run.path / "evaluation.json").unlink(missing_ok=True)
+        judge_again(run, experiment, manifest, console, stop)
+    finish(run, manifest)
+
+
+def _affected(run: RunDirectory, names: Iterable[str], experiment: Experiment, count: int) -> list[int]:
+    """The batches that have to be made again so that these files can be."""
+    names, size = set(names), experiment.recipe.image.batch
+    if INDEX in names:
+        return list(range(count))
+    affected: set[int] = set()
+    index = list(read_index(run.path))
+    for line in index:
+        if line.array in names or any(name in names for name in line.pictures):
+            affected.add(line.unit)
+    if "images.npy" in names:
+        affected |= {line.unit for line in index if not _has_slice(run.path / "images.npy", line)}
+    if "metrics.jsonl" in names:
+        affected |= {line.unit for line in index if not _has_lines(run, line)}
+    assert all(number * size < experiment.recipe.image.count for number in affected)
+    return sorted(affected)
+
+
+def _has_slice(path: Path, line: IndexLine) -> bool:
+    try:
+        images = mapped(path)[line.first : line.first + len(line.labels)]
+    except StorageError:
+        return False
+    data = io.BytesIO()
+    np.save(data, images)
+    return hashlib.sha256(data.getvalue()).hexdigest() == line.files[ARRAY]
+
+
+def _has_lines(run: RunDirectory, line: IndexLine) -> bool:
+    try:
+        text = lines_text(found for found in run.metrics() if found.batch == line.unit)
+    except JinvError:
+        return False
+    return hashlib.sha256(text.encode()).hexdigest() == line.files[LINES]
+
+
+def _splice(
+    run: RunDirectory,
+    manifest: Manifest,
+    numbers: Sequence[int],
+    names: Iterable[str],
+    experiment: Experiment,
+    console: Console,
+    stop: Stop,
+) -> None:
+    """Make batches again beside the run, and put what is missing of them where it belongs."""
+    scratch = RunDirectory(run.path / SCRATCH)
+    scratch.path.mkdir()
+    try:
+        begin(scratch, experiment, manifest.model_copy(update={"finished": None, "outputs": None}))
+        say(console, f"{run.path}: {len(numbers)} batches are made again")
+        make_units(experiment, scratch, console, stop, alone=True, only=numbers)
+        made = {number: unit_record(scratch.path, number) for number in numbers}
+        known = {} if INDEX in names else {line.unit: line for line in read_index(run.path)}
+        for number, record in made.items():
+            if record.failed:
+                raise NumericalError(f"batch {number}: {record.failed.why}")
+            before = known.get(number)
+            if before is not None and before.files != record.files:
+                where = " and ".join(f"{e.processor}, jaxlib {e.jaxlib}, {e.device}" for e in before.environments)
+                here = record.environments[-1]
+                raise UnsafeInputError(
+                    f"{run.path}: batch {number}, made again here ({here.processor}, jaxlib {here.jaxlib}, {here.device}), "
+                    f"is not as it was sealed ({where}); repair it there, or make the run anew with --replace"
+                )
+            for name in (name for name in record.pictures if name in set(names)):
+                (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(scratch.path / name, run.path / name)
+        _write_joint_files(run, scratch, made.keys(), set(names), experiment)
+    finally:
+        shutil.rmtree(scratch.path, ignore_errors=True)
+
+
+def _write_joint_files(
+    run: RunDirectory, scratch: RunDirectory, made: Iterable[int], names: set[str], experiment: Experiment
+) -> None:
+    made, count = set(made), units_of(experiment.recipe)
+    for number in made:
+        shard = unit_folder(run.path, number) / ARRAY
+        if shard.relative_to(run.path).as_posix() in names:
+            shard.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(unit_folder(scratch.path, number) / ARRAY, shard)
+    if "metrics.jsonl" in names:
+        kept = "" if made == set(range(count)) else None
+        lines = [] if kept == "" else run.metrics()
+        with atomic_path(run.path / "metrics.jsonl") as temporary, temporary.open("w", encoding="utf-8") as file:
+            for number in range(count):
+                own = (unit_folder(scratch.path, number) / LINES).read_text() if number in made else None
+                file.write(lines_text(line for line in lines if line.batch == number) if own is None else own)
+    if "images.npy" in names:
+        shape = (experiment.recipe.image.count, *experiment.size, 3)
+        with atomic_path(run.path / "images.npy") as temporary, temporary.open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for number in range(count):
+                chosen = experiment.batches[number]
+                part = unit_images(scratch.path, number) if number in made else mapped(run.path / "images.npy")[chosen]
+                file.write(np.ascontiguousarray(part).data)
+    if INDEX in names:
+        with atomic_path(run.path / INDEX) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for number in range(count):
+                shard = (unit_folder(run.path, number) / ARRAY).relative_to(run.path)
+                where = {"array": shard.as_posix()} if (run.path / shard).exists() else {}
+                file.write(json.dumps(unit_record(scratch.path, number).to_json() | where) + "\n")

@@ -52,13 +52,16 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = read_config(config, arguments.overrides)
     check_packaged_files(config, recipe)
     out = arguments.out or Path("runs") / config.stem
-    if not submit.check_directory(out):
+    if not submit.check_directory(out, recipe):
         print(legible(f"{out}: already finished"))
         return 0
     watch = f"jinv status {out} --watch 10"
     if arguments.cluster == "local":
         print(legible(f"logs     {submitted(out)}\nwatch    {watch}"), flush=True)
-        return submit.carry_out_here(recipe, out, arguments.array)
+        from jinv.console import make_console, say
+
+        console = make_console(stderr=True)
+        return submit.carry_out_here(recipe, out, arguments.array, lambda text: say(console, text))
     jobs = submit.submit(recipe, out, arguments.array, options)
     last = f" to {jobs.tasks[-1]}" if len(jobs.tasks) > 1 else ""
     print(legible(f"tasks    {jobs.tasks[0]}{last}\nmerge    {jobs.merge}, once they have ended"))

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from jinv.errors import JinvError, StorageError, UnsafeInputError
+from jinv.errors import JinvError, RunConflictError, StorageError, UnsafeInputError
 from jinv.record.claims import LEASE_S, SUFFIX, Owner, has_died, owner_of
 from jinv.record.directory import RunDirectory
 from jinv.record.entry import Entry, Whole
@@ -138,6 +138,8 @@ def _setting_status(path: Path) -> RunStatus | None:
 def _run_status(path: Path, manifest: Manifest) -> RunStatus:
     if manifest.finished:
         return _finished(path, manifest)
+    if (path / "batches").is_dir():
+        raise RunConflictError(f"{path}: an unfinished run of an earlier jinv, which did not say how far it is")
     count = len(manifest.labels)
     batch = _batch(path, count)
     sizes = {number: min(batch, count - number * batch) for number in range(-(-count // batch))}

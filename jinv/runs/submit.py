@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,10 @@ from typing import Any
 
 import tomli_w
 
-from jinv.errors import Interrupted, StorageError, UsageError
+from jinv.errors import Interrupted, RunConflictError, StorageError, UsageError
 from jinv.files import make_directory, write_text
 from jinv.recipe.recipe import Recipe
-from jinv.recipe.resolved import resolved_table
+from jinv.recipe.resolved import asides, changes_between, resolved_table
 from jinv.record.directory import RunDirectory
 from jinv.record.status import submitted
 
@@ -117,8 +117,10 @@ def submit(recipe: Recipe, directory: Path, tasks: int, options: Mapping[str, st
     return Jobs(folder, config, workers, merge)
 
 
-def carry_out_here(recipe: Recipe, directory: Path, tasks: int) -> int:
+def carry_out_here(recipe: Recipe, directory: Path, tasks: int, tell: Callable[[str], None]) -> int:
     """Run `tasks` workers on this machine, and complete the run after them; returns the exit code.
+
+    `tell` is told of those that ended otherwise than with their work done.
 
     SIGTERM and the first Ctrl-C stop them in a state that goes on, the second Ctrl-C at once.
 
@@ -131,6 +133,9 @@ def carry_out_here(recipe: Recipe, directory: Path, tasks: int) -> int:
     with stoppable() as stop:
         codes = _awaited([worker_command(config, directory)] * tasks, folder, stop)
         stop.check(directory, f"with {tasks} tasks")
+        for number, code in enumerate(codes):
+            if code not in (0, 7):
+                tell(f"task {number} ended with {code}: {_last_line(_log(folder, number))}")
         if not {0, 7} & set(codes):
             return codes[0] if codes[0] > 0 else 1
         (merged,) = _awaited([merge_command(directory)], None, stop)
@@ -170,15 +175,24 @@ def check_options(given: Mapping[str, str]) -> dict[str, str | bool]:
     return checked
 
 
-def check_directory(directory: Path) -> bool:
+def check_directory(directory: Path, recipe: Recipe) -> bool:
     """Can workers begin, or go on, there? False where nothing is left to do.
 
+    A network's weights and names are not looked at: the first worker does that.
+
     Raises:
-      StorageError, RunConflictError: it is no place for a run, or no run.
+      StorageError, RunConflictError: it is no place for a run, no run, or another config's.
     """
     run = RunDirectory(directory)
     run.check(resume=True)
-    return not (directory.is_dir() and run.is_finished())
+    manifest = run.manifest()
+    if manifest is None or manifest.image_size is None:
+        return True
+    labels = list(manifest.labels)
+    changed = changes_between(run.config(), recipe, labels, manifest.image_size, ignored=set(asides()))
+    if changed:
+        raise RunConflictError(f"{directory}: was begun with another config: {'; '.join(changed)}")
+    return manifest.finished is None
 
 
 def _check_time(text: str) -> None:
@@ -210,6 +224,19 @@ def _keep_config(recipe: Recipe, directory: Path) -> tuple[Path, Path]:
     return folder, config
 
 
+def _log(folder: Path, number: int) -> Path:
+    return folder / f"local_{number}_log.out"
+
+
+def _last_line(path: Path) -> str:
+    """What a task said last, or where nothing is to be found of it."""
+    try:
+        lines = path.read_bytes()[-4096:].decode(errors="replace").split("\n")
+    except OSError:
+        lines = []
+    return next((line.strip() for line in reversed(lines) if line.strip()), f"nothing in {path}")
+
+
 def _awaited(commands: list[list[str]], logs: Path | None, stop: Any) -> list[int]:
     """Run the commands side by side; their exit codes. A stop that is asked for is passed on once."""
     processes: list[subprocess.Popen[bytes]] = []
@@ -220,7 +247,7 @@ def _awaited(commands: list[list[str]], logs: Path | None, stop: Any) -> list[in
             if logs is None:
                 processes.append(subprocess.Popen(command, start_new_session=True))
                 continue
-            with (logs / f"local_{number}_log.out").open("ab") as log:
+            with _log(logs, number).open("ab") as log:
                 processes.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
         while any(process.poll() is None for process in processes):
             if stop.asked and not told:

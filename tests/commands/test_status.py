@@ -97,6 +97,14 @@ def test_an_unfinished_run_says_who_makes_what_at_which_rate_and_how_long_it_tak
     assert json.loads(words.out)["running"][1]["owner"]["token"] == "b"
 
 
+def test_a_rate_is_that_of_a_workers_last_units(tmp_path):
+    run = begun(tmp_path / "run", count=90)
+    slow, fast = [(100.0 * (i + 1), i) for i in range(4)], [(400.0 + 2 * (i + 1), 4 + i) for i in range(8)]
+    log(run, "a", *(("unit", at, number, 3) for at, number in slow + fast))
+    (worker,) = read_status(run).workers
+    assert worker.images_per_second == pytest.approx(1.5)
+
+
 def test_who_died_or_is_not_heard_of_is_silent_and_counts_for_no_rate(tmp_path, capsys):
     run = begun(tmp_path / "run", count=30)
     made(run, 0)

@@ -187,8 +187,16 @@ def test_a_place_that_is_none_is_refused_and_a_finished_run_is_left_alone(place,
     (place / "foreign" / "thesis.tex").touch()
     code, words = said(capsys, "config.toml", "--array", "2", "--out", "foreign")
     assert code == 6 and words.err.count("\n") == 1
-    run = begun(place / "done", finished="now")
+    for name, finished in (("begun", None), ("done", "now")):
+        run = begun(place / name, count=4, batch=4, finished=finished)
+        (run / "config.toml").write_text(CONFIG.replace("[1]", "[3, 3, 3, 3]"))
     assert said(capsys, "config.toml", "--array", "2", "--out", str(run)) == (0, (f"{run}: already finished\n", ""))
+    code, words = said(capsys, "config.toml", "--array", "2", "--out", "begun", "--set", "stages.0.steps=2")
+    assert code == 6 and "stages[0].steps: 1 then, 2 now" in words.err and words.err.count("\n") == 1
+    assert not list(place.glob("*.jobs"))
+
+
+KILLED = "mkdir first 2> /dev/null || kill -9 $$"
 
 
 def here(monkeypatch, worker, merge="true"):
@@ -203,15 +211,17 @@ def here(monkeypatch, worker, merge="true"):
         ("exit 0", "exit 0", 0, True),
         ("exit 7", "exit 7", 7, True),  # a unit failed; the others are put together as far as that goes
         ("exit 3", "exit 6", 3, False),
-        ("mkdir first 2> /dev/null || kill -9 $$", "exit 0", 0, True),  # one of two was killed: the other did its work
+        (KILLED, "exit 0", 0, True),  # one of two was killed: the other did its work
         ("exit 0", "exit 6", 6, True),
     ],
 )
 def test_tasks_on_this_machine_are_waited_for_and_merged(place, capsys, monkeypatch, worker, merge, code, merged):
     here(monkeypatch, f"echo began; {worker}", f"touch merged; {merge}")
-    assert said(capsys, "config.toml", "--array", "2", "--out", "run", "--cluster", "local")[0] == code
-    assert (place / "merged").exists() is merged
+    found, words = said(capsys, "config.toml", "--array", "2", "--out", "run", "--cluster", "local")
+    assert found == code and (place / "merged").exists() is merged
     assert (place / "run.jobs" / "local_1_log.out").read_text() == "began\n"
+    told = sorted(line[7:] for line in words.err.splitlines() if line.startswith("task "))
+    assert told == {"exit 3": ["ended with 3: began"] * 2, KILLED: ["ended with -9: began"]}.get(worker, [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from jinv.cli import main
+from jinv.record import status as status_module
 from jinv.record.claims import LEASE_S, Claims, claim_path
 from jinv.record.directory import RunDirectory
 from jinv.record.lock import held
@@ -155,6 +157,22 @@ def test_a_run_that_is_there_whole_waits_for_its_merge_and_a_finished_one_for_no
     assert status.images_per_second == pytest.approx(0.5) and status.seconds_left == 0
     code, words = said(capsys, run, "--watch", "60")  # nothing to wait for
     assert code == 0 and "finished 2026-01-02" in words.out
+
+
+def test_what_changes_while_one_looks_is_no_contradiction(tmp_path, monkeypatch):
+    run = begun(tmp_path / "run", count=9)
+    made(run, 0)
+    assert Claims(run, "a", alone=False).take(0)  # left by one who was killed just after its unit became final
+    assert Claims(run, "a", alone=False).take(1)
+    assert [unit.unit for unit in read_status(run).running] == [1]
+
+    def sealed_meanwhile(path):
+        shutil.rmtree(path / "units")
+        RunDirectory(path).write_manifest(RunDirectory(path).manifest().model_copy(update={"finished": "now"}))
+        return iter(())
+
+    monkeypatch.setattr(status_module, "worker_lines", sealed_meanwhile)
+    assert (read_status(run).state, read_status(run).images_done) == ("finished", 9)
 
 
 def test_watching_ends_when_the_run_does(tmp_path, capsys, monkeypatch):

@@ -103,6 +103,10 @@ def test_the_script_goes_on_after_75_alone(place, capsys):
         shell = ["bash", "-c", f"(exit {code})\n\n# teardown{teardown}"]
         done = subprocess.run(shell, capture_output=True, text=True, env=os.environ | {"SLURM_JOB_ID": "5"})
         assert (done.returncode, done.stdout) == (code, requeued)
+        # The id of an array's last task is the array's: putting that back would stop every other task.
+        array = {"SLURM_JOB_ID": "5", "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3"}
+        done = subprocess.run(shell, capture_output=True, text=True, env=os.environ | array)
+        assert done.stdout == requeued.replace("5", "5_3")
 
 
 @needs_submitit

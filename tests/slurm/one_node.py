@@ -20,6 +20,9 @@ from typing import Any
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue")
 PATIENCE_S = 60.0
+SETTLED_S = 3.0
+"""slurmd launches nothing of a job that it ended a moment ago."""
+
 
 CONF = """\
 ClusterName=test
@@ -109,10 +112,13 @@ def states(environment: dict[str, str]) -> dict[str, str]:
 
 
 def run_again(environment: dict[str, str]) -> None:
-    """Start what was put back into the queue at once: SLURM itself waits two minutes."""
-    for job, state in states(environment).items():
-        if state == "PENDING" and "Dependency" not in asked(environment, "squeue", "-h", "-j", job, "-o", "%r"):
-            asked(environment, "scontrol", "update", f"JobId={job}", "StartTime=now")
+    """Start what was put back into the queue, where SLURM itself waits two minutes."""
+    lines = asked(environment, "squeue", "-h", "-r", "-t", "PENDING", "-o", "%i %r").splitlines()
+    jobs = [line.split()[0] for line in lines if line.endswith(" BeginTime")]
+    if jobs:
+        time.sleep(SETTLED_S)
+    for job in jobs:
+        asked(environment, "scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
 def exit_code(environment: dict[str, str], job: str) -> tuple[str, int]:

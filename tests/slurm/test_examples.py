@@ -64,27 +64,26 @@ def test_the_batch_script_goes_on_after_75_and_ends_where_slurm_ends_it(place, m
     monkeypatch.setenv("OUT", "runs/x y")
     script = [str(EXAMPLES / "slurm.sbatch")]
     with one_node.slurm(place / "slurm") as slurm:
-        told(place, ["wait", 0])
-        first = one_node.asked(slurm, "sbatch", "--parsable", *script).strip()
-        until(lambda: "waits" in calls(place))
-        one_node.asked(slurm, "scancel", "--batch", "--signal=USR1", first)  # as SLURM does before the time is up
-        until(lambda: one_node.states(slurm).get(first) == "PENDING")
+        told(place, ["wait", "wait", 0])
+        array = one_node.asked(slurm, "sbatch", "--parsable", "--array=0-1", *script).strip()
+        until(lambda: calls(place).count("waits") == 2)
+        # As SLURM does before the time is up; the last task's id is the array's, and the other goes on all the same.
+        one_node.asked(slurm, "scancel", "--batch", "--signal=USR1", f"{array}_1")
+        until(lambda: one_node.states(slurm).get(f"{array}_1") == "PENDING")
+        assert one_node.states(slurm)[f"{array}_0"] == "RUNNING"
         one_node.run_again(slurm)
+        until(lambda: set(one_node.states(slurm)) == {f"{array}_0"})
+        assert one_node.exit_code(slurm, f"{array}_1") == ("COMPLETED", 0)
+        one_node.asked(slurm, "scancel", f"{array}_0")
         until(lambda: not one_node.states(slurm))
-        assert one_node.exit_code(slurm, first) == ("COMPLETED", 0)
-        assert calls(place) == ["worker a b.toml --out runs/x y", "waits", "worker a b.toml --out runs/x y"]
-
-        told(place, ["wait", 0])
-        second = one_node.asked(slurm, "sbatch", "--parsable", *script).strip()
-        until(lambda: calls(place)[3:] == ["worker a b.toml --out runs/x y", "waits"])
-        one_node.asked(slurm, "scancel", second)
-        until(lambda: not one_node.states(slurm))
-        assert one_node.exit_code(slurm, second)[0] == "CANCELLED" and len(calls(place)) == 5
+        assert one_node.exit_code(slurm, f"{array}_0")[0] == "CANCELLED"
+        begun = "worker a b.toml --out runs/x y"
+        assert sorted(calls(place)) == ["waits"] * 2 + [begun] * 3
 
         told(place, [7])
-        third = one_node.asked(slurm, "sbatch", "--parsable", *script).strip()
+        last = one_node.asked(slurm, "sbatch", "--parsable", *script).strip()
         until(lambda: not one_node.states(slurm))
-        assert one_node.exit_code(slurm, third) == ("FAILED", 7)
+        assert one_node.exit_code(slurm, last) == ("FAILED", 7)
 
 
 def test_the_snakefile_starts_stopped_workers_again_and_merges_once(place):

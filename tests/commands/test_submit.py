@@ -230,7 +230,7 @@ def test_tasks_on_this_machine_are_waited_for_and_merged(place, capsys, monkeypa
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_is_passed_on_to_the_tasks_here_and_waits_for_them(place, capsys, monkeypatch, number):
-    stops = "trap 'touch kept$$; exit 75' TERM; touch began$$; while :; do sleep 0.05; done"
+    stops = "trap 'touch kept$$; exit 75' TERM; touch began$$; for i in $(seq 600); do sleep 0.05; done"
     here(monkeypatch, stops, "touch merged")
 
     def ask():

@@ -54,6 +54,7 @@ def test_a_run_leaves_what_the_design_promises(finished):
         "grid.png",
         "evaluation.json",
         "report.html",
+        "units.jsonl",
     }
     manifest = json.loads((finished / "manifest.json").read_text())
     assert manifest["labels"] == [3, 8, 1] and manifest["finished"]
@@ -196,7 +197,7 @@ def test_a_run_is_sealed_last_and_a_student_took_part(small_run, monkeypatch, ca
     assert json.loads((path / "run" / "manifest.json").read_text())["finished"] is None
     monkeypatch.undo()
     # The finished batch is still there: nothing is synthesized again.
-    monkeypatch.setattr("jinv.runs.synthesize.batch_images", lambda *_, **__: pytest.fail("synthesized again"))
+    monkeypatch.setattr("jinv.runs.units.batch_images", lambda *_, **__: pytest.fail("synthesized again"))
     assert main([str(a) for a in [*arguments, "--resume"]]) == 0
     assert "other, the synthesis' student, recognises" in capsys.readouterr().out
     assert "the synthesis&#39; student" in (path / "run" / "report.html").read_text()

@@ -51,7 +51,7 @@ def held(
         try:
             if locked:
                 for other in (Path(os.path.realpath(directory)).parent, *(directory / name for name in inside)):
-                    if (whose := _held_by(other)) is not None:
+                    if (whose := held_by(other)) is not None:
                         raise _refused(directory, whose, f" on {other}")
                 _sign(descriptor, directory / LOCK)
             elif not shared:
@@ -117,7 +117,7 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _held_by(directory: Path) -> str | None:
+def held_by(directory: Path) -> str | None:
     """Who works on a directory, in words; None where nobody does."""
     path = directory / LOCK
     for _ in range(ATTEMPTS):

@@ -7,11 +7,9 @@
 keys derive from seed, image and step, so a resumed run ends with the same bits as an uninterrupted one.
 """
 
-import hashlib
 import json
 import os
 import shutil
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tomli_w
 
 from jinv.errors import RunConflictError, StorageError, UnsafeInputError, legible
 from jinv.files import (
@@ -31,7 +28,7 @@ from jinv.files import (
     write_bytes,
     write_text,
 )
-from jinv.record.config import with_tables
+from jinv.record.config import is_whole, read_table, signed_text
 from jinv.record.entry import has_its_digest, with_digest
 from jinv.record.evaluation import Evaluation, read_evaluation
 from jinv.record.lock import LOCK
@@ -50,8 +47,6 @@ FOLDERS = ("images", "nearest", WORKERS)
 
 PROBE = ".writable.00000000.tmp"
 """Written and removed to see whether anything can be; left by a process that was killed it goes as any temporary file does."""
-
-SIGN = "# sha256 of the lines above: "
 
 
 @dataclass(frozen=True)
@@ -170,10 +165,10 @@ class RunDirectory:
         """
         if (self.path / "batches").is_dir():
             raise RunConflictError(f"{self.path}: an unfinished run of an earlier jinv; begin it anew with --replace")
-        for name, is_whole in (("manifest.json", has_its_digest), ("config.toml", _is_whole)):
+        for name, whole_as in (("manifest.json", has_its_digest), ("config.toml", is_whole)):
             path = self.path / name
             try:
-                whole = is_whole(path.read_bytes())
+                whole = whole_as(path.read_bytes())
             except OSError as error:
                 raise StorageError(f"{path}: cannot be read: {error.strerror}; {INSTEAD}") from error
             if not whole:
@@ -216,13 +211,7 @@ class RunDirectory:
         Raises:
           StorageError: it is not there or cannot be read. UnsafeInputError: it is damaged.
         """
-        path = self.path / "config.toml"
-        try:
-            return with_tables(tomllib.loads(path.read_text(encoding="utf-8")), path)
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be read: {error}") from error
-        except (ValueError, RecursionError) as error:
-            raise UnsafeInputError(f"{path}: cannot be read: {error}") from error
+        return read_table(self.path / "config.toml")
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as a JSON file of that name."""
@@ -230,8 +219,7 @@ class RunDirectory:
 
     def write_config(self, table: dict[str, Any]) -> None:
         """Write `config.toml`, whose last line is a comment with the digest of the others."""
-        text = tomli_w.dumps(table)
-        write_text(self.path / "config.toml", f"{text}{SIGN}{hashlib.sha256(legible(text).encode()).hexdigest()}\n")
+        write_text(self.path / "config.toml", signed_text(table))
 
     def write_array(self, name: str, array: np.ndarray) -> None:
         """Write an array as a `.npy` file of that name, in a folder that is made where it is missing."""
@@ -329,9 +317,3 @@ class RunDirectory:
                     f"{path}: is not as it was when the run was finished (sha256 {found[name][:12]}..., sealed "
                     f"{digest[:12]}...); put it back, or make the run anew"
                 )
-
-
-def _is_whole(config: bytes) -> bool:
-    """Whether a config's last line, where it is a digest, is that of the others."""
-    above, sign, digest = config.rpartition(SIGN.encode())
-    return not sign or hashlib.sha256(above).hexdigest().encode() == digest.strip()

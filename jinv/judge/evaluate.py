@@ -84,7 +84,7 @@ def evaluate_run(
     if folder is not None:
         compared = (name for name, verdict in verdicts.items() if verdict.reference and verdict.reference.nearest)
         if (first := next(compared, None)) is not None:
-            shown = {run.picture_files[index] for index in sample_by_class(run.labels, SHOWN_IMAGES)}
+            shown = {legible(run.picture_files[index]) for index in sample_by_class(run.labels, SHOWN_IMAGES)}
             verdicts[first] = _keep_neighbors(directory, folder, verdicts[first], shown)
     evaluation = Evaluation(
         verifiers=verdicts,
@@ -192,7 +192,7 @@ def judge_run(
     watch: Watch = unwatched,
 ) -> Verdict:
     """One network's verdict, beside the real images in `folder` and its own of `photographs`; raises as `judge`."""
-    labels, files = run.labels, run.picture_files
+    labels, files = run.labels, legible(run.picture_files)
     drawn = draw_by_class(labels, MOST_FEATURES)
     kept = np.union1d(drawn, sample_by_class(labels, SHOWN_IMAGES)) if folder is not None else drawn
     assessed = assess(classifier, watch(read_pictures(run), "the images", len(labels)), labels, kept)
@@ -210,7 +210,7 @@ def judge_run(
         **recognition_of(assessed.said)._asdict(),
         norm_distances=norm_distances(assessed.norm_stats).tolist(),
         diversity=figure(lambda: diversity(None if features is None else features[among], labels[drawn])),
-        per_image=_opinions(classifier, assessed.said, run),
+        per_image=_opinions(classifier, assessed.said, files, labels),
         reference=beside,
         family=classifier.family,
         training=classifier.training,
@@ -234,15 +234,16 @@ def read_pictures(run: RunRecord) -> Iterator[np.ndarray]:
         yield pixels
 
 
-def _opinions(classifier: Judge, said: Said, run: RunRecord) -> tuple[Opinion, ...]:
-    columns = (run.picture_files, run.labels.tolist(), *(values.tolist() for values in said))
+def _opinions(classifier: Judge, said: Said, files: Sequence[str], labels: np.ndarray) -> tuple[Opinion, ...]:
+    names = legible(tuple(classifier.class_names))
+    columns = (files, labels.tolist(), *(values.tolist() for values in said))
     return tuple(
         Opinion(
             image=file,
             label=label,
             label_confidence=wanted,
             predicted=predicted,
-            class_name=classifier.class_names[predicted],
+            class_name=names[predicted],
             confidence=confidence,
             correct=first,
         )

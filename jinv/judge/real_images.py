@@ -102,7 +102,7 @@ def _nearest(x: np.ndarray, y: np.ndarray, files: Sequence[str], names: Sequence
     indices, distances = nearest_neighbors(y, x, k=min(NEIGHBORS, len(x)))
     found = []
     for file, row, lengths in zip(files, indices.tolist(), distances.tolist(), strict=True):
-        neighbors = (Neighbor(name=names[j], distance=d) for j, d in zip(row, lengths, strict=True))
+        neighbors = (Neighbor(name=legible(names[j]), distance=d) for j, d in zip(row, lengths, strict=True))
         found.append(Nearest(image=file, neighbors=tuple(neighbors)))
     return tuple(found)
 

@@ -37,7 +37,7 @@ from jinv.weights.labels import class_names
 from tools import structure
 
 ROOT = Path(structure.__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")]
+DOCUMENTS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "examples/README.md")]
 DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 ABOUT_CODE = ("ARCHITECTURE.md", "CONTRIBUTING.md")

@@ -151,7 +151,7 @@ class Claims:
         if self.alone:
             return True
         owner = owner_of(path)
-        if owner is not None and owner.machine == MACHINE and not _lives(owner.pid):
+        if owner is not None and has_died(owner):
             return True
         try:
             touched = path.stat().st_mtime_ns
@@ -178,6 +178,11 @@ def owner_of(path: Path) -> Owner | None:
             return validated(Owner, parsed(file.read(LONGEST), path), path)
     except (OSError, UnsafeInputError):
         return None
+
+
+def has_died(owner: Owner) -> bool:
+    """Whether an owner is gone for sure: it was a process of this machine, and is none any more."""
+    return owner.machine == MACHINE and not _lives(owner.pid)
 
 
 def new_token() -> str:

@@ -21,13 +21,15 @@ Event = Literal["begin", "unit", "checkpoint", "lost", "end"]
 
 
 class WorkerLine(Entry):
-    """A moment of a worker. seconds: since it began. at: Unix time, of its own clock. images: in the unit that is done."""
+    """A moment of a worker. seconds: since it began. at: Unix time, of its own clock. images: in the unit that is done,
+    or has failed."""
 
     event: Event
     at: float
     seconds: float
     unit: Whole | None = None
     images: Whole | None = None
+    failed: bool | None = None
     owner: Owner | None = None
     restarts: Whole | None = None
 
@@ -56,6 +58,7 @@ class WorkerLog:
         unit: int | None = None,
         *,
         images: int | None = None,
+        failed: bool | None = None,
         owner: Owner | None = None,
         restarts: int | None = None,
     ) -> None:
@@ -66,6 +69,7 @@ class WorkerLog:
             seconds=round(self.seconds, 3),
             unit=unit,
             images=images,
+            failed=failed,
             owner=owner,
             restarts=restarts,
         )

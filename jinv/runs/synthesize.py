@@ -159,14 +159,14 @@ def _carry_out(
         while damaged is None or damaged:
             try:
                 make_units(joint, run_directory, console, stop, alone=True)
-            finally:
-                manifest = timed(manifest, run_directory)
+            except BaseException:
                 with suppress(JinvError):  # what stopped the run says more than that its time is lost
-                    run_directory.write_unfinished(manifest)
+                    run_directory.write_unfinished(timed(manifest, run_directory))
+                raise
             with Waiting(console) as waiting:
                 watch = stop.watched(waiting.watch, run_directory.path)
                 damaged = drop_damaged(run_directory, count, teller(console), watch)
-    complete(run_directory, experiment, manifest, console, stop)
+    complete(run_directory, experiment, timed(manifest, run_directory), console, stop)
     return run_directory
 
 

@@ -192,7 +192,7 @@ class Units:
         except TakenOverError:
             self.worker.log.say("lost", number)
         else:
-            self.worker.log.say("unit", number, images=len(images))
+            self.worker.log.say("unit", number, images=len(images), failed=True if record.failed else None)
         self.worker.claims.release(number, done=True)
 
     def _note_images(self, remaining: list[int]) -> None:

@@ -1,0 +1,144 @@
+"""`jinv status`: how far a run or a sweep is, from its records alone; no jax, so a login node can."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinv.errors import NumericalError, UsageError, legible
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from jinv.record.status import Running, RunStatus, SweepStatus
+
+HELP = "how far a run or a sweep is: units done, running and failed, images per second, time left"
+
+SHOWN = 12
+"""Units, settings or numbers of which each has its line or word; of more only how many."""
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    command.add_argument("directory", type=Path, metavar="DIR", help="a run's or a sweep's directory")
+    command.add_argument(
+        "--json", action="store_true", help="all that is known, as JSON; with --watch an object per line"
+    )
+    watch = "look again every so many seconds until nothing is to be waited for"
+    command.add_argument("--watch", type=float, metavar="SECONDS", help=watch)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry the command out; returns the exit code."""
+    from jinv.record.status import read_status
+
+    if arguments.watch is None:
+        _show(read_status(arguments.directory), arguments.json)
+        return 0
+    if not arguments.watch >= 0.1:
+        raise UsageError(f"--watch {arguments.watch:g}: at least 0.1 seconds")
+    last = _watched(arguments.directory, arguments.watch, arguments.json)
+    if getattr(last, "state", None) == "failed":
+        raise NumericalError(f"{arguments.directory}: units failed: {_numbers(last.failed)}")  # type: ignore[union-attr]
+    return 0
+
+
+def _show(status: "RunStatus | SweepStatus", as_json: bool, indent: int | None = 1) -> None:
+    from jinv.console import make_console
+
+    if as_json:
+        print(json.dumps(legible(status.to_json()), indent=indent), flush=True)
+        return
+    make_console().print(shown(status))
+    sys.stdout.flush()
+
+
+def _watched(directory: Path, seconds: float, as_json: bool) -> "RunStatus | SweepStatus":
+    """Shows what is new until nothing is to be waited for; returns that."""
+    from rich.live import Live
+
+    from jinv.console import make_console
+    from jinv.record.status import read_status
+
+    console = make_console()
+    status = read_status(directory)
+    if as_json or not console.is_terminal:
+        _show(status, as_json, None)
+        while not status.is_over:
+            time.sleep(seconds)
+            status = read_status(directory)
+            _show(status, as_json, None)
+        return status
+    with Live(shown(status), console=console, auto_refresh=False) as live:
+        while not status.is_over:
+            time.sleep(seconds)
+            status = read_status(directory)
+            live.update(shown(status), refresh=True)
+    return status
+
+
+def shown(status: "RunStatus | SweepStatus") -> "RenderableType":
+    """What a person sees."""
+    from rich.console import Group
+
+    from jinv.console import plain
+    from jinv.record.status import SweepStatus
+
+    lines = _sweep_lines(status) if isinstance(status, SweepStatus) else _run_lines(status)
+    return Group(*map(plain, lines))
+
+
+def _run_lines(status: "RunStatus") -> Iterator[str]:
+    from jinv.console import clock_text
+
+    if status.state == "not begun":
+        yield f"{status.path}: submitted; no worker has begun"
+        return
+    words = {"finished": f"finished {status.finished}", "complete": "every unit is there; jinv merge completes it"}
+    words["failed"] = "every other unit is there"
+    yield f"{status.path}: {words.get(str(status.state), 'unfinished')}"
+    yield f"images   {status.images_done:,} of {status.images:,}"
+    yield f"units    {status.units_done:,} of {status.units:,}"
+    if status.failed:
+        yield f"failed   {len(status.failed)}: {_numbers(status.failed)}"
+    if status.images_per_second:
+        left = "" if not status.seconds_left else f", {clock_text(status.seconds_left)} left"
+        yield f"rate     {status.images_per_second:.3g} images per second{left}"
+    if status.seconds_spent:
+        yield f"spent    {clock_text(status.seconds_spent)}" + (" by all workers" if len(status.workers) > 1 else "")
+    if status.running or status.workers:
+        at_work = sum(worker.at_work for worker in status.workers)
+        yield f"running  {sum(not unit.silent for unit in status.running)} units by {at_work} of {len(status.workers)} workers"
+    for unit in status.running[:SHOWN]:
+        yield f"  {_unit_text(unit)}"
+    if len(status.running) > SHOWN:
+        yield f"  and {len(status.running) - SHOWN} more (--json has all)"
+
+
+def _unit_text(unit: "Running") -> str:
+    from jinv.console import clock_text
+
+    who = f"pid {unit.owner.pid} on {unit.owner.host} since {unit.owner.since}" if unit.owner else "somebody"
+    state = "silent for" if unit.silent else "heard of"
+    ago = clock_text(unit.heard) + ("; whoever is at work takes it over" if unit.silent else " ago")
+    return f"unit {unit.unit}: {who}, {state} {ago}"
+
+
+def _sweep_lines(sweep: "SweepStatus") -> Iterator[str]:
+    finished = sum(setting.state == "finished" for setting in sweep.settings)
+    yield f"{sweep.path}: a sweep, {finished} of {len(sweep.settings)} settings that have begun are finished"
+    open_first = sorted(sweep.settings, key=lambda setting: setting.state == "finished")
+    for setting in open_first[:SHOWN]:
+        done = setting.problem or f"{setting.state}, {setting.images_done:,} of {setting.images:,} images"
+        rate = f", {setting.images_per_second:.3g} images per second" if setting.images_per_second else ""
+        yield f"  {Path(setting.path).name}: {done}{rate}"
+    if len(open_first) > SHOWN:
+        yield f"  and {len(open_first) - SHOWN} more (--json has all)"
+
+
+def _numbers(numbers: tuple[int, ...]) -> str:
+    more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
+    return ", ".join(map(str, numbers[:SHOWN])) + more

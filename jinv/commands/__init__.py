@@ -1,7 +1,7 @@
 """One file per command of `jinv`: its arguments (`add_arguments`), a line of help (`HELP`), what it does (`run`).
 
     synthesize, sweep, reproduce   carry experiments out
-    submit, status                 by many tasks of a cluster; how far they are
+    submit, worker, merge, status  by many tasks of a cluster; how far they are; verify: what is damaged
     config, models, terms          say what there is, and what a config says
     evaluate, report, export       go on with runs that are there
     convert, validate              the converter's two, whose arguments and work are in `jinv_convert.commands`

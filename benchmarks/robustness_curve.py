@@ -20,7 +20,7 @@ from benchmarks.labelled_images import CLASSES, SIZE, Labelled, read_labelled
 from benchmarks.robustness_figure import plot, table
 from benchmarks.robustness_records import Point, Recognition, Twin, read_record, write_record
 from jinv.errors import JinvError, ModelMismatchError, UsageError
-from jinv.judge import photographs
+from jinv.judge import assessment
 from jinv.judge.judge import judge
 from jinv.judge.metrics import (
     kernel_distance,
@@ -85,7 +85,7 @@ def onnx_judge(path: Path) -> Judge:
 
 def recognition(name: str, sha256: str, logits: np.ndarray, labels: np.ndarray) -> Recognition:
     """What these logits say of images of these classes."""
-    said = photographs.recognition(logits, labels)
+    said = assessment.recognition(logits, labels)
     return Recognition(judge=name, sha256=sha256, count=len(labels), top1=said.top1, confidence=said.mean_confidence)
 
 

@@ -27,6 +27,10 @@ MAXIMUM_LINKS = 40
 TEMPORARY = re.compile(r"\..{1,50}\.[0-9a-f]{8}\.tmp", re.DOTALL)
 """How a file is called while it is written."""
 
+ON_DISK: set[tuple[str, int, int]] = set()
+"""Directories (path, device, inode) of which this process knows that they outlive a power loss."""
+MOST_KNOWN = 1000
+
 _UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -141,28 +145,46 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make a rename in `directory` durable; file systems that cannot sync directories are left to themselves."""
-    with suppress(OSError):
+    """Make a rename in `directory` durable; file systems that cannot sync directories are left to themselves.
+
+    Raises:
+      OSError: the disk fails: the rename may be lost.
+    """
+    with suppress(PermissionError):  # a directory that can be written and not be listed
         descriptor = os.open(directory, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            _sync(descriptor)
+        except OSError as error:
+            if error.errno != errno.EROFS:  # where nothing changes all is safe
+                raise
         finally:
             os.close(descriptor)
 
 
-def make_directory(directory: Path) -> None:
-    """Make a directory and those above it that are missing; each is there for good when this returns.
+def make_directory(directory: Path, *, levels: int = 3) -> None:
+    """Make a directory and those above it that are missing; it is there for good when this returns.
+
+    So are `levels` above it: another process may have made them that was killed before they were on the disk.
 
     Raises:
       OSError: it cannot be made.
     """
-    if directory.is_dir():
-        return
-    if not directory.parent.is_dir():
-        make_directory(directory.parent)
-    with suppress(FileExistsError):  # by another process in the meantime
-        directory.mkdir()
-        sync_directory(directory.parent)
+    made = False
+    if not directory.is_dir():
+        make_directory(directory.parent, levels=levels - 1)
+        with suppress(FileExistsError):  # by another process in the meantime
+            directory.mkdir()
+            made = True
+    status = directory.stat()
+    known = str(directory), status.st_dev, status.st_ino
+    if not made:
+        if levels <= 0 or known in ON_DISK or directory.parent == directory:
+            return
+        make_directory(directory.parent, levels=levels - 1)
+    sync_directory(directory.parent)
+    if len(ON_DISK) >= MOST_KNOWN:
+        ON_DISK.clear()
+    ON_DISK.add(known)
 
 
 def remove_temporaries(directory: Path) -> None:

@@ -39,6 +39,19 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="module")
+def unoptimized():
+    """While a module's tests run, XLA compiles without optimization: for those of what is computed, not of its last bits.
+
+    It pays where programs are many and run once. None of them outlives the module: elsewhere bits are compared with those
+    of other processes.
+    """
+    from tests.compiling import without_optimization
+
+    with without_optimization():
+        yield
+
+
+@pytest.fixture(scope="module")
 def one_block():
     """The name of a CIFAR ResNet with one block per stage, known to this process while a module's tests run."""
     from functools import partial

@@ -55,8 +55,10 @@ class Family:
     def matches(self, shapes: Shapes) -> bool:
         """Whether the file has every marker, under any spelling, and nothing that rules the family out."""
         names = {self.published_name(name) for name in shapes}
-        markers = {name for name in self.markers if not (self.lacks_head(shapes) and name.startswith(f"{self.head}."))}
-        return names.issuperset(markers) and names.isdisjoint(self.absent)
+        missing = [name for name in self.markers if name not in names]
+        if missing and not all(name.startswith(f"{self.head}.") for name in missing):
+            return False
+        return names.isdisjoint(self.absent) and (not missing or self.lacks_head(shapes))
 
     def lacks_head(self, shapes: Shapes) -> bool:
         """Whether a file of this family is one of a network without its last layer, such as an encoder's."""

@@ -182,6 +182,11 @@ class Cursor:
 
     def line(self, limit: int) -> bytes:
         """The bytes up to the next newline, which is consumed; at most `limit`."""
+        start = self.position - self._window_start
+        newline = self._window.find(b"\n", start, start + limit + 1)
+        if newline >= 0 and self._window_start + newline + 1 < self._limit:  # else byte by byte, each of them checked
+            self.position = self._window_start + newline + 1
+            return self._window[start:newline]
         found = bytearray()
         while (byte := self.take(1)) != b"\n":
             found += byte

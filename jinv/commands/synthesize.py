@@ -1,11 +1,15 @@
 """`jinv synthesize`: carry an experiment out."""
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from jinv.commands.arguments import add_amount, add_positional, add_words
 from jinv.commands.compilation import keep_compiled
-from jinv.errors import UsageError
+from jinv.commands.distributed import Gang, add_distributed, gang_of
+from jinv.errors import JinvError, UsageError
+from jinv.recipe.recipe import Recipe
 
 HELP = "carry out an experiment: images of chosen classes from a config"
 
@@ -22,6 +26,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     memory = "run nothing: print the memory needed and the largest batch in BUDGET (such as 8GB)"
     add_amount(command, "--memory", "BUDGET", memory, positional="config")
     command.add_argument("--replace", action="store_true", help="remove an earlier run in DIR first")
+    add_distributed(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,6 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = read_config(config, arguments.overrides)
     check_packaged_files(config, recipe)
     out = arguments.out or Path("runs") / config.stem
+    gang = gang_of(arguments)
+    if gang is not None:
+        from jinv.commands.supervision import supervised
+
+        late = f"the processes of the job were not together within {gang.timeout} s (--distributed-timeout); start all of them"
+        where = f", each with --coordinator {gang.coordinator}" if gang.coordinator else ""
+        return supervised(partial(_together, recipe, out, arguments, gang), late + where)
     keep_compiled()
     if arguments.memory is not None:
         from jinv.experiment.memory import parse_bytes, print_plan
@@ -47,5 +59,35 @@ def run(arguments: argparse.Namespace) -> int:
 
     console = make_console(stderr=True)
     run_directory = carry_out(recipe, out, resume=arguments.resume, replace=arguments.replace, console=console)
+    print_result(run_directory.path)
+    return 0
+
+
+def _together(
+    recipe: Recipe, out: Path, arguments: argparse.Namespace, gang: Gang, together: Callable[[], None]
+) -> int:
+    """As `run`, as one process of several; `together` is told when they are."""
+    from jinv.console import make_console, say
+    from jinv.report.text import print_result
+    from jinv.runs.distributed import follow
+    from jinv.runs.job import Job, join
+    from jinv.runs.synthesize import run as carry_out
+
+    console = make_console(stderr=True)
+    who = join(*gang)
+    together()
+    say(console, who)
+    keep_compiled()
+    job = Job()
+    if not job.leads:
+        follow(job, recipe)
+        return 0
+    try:
+        resume, replace = arguments.resume, arguments.replace
+        run_directory = carry_out(recipe, out, resume=resume, replace=replace, console=console, job=job)
+    except JinvError as error:
+        job.end(error.exit_code)
+        raise
+    job.end()
     print_result(run_directory.path)
     return 0

@@ -2,34 +2,34 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.special import softmax
 
 from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError, legible
+from jinv.images.codec import read_image
 from jinv.images.folder import ImageFolder, Watch, open_image_folder, unwatched
-from jinv.judge.judge import judge
+from jinv.images.sample import SHOWN_IMAGES, draw_by_class, sample_by_class
+from jinv.judge.assessment import MOST_FEATURES, Said, assess, recognition_of
 from jinv.judge.judges import Judge, Say, Tables, digests_of, find_judge, judge_digests, judge_file, silent
-from jinv.judge.metrics import norm_distances, top_k_correct
+from jinv.judge.metrics import norm_distances
 from jinv.judge.onnx_judge import load_onnx
 from jinv.judge.photographs import (
     Photographs,
     judge_photographs,
     open_photographs,
-    recognition,
     unique_name,
     watch_judge,
 )
 from jinv.judge.picture_metrics import picture_figures
-from jinv.judge.real_images import compare_with_reference, diversity, figure, with_thumbnails
+from jinv.judge.real_images import Generated, compare_with_reference, diversity, figure, with_thumbnails
 from jinv.judge.relations import pedigree_of, pedigrees_of, relation_of
 from jinv.models.classifier import Classifier
 from jinv.recipe.paths import is_onnx
 from jinv.recipe.recipe import Recipe
 from jinv.record.directory import RunDirectory
-from jinv.record.evaluation import Evaluation, Opinion, Part, Relation, Verdict, in_order
+from jinv.record.evaluation import Evaluation, Opinion, Part, Relation, Verdict, in_order, write_evaluation
 from jinv.record.run import RunRecord, open_run
 from jinv.weights.load import check_file, class_names_of
 
@@ -63,7 +63,7 @@ def evaluate_run(
     if not verifiers:
         raise UsageError("evaluate: no verifier is given, for example efficientnet_lite1")
     run = open_run(run_dir)
-    pictures = picture_figures(watch(run.pictures, "the images alone", len(run.pictures)))
+    pictures = picture_figures(watch(read_pictures(run), "the images alone", len(run.labels)))
     folder = None if reference is None else open_image_folder(reference)
     verdicts: dict[str, Verdict] = {}
     inverted, beside = pedigrees_of(run.manifest), None
@@ -71,8 +71,9 @@ def evaluate_run(
         classifier = find_judge(name, onnx, network=network, say=say)
         _check_classes(name, classifier.class_names, run.labels.tolist(), run.class_names)
         if photographs is not None and beside is None:
-            size = run.pictures.shape[1:3]
-            beside = open_photographs(photographs, classifier.class_names, set(run.labels.tolist()), size)
+            height, width = next(read_pictures(run)).shape[:2]
+            classes = set(run.labels.tolist())
+            beside = open_photographs(photographs, classifier.class_names, classes, (height, width))
         verdict = judge_run(classifier, run, folder, beside, watch_judge(watch, name))
         relation = relation_of(pedigree_of(classifier), inverted, run.manifest.student_sha256)
         verdicts[unique_name(name, verdicts)] = _related(verdict, relation)
@@ -83,14 +84,15 @@ def evaluate_run(
     if folder is not None:
         compared = (name for name, verdict in verdicts.items() if verdict.reference and verdict.reference.nearest)
         if (first := next(compared, None)) is not None:
-            verdicts[first] = _keep_neighbors(directory, folder, verdicts[first])
+            shown = {legible(run.picture_files[index]) for index in sample_by_class(run.labels, SHOWN_IMAGES)}
+            verdicts[first] = _keep_neighbors(directory, folder, verdicts[first], shown)
     evaluation = Evaluation(
         verifiers=verdicts,
         pictures=pictures,
         reference=None if reference is None else str(reference),
         photographs=beside.watched(watch).control() if beside is not None else None,
     )
-    directory.write_evaluation(evaluation)
+    write_evaluation(run.path / "evaluation.json", evaluation)
     return evaluation
 
 
@@ -125,10 +127,10 @@ def _same_path(before: str | None, now: str | None) -> bool:
     )
 
 
-def _keep_neighbors(run: RunDirectory, folder: ImageFolder, verdict: Verdict) -> Verdict:
-    """Copy the real images nearest to the run's into it, for the report to show; the verdict that names the copies."""
+def _keep_neighbors(run: RunDirectory, folder: ImageFolder, verdict: Verdict, shown: Collection[str]) -> Verdict:
+    """Copy the real images nearest to `shown` into the run, for the report; the verdict that names the copies."""
     assert verdict.reference is not None
-    nearest, thumbnails = with_thumbnails(folder, verdict.reference.nearest)
+    nearest, thumbnails = with_thumbnails(folder, verdict.reference.nearest, shown)
     for name, png in thumbnails.items():
         run.write_image(name, png)
     return verdict.model_copy(update={"reference": verdict.reference.model_copy(update={"nearest": nearest})})
@@ -190,22 +192,25 @@ def judge_run(
     watch: Watch = unwatched,
 ) -> Verdict:
     """One network's verdict, beside the real images in `folder` and its own of `photographs`; raises as `judge`."""
-    judgement = judge(classifier, watch(run.pictures, "the images", len(run.pictures)))
-    correct = top_k_correct(judgement.logits, run.labels)
+    labels, files = run.labels, legible(run.picture_files)
+    drawn = draw_by_class(labels, MOST_FEATURES)
+    kept = np.union1d(drawn, sample_by_class(labels, SHOWN_IMAGES)) if folder is not None else drawn
+    assessed = assess(classifier, watch(read_pictures(run), "the images", len(labels)), labels, kept)
+    features, among = assessed.features, np.isin(kept, drawn)
     beside = None
     if folder is not None:
-        beside = compare_with_reference(
-            classifier, judgement, run.picture_files, run.labels, folder.watched(watch, "real images")
-        )
+        generated = Generated(features, [files[index] for index in kept], labels[kept], among)
+        beside = compare_with_reference(classifier, generated, labels, folder.watched(watch, "real images"))
     return Verdict(
         architecture=classifier.architecture,
         **digests_of(classifier)._asdict(),
         input_size=classifier.input_size,
-        count=len(correct),
-        **recognition(judgement.logits, run.labels)._asdict(),
-        norm_distances=norm_distances(judgement.norm_stats).tolist(),
-        diversity=figure(lambda: diversity(judgement.features, run.labels)),
-        per_image=_opinions(classifier, judgement.logits, correct, run),
+        count=len(labels),
+        sampled=len(drawn) if features is not None and len(drawn) < len(labels) else None,
+        **recognition_of(assessed.said)._asdict(),
+        norm_distances=norm_distances(assessed.norm_stats).tolist(),
+        diversity=figure(lambda: diversity(None if features is None else features[among], labels[drawn])),
+        per_image=_opinions(classifier, assessed.said, files, labels),
         reference=beside,
         family=classifier.family,
         training=classifier.training,
@@ -214,18 +219,33 @@ def judge_run(
     )
 
 
-def _opinions(classifier: Judge, logits: np.ndarray, correct: np.ndarray, run: RunRecord) -> tuple[Opinion, ...]:
-    probabilities = softmax(logits, axis=1)
-    predicted = logits.argmax(axis=1)
+def read_pictures(run: RunRecord) -> Iterator[np.ndarray]:
+    """The run's pictures one after another, uint8 (height, width, 3), each read when it is asked for.
+
+    Raises:
+      StorageError: they are not all there, not readable or not all of one size. UnsafeInputError: a damaged one.
+    """
+    shape = None
+    for file in run.picture_files:
+        pixels = read_image(run.path / file)
+        shape = shape or pixels.shape
+        if pixels.shape != shape:
+            raise StorageError(f"{run.path / 'images'}: the images are not all of one size")
+        yield pixels
+
+
+def _opinions(classifier: Judge, said: Said, files: Sequence[str], labels: np.ndarray) -> tuple[Opinion, ...]:
+    names = legible(tuple(classifier.class_names))
+    columns = (files, labels.tolist(), *(values.tolist() for values in said))
     return tuple(
         Opinion(
-            image=run.picture_files[i],
-            label=int(label),
-            label_confidence=float(probabilities[i, label]),
-            predicted=int(predicted[i]),
-            class_name=classifier.class_names[predicted[i]],
-            confidence=float(probabilities[i, predicted[i]]),
-            correct=bool(correct[i]),
+            image=file,
+            label=label,
+            label_confidence=wanted,
+            predicted=predicted,
+            class_name=names[predicted],
+            confidence=confidence,
+            correct=first,
         )
-        for i, label in enumerate(run.labels)
+        for file, label, first, _, wanted, predicted, confidence in zip(*columns, strict=True)
     )

@@ -182,10 +182,22 @@ def mean_pairwise_distance(features: Features, labels: LabelsLike) -> dict[int, 
     for label in np.unique(labels):
         members = x[labels == label]
         if len(members) > 1:
-            result[int(label)] = float(pdist(members).mean())
+            result[int(label)] = _mean_distance(members)
     if not result:
         raise TooFewImages("no class has two images, at least 2 of one are needed")
     return result
+
+
+def _mean_distance(x: np.ndarray) -> float:
+    """Of all pairs of rows, in blocks: those of 10,000 at once would be 400 MB."""
+    if len(x) <= BLOCK:
+        return float(pdist(x).mean())
+    total = 0.0
+    for rows in _blocks(len(x)):
+        total += float(pdist(x[rows]).sum())
+        if rows.stop < len(x):
+            total += float(cdist(x[rows], x[rows.stop :]).sum())
+    return total / (len(x) * (len(x) - 1) / 2)
 
 
 def norm_distances(norm_stats: Sequence[NormStats]) -> Float[np.ndarray, "layers 2"]:

@@ -8,21 +8,17 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
-from scipy.special import softmax
 
 from jinv.core.choices import Size
 from jinv.errors import UsageError
 from jinv.images.codec import fit_image
 from jinv.images.folder import ImageFolder, Watch, open_image_folder, unwatched
-from jinv.judge.judge import judge
+from jinv.judge.assessment import assess, recognition_of
 from jinv.judge.judges import Judge, Say, find_judge, silent
-from jinv.judge.metrics import share_of, top_k_correct
-from jinv.judge.picture_metrics import mean_interval, picture_figures
+from jinv.judge.picture_metrics import picture_figures
 from jinv.recipe.paths import is_onnx
-from jinv.record.estimate import Estimate
 from jinv.record.evaluation import Control, ControlEvaluation, Photographed
 from jinv.weights.labels import find_class, folder_class
 
@@ -98,32 +94,9 @@ def image_label(name: str, class_names: Sequence[str]) -> int | None:
 
 
 def judge_photographs(classifier: Judge, photographs: Photographs) -> Photographed:
-    """What a network makes of them; raises as `judge`."""
-    logits = judge(classifier, photographs.read(), statistics=False).logits
-    return Photographed(count=len(logits), **recognition(logits, photographs.labels)._asdict())
-
-
-class Recognition(NamedTuple):
-    """Shares of images that a judge gives their class, first and among five, and its mean confidence in it."""
-
-    top1: Estimate
-    top5: Estimate
-    mean_confidence: Estimate
-
-
-def recognition(logits: np.ndarray, labels: np.ndarray) -> Recognition:
-    """What logits (n, classes) say of images of these classes."""
-
-    def share(k: int) -> Estimate:
-        return share_of(int(top_k_correct(logits, labels, min(k, logits.shape[1])).sum()), len(labels))
-
-    return Recognition(share(1), share(5), mean_confidence(logits, labels))
-
-
-def mean_confidence(logits: np.ndarray, labels: np.ndarray) -> Estimate:
-    """The mean probability of the labels, with Student's interval cut to [0, 1]."""
-    wanted = softmax(np.asarray(logits, np.float64), axis=1)[np.arange(len(labels)), labels]
-    return mean_interval(wanted.tolist(), 0.0, 1.0)
+    """What a network makes of them; raises as `assess`."""
+    said = assess(classifier, photographs.read(), photographs.labels, statistics=False).said
+    return Photographed(count=len(said.first), **recognition_of(said)._asdict())
 
 
 def evaluate_photographs(

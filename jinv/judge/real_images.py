@@ -4,16 +4,18 @@ Real images go through the same resizing as the run's. A figure for which there 
 place says how many it takes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from jinv.errors import UsageError, legible
 from jinv.images.codec import fit_image, png_bytes
 from jinv.images.folder import ImageFolder
-from jinv.judge.judge import Judgement, judge
+from jinv.images.sample import draw_by_class
+from jinv.judge.assessment import MOST_FEATURES, assess
 from jinv.judge.judges import Judge
 from jinv.judge.metrics import (
     TooFewImages,
@@ -23,7 +25,6 @@ from jinv.judge.metrics import (
     nearest_neighbors,
     precision_recall_density_coverage,
     share_of,
-    top_k_correct,
 )
 from jinv.judge.onnx_judge import WITHOUT_FEATURES
 from jinv.judge.photographs import image_label
@@ -36,32 +37,49 @@ THUMBNAIL = 112
 Figure = TypeVar("Figure")
 
 
+class Generated(NamedTuple):
+    """The run's side of a comparison: of n images the features (n, d), None of an ONNX judge, files and labels.
+
+    `drawn` (n,) are those that stand for the whole run; the others are there to be shown beside their neighbours.
+    """
+
+    features: np.ndarray | None
+    files: Sequence[str]
+    labels: np.ndarray
+    drawn: np.ndarray
+
+
 def compare_with_reference(
-    classifier: Judge, generated: Judgement, names: Sequence[str], labels: np.ndarray, folder: ImageFolder
+    classifier: Judge, generated: Generated, classes: np.ndarray, folder: ImageFolder
 ) -> RealImages:
-    """The entry `reference` of one verifier's verdict.
+    """The entry `reference` of one verifier's verdict; `classes` are the labels of the whole run.
 
     Where every image's class is clear (see `image_label`), also what the network makes of the real images themselves.
-    A judge without features withholds what is compared in them.
+    A judge without features withholds what is compared in them. Of more than `MOST_FEATURES` real images so many are
+    drawn for that.
     """
-    real = judge(classifier, _fitted(folder, classifier.input_size), statistics=False)
-    real_labels = _labels(folder, classifier)
-    top1, varied = None, None
-    if real_labels is not None:
-        top1 = share_of(int(top_k_correct(real.logits, real_labels).sum()), len(real_labels))
+    count, known = len(folder.names), _labels(folder, classifier)
+    labels = np.zeros(count, np.int64) if known is None else known
+    kept = draw_by_class(labels, MOST_FEATURES)
+    # Where classes are not known, nobody looks at what is said of them.
+    real = assess(classifier, _fitted(folder, classifier.input_size), labels, kept, statistics=False)
+    top1 = None if known is None else share_of(int(real.said.first.sum()), count)
     if real.features is None or generated.features is None:
-        return _without_features(len(real.logits), top1, real_labels is not None)
-    x, y = real.features, generated.features
-    if real_labels is not None:
-        same = np.isin(real_labels, labels)
-        varied = figure(lambda: diversity(x[same], real_labels[same]))
+        return _without_features(count, top1, known is not None)
+    x, y = real.features, generated.features[generated.drawn]
+    x_labels, y_labels = None if known is None else known[kept], generated.labels[generated.drawn]
+    varied = None
+    if x_labels is not None:
+        same = np.isin(x_labels, classes)
+        varied = figure(lambda: diversity(x[same], x_labels[same]))
     return RealImages(
-        count=len(x),
+        count=count,
+        sampled=len(kept) if len(kept) < count else None,
         features=x.shape[1],
-        kernel_distance=figure(lambda: kernel_distance(x, y, real_labels=real_labels, labels=labels)),
+        kernel_distance=figure(lambda: kernel_distance(x, y, real_labels=x_labels, labels=y_labels)),
         overlap=figure(lambda: precision_recall_density_coverage(x, y)),
         frechet_distance=figure(lambda: Distance(value=frechet_distance(x, y))),
-        nearest=_nearest(x, y, names, folder),
+        nearest=_nearest(x, generated.features, generated.files, [folder.names[index] for index in kept]),
         top1=top1,
         diversity=varied,
     )
@@ -80,12 +98,12 @@ def _without_features(count: int, top1: Estimate | None, by_class: bool) -> Real
     )
 
 
-def _nearest(x: np.ndarray, y: np.ndarray, names: Sequence[str], folder: ImageFolder) -> tuple[Nearest, ...]:
+def _nearest(x: np.ndarray, y: np.ndarray, files: Sequence[str], names: Sequence[str]) -> tuple[Nearest, ...]:
     indices, distances = nearest_neighbors(y, x, k=min(NEIGHBORS, len(x)))
     found = []
-    for name, row, lengths in zip(names, indices, distances, strict=True):
-        neighbors = (Neighbor(name=folder.names[j], distance=float(d)) for j, d in zip(row, lengths, strict=True))
-        found.append(Nearest(image=name, neighbors=tuple(neighbors)))
+    for file, row, lengths in zip(files, indices.tolist(), distances.tolist(), strict=True):
+        neighbors = (Neighbor(name=legible(names[j]), distance=d) for j, d in zip(row, lengths, strict=True))
+        found.append(Nearest(image=file, neighbors=tuple(neighbors)))
     return tuple(found)
 
 
@@ -105,20 +123,25 @@ def figure(compute: Callable[[], Figure]) -> Figure | Withheld:
         return Withheld(withheld=str(error))
 
 
-def with_thumbnails(folder: ImageFolder, nearest: Sequence[Nearest]) -> tuple[tuple[Nearest, ...], dict[str, bytes]]:
-    """`nearest` with the names of thumbnails in the run, and those as PNG files by name."""
+def with_thumbnails(
+    folder: ImageFolder, nearest: Sequence[Nearest], shown: Collection[str]
+) -> tuple[tuple[Nearest, ...], dict[str, bytes]]:
+    """`nearest` with the names of thumbnails in the run where the image is among `shown`, and those as PNG files by name."""
     named: list[Nearest] = []
     wanted: dict[str, list[str]] = {}
     for entry in nearest:
+        if entry.image not in shown:
+            named.append(entry)
+            continue
         neighbors = []
         for place, neighbor in enumerate(entry.neighbors, 1):
             file = f"nearest/{Path(entry.image).name[:6]}_{place}.png"
-            neighbors.append(neighbor.model_copy(update={"file": file}))
+            neighbors.append(replace(neighbor, file=file))
             wanted.setdefault(neighbor.name, []).append(file)
         named.append(Nearest(image=entry.image, neighbors=tuple(neighbors)))
     pictures: dict[str, bytes] = {}
-    shown = {legible(name): name for name in folder.names}
-    for name, pixels in folder.read([shown[name] for name in sorted(wanted)]):
+    originals = {legible(name): name for name in folder.names}
+    for name, pixels in folder.read([originals[name] for name in sorted(wanted)]):
         side = min(THUMBNAIL, max(pixels.shape[:2]))
         data = png_bytes(fit_image(pixels, (side, side)))
         pictures |= dict.fromkeys(wanted[legible(name)], data)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -90,7 +91,7 @@ class Architecture:
         """Where its weights lie once the extra `embedded` is installed."""
         return EMBEDDED.get(self.name)
 
-    @property
+    @cached_property
     def family(self) -> type[nn.Module]:
         """The class of `jinv.models` that defines it, by which its rules and its torch reference are found."""
         return type(self.make(self.num_classes))

@@ -1,11 +1,17 @@
 """config.toml of a run, as far as who reads it relies on its form; what its keys may say is checked where a run is carried out."""
 
+import hashlib
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 from pydantic import ConfigDict
 
+from jinv.errors import StorageError, UnsafeInputError, legible
 from jinv.record.entry import Entry, Whole, validated
+
+SIGN = "# sha256 of the lines above: "
 
 
 class ImageTable(Entry):
@@ -43,3 +49,29 @@ def with_tables(config: dict[str, Any], path: Path) -> dict[str, Any]:
     """
     validated(ConfigTable, config, path)
     return config
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The table in a run's config.
+
+    Raises:
+      StorageError: it is not there or cannot be read. UnsafeInputError: it is damaged.
+    """
+    try:
+        return with_tables(tomllib.loads(path.read_text(encoding="utf-8")), path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UnsafeInputError(f"{path}: cannot be read: {error}") from error
+
+
+def signed_text(table: dict[str, Any]) -> str:
+    """A run's config as its file has it: the last line is a comment with the digest of the others."""
+    text = tomli_w.dumps(table)
+    return f"{text}{SIGN}{hashlib.sha256(legible(text).encode()).hexdigest()}\n"
+
+
+def is_whole(config: bytes) -> bool:
+    """Whether a config's last line, where it is a digest, is that of the others."""
+    above, sign, digest = config.rpartition(SIGN.encode())
+    return not sign or hashlib.sha256(above).hexdigest().encode() == digest.strip()

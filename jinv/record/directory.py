@@ -7,28 +7,33 @@
 keys derive from seed, image and step, so a resumed run ends with the same bits as an uninterrupted one.
 """
 
-import hashlib
 import json
 import os
 import shutil
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tomli_w
 
 from jinv.errors import RunConflictError, StorageError, UnsafeInputError, legible
-from jinv.files import TEMPORARY, atomic_path, remove_temporaries, write_bytes, write_text
-from jinv.record.config import with_tables
+from jinv.files import (
+    TEMPORARY,
+    atomic_path,
+    make_directory,
+    remove_temporaries,
+    sync_directory,
+    write_bytes,
+    write_text,
+)
+from jinv.record.config import is_whole, read_table, signed_text
 from jinv.record.entry import has_its_digest, with_digest
 from jinv.record.evaluation import Evaluation, read_evaluation
 from jinv.record.lock import LOCK
 from jinv.record.manifest import Manifest, read_manifest
-from jinv.record.metrics import MetricsLine, lines_text, read_metrics
+from jinv.record.metrics import MetricsLine, iter_metrics, lines_text
 from jinv.record.sealed import digest_of
 from jinv.record.unfinished import INSTEAD
 from jinv.record.units import ARRAY, UNITS, tidy_units
@@ -40,7 +45,8 @@ REWRITTEN = ("evaluation.json", "report.html")
 
 FOLDERS = ("images", "nearest", WORKERS)
 
-SIGN = "# sha256 of the lines above: "
+PROBE = ".writable.00000000.tmp"
+"""Written and removed to see whether anything can be; left by a process that was killed it goes as any temporary file does."""
 
 
 @dataclass(frozen=True)
@@ -93,17 +99,17 @@ class RunDirectory:
         """
         exists, occupied = self.path.exists(), self.check(resume=resume)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_directory(self.path)
         except OSError as error:
-            raise StorageError(f"{self.path}: cannot be created: {error.strerror}") from error
+            raise StorageError(f"{self.path}: cannot be created: {error.strerror or error}") from error
         try:
-            with atomic_path(self.path / ".writable.tmp"):
+            with atomic_path(self.path / PROBE):
                 pass
-            (self.path / ".writable.tmp").unlink()
-        except StorageError:
+            (self.path / PROBE).unlink(missing_ok=True)
+        except (OSError, StorageError) as error:
             if not exists:
                 self.discard()
-            raise
+            raise StorageError(str(error)) from error
         return occupied
 
     def has_begun(self, manifest: Manifest) -> bool:
@@ -119,12 +125,16 @@ class RunDirectory:
         if self.path.is_dir() and any(self.entries()):
             if not (self.path / "manifest.json").is_file():
                 raise RunConflictError(f"{self.path}: not a run directory (no manifest.json); it is not replaced")
+            self.write_unfinished(Manifest())  # what is left of it, should this be cut short, is no finished run
             # It stays and is emptied, for it may be a link or a mount; last goes what says that it is a run's.
-            for entry in sorted(self.entries(), key=lambda entry: entry.name == "manifest.json"):
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry)
-                else:
-                    entry.unlink()
+            try:
+                for entry in sorted(self.entries(), key=lambda entry: entry.name == "manifest.json"):
+                    if entry.is_dir() and not entry.is_symlink():
+                        shutil.rmtree(entry)
+                    else:
+                        entry.unlink()
+            except OSError as error:
+                raise StorageError(f"{self.path}: cannot be removed: {error.strerror or error}") from error
 
     def discard(self) -> None:
         """Remove the directory if nothing is in it yet."""
@@ -155,10 +165,10 @@ class RunDirectory:
         """
         if (self.path / "batches").is_dir():
             raise RunConflictError(f"{self.path}: an unfinished run of an earlier jinv; begin it anew with --replace")
-        for name, is_whole in (("manifest.json", has_its_digest), ("config.toml", _is_whole)):
+        for name, whole_as in (("manifest.json", has_its_digest), ("config.toml", is_whole)):
             path = self.path / name
             try:
-                whole = is_whole(path.read_bytes())
+                whole = whole_as(path.read_bytes())
             except OSError as error:
                 raise StorageError(f"{path}: cannot be read: {error.strerror}; {INSTEAD}") from error
             if not whole:
@@ -182,11 +192,14 @@ class RunDirectory:
         Raises:
           StorageError, UnsafeInputError: it cannot be read, or a line is damaged.
         """
+        return list(self.iter_metrics())
+
+    def iter_metrics(self) -> Iterator[MetricsLine]:
+        """As `metrics`, a line at a time, none kept."""
         path = self.path / "metrics.jsonl"
-        if path.exists():
-            return read_metrics(path)
-        logs = sorted((self.path / UNITS).glob("*/*/metrics.jsonl"), key=lambda log: log.parent.name)
-        return [line for log in logs for line in read_metrics(log)]
+        logs = [path] if path.exists() else (self.path / UNITS).glob("*/*/metrics.jsonl")
+        for log in sorted(logs, key=lambda log: log.parent.name):
+            yield from iter_metrics(log)
 
     def write_metrics(self, lines: Iterable[MetricsLine]) -> None:
         """Make these all the lines of metrics.jsonl."""
@@ -198,13 +211,7 @@ class RunDirectory:
         Raises:
           StorageError: it is not there or cannot be read. UnsafeInputError: it is damaged.
         """
-        path = self.path / "config.toml"
-        try:
-            return with_tables(tomllib.loads(path.read_text(encoding="utf-8")), path)
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be read: {error}") from error
-        except (ValueError, RecursionError) as error:
-            raise UnsafeInputError(f"{path}: cannot be read: {error}") from error
+        return read_table(self.path / "config.toml")
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as a JSON file of that name."""
@@ -212,8 +219,7 @@ class RunDirectory:
 
     def write_config(self, table: dict[str, Any]) -> None:
         """Write `config.toml`, whose last line is a comment with the digest of the others."""
-        text = tomli_w.dumps(table)
-        write_text(self.path / "config.toml", f"{text}{SIGN}{hashlib.sha256(legible(text).encode()).hexdigest()}\n")
+        write_text(self.path / "config.toml", signed_text(table))
 
     def write_array(self, name: str, array: np.ndarray) -> None:
         """Write an array as a `.npy` file of that name, in a folder that is made where it is missing."""
@@ -227,6 +233,23 @@ class RunDirectory:
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(self.path / name, data)
 
+    def sync_folders(self) -> None:
+        """Make safe under which names pictures and units are: who moved them may have been killed just then.
+
+        Raises:
+          StorageError: the disk fails.
+        """
+        try:
+            for folder in (path for path in (self.path / UNITS, self.path / "images") if path.is_dir()):
+                make_directory(folder)
+                sync_directory(folder)
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            sync_directory(Path(entry.path))
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+
     def is_finished(self) -> bool:
         """Whether a finished run is there."""
         manifest = self.manifest()
@@ -238,13 +261,14 @@ class RunDirectory:
         if (self.path / "images.npy").exists():
             return shutil.rmtree(self.path / UNITS, ignore_errors=True)
         for folder in (path for path in (self.path / UNITS).glob("*/*") if path.is_dir()):
-            for path in folder.iterdir():
-                if path.name != ARRAY:
-                    path.unlink(missing_ok=True)
-            with suppress(OSError):  # one without a shard
-                folder.rmdir()
+            with suppress(OSError):
+                for path in folder.iterdir():
+                    if path.name != ARRAY:
+                        path.unlink(missing_ok=True)
+                folder.rmdir()  # one without a shard
         for path in (self.path / UNITS).glob("*/*.claim"):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def tidy(self) -> None:
         """Remove what killed processes left of files they were writing; for whoever holds the directory's lock."""
@@ -254,12 +278,21 @@ class RunDirectory:
         tidy_units(self.path)
 
     def digests(self) -> dict[str, str]:
-        """sha256 of every output file; `clean` removes the rest."""
-        found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        names = sorted(str(p) for p in found if self._is_output(p))
-        return {name: digest_of(self.path / name) for name in names}
+        """sha256 of every output file; `clean` removes the rest.
+
+        Raises:
+          StorageError: one cannot be read.
+        """
+        try:
+            found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file())
+            names = sorted(str(p) for p in found if self._is_output(p))
+            return {name: digest_of(self.path / name) for name in names}
+        except OSError as error:
+            raise StorageError(f"{error.filename or self.path}: cannot be read: {error.strerror or error}") from error
 
     def _is_output(self, path: Path) -> bool:
+        if any(part.startswith(".") for part in path.parts):
+            return False
         if path.parts[0] == UNITS:
             return path.name == ARRAY and path.parent.name.isdecimal() and not (self.path / "images.npy").exists()
         return path.parts[0] != WORKERS and path.name != UNSEALED
@@ -284,9 +317,3 @@ class RunDirectory:
                     f"{path}: is not as it was when the run was finished (sha256 {found[name][:12]}..., sealed "
                     f"{digest[:12]}...); put it back, or make the run anew"
                 )
-
-
-def _is_whole(config: bytes) -> bool:
-    """Whether a config's last line, where it is a digest, is that of the others."""
-    above, sign, digest = config.rpartition(SIGN.encode())
-    return not sign or hashlib.sha256(above).hexdigest().encode() == digest.strip()

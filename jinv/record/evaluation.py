@@ -8,13 +8,17 @@ On disk a share and its interval lie side by side (`top1`, `interval`); here the
 there were too few images is `Withheld`, and says how many it takes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import model_validator
 
+from jinv.errors import legible
+from jinv.files import atomic_path
 from jinv.record.entry import Entry, Whole, read_json, validated
 from jinv.record.estimate import Estimate
 
@@ -55,7 +59,8 @@ class Diversity(Entry):
     classes: dict[str, float] = {}
 
 
-class Neighbor(Entry):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbor:
     """A real image near to one of the run's; `file` is its thumbnail in the run, where one is kept."""
 
     name: str
@@ -63,7 +68,8 @@ class Neighbor(Entry):
     file: str | None = None
 
 
-class Nearest(Entry):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nearest:
     """The real images nearest to one of the run's, nearest first."""
 
     image: str
@@ -99,13 +105,19 @@ class _Shares(Entry):
         return result
 
 
+def _known(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if value is not None}
+
+
 class RealImages(_Shares):
     """A verdict's entry `reference`: the run's images beside `count` real ones, in features of so many dimensions.
 
     `top1` is what the network makes of the real images themselves, where their folders are named after its classes.
+    sampled: of how many, drawn class by class, the features are compared, where it is not all.
     """
 
     count: Whole
+    sampled: Whole | None = None
     features: Whole
     kernel_distance: Estimate | Withheld
     overlap: Overlap | Withheld
@@ -113,6 +125,10 @@ class RealImages(_Shares):
     nearest: tuple[Nearest, ...] = ()
     top1: Estimate | None = None
     diversity: Diversity | Withheld | None = None
+
+    def _laid_out(self, table: dict[str, Any]) -> dict[str, Any]:
+        nearest = [entry | {"neighbors": list(map(_known, entry["neighbors"]))} for entry in table["nearest"]]
+        return super()._laid_out(table | {"nearest": nearest})
 
 
 class Photographed(_Shares):
@@ -127,8 +143,12 @@ class Photographed(_Shares):
     mean_confidence: Estimate
 
 
-class Opinion(Entry):
-    """A network's opinion of one image: its label's probability, and the class it takes it for, id and name."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """A network's opinion of one image: its label's probability, and the class it takes it for, id and name.
+
+    No `Entry`, which would weigh ten times as much: a run has one for every image and judge.
+    """
 
     image: str
     label: Whole
@@ -146,7 +166,8 @@ class Verdict(_Shares):
     classes. `independent` is false, and `part` says which, for a network that the images were made to please; a
     sibling of that one is no stranger for it, so it is `relation` that says what an opinion is worth. family, training:
     the judge's own, None is unknown. accuracy: its published top-1 share of real images. table_sha256: of what was said of
-    an ONNX file, its preprocessing before all.
+    an ONNX file, its preprocessing before all. sampled: of how many images, drawn class by class, features are compared
+    (`diversity`, and all of `reference` but `nearest`), where it is not all.
     """
 
     NULLS = ("sha256",)
@@ -156,6 +177,7 @@ class Verdict(_Shares):
     table_sha256: str | None = None
     input_size: Whole | None = None
     count: Whole
+    sampled: Whole | None = None
     top1: Estimate
     top5: Estimate | None = None
     mean_confidence: Estimate | None = None
@@ -170,6 +192,9 @@ class Verdict(_Shares):
     training: str | None = None
     accuracy: float | None = None
     photographs: Photographed | None = None
+
+    def _laid_out(self, table: dict[str, Any]) -> dict[str, Any]:
+        return super()._laid_out(table | {"per_image": list(map(_known, table["per_image"]))})
 
     @property
     def kin(self) -> Relation:
@@ -231,3 +256,31 @@ def read_evaluation(path: Path) -> Evaluation | None:
     """
     table = read_json(path)
     return validated(Evaluation, table, path) if table is not None or path.exists() else None
+
+
+def write_evaluation(path: Path, evaluation: Evaluation) -> None:
+    """Write evaluation.json, one opinion after another: as one text those of 50,000 images would take gigabytes.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
+    mark = secrets.token_hex(16)
+    bare = {name: verdict.model_copy(update={"per_image": ()}) for name, verdict in evaluation.verifiers.items()}
+    table = legible(evaluation.model_copy(update={"verifiers": bare}).to_json())
+    for verdict in table.get("verifiers", {}).values():
+        verdict["per_image"] = mark
+    before, *rest = json.dumps(table, indent=1).split(json.dumps(mark))
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(before)
+        for verdict, after in zip(evaluation.verifiers.values(), rest, strict=True):
+            file.writelines(_opinions_text(verdict.per_image))
+            file.write(after)
+        file.write("\n")
+
+
+def _opinions_text(opinions: tuple[Opinion, ...]) -> Iterator[str]:
+    """The list as `json.dumps` lays it out where it lies."""
+    for number, opinion in enumerate(opinions):
+        text = json.dumps(legible(_known(asdict(opinion))), indent=1).replace("\n", "\n    ")
+        yield f"{',' if number else '['}\n    {text}"
+    yield "\n   ]" if opinions else "[]"

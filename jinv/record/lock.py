@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jinv.errors import RunConflictError, StorageError
+from jinv.files import make_directory
 
 LOCK = ".jinv.lock"
 PATIENCE_S = 0.02
@@ -52,8 +53,7 @@ def held(
                 for other in (Path(os.path.realpath(directory)).parent, *(directory / name for name in inside)):
                     if (whose := held_by(other)) is not None:
                         raise _refused(directory, whose, f" on {other}")
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, _myself(), 0)
+                _sign(descriptor, directory / LOCK)
             elif not shared:
                 say(f"{directory}: the file system has no locks; see to it yourself that nobody else works there")
             yield locked and not shared
@@ -77,12 +77,12 @@ def _made(directory: Path) -> list[Path]:
             break
         missing.append(path)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
     except OSError as error:
         for path in missing:
             with suppress(OSError):
                 path.rmdir()
-        raise StorageError(f"{directory}: cannot be created: {error.strerror}") from error
+        raise StorageError(f"{directory}: cannot be created: {error.strerror or error}") from error
     return missing
 
 
@@ -140,6 +140,14 @@ def held_by(directory: Path) -> str | None:
 def _myself() -> bytes:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return (json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now}) + "\n").encode()
+
+
+def _sign(descriptor: int, path: Path) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, _myself(), 0)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _words(path: Path) -> str:

@@ -91,22 +91,36 @@ def add_line(digest: "hashlib._Hash", line: MetricsLine) -> None:
 
 
 def read_metrics(path: Path) -> list[MetricsLine]:
-    """The lines of `path`, none where there is no such file. What was being written when a run crashed is left out.
+    """The lines of `path`, as `iter_metrics` gives them."""
+    return list(iter_metrics(path))
+
+
+def iter_metrics(path: Path) -> Iterator[MetricsLine]:
+    """The lines of `path` one after another, none kept; none where there is no such file.
+
+    What was being written when a run crashed is left out.
 
     Raises:
       UnsafeInputError: a line that was written to its end is damaged. StorageError: the file cannot be read.
     """
     try:
-        *whole, last = path.read_bytes().split(b"\n")
+        with path.open("rb") as file:
+            for number, text in enumerate(file, 1):
+                if text.endswith(b"\n"):
+                    yield _line(text[:-1], f"{path}, line {number}")
+                elif (last := _last(text, path)) is not None:
+                    yield last
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
-    lines = [_line(text, f"{path}, line {number}") for number, text in enumerate(whole, 1)]
+
+
+def _last(text: bytes, path: Path) -> MetricsLine | None:
     try:
-        return [*lines, _line(last, path)] if last else lines
+        return _line(text, path)
     except UnsafeInputError:
-        return lines
+        return None
 
 
 def _line(text: bytes, where: object) -> MetricsLine:

@@ -88,13 +88,13 @@ class Work:
         """Begin the unit, or go on at a checkpoint: what was logged after it is dropped, for it comes again."""
         kept = (self._kept(checkpoint.step) if checkpoint else None) or []
         self.close()
-        if checkpoint is None:
-            for name in (NEWEST, BEFORE):
-                (self.folder / name).unlink(missing_ok=True)
-        # A file of its own: who had the folder before may still write into the one that was there.
-        write_bytes(self.lines, lines_text(kept).encode())
         self.digest = lines_digest(kept)
         try:
+            if checkpoint is None:
+                for name in (NEWEST, BEFORE):
+                    (self.folder / name).unlink(missing_ok=True)
+            # A file of its own: who had the folder before may still write into the one that was there.
+            write_bytes(self.lines, lines_text(kept).encode())
             self._file = self.lines.open("ab", buffering=0)
         except OSError as error:
             raise self._failed(error) from error

@@ -6,6 +6,7 @@ Pictures are moved on to images/ once the folder is there. Who made a unit, when
 bytes: two who make the same one in the same environment make the same, and the first is kept.
 """
 
+import errno
 import json
 import os
 import re
@@ -115,7 +116,7 @@ def unit_record(run: Path, number: int) -> UnitRecord:
     """What a unit's record says.
 
     Raises:
-      DamagedError: it is not as it was written. FileNotFoundError: there is no such unit.
+      DamagedError: it is not as it was written. FileNotFoundError: there is no such unit. StorageError: it cannot be read.
     """
     path = unit_folder(run, number) / RECORD
     try:
@@ -128,8 +129,10 @@ def unit_record(run: Path, number: int) -> UnitRecord:
         if path.parent.is_dir():
             raise DamagedError(f"{RECORD} is missing") from None
         raise
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise DamagedError(f"{RECORD} is none") from error
     except OSError as error:
-        raise DamagedError(f"{RECORD} cannot be read: {error.strerror}") from error
+        raise _unreadable(path, error) from error
     except UnsafeInputError as error:
         raise DamagedError(f"{RECORD} is not as it was written") from error
     if record.unit != number:
@@ -149,11 +152,19 @@ def check_unit(run: Path, number: int) -> UnitRecord:
         try:
             if digest_of(path) != digest:
                 raise DamagedError(f"{path.relative_to(run)}: its digest is another one than when it was written")
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise DamagedError(f"{path.relative_to(run)} is missing") from None
         except OSError as error:
-            raise DamagedError(f"{path.relative_to(run)} cannot be read: {error.strerror}") from error
+            raise _unreadable(path, error) from error
     return record
+
+
+def _unreadable(path: Path, error: OSError) -> StorageError:
+    """Nothing is thrown away that may be sound, by a process without descriptors or behind a network that is down."""
+    instead = (
+        f"; where the disk is damaged remove {path.parent}: the batch is made again" if error.errno == errno.EIO else ""
+    )
+    return StorageError(f"{path}: cannot be read: {error.strerror or error}{instead}")
 
 
 def publish(run: Path, record: UnitRecord) -> None:
@@ -170,12 +181,12 @@ def publish(run: Path, record: UnitRecord) -> None:
             with suppress(FileNotFoundError):
                 os.rename(folder / target.name, target)
                 touched.add(target.parent)
+        for directory in sorted(touched):
+            sync_directory(directory)
+        if touched:
+            sync_directory(folder)
     except OSError as error:
         raise StorageError(f"{run / 'images'}: cannot be written: {error.strerror or error}") from error
-    for directory in sorted(touched):
-        sync_directory(directory)
-    if touched:
-        sync_directory(folder)
 
 
 def unpublished_pictures(run: Path, number: int) -> dict[int, str]:

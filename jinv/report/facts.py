@@ -1,10 +1,8 @@
 """The facts that head a page, each empty where the run does not know it."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinv.record.metrics import MetricsLine
 from jinv.report.charts import format_number
 from jinv.report.text import OWN, part_text
 from jinv.report.view import RunView, date_text, duration_text, size_text
@@ -37,13 +35,12 @@ def run_facts(view: RunView) -> RunFacts:
     """The facts of a run."""
     manifest = view.manifest
     stages = [stage for stage in manifest.stages if stage.steps]
-    last = last_lines(view.lines)
-    own = [line.accuracy for line in last if math.isfinite(line.accuracy)]
+    final = view.curves.final
     duration = duration_text(manifest.wall_seconds)
     return RunFacts(
         model=" + ".join(Path(model.name or "unknown model").stem for model in manifest.inverted),
         architecture=" + ".join(m.architecture for m in manifest.inverted if m.architecture) or None,
-        count=len(manifest.labels) or len(view.images),
+        count=len(manifest.labels) or view.gallery.total,
         size=size_text(manifest.image_size) if manifest.image_size else None,
         steps=sum(stage.steps for stage in stages),
         stages=", then ".join(
@@ -59,11 +56,6 @@ def run_facts(view: RunView) -> RunFacts:
         finished=bool(manifest.finished),
         weights=", ".join(model.sha256 for model in manifest.inverted if model.sha256) or None,
         versions={"jinv": manifest.jinv or "unknown", **manifest.versions},
-        own_accuracy=sum(own) / len(own) if own and all(part_text(v.verdict) != OWN for v in view.verdicts) else None,
-        final=format_number(sum(line.total for line in last) / len(last)) if last else None,
+        own_accuracy=view.curves.own_accuracy if all(part_text(v.verdict) != OWN for v in view.verdicts) else None,
+        final=None if final is None else format_number(final),
     )
-
-
-def last_lines(lines: list[MetricsLine]) -> list[MetricsLine]:
-    """Every batch's last line."""
-    return list({line.batch: line for line in lines}.values())

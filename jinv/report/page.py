@@ -3,21 +3,29 @@
 Pictures, styles and the little script are inside the page, whose content policy forbids it to fetch anything.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from jinv.errors import UsageError
+from jinv.errors import StorageError, UsageError
 from jinv.files import write_text
+from jinv.images.sample import sample_by_class
 from jinv.record.evaluation import RELATIONS
 from jinv.record.manifest import Manifest
-from jinv.record.metrics import MetricsLine
 from jinv.report.charts import Chart, Series, format_number, line_chart
 from jinv.report.facts import run_facts
+from jinv.report.gallery import ImageView, Room
 from jinv.report.text import accuracy_text, confidence_text, kin_text, reference_rows, whole_percent
-from jinv.report.view import ImageView, RunView, curve, read_run, size_text, stage_spans, term_curve
+from jinv.report.totals import count_text
+from jinv.report.view import RunView, read_run, size_text, stage_spans
+
+MANY = 60
+"""Of more judged images the page says what the judges make of each class."""
+
+MOST_RUNS, MOST_IMAGES, COMPARED_BYTES = 32, 512, 4_500_000
+"""Of a comparison: runs side by side, images of all of them, and their bytes."""
 
 
 def write_report(run_dir: str | Path, manifest: Manifest | None = None) -> Path:
@@ -26,13 +34,16 @@ def write_report(run_dir: str | Path, manifest: Manifest | None = None) -> Path:
     Raises:
       StorageError: no run directory, or it cannot be read or written. UnsafeInputError: a damaged record or picture.
     """
-    view = read_run(run_dir, manifest=manifest)
+    try:
+        view = read_run(run_dir, manifest=manifest)
+    except OSError as error:
+        raise StorageError(f"{error.filename or run_dir}: cannot be read: {error.strerror or error}") from error
     path = view.path / "report.html"
     page = environment().get_template("report.html.j2")
     text = page.render(
         run=view,
         facts=run_facts(view),
-        columns=gallery_columns([image.class_name for image in view.images]),
+        columns=gallery_columns([image.class_name for image in view.gallery.images]),
         charts=_run_charts(view),
         references=[
             (v.name, beside.count, reference_rows(v.name, v.verdict, beside))
@@ -41,23 +52,28 @@ def write_report(run_dir: str | Path, manifest: Manifest | None = None) -> Path:
         ],
         photographs=view.photographs.pictures.count if view.photographs else 0,
         settings=settings(view.config),
+        totals=view.totals if view.totals and view.totals.count > MANY else None,
     )
     write_text(path, text)
     return path
 
 
 def write_comparison(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
-    """Write one page that shows several runs side by side; returns its path.
+    """Write one page that shows several runs side by side, of more than `MOST_RUNS` some evenly spread; returns its path.
 
     Raises:
       UsageError: fewer than two runs. StorageError: as `write_report`.
     """
     if len(run_dirs) < 2:
         raise UsageError(f"a comparison needs at least 2 runs, not {len(run_dirs)}")
-    views = [read_run(run_dir, inline_bytes=3_000_000) for run_dir in run_dirs]
+    shown = [run_dirs[place] for place in sample_by_class(range(len(run_dirs)), MOST_RUNS)]
+    most = max(MOST_IMAGES // len(shown), 1)
+    views = [read_run(run_dir, room=Room(most, COMPARED_BYTES // len(shown), most)) for run_dir in shown]
     page = environment().get_template("comparison.html.j2")
     names = _distinct_names(views)
     text = page.render(
+        given=len(run_dirs),
+        sampled=any(view.gallery.sampled for view in views),
         runs=[{"name": name, "view": view, "facts": run_facts(view)} for name, view in zip(names, views, strict=True)],
         charts=_comparison_charts(names, views),
         settings=_setting_rows(views),
@@ -153,31 +169,29 @@ def _is_table(value: Any) -> bool:
 
 
 def _run_charts(view: RunView) -> dict[str, list[Chart]]:
-    spans = stage_spans(view)
-    colors = {name: i for i, name in enumerate(view.terms)}
-    weighted = [term_curve(view, name, color=color, weighted=True) for name, color in colors.items()]
-    total = curve(view, "total", lambda line: line.total, None)
+    spans, curves = stage_spans(view), view.curves
+    colors = {name: i for i, name in enumerate(curves.terms)}
+    weighted = [curves.series("weighted", name, color=color) for name, color in colors.items()]
     objective = line_chart(
-        "Objective", [total, *weighted], scales=("log", "linear"), spans=spans,
+        "Objective", [curves.series("total", color=None), *weighted], scales=("log", "linear"), spans=spans,
         caption="Every term as it enters the objective, weight included, and their total.",
     )  # fmt: skip
     small = [
         line_chart(
-            name, [term_curve(view, name, color=color)], caption="without its weight", scales=("log", "linear"),
+            name, [curves.series("value", name, color=color)], caption="without its weight", scales=("log", "linear"),
             spans=spans,
         )
         for name, color in colors.items()
     ]  # fmt: skip
-    rate = curve(view, "learning rate", lambda line: line.learning_rate, None)
+    rate = curves.series("learning_rate", color=None)
     small.append(line_chart("learning rate", [rate], caption="after its schedule", spans=spans, zero=True))
-    own = curve(view, "accuracy", lambda line: line.accuracy, None)
+    own = curves.series("accuracy", color=None)
     small.append(
         line_chart("own accuracy", [own], caption="share the inverted network recognises", spans=spans, zero=True)
     )
-    named = list(dict.fromkeys(name for line in view.lines for name in line.gradient_norms or {}))
     gradients = line_chart(
         "Gradient norms",
-        [curve(view, name, _gradient_norm(name), colors.get(name)) for name in named],
+        [curves.series("gradient_norm", name, color=colors.get(name)) for name in curves.gradients],
         scales=("log", "linear"), spans=spans, caption="How hard each weighted term pulls at the image.",
     )  # fmt: skip
     return {
@@ -185,10 +199,6 @@ def _run_charts(view: RunView) -> dict[str, list[Chart]]:
         "small": [chart for chart in small if chart],
         "layers": _layer_charts(view),
     }
-
-
-def _gradient_norm(name: str) -> Callable[[MetricsLine], float | None]:
-    return lambda line: (line.gradient_norms or {}).get(name)
 
 
 def _layer_charts(view: RunView) -> list[Chart]:
@@ -211,10 +221,10 @@ def _comparison_charts(names: Sequence[str], views: Sequence[RunView]) -> list[C
         return line_chart(title, [s for s in series if s.x], caption=caption, scales=("log", "linear"))
 
     runs = list(enumerate(zip(names, views, strict=True)))
-    totals = [curve(view, name, lambda line: line.total, i) for i, (name, view) in runs]
+    totals = [view.curves.series("total", name=name, color=i) for i, (name, view) in runs]
     charts = [overlay("total", "the weighted sum of all terms", totals)]
-    for term in dict.fromkeys(term for view in views for term in view.terms):
-        series = [term_curve(view, term, color=i, name=name) for i, (name, view) in runs]
+    for term in dict.fromkeys(term for view in views for term in view.curves.terms):
+        series = [view.curves.series("value", term, name=name, color=i) for i, (name, view) in runs]
         charts.append(overlay(term, "without its weight", series))
     return [chart for chart in charts if chart]
 
@@ -237,7 +247,7 @@ def _image_rows(views: list[RunView]) -> list[dict[str, Any]]:
     rows: dict[tuple[str, int], list[ImageView | None]] = {}
     for column, view in enumerate(views):
         seen: dict[str, int] = {}
-        for image in view.images:
+        for image in view.gallery.images:
             name = image.class_name
             place = seen[name] = seen.get(name, -1) + 1
             rows.setdefault((name, place), [None] * len(views))[column] = image
@@ -259,6 +269,7 @@ def environment() -> jinja2.Environment:
     environment.filters["share"] = whole_percent
     environment.filters["percent"] = lambda x: f"{100 * x:.0f}"
     environment.filters["number"] = format_number
+    environment.filters["count"] = count_text
     environment.filters["kin"] = kin_text
     environment.filters["accuracy"] = accuracy_text
     environment.filters["confidence"] = confidence_text

@@ -166,7 +166,12 @@ def picture_rows(pictures: Pictures, real: Pictures | None = None) -> list[Pictu
 
 def reference_rows(name: str, verdict: Verdict, reference: RealImages) -> list[tuple[str, str]]:
     """A verdict's comparison with real images as (figure, text); a figure is named after the network it is taken in."""
-    rows = [(f"kernel distance (KID) in {name} features", _figure_text(reference.kernel_distance))]
+    rows = []
+    if verdict.sampled is not None or reference.sampled is not None:
+        ours, theirs = verdict.sampled or verdict.count, reference.sampled or reference.count
+        text = f"{ours} of the run's {verdict.count}, {theirs} of the {reference.count} real ones, drawn class by class"
+        rows.append(("images whose features are compared", text))
+    rows.append((f"kernel distance (KID) in {name} features", _figure_text(reference.kernel_distance)))
     overlap = reference.overlap
     if isinstance(overlap, Withheld):
         rows.append(("precision, recall, density, coverage", _figure_text(overlap)))

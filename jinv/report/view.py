@@ -1,99 +1,45 @@
 """A run directory as the pages show it: plain values, tolerant of whatever an unfinished or older run lacks."""
 
-import base64
-import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from jinv.errors import StorageError, legible
-from jinv.images.codec import jpeg_bytes, read_image
 from jinv.record.directory import RunDirectory
-from jinv.record.evaluation import Control, Evaluation, Opinion, Pictures, Verdict, in_order
+from jinv.record.evaluation import Control, Evaluation, Pictures, in_order
 from jinv.record.manifest import Manifest
-from jinv.record.metrics import MetricsLine
 from jinv.record.pictures import picture_files
-from jinv.report.charts import Series, Span
+from jinv.record.sealed import digest_of
+from jinv.report.charts import Span
+from jinv.report.curves import Curves
+from jinv.report.gallery import Gallery, Room, make_gallery
 from jinv.report.text import PictureRow, headline, picture_rows
+from jinv.report.totals import Totals, VerifierView, totals_of
 
-INLINE_BYTES = 6_000_000
-"""Up to this sum the page carries the PNG files themselves, beyond it JPEGs."""
-
-
-@dataclass(frozen=True)
-class VerifierView:
-    """A verifier's verdict under its name, and under the short one that pages use."""
-
-    name: str
-    short: str
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class OpinionView:
-    """What the verifier of this short name says of an image."""
-
-    verifier: str
-    opinion: Opinion
-
-
-@dataclass(frozen=True)
-class NeighborView:
-    """A real image near to one of the run's; `source` is its thumbnail as a data URL."""
-
-    name: str
-    distance: float
-    source: str
-
-
-@dataclass(frozen=True)
-class ImageView:
-    """One of the run's images; `source` is a data URL, `label` None where the manifest does not know it."""
-
-    index: int
-    file: str
-    source: str
-    height: int
-    width: int
-    class_name: str
-    label: int | None
-    opinions: tuple[OpinionView, ...]
-    neighbors: tuple[NeighborView, ...]
-
-    @property
-    def small(self) -> bool:
-        """Whether pages show its pixels as squares."""
-        return max(self.height, self.width) <= 96
-
-    @property
-    def judged(self) -> str:
-        """What the verifiers say together: "right", "wrong", "divided", or "" where there are none."""
-        right = sum(o.opinion.correct for o in self.opinions)
-        if not self.opinions:
-            return ""
-        return "right" if right == len(self.opinions) else "wrong" if not right else "divided"
+ROOM = Room()
+"""Of the page of one run."""
 
 
 @dataclass(frozen=True)
 class RunView:
     """One run; `verdicts` begin with the strangers'.
 
-    `pictures` is what the images say without any network, `photographs` what real ones of the same classes do; None where
-    that was not measured.
+    Their opinions of each image are in `gallery`, of the images that are shown, and in `totals`, of all. `pictures` is what
+    the images say without any network, `photographs` what real ones of the same classes do; None where that was not measured.
     """
 
     path: Path
     name: str
     manifest: Manifest
     config: dict[str, Any]
-    lines: list[MetricsLine]
+    curves: Curves
     verdicts: list[VerifierView]
-    images: list[ImageView]
-    exact_pixels: bool
+    gallery: Gallery
     digests: dict[str, str]
+    totals: Totals | None = None
     pictures: Pictures | None = None
     photographs: Control | None = None
 
@@ -108,14 +54,9 @@ class RunView:
         real = self.photographs.pictures if self.photographs else None
         return picture_rows(self.pictures, real) if self.pictures else []
 
-    @property
-    def terms(self) -> list[str]:
-        """The terms' names, in the order in which they first appear."""
-        return list(dict.fromkeys(name for line in self.lines for name in line.terms))
 
-
-def read_run(run_dir: str | Path, *, inline_bytes: int = INLINE_BYTES, manifest: Manifest | None = None) -> RunView:
-    """Read what a run directory has; `manifest` instead of the one that is there.
+def read_run(run_dir: str | Path, *, room: Room = ROOM, manifest: Manifest | None = None) -> RunView:
+    """Read what a run directory has, with as many images as there is room for; `manifest` instead of the one that is there.
 
     Raises:
       StorageError: no run directory. UnsafeInputError: a file that is damaged.
@@ -128,44 +69,19 @@ def read_run(run_dir: str | Path, *, inline_bytes: int = INLINE_BYTES, manifest:
     judged = in_order(evaluation.verifiers)
     short = short_names(list(judged))
     verdicts = [VerifierView(name, short[name], verdict) for name, verdict in judged.items()]
-    images, exact = _images(run.path, manifest, verdicts, inline_bytes)
     return RunView(
         path=run.path,
         name=legible(run.path.resolve().name),
         manifest=manifest,
         config=run.config() if (run.path / "config.toml").exists() else {},
-        lines=run.metrics(),
+        curves=Curves(run.iter_metrics()),
         verdicts=verdicts,
-        images=images,
-        exact_pixels=exact,
+        gallery=make_gallery(run.path, picture_files(run.path), manifest, verdicts, room),
         digests=_digests(run.path),
+        totals=totals_of(manifest, verdicts),
         pictures=evaluation.pictures,
         photographs=evaluation.photographs,
     )
-
-
-def curve(view: RunView, name: str, pick: Callable[[MetricsLine], float | None], color: int | None = 0) -> Series:
-    """`pick(line)` over the steps; where several batches logged a step, their mean within the band they span."""
-    steps: dict[float, list[float]] = {}
-    for line in view.lines:
-        value = pick(line)
-        if value is not None:
-            steps.setdefault(line.step, []).append(value)
-    xs = sorted(steps)
-    mean = [sum(steps[x]) / len(steps[x]) for x in xs]
-    if all(len(steps[x]) == 1 for x in xs):
-        return Series(name, xs, mean, color=color)
-    return Series(name, xs, mean, [min(steps[x]) for x in xs], [max(steps[x]) for x in xs], color)
-
-
-def term_curve(view: RunView, term: str, *, color: int | None, name: str = "", weighted: bool = False) -> Series:
-    """A term's value over the steps, under its own name unless `name` is given."""
-
-    def pick(line: MetricsLine) -> float | None:
-        entry = line.terms.get(term)
-        return None if entry is None else entry.weighted if weighted else entry.value
-
-    return curve(view, name or term, pick, color)
 
 
 def stage_spans(view: RunView) -> list[Span]:
@@ -209,26 +125,7 @@ def _digests(run: Path) -> dict[str, str]:
     """sha256 of the run's own files; the manifest and the report themselves are still to be written."""
     files = (p for p in run.iterdir() if p.is_file() and not p.name.startswith("."))
     kept = sorted(p for p in files if p.name not in ("manifest.json", "report.html"))
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
-
-
-def _nearest(run: Path, verdicts: Sequence[VerifierView]) -> dict[str, tuple[NeighborView, ...]]:
-    """By image, the real ones nearest to it of which the run keeps a thumbnail."""
-    result: dict[str, tuple[NeighborView, ...]] = {}
-    beside = [v.verdict.reference for v in verdicts if v.verdict.reference is not None]
-    # One verdict has thumbnails; in files of before, not the first one in this order.
-    kept = [r for r in beside if any(n.file for entry in r.nearest for n in entry.neighbors)]
-    kept_files = {path.name for path in (run / "nearest").glob("*.png") if path.is_file()}
-    for entry in kept[0].nearest if kept else ():
-        found = []
-        for neighbor in entry.neighbors:
-            # Only a plain name inside the run: an evaluation from elsewhere must not pull other files into the page.
-            path = run / "nearest" / Path(neighbor.file or "").name
-            if path.name in kept_files:
-                source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-                found.append(NeighborView(neighbor.name, neighbor.distance, source))
-        result[entry.image] = tuple(found)
-    return result
+    return {path.name: digest_of(path) for path in kept}
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
@@ -238,34 +135,3 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     while len(words) > 1 and all(len(w) > common + 1 and w[common] == words[0][common] for w in words):
         common += 1
     return {name: "_".join(w[common:]) for name, w in zip(names, words, strict=True)}
-
-
-def _images(
-    run: Path, manifest: Manifest, verdicts: Sequence[VerifierView], inline_bytes: int
-) -> tuple[list[ImageView], bool]:
-    """The images, and whether the page carries their exact pixels."""
-    names, labels = manifest.class_names, manifest.labels
-    opinions = [(v.short, {opinion.image: opinion for opinion in v.verdict.per_image}) for v in verdicts]
-    nearest = _nearest(run, verdicts)
-    files = picture_files(run)
-    exact = sum((run / file).stat().st_size for file in files.values()) <= inline_bytes
-    images = []
-    for index, file in files.items():
-        path = run / file
-        pixels = read_image(path)
-        own = "png" if file.endswith(".png") else "jpeg"
-        data, kind = (path.read_bytes(), own) if exact else (jpeg_bytes(pixels), "jpeg")
-        images.append(
-            ImageView(
-                index=index,
-                file=file,
-                source=f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
-                height=pixels.shape[0],
-                width=pixels.shape[1],
-                class_name=names[index] if index < len(names) else "",
-                label=labels[index] if index < len(labels) else None,
-                opinions=tuple(OpinionView(short, known[file]) for short, known in opinions if file in known),
-                neighbors=nearest.get(file, ()),
-            )
-        )
-    return images, exact

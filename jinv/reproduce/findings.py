@@ -11,7 +11,7 @@ from jinv.record.estimate import Estimate
 from jinv.record.evaluation import Verdict, Withheld
 from jinv.record.metrics import MetricsLine
 from jinv.record.run import open_run
-from jinv.report.facts import last_lines
+from jinv.report.curves import Curves
 from jinv.report.text import OWN, part_text
 from jinv.reproduce import claims
 from jinv.reproduce.claims import Finding
@@ -99,7 +99,7 @@ def numbers_of(run_dir: str | Path, name: str) -> Numbers:
                 f"{run.path / 'evaluation.json'}: verifiers.{key}.per_image: {len(verdict.per_image)} images, manifest.json "
                 f"has {len(manifest.class_names)} class_names"
             )
-    curve = confidence_curve(run.metrics)
+    curve = confidence_curve(Curves(run.metrics))
     # A run without steps is its start, a photograph: there the file is all there is.
     from_files = _mean(_label_confidences(own)) if own else None
     return Numbers(
@@ -131,16 +131,13 @@ def _named(key: str, verdict: Verdict) -> str:
     return f"{key} (a sibling)" if verdict.kin == "sibling" else key
 
 
-def confidence_curve(lines: Iterable[MetricsLine]) -> list[tuple[int, float]]:
+def confidence_curve(curves: Curves) -> list[tuple[int, float]]:
     """(step, the inverted network's confidence in the wanted classes), the geometric mean over a run's images.
 
     From the logged cross-entropy, of the augmented images and before the step's update.
     """
-    by_step: dict[int, list[float]] = {}
-    for line in lines:
-        if "cross_entropy" in line.terms:
-            by_step.setdefault(line.step, []).append(line.terms["cross_entropy"].value)
-    return [(step, math.exp(min(-sum(values) / len(values), 0.0))) for step, values in sorted(by_step.items())]
+    logged = curves.series("value", "cross_entropy")
+    return [(int(step), math.exp(min(-mean, 0.0))) for step, mean in zip(logged.x, logged.y, strict=True)]
 
 
 def steps_to(curve: Sequence[tuple[int, float]], confidence: float) -> int | None:
@@ -150,7 +147,7 @@ def steps_to(curve: Sequence[tuple[int, float]], confidence: float) -> int | Non
 
 def _own_share(lines: list[MetricsLine], count: int, batch: int | None) -> Estimate | None:
     """What the inverted network recognises of `count` images, at the last step of each batch of `batch`."""
-    last = last_lines(lines)
+    last = list({line.batch: line for line in lines}.values())
     if not last or not count:
         return None
     batch = batch or -(-count // len(last))

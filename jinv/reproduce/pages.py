@@ -15,17 +15,21 @@ from jinv.images.codec import read_image
 from jinv.report.charts import Chart, Series, line_chart
 from jinv.report.contact_sheet import SheetPanel, sheet_jpeg
 from jinv.report.facts import run_facts
+from jinv.report.gallery import ImageView, Room
 from jinv.report.page import environment, settings
 from jinv.report.text import reference_rows
-from jinv.report.view import ImageView, RunView, curve, read_run
+from jinv.report.view import RunView, read_run
 from jinv.reproduce.findings import confidence_curve
 from jinv.reproduce.plan import Figure, Panel, Sheets
 
 ROWS = 4
 """Of a class, on the contact sheet of runs."""
 
-INLINE_BYTES = 2_500_000
-"""Of one panel; beyond it the page carries JPEGs."""
+ROOM = Room(size=2_500_000, fewest=256)
+"""Of one panel."""
+
+SHEET_IMAGES, SHEET_FEWEST = 1024, 16
+"""On the contact sheet of runs, of all together; and of each at least."""
 
 
 def write_sheet(figure: Figure, panels: Sequence[Panel], out: Path, folder: Path) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def write_sheet(figure: Figure, panels: Sequence[Panel], out: Path, folder: Path
     summary: dict[str, Any] = {"figure": figure, "skipped": skipped, "page": None, "panels": []}
     if not made:
         return summary
-    views = [read_run(out / "runs" / panel.run, inline_bytes=INLINE_BYTES) for panel in made]
+    views = [read_run(out / "runs" / panel.run, room=ROOM) for panel in made]
     shown = [_columns(view, figure.classes) for view in views]
     entries = [
         {
@@ -82,7 +86,9 @@ def write_contact_sheet(run_dirs: Sequence[str | Path], out: str | Path) -> Path
     Raises:
       UsageError: a run without images. StorageError: as `read_run`.
     """
-    views = [read_run(run_dir) for run_dir in run_dirs]
+    most = max(SHEET_IMAGES // max(len(run_dirs), 1), SHEET_FEWEST)
+    room = Room(most, fewest=most)
+    views = [read_run(run_dir, room=room) for run_dir in run_dirs]
     panels = []
     for view in views:
         columns = [(name, _pixels(view, images[:ROWS])) for name, images in _columns(view, ())]
@@ -122,7 +128,7 @@ def result_line(view: RunView) -> str:
     parts = [facts.stages or "no steps"]
     if facts.final:
         parts.append(f"objective {facts.final}")
-    if points := confidence_curve(view.lines):
+    if points := confidence_curve(view.curves):
         parts.append(f"confidence {100 * points[-1][1]:.1f} %")
     for v in view.verdicts:
         name = "itself, from the files" if v.verdict.kin == "inverted" else f"{v.short} ({v.verdict.kin})"
@@ -137,7 +143,7 @@ def result_line(view: RunView) -> str:
 def _columns(view: RunView, classes: Sequence[int]) -> list[tuple[str, list[ImageView]]]:
     """The run's images by class, in the figure's order of classes; all classes where the run has none of those."""
     by_label: dict[int | None, list[ImageView]] = {}
-    for image in view.images:
+    for image in view.gallery.images:
         by_label.setdefault(image.label, []).append(image)
     chosen: list[int | None] = [label for label in classes if label in by_label] or list(by_label)
     return [(by_label[label][0].class_name, by_label[label]) for label in chosen]
@@ -156,12 +162,12 @@ def _picture_rows(view: RunView) -> list[tuple[str, str]]:
 
 def _charts(figure: Figure, panels: Sequence[Panel], views: Sequence[RunView]) -> list[Chart]:
     total = [
-        curve(view, panel.title, lambda line: line.total, i)
+        view.curves.series("total", name=panel.title, color=i)
         for i, (panel, view) in enumerate(zip(panels, views, strict=True))
     ]
     confidence = []
     for i, (panel, view) in enumerate(zip(panels, views, strict=True)):
-        points = confidence_curve(view.lines)
+        points = confidence_curve(view.curves)
         if points:
             confidence.append(Series(panel.title, [x for x, _ in points], [y for _, y in points], color=i))
     charts = [

@@ -62,6 +62,7 @@ def merge(directory: Path, *, console: Console, vocabulary: Vocabulary | None = 
         manifest = run_directory.manifest()
         assert manifest is not None
         if manifest.finished:
+            run_directory.clean()  # what one left that was killed just after its seal
             say(console, f"{directory}: already finished")
             return run_directory
         run_directory.check_unfinished()
@@ -97,6 +98,7 @@ def complete(run_directory: RunDirectory, carried: Carried, manifest: Manifest, 
         goes on here. JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
     """
     count = units_of(carried.recipe)
+    run_directory.sync_folders()
     join_lines(run_directory, count)
     check_failed(run_directory, count)
     with Waiting(console) as waiting:

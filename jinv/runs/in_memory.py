@@ -39,10 +39,11 @@ class Result:
         return self.experiment.classifier.to_uint8(self.images)
 
     def _repr_png_(self) -> bytes:
-        """The images side by side, as a notebook shows them."""
-        from jinv.images.codec import grid_png
+        """The images side by side, as a notebook shows them; of very many a sample by class."""
+        from jinv.images.sample import sample_grid_png
 
-        return grid_png(self.pictures)
+        pictures = self.pictures
+        return sample_grid_png(self.labels, lambda index: pictures[index])
 
 
 def run(

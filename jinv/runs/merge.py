@@ -11,8 +11,8 @@ from jinv.core.choices import Arrays
 from jinv.core.pixels import to_uint8
 from jinv.errors import NumericalError, StorageError
 from jinv.files import atomic_path
-from jinv.images.codec import grid_png
 from jinv.images.folder import Watch
+from jinv.images.sample import sample_grid_png
 from jinv.record.directory import RunDirectory
 from jinv.record.manifest import Manifest
 from jinv.record.run import open_run
@@ -33,8 +33,6 @@ from jinv.record.units import (
 
 LARGEST_FILE = 2 << 30
 """Bytes of images.npy, beyond which images stay in a file per unit where `output.arrays` is "auto"."""
-
-MOST_IN_GRID = 100
 
 
 def missing_units(directory: RunDirectory, count: int) -> list[int]:
@@ -121,13 +119,12 @@ def assemble(directory: RunDirectory, manifest: Manifest, count: int, arrays: Ar
 
 
 def write_grid(directory: RunDirectory, manifest: Manifest) -> None:
-    """Write grid.png, of a large run its first images."""
+    """Write grid.png, of a large run a sample by class."""
     images = open_run(directory.path).images if (directory.path / "images.npy").exists() else None
     if images is None:
         images = read_shards(directory.path, len(manifest.labels))
-    directory.write_image(
-        "grid.png", grid_png(to_uint8(images[:MOST_IN_GRID], manifest.model.mean, manifest.model.std))
-    )
+    mean, std = manifest.model.mean, manifest.model.std
+    directory.write_image("grid.png", sample_grid_png(manifest.labels, lambda i: to_uint8(images[i], mean, std)))
 
 
 def _records(directory: RunDirectory, count: int) -> Iterator[UnitRecord]:

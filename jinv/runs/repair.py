@@ -14,7 +14,7 @@ from rich.console import Console
 from jinv.console import Waiting, say
 from jinv.errors import JinvError, NumericalError, RunConflictError, StorageError, UnsafeInputError
 from jinv.experiment.experiment import Experiment
-from jinv.files import atomic_path
+from jinv.files import atomic_path, make_directory, sync_directory
 from jinv.recipe.read import read_config
 from jinv.record.directory import REWRITTEN, RunDirectory
 from jinv.record.lock import held
@@ -68,7 +68,11 @@ def repair(directory: Path, console: Console) -> list[Finding]:
         experiment = check_run(read_config(directory / "config.toml"), say=teller(console))
         check_same(run, manifest, experiment)
         if manifest.finished:
-            _repair_finished(run, manifest, wrong, experiment, console, stop)
+            try:
+                _repair_finished(run, manifest, wrong, experiment, console, stop)
+            except OSError as error:
+                where = error.filename or directory
+                raise StorageError(f"{where}: cannot be made again: {error.strerror or error}") from error
         else:
             numbers = sorted(int(finding.name[-6:]) for finding in wrong)
             for number in numbers:
@@ -169,11 +173,17 @@ def _splice(
                     f"is not as it was sealed ({where}); repair it there, or make the run anew with --replace"
                 )
             for name in (name for name in record.pictures if name in set(names)):
-                (run.path / name).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(scratch.path / name, run.path / name)
+                _move(scratch.path / name, run.path / name)
         _write_joint_files(run, scratch, made.keys(), set(names), experiment)
     finally:
         shutil.rmtree(scratch.path, ignore_errors=True)
+
+
+def _move(made: Path, place: Path) -> None:
+    """Put a file that is on the disk, under another name, where it belongs."""
+    make_directory(place.parent)
+    os.replace(made, place)
+    sync_directory(place.parent)
 
 
 def _write_joint_files(
@@ -183,8 +193,7 @@ def _write_joint_files(
     for number in made:
         shard = unit_folder(run.path, number) / ARRAY
         if shard.relative_to(run.path).as_posix() in names:
-            shard.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(unit_folder(scratch.path, number) / ARRAY, shard)
+            _move(unit_folder(scratch.path, number) / ARRAY, shard)
     if "metrics.jsonl" in names:
         kept = "" if made == set(range(count)) else None
         lines = [] if kept == "" else run.metrics()

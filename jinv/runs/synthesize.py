@@ -25,6 +25,8 @@ from jinv.record.manifest import Manifest
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.checks import check_run, check_same
 from jinv.runs.completion import complete, judge_again, timed
+from jinv.runs.distributed import digest, leading
+from jinv.runs.job import Job
 from jinv.runs.merge import check_failed, drop_damaged
 from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.records import new_manifest
@@ -45,12 +47,14 @@ def run(
     console: Console | None = None,
     shared: Shared | None = None,
     vocabulary: Vocabulary | None = None,
+    job: Job | None = None,
 ) -> RunDirectory:
     """Carry `recipe` out in `directory`; returns it finished. SIGTERM and Ctrl-C stop it, see `jinv.runs.stopping`.
 
     Args:
       replace: an earlier run there is removed, once nothing is found to be wrong with this one.
       shared: networks and programs of earlier runs, to be used again.
+      job: the processes that compute each batch together, of which this one leads.
 
     Raises:
       JinvError: anything a user can mend; the exit codes of the command line are the classes of `jinv.errors`.
@@ -69,10 +73,12 @@ def run(
         check_fits(experiment)
         if replace or not run_directory.is_finished():
             experiment.check_traces()  # last, because it takes a second or two
+        if job is not None:
+            job.begin(digest(experiment))
         if replace:
             run_directory.remove()
         with stoppable() as stop:
-            return _carry_out(experiment, run_directory, console, resume, stop)
+            return _carry_out(experiment, run_directory, console, resume, stop, job)
 
 
 def work_on(
@@ -139,7 +145,7 @@ def _begin_for_all(run_directory: RunDirectory, experiment: Experiment) -> None:
 
 
 def _carry_out(
-    experiment: Experiment, run_directory: RunDirectory, console: Console, resume: bool, stop: Stop
+    experiment: Experiment, run_directory: RunDirectory, console: Console, resume: bool, stop: Stop, job: Job | None
 ) -> RunDirectory:
     """What `run` does once nothing is found to be wrong, in a directory that is held."""
     manifest = _manifest(run_directory, experiment, resume)
@@ -149,17 +155,18 @@ def _carry_out(
         return run_directory
     count = len(experiment.batches)
     damaged: Sequence[int] | None = None
-    while damaged is None or damaged:
-        try:
-            make_units(experiment, run_directory, console, stop, alone=True)
-        finally:
-            manifest = timed(manifest, run_directory)
-            with suppress(JinvError):  # what stopped the run says more than that its time is lost
-                run_directory.write_unfinished(manifest)
-        with Waiting(console) as waiting:
-            watch = stop.watched(waiting.watch, run_directory.path)
-            damaged = drop_damaged(run_directory, count, teller(console), watch)
-    complete(run_directory, experiment, manifest, console, stop)
+    with leading(job, experiment, stop) as joint:
+        while damaged is None or damaged:
+            try:
+                make_units(joint, run_directory, console, stop, alone=True)
+            except BaseException:
+                with suppress(JinvError):  # what stopped the run says more than that its time is lost
+                    run_directory.write_unfinished(timed(manifest, run_directory))
+                raise
+            with Waiting(console) as waiting:
+                watch = stop.watched(waiting.watch, run_directory.path)
+                damaged = drop_damaged(run_directory, count, teller(console), watch)
+    complete(run_directory, experiment, timed(manifest, run_directory), console, stop)
     return run_directory
 
 

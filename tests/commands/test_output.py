@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jinv.cli import main
+from tests.compiling import unoptimized_process
 from tests.small_runs import CONFIG, save_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,7 +17,7 @@ JINV = f"{sys.executable} -m jinv.cli"
 
 
 def shell(command, folder, **variables):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
+    environment = os.environ | unoptimized_process() | {"PYTHONPATH": str(ROOT)} | variables
     return subprocess.run(
         ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )

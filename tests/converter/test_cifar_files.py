@@ -25,6 +25,8 @@ from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
 from jinv_convert.validate import _left_out, _read_both
 from tests.converter.checkpoint_files import random_reference, randomize, save
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 SMALL = (1, 1, 1, 1)
 STUBS = ("pandas", "cox", "cox.store", "tqdm")
 

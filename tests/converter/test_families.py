@@ -14,6 +14,7 @@ from jinv.models.registry import ARCHITECTURES
 from jinv.weights.file import read_converted
 from jinv_convert.pipeline import ConversionOptions, convert_checkpoint
 from jinv_convert.validate import validate
+from tests.compiling import UNOPTIMIZED
 from tests.converter.checkpoint_files import random_reference, save
 from tests.converter.reduced import FULL, REDUCED, register
 
@@ -32,7 +33,9 @@ def assert_converts(name, tmp_path, size):
     classifier = jinv.load(out)
     size = [max(length, classifier.min_size) for length in size]
     image = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
-    forward = jax.jit(lambda variables, image: classifier.forward(variables, image).logits)
+    forward = jax.jit(
+        lambda variables, image: classifier.forward(variables, image).logits, compiler_options=UNOPTIMIZED
+    )
     actual = np.asarray(forward(classifier.variables, image))
     with torch.inference_mode():
         expected = network(torch.from_numpy(image.transpose(0, 3, 1, 2).copy())).numpy()

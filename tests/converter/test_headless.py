@@ -31,6 +31,8 @@ from tests.converter.checkpoint_files import random_reference
 from tests.converter.reduced import REDUCED, register
 from tests.networks import tiny_classifier
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 NAME = "small_mobilenet_flat"
 WHOLE = [name for name, architecture in REDUCED.items() if family_of(architecture).can_lack_head]
 

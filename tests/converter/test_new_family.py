@@ -14,6 +14,8 @@ from jinv_convert.reference import REFERENCES
 from jinv_convert.validate import validate
 from tests.converter.checkpoint_files import random_reference
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 MODEL = """
 import flax.linen as nn
 from jinv.models import ops

@@ -2,11 +2,14 @@
 
 import struct
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from jinv.errors import ModelMismatchError, UnsafeInputError
 from jinv_convert.reader import limits
+from jinv_convert.reader.source import Cursor, MemoryBlob
 from tests.converter.reader_audit import read_watched, refused
 from tests.converter.reader_files import (
     PROTO4,
@@ -263,3 +266,23 @@ def test_reader_refuses_dtypes_without_an_array(tmp_path):
     body = call(name("torch._utils", "_rebuild_tensor_v3"), *arguments, name("torch", "float4_e2m1fn_x2"))
     refused(write_zip(tmp_path / "a.pth", body), "float4_e2m1fn_x2", error=ModelMismatchError)
     assert UnsafeInputError.exit_code == 3 and ModelMismatchError.exit_code == 4
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 7, 64])
+def test_a_line_is_the_same_wherever_the_window_ends(window, monkeypatch):
+    monkeypatch.setattr(Cursor, "WINDOW", window)
+    data = np.frombuffer(b"ab\nc\n\n" + b"x" * 9 + b"\ny\nz", np.uint8)
+
+    def cursor():
+        return Cursor(SimpleNamespace(refuse=UnsafeInputError), MemoryBlob(data), "names")
+
+    whole = cursor()
+    whole.enter_frame(17)  # up to the y: its newline is read outside, and no byte straddles the end
+    assert [whole.line(9) for _ in range(5)] == [b"ab", b"c", b"", b"x" * 9, b"y"]
+    whole.require_no_frame()
+    with pytest.raises(UnsafeInputError, match="truncated"):
+        whole.line(9)
+    short = cursor()
+    assert [short.line(8) for _ in range(3)] == [b"ab", b"c", b""]
+    with pytest.raises(UnsafeInputError, match="a name of more than 8 bytes"):
+        short.line(8)

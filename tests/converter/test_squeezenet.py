@@ -21,6 +21,8 @@ from tests.converter.reduced import REDUCED, register
 from tests.networks import tiny_classifier
 from tests.parity.torch_oracle import flax_variables
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 NAME = "squeezenet1_1_caffe"
 MEAN_BGR = (103.939, 116.779, 123.68)
 

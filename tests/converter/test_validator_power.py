@@ -24,6 +24,8 @@ from jinv_convert.reference import reference_for
 from tests.converter.checkpoint_files import randomize
 from tests.converter.conversion_bugs import BUGS, CONV, HEAD, SCALE, VAR
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 CLASSES = 64  # as many as features: a transposed last kernel keeps its shape
 RANDOM = np.random.default_rng(0)
 IMAGE = RANDOM.normal(size=(2, 12, 16, 3))

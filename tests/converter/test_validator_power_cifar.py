@@ -12,6 +12,8 @@ from jinv.models.resnet_wide import ResNetWide
 from tests.converter.conversion_bugs import WIDE, bugs_at
 from tests.converter.test_validator_power import SAME, Subject, assert_caught, intercept, is_conv, is_norm
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 BUGS = bugs_at(WIDE)
 
 

@@ -24,6 +24,8 @@ from jinv_convert.reference import mobilenet_v3 as reference
 from tests.converter.conversion_bugs import element, one, permuted, swap
 from tests.converter.test_validator_power import Subject, intercept, is_conv, is_norm, patched
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 IMAGE = np.random.default_rng(0).normal(size=(2, 24, 32, 3))
 FORWARD = [Inputs("random and large", IMAGE * np.reshape([1, LARGE], (2, 1, 1, 1)))]
 

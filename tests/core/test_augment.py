@@ -15,6 +15,8 @@ from jinv.core.augment import AUGMENTATIONS, Augmentation, augment_batch, augmen
 from jinv.core.objective import hyperparameters_of
 from jinv.core.step import step_keys
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 GIVEN = {"roll": {"max_shift": 2}}
 CASES = [(name, GIVEN.get(name, {})) for name in AUGMENTATIONS] + [
     ("roll", {"max_shift": 3, "one_sided": True}),

@@ -16,6 +16,8 @@ from jinv.core.objective import hyperparameters_of
 from jinv.core.step import step_keys
 from jinv.core.types import Number
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 # The same examples every time; sizes from few, since each is compiled.
 laws = settings(derandomize=True, max_examples=10, deadline=None, database=None)
 seeds = st.integers(0, 2**32 - 1)

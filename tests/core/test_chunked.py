@@ -12,6 +12,8 @@ from jinv.core.step import step_keys
 from tests.core.test_terms import CASES
 from tests.networks import tiny_classifier
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 BATCH = 7
 AUGMENTATIONS_USED = [
     Augmentation("roll", AUGMENTATIONS["roll"], {"max_shift": 2}),

@@ -22,6 +22,8 @@ from jinv.core.regularizers import total_variation
 from tests.networks import tiny_classifier
 from tools.natural_colors import measure
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 
 def pictures(n=5, seed=0):
     """Pixels whose mean colours and contrasts differ."""

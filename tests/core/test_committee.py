@@ -19,6 +19,8 @@ from jinv.models.networks import Networks
 from tests.core import small_synthesis
 from tests.networks import tiny_classifier
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 FIRST = tiny_classifier(blocks=0)
 SECOND = replace(tiny_classifier(3, blocks=0), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25), clamp="straight-through")
 LABELS = jnp.array([1, 2])

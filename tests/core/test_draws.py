@@ -8,6 +8,8 @@ import jinv
 from jinv.core.draws import run_key
 from tests.small_runs import save_tiny
 
+pytestmark = pytest.mark.usefixtures("unoptimized")  # other draws are other images, however they are compiled
+
 RECIPE = {
     "image": {"size": 16, "labels": [2, 3], "count": 2, "init": "uniform"},
     "stages": [{"steps": 2, "size": 8}, {"steps": 1, "start": "zoom"}],
@@ -17,9 +19,9 @@ RECIPE = {
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory):
+def network(tmp_path_factory, one_block):
     path = tmp_path_factory.mktemp("network") / "tiny.safetensors"
-    save_tiny(path, 1)
+    save_tiny(path, 1, name=one_block)
     return str(path)
 
 

@@ -11,6 +11,7 @@ from jinv.experiment.memory import parse_bytes
 from jinv.experiment.shared import Shared
 from jinv.recipe.read import check_config
 from jinv.recipe.recipe import replaced
+from tests.compiling import without_optimization
 from tests.networks import tiny_classifier
 from tests.small_runs import CONFIG, save_tiny
 
@@ -104,5 +105,6 @@ def test_a_student_is_planned_for_as_it_is_run(tmp_path, capsys, one_block):
     save_tiny(tmp_path / "student.safetensors", 1, name=one_block)
     competition = 'student = "student.safetensors"\n' + CONFIG + "\n[terms.competition]\n"
     (tmp_path / "small.toml").write_text(competition)
-    assert main(["synthesize", str(tmp_path / "small.toml"), "--memory", "--set", "image.batch=1"]) == 0
+    with without_optimization():
+        assert main(["synthesize", str(tmp_path / "small.toml"), "--memory", "--set", "image.batch=1"]) == 0
     assert "largest batch" in capsys.readouterr().out

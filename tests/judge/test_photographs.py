@@ -8,9 +8,10 @@ import pytest
 
 from jinv.errors import StorageError, UsageError
 from jinv.judge import judges
+from jinv.judge.assessment import recognition
 from jinv.judge.evaluate import evaluate_run
 from jinv.judge.metrics import wilson_interval
-from jinv.judge.photographs import evaluate_photographs, image_label, mean_confidence, open_photographs
+from jinv.judge.photographs import evaluate_photographs, image_label, open_photographs
 from jinv.judge.picture_metrics import contrast
 from jinv.weights.labels import class_names
 from tests.judge.test_evaluate import COLOURS, classifier, real, run  # noqa: F401
@@ -101,9 +102,9 @@ def test_real_images_alone_are_judged_without_a_run(real, monkeypatch):  # noqa:
 
 def test_mean_confidence_is_of_the_labels_and_stays_within_one():
     logits = np.log([[0.7, 0.3], [0.2, 0.8], [0.999, 0.001]])
-    mean = mean_confidence(logits, np.array([0, 1, 0]))
+    mean = recognition(logits, np.array([0, 1, 0])).mean_confidence
     assert mean.value == pytest.approx((0.7 + 0.8 + 0.999) / 3) and mean.high == 1.0 and mean.low > 0
-    assert not mean_confidence(logits[:1], np.array([0])).bounded
+    assert not recognition(logits[:1], np.array([0])).mean_confidence.bounded
 
 
 @pytest.mark.skipif(not PHOTOS.exists(), reason="the shared photographs are not there")

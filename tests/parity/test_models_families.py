@@ -50,4 +50,6 @@ def test_full_network_equals_torch(name):
 @pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize("name", FULL)
 def test_every_network_equals_torch_at_full_size(name, double):
-    assert_parity(name, 96 if ARCHITECTURES[name].input_size > 32 else 32, double=double)
+    # Twice the smallest image: of a last map of one pixel the variance, of two numbers, is rounding and nothing else.
+    size = max(96, 2 * ARCHITECTURES[name].min_size) if ARCHITECTURES[name].input_size > 32 else 32
+    assert_parity(name, size, double=double)

@@ -92,7 +92,7 @@ def test_terms_equal_torch_on_real_weights(name, size, request):
     x = torch.from_numpy(image.transpose(0, 3, 1, 2).copy()).requires_grad_()
     logits = reference(x)
 
-    def values(image):
+    def values(image, variables):
         logits, norm_stats = module.apply(variables, image)
         result = Forward(image, logits, jnp.asarray(LABELS), norm_stats)
         return [
@@ -101,20 +101,20 @@ def test_terms_equal_torch_on_real_weights(name, size, request):
             for kwargs, _ in variants
         ]
 
-    ours = jax.jit(values)(image)
+    ours = jax.jit(values)(image, variables)
     theirs = [oracle(x, logits, statistics) for variants in TORCH_TERMS.values() for _, oracle in variants]
     for our, their in zip(ours, theirs, strict=True):
         assert abs(float(our) - their.item()) <= 2e-4 * abs(their.item()), (float(our), their.item())
     # The gradients that do not go through the network; those that do are held in test_models_float32.py.
-    for index, their in enumerate(theirs[1:7], start=1):
+    for their, actual in zip(theirs[1:7], gradients_without_network(image), strict=True):
         (expected,) = torch.autograd.grad(their, x, retain_graph=True)
-        actual = jax.grad(lambda image, index=index: values_without_network(image)[index - 1])(image)
         assert relative_error(actual, expected.numpy().transpose(0, 2, 3, 1)) < 1e-3
 
 
-def values_without_network(image):
+@jax.jit
+def gradients_without_network(image):
     names = [(term, kwargs) for term in ("total_variation", "image_norm") for kwargs, _ in TORCH_TERMS[term]]
-    return [TERMS[term](image, **kwargs) for term, kwargs in names]
+    return [jax.grad(lambda image, t=term, k=kwargs: TERMS[t](image, **k))(image) for term, kwargs in names]
 
 
 LISTING = {"cross_entropy": 1.0, "total_variation": 1e-3, "image_norm": 1e-5, "feature_statistics": 1e-2}

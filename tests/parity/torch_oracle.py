@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from jinv.models.registry import ARCHITECTURES
 from jinv_convert.families.rules import map_state_dict
+from tests.compiling import UNOPTIMIZED
 
 LABELS = (1, 7)
 
@@ -63,9 +64,9 @@ def torch_forward(module: nn.Module, image: np.ndarray) -> tuple[np.ndarray, lis
 
 
 def flax_forward(module, variables: dict, image: np.ndarray) -> tuple[np.ndarray, list, np.ndarray]:
-    """As `torch_forward`, jitted."""
+    """As `torch_forward`, jitted; float64, which only tests compute in, without optimization."""
 
-    def objective(image):
+    def objective(image, variables):
         logits, norm_stats = module.apply(variables, image)
         cross_entropy = -jax.nn.log_softmax(logits)[jnp.arange(len(LABELS)), jnp.asarray(LABELS)].mean()
         distances = [
@@ -75,7 +76,8 @@ def flax_forward(module, variables: dict, image: np.ndarray) -> tuple[np.ndarray
         ]
         return cross_entropy + sum(distances), (logits, [(s.batch_mean, s.batch_var) for s in norm_stats])
 
-    gradient, (logits, stats) = jax.jit(jax.grad(objective, has_aux=True))(image)
+    options = UNOPTIMIZED if image.dtype == np.float64 else None
+    gradient, (logits, stats) = jax.jit(jax.grad(objective, has_aux=True), compiler_options=options)(image, variables)
     return logits, stats, gradient
 
 

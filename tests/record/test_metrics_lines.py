@@ -4,12 +4,13 @@ import hashlib
 import json
 import math
 import os
+import tracemalloc
 
 import pytest
 
 from jinv.errors import StorageError, UnsafeInputError
 from jinv.record.directory import RunDirectory
-from jinv.record.metrics import MetricsLine, TermValue
+from jinv.record.metrics import MetricsLine, TermValue, iter_metrics, lines_text
 from jinv.record.unfinished import Checkpoint, Work
 
 
@@ -143,3 +144,28 @@ def test_a_full_disk_is_a_storage_error(tmp_path, monkeypatch):
             work.save(Checkpoint(0, 0, 1))
     assert os.listdir(tmp_path) == ["metrics.jsonl"]
     work.close()
+
+
+def test_lines_are_read_one_by_one(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert list(iter_metrics(path)) == []
+    whole = lines_text([logged(1), logged(2)])
+    path.write_text(whole + "{damaged\n" + lines_text([logged(4)]) + '{"torn')
+    lines = iter_metrics(path)
+    assert [next(lines), next(lines)] == [logged(1), logged(2)]
+    with pytest.raises(UnsafeInputError, match="line 3"):
+        next(lines)
+    path.write_text(whole + lines_text([logged(3)])[:-1])
+    assert [entry.step for entry in iter_metrics(path)] == [1, 2, 3]
+
+
+def test_many_lines_weigh_as_one(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(lines_text([logged(1)]) * 500)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in iter_metrics(path)) == 500
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 100_000

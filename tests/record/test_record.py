@@ -16,6 +16,7 @@ from jinv.record.estimate import Estimate
 from jinv.record.evaluation import (
     Distance,
     Evaluation,
+    Nearest,
     Neighbor,
     Opinion,
     PictureFigure,
@@ -112,6 +113,7 @@ def evaluation():
     beside = RealImages(
         count=120, features=4, kernel_distance=Estimate(0.5, 0.25, 1.0), overlap=Withheld(withheld="too few"),
         frechet_distance=Distance(value=2.0), top1=Estimate(0.75, 0.66, 0.82, 120),
+        nearest=(Nearest(image="images/000000_cat.png", neighbors=(Neighbor(name="a", distance=1.0),)),),
     )  # fmt: skip
     verdict = Verdict(
         count=2, top1=Estimate(0.5, 0.1, 0.9, 2), norm_distances=((0.1, 0.2),), per_image=(opinion,), reference=beside
@@ -129,6 +131,7 @@ def test_an_evaluation_comes_back_as_it_was(tmp_path):
     assert read == evaluation() and read.verifiers["net"].reference.top1.right == 90
     table = json.loads((tmp_path / "evaluation.json").read_text())
     assert table["verifiers"]["net"]["interval"] == [0.1, 0.9] and "top5" not in table["verifiers"]["net"]
+    assert table["verifiers"]["net"]["reference"]["nearest"][0]["neighbors"] == [{"name": "a", "distance": 1.0}]
     assert table["verifiers"]["net"]["reference"]["kernel_distance"] == {"value": 0.5, "low": 0.25, "high": 1.0}
 
 
@@ -181,7 +184,8 @@ def test_records_cannot_be_changed_by_whoever_holds_them():
         MANIFEST.seed = 4
     with pytest.raises(AttributeError):
         Estimate(1.0).value = 2.0
-    assert Neighbor(name="a", distance=1.0).to_json() == {"name": "a", "distance": 1.0}
+    with pytest.raises(AttributeError):
+        Neighbor(name="a", distance=1.0).file = "b.png"
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import pytest
 from jinv.errors import StorageError, UnsafeInputError, UsageError
 from jinv.images.codec import png_bytes
 from jinv.report.charts import Series, Span, format_number, line_chart, nice_ticks
+from jinv.report.gallery import Room
 from jinv.report.page import gallery_columns, settings, value_text, write_comparison, write_report
 from jinv.report.text import print_result, whole_percent
-from jinv.report.view import curve, duration_text, read_run, short_names
+from jinv.report.view import duration_text, read_run, short_names
 from jinv.reproduce.pages import result_line
 
 HOSTILE = "<script>alert(\"x\")</script> & 'quotes' {{ 7 * 7 }}"
@@ -238,14 +239,14 @@ def test_a_comparison_puts_the_same_class_side_by_side_and_differences_first(run
 
 
 def test_pictures_become_jpeg_where_they_would_weigh_too_much(run):
-    view = read_run(run, inline_bytes=10)
-    assert not view.exact_pixels and view.images[0].source.startswith("data:image/jpeg;base64,/9j/")
+    view = read_run(run, room=Room(size=10)).gallery
+    assert not view.exact and view.images[0].source.startswith("data:image/jpeg;base64,/9j/")
 
 
 def test_curves_average_batches_within_a_band(tmp_path):
     lines = [line(1, 1.0), line(2, 4.0), line(1, 3.0, batch=1), line(2, math.nan, batch=1)]
     view = read_run(make_run(tmp_path / "r", lines=lines))
-    series = curve(view, "total", lambda entry: entry.total)
+    series = view.curves.series("total")
     assert series.x == [1, 2] and series.y[0] == 4.0 and (series.low[0], series.high[0]) == (2.0, 6.0)
     assert math.isnan(series.y[1])
     write_report(tmp_path / "r")

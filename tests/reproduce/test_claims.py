@@ -6,6 +6,7 @@ from jinv.judge.metrics import share_of
 from jinv.record.entry import validated
 from jinv.record.estimate import Estimate
 from jinv.record.metrics import MetricsLine
+from jinv.report.curves import Curves
 from jinv.reproduce import claims
 from jinv.reproduce.findings import CLAIMS, _own_share, confidence_curve, judge_claims, numbers_of, steps_to
 from jinv.reproduce.numbers import Numbers
@@ -110,7 +111,7 @@ def metrics_line(step, batch, loss, accuracy=0.5):
 
 def test_confidence_is_the_geometric_mean_over_batches():
     lines = [metrics_line(s, b, v) for s, b, v in [(1, 0, 2.0), (1, 1, 4.0), (2, 0, 0.0), (2, 1, 0.2)]]
-    curve = confidence_curve(lines)
+    curve = confidence_curve(Curves(lines))
     assert curve == [(1, pytest.approx(0.0497871)), (2, pytest.approx(0.9048374))]
     assert steps_to(curve, 0.9) == 2 and steps_to(curve, 0.95) is None
 

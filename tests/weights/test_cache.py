@@ -17,6 +17,7 @@ from jinv.weights import cache
 from jinv.weights.cache import cache_directory, check_own, make_cache_directory
 from jinv.weights.file import NetworkMetadata, read_converted, save_converted
 from jinv.weights.load import converted_file
+from tests.compiling import unoptimized_process
 from tests.converter.checkpoint_files import random_reference
 from tests.small_runs import CONFIG, save_tiny
 
@@ -212,7 +213,8 @@ def test_a_run_of_a_user_whom_the_system_does_not_know_is_carried_out(home, tmp_
     (tmp_path / "file").touch()
     (tmp_path / "small.toml").write_text(CONFIG)
     few = ["image.labels=[3]", "stages.0.steps=1", "stages.1.steps=0", "evaluate.verifiers=[]"]
-    variables = {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)} | ({"HOME": str(tmp_path / home)} if home else {})
+    variables = {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)} | unoptimized_process()
+    variables |= {"HOME": str(tmp_path / home)} if home else {}
     done = subprocess.run(
         [sys.executable, "-c", UNKNOWN, "synthesize", "small.toml", "--out", "run", "--set", *few],
         cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=300,

@@ -4,16 +4,11 @@
     run          `open_run`: a run as a value, for who reads it
     pictures     its picture files, and one image with all that is known of it
     manifest, metrics, evaluation   the three JSON files, each as typed entries; config: the form of config.toml
-<<<<<<< HEAD
-    unfinished   batches and checkpoints, which end with their own digests (sealed)
-    lock         who works on a directory: one process at a time
-    status       how far a run or a sweep is, for `jinv status`
-=======
     units        a run's batches, each final in a folder of its own; shards: their arrays as one
     unfinished   what is under way, and its checkpoints, which end with their own digests (sealed)
     lock, claims, workers   who works on a run, or on which of its batches, and says what of it
     verify       what is missing, altered, orphaned
->>>>>>> units
+    status       how far a run or a sweep is, for `jinv status`
     entry        what those have in common; estimate: a value with its interval
 
 May import `images`, `files`, `errors` and what is below; jax is forbidden, so that pages and notebooks open at once.

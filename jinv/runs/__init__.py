@@ -1,18 +1,5 @@
 """Carries recipes out: in memory, in a run directory, or many side by side.
 
-<<<<<<< HEAD
-    in_memory        `jinv.run`: pictures and metrics, nothing written
-    synthesize       `run`: one recipe in a directory, resumed where it stopped, evaluated, reported
-    batches          one batch from its start to its images, told step by step to whoever watches
-    stopping         SIGTERM and Ctrl-C, when a state is saved, how long all took
-    recorder         the watcher that writes lines and checkpoints; records: what they hold
-    sweep, sweep_part, sweep_summary   many settings, some of them in one program, and what they came to
-    evaluate         `jinv.evaluate`: networks asked about a run that is there
-    submit           `jinv submit`: a run given to a cluster, or to tasks on this machine
-    export           `jinv export`: the folders that other programs train on
-    checks           what can be wrong before the first step; progress: what a waiting person sees
-    allocator        how freed memory is kept
-=======
     in_memory        `jinv.run`: pictures and metrics, nothing written; batches: one batch, told step by step
     synthesize       `run` alone in a directory, `work_on` beside others; stopping: by signals, and when a state is saved
     units, recorder  a worker's way through a run's batches, and what it writes at every moment; worker: its claims
@@ -20,8 +7,9 @@
     sweep, sweep_part, sweep_batch, sweep_summary   many settings, some in one program, and what they came to
     records          what a run says of itself; checks: what can be wrong before the first step
     evaluate, export   networks asked about a run that is there; the folders that other programs train on
+    job, distributed   one batch by several processes
     progress         what a waiting person sees; allocator: how freed memory is kept
->>>>>>> units
+    submit           `jinv submit`: a run given to a cluster, or to tasks on this machine
 
 May import `judge`, `report`, `experiment` and what is below. `reproduce` and `commands` use it.
 """

@@ -13,6 +13,7 @@ from jinv.errors import NumericalError, UsageError
 from jinv.models.architecture import EMBEDDED
 from jinv.models.classifier import Classifier
 from jinv.models.efficientnet_lite import same_padding
+from jinv.models.ops import for_shapes
 from jinv.models.registry import ARCHITECTURES, get_architecture
 from tests.converter.reduced import REDUCED
 from tests.networks import tiny_classifier
@@ -77,7 +78,8 @@ def test_networks_have_the_published_number_of_parameters(name, parameters, norm
     architecture = get_architecture(name)
     size = architecture.min_size
     module = architecture.make(architecture.num_classes)
-    variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+    with for_shapes():
+        variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters
     assert len(flatten_dict(variables.get("batch_stats", {}))) == 2 * norms
 
@@ -94,10 +96,11 @@ def test_unknown_architecture_names_the_nearest():
 def test_every_layer_is_a_named_module_whose_activation_can_be_captured(name):
     module = REDUCED[name].make(10)
     image = random_image(2, REDUCED[name].min_size + 1, REDUCED[name].min_size + 8, 3)
-    variables = jax.eval_shape(module.init, jax.random.key(0), image)
-    (logits, norm_stats), captured = jax.eval_shape(
-        lambda v, x: module.apply(v, x, capture_intermediates=True, mutable=["intermediates"]), variables, image
-    )
+    with for_shapes():
+        variables = jax.eval_shape(module.init, jax.random.key(0), image)
+        (logits, norm_stats), captured = jax.eval_shape(
+            lambda v, x: module.apply(v, x, capture_intermediates=True, mutable=["intermediates"]), variables, image
+        )
     assert logits.shape == (2, 10)
     layers = {path[:-1] for path in flatten_dict(variables["params"])}
     assert layers <= {path[:-1] for path in flatten_dict(captured["intermediates"])}

@@ -89,7 +89,7 @@ def throughput(folder: Path, rounds: int) -> dict[str, Any]:
     from jinv.runs.synthesize import begin, make_units
 
     units = 4
-    (folder / "bare.toml").write_text(CONFIG.format(count=units * 50, batch=50, steps=100, log_every=10))
+    (folder / "bare.toml").write_text(CONFIG.format(count=units * 25, batch=25, steps=50, log_every=10))
     experiment = load_experiment(read_config(folder / "bare.toml"))
     console, made = make_console(stderr=True), iter(range(1000))
     console.quiet = True
@@ -153,7 +153,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     found = measure(asked.images, asked.rounds)

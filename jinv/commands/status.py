@@ -106,7 +106,8 @@ def _run_lines(status: "RunStatus") -> Iterator[str]:
         yield f"failed   {len(status.failed)}: {_numbers(status.failed)}"
     if status.images_per_second:
         left = "" if not status.seconds_left else f", {clock_text(status.seconds_left)} left"
-        yield f"rate     {status.images_per_second:.3g} images per second{left}"
+        whose = " and worker" if status.state == "finished" else ""
+        yield f"rate     {status.images_per_second:.3g} images per second{whose}{left}"
     if status.seconds_spent:
         yield f"spent    {clock_text(status.seconds_spent)}" + (" by all workers" if len(status.workers) > 1 else "")
     if status.running or status.workers:

@@ -56,7 +56,8 @@ class WorkerStatus(Entry):
 
 
 class RunStatus(Entry):
-    """A run, at one moment. images_per_second, seconds_left: by those who are at work; of a finished run by all its time.
+    """A run, at one moment. images_per_second, seconds_left: by those who are at work. seconds_spent: of all
+    workers together, so that a finished run's images_per_second are one worker's.
 
     problem: why nothing else is known, of a setting of a sweep.
     """

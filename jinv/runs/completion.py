@@ -30,11 +30,16 @@ class Carried(Protocol):
     """What is carried out: an `Experiment`, or as much of one as its completion needs."""
 
     @property
-    def recipe(self) -> Recipe: ...
+    def recipe(self) -> Recipe:
+        """What its config says."""
+
     @property
-    def shared(self) -> Shared: ...
+    def shared(self) -> Shared:
+        """Networks that were read already."""
+
     @property
-    def vocabulary(self) -> Vocabulary: ...
+    def vocabulary(self) -> Vocabulary:
+        """What the config's names stand for."""
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,11 @@ OURS = ("array", "dependency", "output", "error", "open-mode", "requeue", "wrap"
 AFTERWARDS = """\
 code=$?
 # 75: it kept its state and goes on elsewhere or later; 138 (SIGUSR1): it was told to before it listened. Where SLURM itself
-# ends a task, by scancel or to make room, it ends this shell too, and puts back what is to be put back.
+# ends a task, by scancel or to make room, it is not running any more, and put back by SLURM if it is to be.
 # By the task's own number: the id of one of an array's tasks is also the whole array's.
 task=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
-case $code in 75|138) scontrol requeue "${task:-$SLURM_JOB_ID}" ;; esac
+task=${task:-$SLURM_JOB_ID}
+case $code in 75|138) [ "$(squeue -h -j "$task" -o %T)" = RUNNING ] && scontrol requeue "$task" ;; esac
 exit $code"""
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-(?P<hours>\d+)(?::(?P<minutes>\d+)(?::\d+)?)?)|(?:\d+:)?\d+:\d+|\d+")

@@ -73,10 +73,7 @@ def test_an_array_of_workers_and_a_merge_after_them_are_submitted(place, capsys)
     assert merge["dependency"] == "afterany:12" and "dependency" not in array
     script = (place / "script1").read_text()
     assert (
-        script.index("srun ")
-        < script.index("code=$?")
-        < script.index("75|138) scontrol requeue")
-        < script.index("exit $code")
+        script.index("srun ") < script.index("code=$?") < script.index("scontrol requeue") < script.index("exit $code")
     )
 
     folder = submitted(place / "runs/a b")
@@ -97,16 +94,20 @@ def test_an_array_of_workers_and_a_merge_after_them_are_submitted(place, capsys)
 def test_the_script_goes_on_after_75_alone(place, capsys):
     assert said(capsys, "config.toml", "--array", "1", "--out", "run")[0] == 0
     teardown = (place / "script1").read_text().partition("# teardown")[2]
-    (place / "bin" / "scontrol").write_text('#!/bin/sh\necho "$@"\n')
-    (place / "bin" / "scontrol").chmod(0o755)
-    for code, requeued in ((0, ""), (7, ""), (75, "requeue 5\n"), (138, "requeue 5\n"), (137, "")):
-        shell = ["bash", "-c", f"(exit {code})\n\n# teardown{teardown}"]
-        done = subprocess.run(shell, capture_output=True, text=True, env=os.environ | {"SLURM_JOB_ID": "5"})
-        assert (done.returncode, done.stdout) == (code, requeued)
-        # The id of an array's last task is the array's: putting that back would stop every other task.
-        array = {"SLURM_JOB_ID": "5", "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3"}
-        done = subprocess.run(shell, capture_output=True, text=True, env=os.environ | array)
-        assert done.stdout == requeued.replace("5", "5_3")
+    for name, text in (("scontrol", 'echo "$@"'), ("squeue", 'echo "$STATE"')):
+        (place / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (place / "bin" / name).chmod(0o755)
+    # The id of an array's last task is the array's: putting that back would stop every other task.
+    alone = {"SLURM_JOB_ID": "5"}
+    of_array = alone | {"SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3"}
+    for code in (0, 7, 75, 138, 137):
+        for state in ("RUNNING", "COMPLETING", ""):  # what was cancelled stays so
+            for variables, task in ((alone, "5"), (of_array, "5_3")):
+                shell = ["bash", "-c", f"(exit {code})\n\n# teardown{teardown}"]
+                environment = os.environ | variables | {"STATE": state}
+                done = subprocess.run(shell, capture_output=True, text=True, env=environment)
+                expected = f"requeue {task}\n" if code in (75, 138) and state == "RUNNING" else ""
+                assert (done.returncode, done.stdout) == (code, expected)
 
 
 @needs_submitit

@@ -77,6 +77,7 @@ def test_the_batch_script_goes_on_after_75_and_ends_where_slurm_ends_it(place, m
         one_node.asked(slurm, "scancel", f"{array}_0")
         until(lambda: not one_node.states(slurm))
         assert one_node.exit_code(slurm, f"{array}_0")[0] == "CANCELLED"
+        assert "requeue" not in (place / f"jinv_{array}_0.log").read_text().lower()
         begun = "worker a b.toml --out runs/x y"
         assert sorted(calls(place)) == ["waits"] * 2 + [begun] * 3
 

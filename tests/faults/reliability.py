@@ -41,7 +41,7 @@ def operations(
     with fake_synthesizer():
         for kind in KINDS:
             step = {"killed": strides[0], "power loss": strides[1]}.get(kind, strides[2]) if quick else every
-            tallies.append(enumerate_faults(work(), folder, [kind], step, 1 if quick else 3))
+            tallies.append(enumerate_faults(work(), folder, [kind], step))
     first = tallies[0]
     changes, bytes_ = first.changes, sum(tally.compared for tally in tallies)
     rows = [
@@ -72,7 +72,7 @@ def again(folder: Path, quick: bool) -> Part:
     rows, wrong = [], []
     for what, work in (("jinv synthesize", synthesis), ("jinv worker, jinv merge", shared_work)):
         with fake_synthesizer(beside=True):
-            tally = random_kills(work(), folder, 15 if quick else 1000)
+            tally = random_kills(work(), folder, 15 if quick else 400)
         rows.append((f"{what}, killed again and again", f"{sum(tally.trials.values()):,}", _bytes(tally)))
         wrong += tally.wrong
     return Part(rows, wrong)
@@ -80,7 +80,7 @@ def again(folder: Path, quick: bool) -> Part:
 
 def kills(folder: Path, quick: bool) -> Part:
     """Real processes."""
-    soak = kill_workers(folder, 10 if quick else 200)
+    soak = kill_workers(folder, 10 if quick else 100)
     what = f"SIGKILL of one of {WORKERS} processes that make {UNITS} batches ({soak.runs} runs)"
     stops = f"SIGSTOP of one, for up to {4 * LEASE_S:g} s where {LEASE_S:g} s is taken for death"
     return Part([(what, f"{soak.killed:,}", f"{soak.compared:,} bytes"), (stops, f"{soak.stopped:,}", "")], soak.wrong)

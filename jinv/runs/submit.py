@@ -37,6 +37,8 @@ SHORTEST_MINUTES = 5
 OURS = ("array", "dependency", "output", "error", "open-mode", "requeue", "wrap")
 """Options of sbatch on which what is done here depends."""
 
+LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
+
 AFTERWARDS = """\
 code=$?
 # 75: it kept its state and goes on elsewhere or later; 138 (SIGUSR1): it was told to before it listened. Where SLURM itself
@@ -75,11 +77,8 @@ def submit(recipe: Recipe, directory: Path, tasks: int, options: Mapping[str, st
     Raises:
       UsageError: submitit or SLURM are not here, or sbatch refuses. StorageError: the jobs' folder cannot be written.
     """
-    try:
-        import submitit
-        from submitit.core.utils import FailedJobError, FailedSubmissionError
-    except ImportError:
-        raise UsageError('jinv submit needs submitit; run `pip install "jinv[slurm]"`') from None
+    submitit = _submitit()
+    refused = submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError
     if not (shutil.which("sbatch") and shutil.which("srun")):
         raise UsageError("sbatch: not found, there is no SLURM here; --cluster local runs the tasks on this machine")
     if "%" in str(directory.absolute()):
@@ -102,7 +101,7 @@ def submit(recipe: Recipe, directory: Path, tasks: int, options: Mapping[str, st
         try:
             with redirect_stderr(io.StringIO()):  # where sbatch's words are repeated before they are raised
                 jobs = executor.map_array(os.execv, [command[0]] * count, [command] * count)
-        except (FailedJobError, FailedSubmissionError) as error:
+        except refused as error:
             words = " ".join(str(error).replace("sbatch: error: ", "").split())
             raise UsageError(f"sbatch: {words[:300]}") from None
         except OSError as error:
@@ -118,6 +117,26 @@ def submit(recipe: Recipe, directory: Path, tasks: int, options: Mapping[str, st
             f"{error}; the tasks are submitted, {workers[0]} and on: jinv merge {directory} after them"
         ) from None
     return Jobs(folder, config, workers, merge)
+
+
+def _submitit() -> Any:
+    """The package.
+
+    Raises:
+      UsageError: it is not installed.
+    """
+    level = os.environ.get(LOG_LEVEL)
+    os.environ[LOG_LEVEL] = "NOCONFIG"  # else its import would set up logging anew for the whole process
+    try:
+        import submitit
+
+        return submitit
+    except ImportError:
+        raise UsageError('jinv submit needs submitit; run `pip install "jinv[slurm]"`') from None
+    finally:
+        del os.environ[LOG_LEVEL]
+        if level is not None:
+            os.environ[LOG_LEVEL] = level
 
 
 def carry_out_here(recipe: Recipe, directory: Path, tasks: int, tell: Callable[[str], None]) -> int:

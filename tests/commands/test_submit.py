@@ -1,5 +1,6 @@
 """`jinv submit`: what it hands to SLURM, by programs that stand in for SLURM's (tests/slurm has the real ones), and tasks here."""
 
+import logging
 import os
 import re
 import signal
@@ -58,11 +59,10 @@ def flags(script):
 
 @needs_submitit
 def test_an_array_of_workers_and_a_merge_after_them_are_submitted(place, capsys):
-    from submitit.core.utils import DelayedSubmission
-
     options = ["--array", "3", "--out", "runs/a b", "--partition", "gpu", "--time", "2:00:00", "--set", "image.count=6"]
     code, words = said(capsys, "config.toml", *options, "--slurm", "gres=gpu:1", "exclusive=true", "cpus_per_task=4")
     assert code == 0, words.err
+    assert not logging.getLogger("submitit").handlers and "SUBMITIT_LOG_LEVEL" not in os.environ
     assert words.out.splitlines()[:2] == ["tasks    12_0 to 12_2", "merge    13, once they have ended"]
     assert "jinv status runs/a b" in words.out and str(place / "runs/a b.jobs/12_*_log.out") in words.out
     array, merge = flags(place / "script1"), flags(place / "script2")
@@ -75,6 +75,8 @@ def test_an_array_of_workers_and_a_merge_after_them_are_submitted(place, capsys)
     assert (
         script.index("srun ") < script.index("code=$?") < script.index("scontrol requeue") < script.index("exit $code")
     )
+
+    from submitit.core.utils import DelayedSubmission  # not before, since its import by itself sets up logging
 
     folder = submitted(place / "runs/a b")
     (config,) = folder.glob("config-*.toml")

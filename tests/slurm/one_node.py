@@ -12,9 +12,11 @@ import secrets
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +55,20 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
 
+@cache
 def missing() -> str:
-    """Why there can be no SLURM here, "" where there can."""
+    """Why there can be no SLURM here, "" where there can: one is started, for machines differ in what daemons may do."""
     lacking = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
     if lacking:
         return f"{', '.join(lacking)}: not here (Debian: apt-get install slurm-wlm munge)"
-    return "" if os.getuid() == 0 else "slurmd has to be started by root"
+    if os.getuid() != 0:
+        return "slurmd has to be started by root"
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
+        try:
+            with slurm(Path(folder)):
+                return ""
+        except AssertionError as error:
+            return f"a SLURM of one node does not start on this machine: {error}"
 
 
 @contextmanager

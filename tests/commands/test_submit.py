@@ -241,8 +241,13 @@ def test_a_stop_is_passed_on_to_the_tasks_here_and_waits_for_them(place, capsys,
             time.sleep(0.02)
         os.kill(os.getpid(), number)
 
-    threading.Thread(target=ask, daemon=True).start()
-    code, words = said(capsys, "config.toml", "--array", "3", "--out", "run", "--cluster", "local")
+    # A shell's background, as some CI's, has Ctrl-C ignored, and jinv leaves that so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=ask, daemon=True).start()
+        code, words = said(capsys, "config.toml", "--array", "3", "--out", "run", "--cluster", "local")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert code == 75 and "3 tasks stopped" in words.err
     assert len(list(place.glob("kept*"))) == 3 and not (place / "merged").exists()
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from jinv.errors import Interrupted, RunConflictError
 from jinv.record.claims import SUFFIX
-from jinv.record.directory import SIGN
+from jinv.record.config import SIGN
 from jinv.record.entry import has_its_digest
 from jinv.record.sealed import DamagedError, unsealed
 from jinv.record.units import UNITS

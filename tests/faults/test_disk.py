@@ -4,6 +4,7 @@ import fcntl
 import io
 import os
 import shutil
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -183,10 +184,9 @@ def test_operations_are_those_of_the_system(tmp_path):
         (tmp_path / "folder").mkdir()
         (tmp_path / "folder" / "link").symlink_to("nothing")
         shutil.rmtree(tmp_path / "folder")
-    names = (
-        "create truncate write write write write write open sync rename open sync unlink open write mkdir symlink open"
-    )
-    assert [name for name, _ in disk.operations] == [*names.split(), "open", "unlink", "rmdir"]
+    names = "create truncate write open sync rename open sync unlink open write mkdir symlink open unlink rmdir"
+    # A large write is one or several, as Python's buffers have it.
+    assert [name for name, _ in groupby(name for name, _ in disk.operations)] == names.split()
     assert (tmp_path / "file").read_bytes() == OLD + b"more" and disk.open == {}
 
 

@@ -90,7 +90,7 @@ def test_every_problem_is_told_with_key_value_and_limit():
         image={"labels": [1], "size": 32, "siez": 1, "xyz": 2, "init": "class_gaussian"},
         stages=[{"size": 64, "steps": 10**9, "start": "clean", "learning_rate": {"peak": 1}, "optimizer": {"nmae": "adam"}}],
     )  # fmt: skip
-    known = "size, count, batch, labels, init, init_reference, init_pool, chunk"
+    known = "size, count, batch, labels, plan, init, init_reference, init_pool, chunk"
     assert problems(second) == [
         "unknown key 'image.siez' (did you mean 'image.size'?)",
         f"unknown key 'image.xyz' (known: {known})",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue")
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 SETTLED_S = 3.0
 """slurmd launches nothing of a job that it ended a moment ago."""
 

@@ -50,7 +50,7 @@ def calls(place):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def until(true, seconds=60):
+def until(true, seconds=300):
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline

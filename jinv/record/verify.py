@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from jinv.errors import JinvError, RunConflictError, StorageError, UnsafeInputError
+from jinv.errors import JinvError, StorageError, UnsafeInputError
 from jinv.files import TEMPORARY
 from jinv.images.folder import Watch, unwatched
 from jinv.record.directory import REWRITTEN, RunDirectory
@@ -38,12 +38,12 @@ def verify(directory: Path, watch: Watch = unwatched) -> list[Finding]:
     Of a run that goes on at this moment only what is final is looked at.
 
     Raises:
-      RunConflictError: no run. StorageError: the directory cannot be read. UnsafeInputError: its manifest is damaged.
+      StorageError: no run, or its directory cannot be read. UnsafeInputError: its manifest is damaged.
     """
     run = RunDirectory(directory)
     manifest = run.manifest()
     if manifest is None:
-        raise RunConflictError(f"{directory}: not a run directory (no manifest.json)")
+        raise StorageError(f"{directory}: not a run directory (no manifest.json)")
     return _of_finished(run, manifest, watch) if manifest.finished else _of_unfinished(run, manifest, watch)
 
 

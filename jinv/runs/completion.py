@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from rich.console import Console
 
 from jinv.console import Waiting, say
-from jinv.errors import Interrupted, JinvError, RunConflictError
+from jinv.errors import Interrupted, JinvError, RunConflictError, StorageError
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.judge.evaluate import evaluate_run, is_judged
@@ -60,7 +60,7 @@ def merge(directory: Path, *, console: Console, vocabulary: Vocabulary | None = 
     """
     run_directory = RunDirectory(directory)
     if run_directory.manifest() is None:
-        raise RunConflictError(f"{directory}: not a run directory (no manifest.json)")
+        raise StorageError(f"{directory}: not a run directory (no manifest.json)")
     with held(directory, teller(console)) as alone:
         if alone:
             run_directory.tidy()

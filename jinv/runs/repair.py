@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from jinv.console import Waiting, say
-from jinv.errors import JinvError, NumericalError, RunConflictError, StorageError, UnsafeInputError
+from jinv.errors import JinvError, NumericalError, StorageError, UnsafeInputError
 from jinv.experiment.experiment import Experiment
 from jinv.files import atomic_path, make_directory, sync_directory
 from jinv.recipe.read import read_config
@@ -51,7 +51,7 @@ def repair(directory: Path, console: Console) -> list[Finding]:
     """
     run = RunDirectory(directory)
     if run.manifest() is None:
-        raise RunConflictError(f"{directory}: not a run directory (no manifest.json)")
+        raise StorageError(f"{directory}: not a run directory (no manifest.json)")
     with held(directory, teller(console)) as alone, stoppable() as stop:
         with Waiting(console) as waiting:
             found = verify(directory, stop.watched(waiting.watch, directory))

@@ -55,8 +55,10 @@ def _of_finished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[Fi
                 found.append(Finding("altered", name))
         except (FileNotFoundError, NotADirectoryError):
             found.append(Finding("missing", name))
-        except OSError as error:
-            found.append(Finding("altered", name, f"cannot be read: {error.strerror}"))
+        except IsADirectoryError:
+            found.append(Finding("altered", name, "it is a folder"))
+        except OSError as error:  # a process without descriptors, a disk that fails: what it holds may be sound
+            raise StorageError(f"{run.path / name}: cannot be read: {error.strerror or error}") from error
     return found + [finding for finding in _strange(run) if finding.name not in sealed]
 
 
@@ -65,6 +67,8 @@ def _of_unfinished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[
     try:
         run.check_unfinished()
     except StorageError as error:
+        if (run.path / "config.toml").exists():
+            raise
         found.append(Finding("missing", "config.toml", str(error)))
     except UnsafeInputError as error:
         found.append(Finding("altered", "config.toml or manifest.json", str(error)))

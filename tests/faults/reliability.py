@@ -144,7 +144,9 @@ def main() -> int:
             part = PARTS[name](Path(os.path.realpath(folder)), asked.quick)
         table += [f"| {' | '.join(row)} |" for row in part.rows]
         wrong += part.wrong
-    print(PAGE.read_text().replace("TABLE", "\n".join(table)) if len(asked.only) == len(PARTS) else "\n".join(table))
+    # The page says that nothing was wrong: it is not printed where something was.
+    whole = len(asked.only) == len(PARTS) and not wrong
+    print(PAGE.read_text().replace("TABLE", "\n".join(table)) if whole else "\n".join(table))
     print("\n".join(wrong[:100]) or "nothing is wrong", file=sys.stderr)
     return 1 if wrong else 0
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from jinv.files import write_text
+from jinv.record.metrics import lines_text
 from jinv.weights.file import NetworkMetadata, save_converted
 from tests.networks import CLASSES
 
@@ -50,6 +52,11 @@ def save_tiny(path, seed, classes=CLASSES, name="resnet20"):
     save_converted(path, flat, metadata)
 
 
+def write_metrics(run, lines):
+    """Make these all the lines of a run's metrics.jsonl."""
+    write_text(run / "metrics.jsonl", lines_text(lines))
+
+
 def under_way(run):
     """The folder of the one batch of an unfinished run that is under way."""
     (folder,) = (path for path in run.glob("units/*/*.*") if path.is_dir())
@@ -93,6 +100,6 @@ def write_run(path, labels, names, *, batch=2, finished=True, size=(8, 6)):
     pixels = to_uint8(images, manifest.model.mean, manifest.model.std)
     for i, name in enumerate(names):
         run.write_image(f"images/{i:06d}_{name.replace(' ', '-')}.png", png_bytes(pixels[i]))
-    run.write_array("images.npy", images)
+    np.save(path / "images.npy", images)
     run.write_manifest(manifest.model_copy(update={"finished": "now", "outputs": run.digests()}))
     return images

@@ -1,8 +1,12 @@
-"""Arguments that several commands have."""
+"""Arguments that several commands have, and what they say."""
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinv.recipe.recipe import Recipe
 
 
 class _Words(argparse.Action):
@@ -32,6 +36,21 @@ class _Given(argparse.Action):
     ) -> None:
         if values is not None:
             setattr(namespace, self.dest, values)
+
+
+def read_recipe(arguments: argparse.Namespace) -> "tuple[Recipe, Path]":
+    """What the config of a command says with its `--set`, and the directory to work in: `--out`, or one called as the config.
+
+    Raises:
+      JinvError: no such config, anything wrong in it, or a file of jinv's own that it needs is not here.
+    """
+    from jinv.recipe.packaged import check_packaged_files, find_config
+    from jinv.recipe.read import read_config
+
+    config = find_config(arguments.config)
+    recipe = read_config(config, arguments.overrides)
+    check_packaged_files(config, recipe)
+    return recipe, arguments.out or Path("runs") / config.stem
 
 
 def add_positional(command: argparse.ArgumentParser, name: str, metavar: str, help: str | None = None) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.commands.arguments import add_positional, add_words
+from jinv.commands.arguments import add_positional, add_words, read_recipe
 from jinv.errors import UsageError, legible, nearest
 
 HELP = "give a run to a SLURM cluster: an array of workers that share it, and a job after them that completes it"
@@ -33,8 +33,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
-    from jinv.recipe.packaged import check_packaged_files, find_config
-    from jinv.recipe.read import read_config
     from jinv.record.status import submitted
     from jinv.runs import submit
 
@@ -48,10 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = submit.check_options(_options(arguments))
     if options and arguments.cluster == "local":
         raise UsageError(f"--cluster local: has no {next(iter(options))}; that is an option of SLURM's")
-    config = find_config(arguments.config)
-    recipe = read_config(config, arguments.overrides)
-    check_packaged_files(config, recipe)
-    out = arguments.out or Path("runs") / config.stem
+    recipe, out = read_recipe(arguments)
     if not submit.check_directory(out, recipe):
         print(legible(f"{out}: already finished"))
         return 0

@@ -19,6 +19,7 @@ from typing import Any
 
 from jinv.commands.output import Forgiving
 from jinv.errors import Interrupted, JinvError, UsageError
+from jinv.signals import heard
 
 Work = Callable[[Callable[[], None]], int]
 """Given what is to be called once all processes are together; returns the exit code."""
@@ -121,16 +122,8 @@ def _forwarding(child: Any) -> Iterator[None]:
         if asked > 1:
             raise KeyboardInterrupt
 
-    before = {}
-    try:
-        for number in FORWARDED:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                with suppress(ValueError):  # not in the main thread
-                    before[number] = signal.signal(number, forward)
+    with heard(dict.fromkeys(FORWARDED, forward)):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 def _pass_on(words: int) -> deque[bytes]:

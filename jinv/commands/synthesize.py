@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinv.commands.arguments import add_amount, add_positional, add_words
+from jinv.commands.arguments import add_amount, add_positional, add_words, read_recipe
 from jinv.commands.compilation import keep_compiled
 from jinv.commands.distributed import Gang, add_distributed, gang_of
 from jinv.errors import JinvError, UsageError
@@ -34,15 +34,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
-    from jinv.recipe.packaged import check_packaged_files, find_config
-    from jinv.recipe.read import read_config
-
     if arguments.config is None:
         raise UsageError("synthesize: which CONFIG.toml? For example: jinv synthesize demo")
-    config = find_config(arguments.config)
-    recipe = read_config(config, arguments.overrides)
-    check_packaged_files(config, recipe)
-    out = arguments.out or Path("runs") / config.stem
+    recipe, out = read_recipe(arguments)
     gang = gang_of(arguments)
     if gang is not None:
         from jinv.commands.supervision import supervised

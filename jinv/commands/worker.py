@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.commands.arguments import add_positional, add_words
+from jinv.commands.arguments import add_positional, add_words, read_recipe
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError
 
@@ -27,8 +27,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
     from jinv.console import make_console
-    from jinv.recipe.packaged import check_packaged_files, find_config
-    from jinv.recipe.read import read_config
     from jinv.record.claims import LEASE_S
 
     lease = LEASE_S if arguments.lease is None else _seconds(arguments.lease)
@@ -39,12 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(
                 f"worker: {arguments.out} has no config.toml: no run was begun there; name the CONFIG.toml"
             )
-        config = arguments.out / "config.toml"
-    else:
-        config = find_config(arguments.config)
-    recipe = read_config(config, arguments.overrides)
-    check_packaged_files(config, recipe)
-    out = arguments.out or Path("runs") / config.stem
+        arguments.config = arguments.out / "config.toml"
+    recipe, out = read_recipe(arguments)
     keep_compiled()
     from jinv.runs.synthesize import work_on
 

@@ -24,23 +24,8 @@ from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.models.classifier import Classifier
 from jinv.models.networks import Networks
 from jinv.models.precision import matmul_precision
+from jinv.recipe.batches import Batches
 from jinv.recipe.recipe import Recipe, replaced
-
-
-class Batches(Sequence[slice]):
-    """Which images each batch has: nothing is stored, so that a run of very many costs as little per batch as one of few."""
-
-    def __init__(self, count: int, batch: int) -> None:
-        self._images, self._batch = count, batch
-
-    def __len__(self) -> int:
-        return -(-self._images // self._batch)
-
-    def __getitem__(self, number: Any) -> Any:
-        if isinstance(number, slice):
-            return [self[i] for i in range(len(self))[number]]
-        first = range(len(self))[number] * self._batch
-        return slice(first, min(first + self._batch, self._images))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +56,9 @@ class Experiment:
         return [self.classifier.class_names[label] for label in self.labels]
 
     @property
-    def batches(self) -> "Batches":
+    def batches(self) -> Batches:
         """The images of each batch; the last one may be smaller."""
-        return Batches(self.recipe.image.count, self.recipe.image.batch)
+        return self.recipe.image.batches
 
     @property
     def pace(self) -> Pace:

@@ -29,7 +29,7 @@ from jinv.models.classifier import Classifier
 from jinv.recipe.paths import is_onnx
 from jinv.recipe.recipe import Recipe
 from jinv.record.directory import RunDirectory
-from jinv.record.evaluation import Evaluation, Opinion, Part, Relation, Verdict, in_order, write_evaluation
+from jinv.record.evaluation import Evaluation, Opinion, Part, Relation, Verdict, in_order
 from jinv.record.run import RunRecord, open_run
 from jinv.weights.load import check_file, class_names_of
 
@@ -92,7 +92,7 @@ def evaluate_run(
         reference=None if reference is None else str(reference),
         photographs=beside.watched(watch).control() if beside is not None else None,
     )
-    write_evaluation(run.path / "evaluation.json", evaluation)
+    directory.write_evaluation(evaluation)
     return evaluation
 
 

@@ -1,7 +1,7 @@
 """What a config says, checked: from TOML or from Python to a `Recipe` of plain values.
 
     recipe        `Recipe` and its tables: every key is declared here, with type, default, limits and help
-    tables        tables that stay open for hyperparameters; values: the types of values
+    tables        tables that stay open for hyperparameters; values: the types of values; batches: which images share one
     onnx          what has to be said of a classifier in ONNX, in a config or beside its file
     declaration   how a key is declared; checking: mistakes in words, all at once
     read, toml    from a file to a recipe; overrides: `--set`; paths: what is relative to what

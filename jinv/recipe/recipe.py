@@ -7,6 +7,7 @@ from annotated_types import MinLen
 from pydantic import BeforeValidator, TypeAdapter, ValidationError, field_validator, model_validator
 
 from jinv.core.choices import Arrays, Keep, Layout, MemberDraw, PictureFormat, Plan, Precision, Start, Upsample
+from jinv.recipe.batches import Batches
 from jinv.recipe.checking import Needed, shown
 from jinv.recipe.declaration import Aside, Part, PartType, Recorded, Table, Written, key
 from jinv.recipe.onnx import OnnxTable
@@ -70,6 +71,11 @@ class ImageRecipe(Part):
         "for class_gaussian: the reference images are pooled by this factor", 4
     )
     chunk: Count | None = key("images that go through the network at once, to need less memory", None)
+
+    @property
+    def batches(self) -> Batches:
+        """The images of each batch; the last one may be smaller."""
+        return Batches(self.count, self.batch)
 
     @model_validator(mode="before")
     @classmethod

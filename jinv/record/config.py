@@ -51,6 +51,17 @@ def with_tables(config: dict[str, Any], path: Path) -> dict[str, Any]:
     return config
 
 
+def batch_of(config: dict[str, Any], count: int) -> Any:
+    """The images per batch of a run of `count`, all of them where its config does not say; None of a config without the table."""
+    image = config.get("image")
+    return image.get("batch", count) if isinstance(image, dict) else None
+
+
+def is_batch(size: Any) -> bool:
+    """Whether that is a number of images."""
+    return type(size) is int and size >= 1
+
+
 def read_table(path: Path) -> dict[str, Any]:
     """The table in a run's config.
 

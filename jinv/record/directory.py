@@ -10,13 +10,11 @@ keys derive from seed, image and step, so a resumed run ends with the same bits 
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from jinv.errors import RunConflictError, StorageError, UnsafeInputError, legible
 from jinv.files import (
@@ -30,10 +28,10 @@ from jinv.files import (
 )
 from jinv.record.config import is_whole, read_table, signed_text
 from jinv.record.entry import has_its_digest, with_digest
-from jinv.record.evaluation import Evaluation, read_evaluation
+from jinv.record.evaluation import Evaluation, read_evaluation, write_evaluation
 from jinv.record.lock import LOCK
 from jinv.record.manifest import Manifest, read_manifest
-from jinv.record.metrics import MetricsLine, iter_metrics, lines_text
+from jinv.record.metrics import MetricsLine, iter_metrics
 from jinv.record.sealed import digest_of
 from jinv.record.unfinished import INSTEAD
 from jinv.record.units import ARRAY, UNITS, tidy_units
@@ -149,6 +147,17 @@ class RunDirectory:
         """
         return read_manifest(self.path / "manifest.json")
 
+    def known_manifest(self) -> Manifest:
+        """The manifest of a run that is there; raises as `manifest`.
+
+        Raises:
+          StorageError: there is none.
+        """
+        manifest = self.manifest()
+        if manifest is None:
+            raise StorageError(f"{self.path}: not a run directory (no manifest.json)")
+        return manifest
+
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `manifest.json`."""
         self.write_json("manifest.json", manifest.to_json())
@@ -183,8 +192,8 @@ class RunDirectory:
         return read_evaluation(self.path / "evaluation.json")
 
     def write_evaluation(self, evaluation: Evaluation) -> None:
-        """Write `evaluation.json`."""
-        self.write_json("evaluation.json", evaluation.to_json())
+        """Write `evaluation.json`; raises as `record.evaluation.write_evaluation`."""
+        write_evaluation(self.path / "evaluation.json", evaluation)
 
     def metrics(self) -> list[MetricsLine]:
         """What was logged, also while the run goes on: a last line that is not whole yet is left out.
@@ -201,10 +210,6 @@ class RunDirectory:
         for log in sorted(logs, key=lambda log: log.parent.name):
             yield from iter_metrics(log)
 
-    def write_metrics(self, lines: Iterable[MetricsLine]) -> None:
-        """Make these all the lines of metrics.jsonl."""
-        write_text(self.path / "metrics.jsonl", lines_text(lines))
-
     def config(self) -> dict[str, Any]:
         """The config as it was carried out.
 
@@ -220,13 +225,6 @@ class RunDirectory:
     def write_config(self, table: dict[str, Any]) -> None:
         """Write `config.toml`, whose last line is a comment with the digest of the others."""
         write_text(self.path / "config.toml", signed_text(table))
-
-    def write_array(self, name: str, array: np.ndarray) -> None:
-        """Write an array as a `.npy` file of that name, in a folder that is made where it is missing."""
-        path = self.path / name
-        path.parent.mkdir(exist_ok=True)
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.save(file, array)
 
     def write_image(self, name: str, data: bytes) -> None:
         """Write a picture's file of that name, in a folder that is made where it is missing."""

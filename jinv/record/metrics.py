@@ -85,11 +85,6 @@ def lines_digest(lines: Iterable[MetricsLine]) -> "hashlib._Hash":
     return hashlib.sha256(lines_text(lines).encode())
 
 
-def add_line(digest: "hashlib._Hash", line: MetricsLine) -> None:
-    """Go on with the digest."""
-    digest.update(lines_text([line]).encode())
-
-
 def read_metrics(path: Path) -> list[MetricsLine]:
     """The lines of `path`, as `iter_metrics` gives them."""
     return list(iter_metrics(path))

@@ -10,6 +10,7 @@ import numpy as np
 
 from jinv.errors import StorageError
 from jinv.images.codec import read_image
+from jinv.record.config import batch_of, is_batch
 from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Evaluation
 from jinv.record.manifest import Manifest
@@ -168,11 +169,10 @@ class RunRecord:
 
     @property
     def _batch_size(self) -> int:
-        image = self.config.get("image")
-        size = image.get("batch", len(self.labels)) if isinstance(image, dict) else None
-        if type(size) is not int or size < 1:
+        size = batch_of(self.config, len(self.labels))
+        if not is_batch(size):
             raise StorageError(f"{self.path / 'config.toml'}: image.batch: {size!r} is no number of images")
-        return size
+        return int(size)
 
     def _pixels(self, source: str) -> np.ndarray:
         return read_image(self.path / source)

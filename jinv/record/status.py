@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from jinv.errors import JinvError, RunConflictError, StorageError, UnsafeInputError
+from jinv.recipe.batches import Batches
 from jinv.record.claims import LEASE_S, SUFFIX, Owner, has_died, owner_of
+from jinv.record.config import batch_of, is_batch
 from jinv.record.directory import RunDirectory
 from jinv.record.entry import Entry, Whole
 from jinv.record.lock import held_by
@@ -142,8 +144,7 @@ def _run_status(path: Path, manifest: Manifest) -> RunStatus:
     if (path / "batches").is_dir():
         raise RunConflictError(f"{path}: an unfinished run of an earlier jinv, which did not say how far it is")
     count = len(manifest.labels)
-    batch = _batch(path, count)
-    sizes = {number: min(batch, count - number * batch) for number in range(-(-count // batch))}
+    sizes = {number: chosen.stop - chosen.start for number, chosen in enumerate(Batches(count, _batch(path, count)))}
     listing, logs = _listing(path, sizes), dict(worker_lines(path))
     now = RunDirectory(path).manifest()
     if now is not None and now.finished:  # sealed, and its units removed, while they were listed
@@ -175,7 +176,7 @@ def _run_status(path: Path, manifest: Manifest) -> RunStatus:
 
 def _finished(path: Path, manifest: Manifest) -> RunStatus:
     count, spent = len(manifest.labels), manifest.wall_seconds
-    units = -(-count // _batch(path, count))
+    units = len(Batches(count, _batch(path, count)))
     return RunStatus(
         path=str(path),
         state="finished",
@@ -196,13 +197,12 @@ def _batch(path: Path, count: int) -> int:
     Raises:
       StorageError, UnsafeInputError: the config does not say it.
     """
-    image = RunDirectory(path).config().get("image")
-    size = image.get("batch", count) if isinstance(image, Mapping) else None
-    if type(size) is not int or size < 1 or not count:
+    size = batch_of(RunDirectory(path).config(), count)
+    if not is_batch(size) or not count:
         raise UnsafeInputError(
             f"{path}: image.batch {size!r:.40} of {count} labels: config.toml or manifest.json is damaged"
         )
-    return size
+    return int(size)
 
 
 def _listing(run: Path, numbers: Container[int]) -> _Listing:

@@ -50,6 +50,12 @@ class Checkpoint(NamedTuple):
     environments: tuple[Environment, ...] = ()
 
 
+def environments_of(checkpoint: Checkpoint | None, here: Environment) -> tuple[Environment, ...]:
+    """Where a unit is computed that goes on `here`, from a checkpoint or from its start."""
+    before = checkpoint.environments if checkpoint else ()
+    return before if before[-1:] == (here,) else (*before, here)
+
+
 class Work:
     """A unit under way: what is logged of it, and its checkpoints, in the folder of its owner.
 
@@ -66,18 +72,21 @@ class Work:
         """The file with what was logged."""
         return self.folder / LINES
 
-    def checkpoint(self, batch: int, say: Callable[[str], None], place: int = 0) -> Checkpoint | None:
+    def checkpoint(self, batch: int, say: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint of the unit that is as it was written, and whose lines are; None without one.
 
-        `say` is told of what is damaged, and what is done instead. `place`: which setting of a sweep's these lines are.
+        `say` is told of what is damaged, and what is done instead.
         """
         found = load_checkpoint(self.folder, say)
         if found is None or found.batch != batch:
             return None
-        return found if self.has_lines_of(found, say, place) else None
+        return found if self.has_lines_of(found, say) else None
 
     def has_lines_of(self, checkpoint: Checkpoint, say: Callable[[str], None], place: int = 0) -> bool:
-        """Are the lines up to a checkpoint as they were written? `say` is told where they are not."""
+        """Are the lines up to a checkpoint as they were written? `say` is told where they are not.
+
+        `place`: which setting of a sweep's these lines are.
+        """
         kept = self._kept(checkpoint.step)
         if kept is not None and lines_digest(kept).hexdigest() == checkpoint.lines[place]:
             return True

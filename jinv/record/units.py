@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -20,7 +20,6 @@ import numpy as np
 from jinv.errors import RunConflictError, StorageError, UnsafeInputError
 from jinv.files import TEMPORARY, atomic_directory, make_directory, remove_temporaries, sync_directory
 from jinv.record.entry import DIGEST, Entry, Whole, has_its_digest, parsed, validated, with_digest
-from jinv.record.metrics import MetricsLine, read_metrics
 from jinv.record.sealed import DamagedError, digest_of
 
 UNITS = "units"
@@ -79,6 +78,12 @@ def final_units(run: Path) -> Iterator[int]:
     """The numbers of the units that are there, damaged or not; a folder is listed at a time, and no file read."""
     for folder in sorted(_listed(run / UNITS)):
         yield from sorted(int(name) for name in _listed(run / UNITS / folder) if _NUMBER.fullmatch(name))
+
+
+def missing_units(run: Path, wanted: Iterable[int]) -> list[int]:
+    """Those of the `wanted` units that are not there; raises as `final_units`."""
+    there = set(final_units(run))
+    return [number for number in wanted if number not in there]
 
 
 def write_unit(run: Path, record: UnitRecord, images: np.ndarray, lines: Path, pictures: Mapping[str, bytes]) -> bool:
@@ -210,11 +215,6 @@ def unit_images(run: Path, number: int) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise StorageError(f"{path}: cannot be read: {error}") from error
     return images
-
-
-def unit_lines(run: Path, number: int) -> list[MetricsLine]:
-    """What was logged of a unit that is there; raises as `read_metrics`."""
-    return read_metrics(unit_folder(run, number) / LINES)
 
 
 def discard_unit(run: Path, number: int) -> None:

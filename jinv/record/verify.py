@@ -7,6 +7,7 @@ from typing import Literal
 from jinv.errors import JinvError, StorageError, UnsafeInputError
 from jinv.files import TEMPORARY
 from jinv.images.folder import Watch, unwatched
+from jinv.record.config import batch_of, is_batch
 from jinv.record.directory import REWRITTEN, RunDirectory
 from jinv.record.lock import LOCK
 from jinv.record.manifest import Manifest
@@ -41,9 +42,7 @@ def verify(directory: Path, watch: Watch = unwatched) -> list[Finding]:
       StorageError: no run, or its directory cannot be read. UnsafeInputError: its manifest is damaged.
     """
     run = RunDirectory(directory)
-    manifest = run.manifest()
-    if manifest is None:
-        raise StorageError(f"{directory}: not a run directory (no manifest.json)")
+    manifest = run.known_manifest()
     return _of_finished(run, manifest, watch) if manifest.finished else _of_unfinished(run, manifest, watch)
 
 
@@ -82,8 +81,12 @@ def _of_unfinished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[
         except DamagedError as error:
             kind: Kind = "missing" if "is missing" in str(error) else "altered"
             found.append(Finding(kind, name, str(error)))
+    try:
+        size = batch_of(run.config(), len(manifest.labels))
+    except JinvError:
+        size = None
+    size = size if is_batch(size) else 1
     damaged = {int(f.name[-6:]) for f in found if f.name.startswith("units/")}
-    size = max(1, _batch_size(run))
     orphans = {i: f for i, f in picture_files(run.path).items() if i not in made and i // size not in damaged}
     found += [Finding("orphaned", name, "its batch is not there") for name in orphans.values()]
     return found + [f for f in _strange(run) if f.kind == "half-written"]
@@ -99,11 +102,3 @@ def _strange(run: RunDirectory) -> list[Finding]:
         elif path.is_file() and name not in (LOCK, "manifest.json", *REWRITTEN) and not path.name.startswith("."):
             found.append(Finding("orphaned", name, "the seal does not know it"))
     return found
-
-
-def _batch_size(run: RunDirectory) -> int:
-    try:
-        size = run.config().get("image", {}).get("batch", 1)
-        return size if type(size) is int else 1
-    except JinvError:
-        return 1

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinv.errors import StorageError, legible
+from jinv.errors import legible
 from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Control, Evaluation, Pictures, in_order
 from jinv.record.manifest import Manifest
@@ -62,9 +62,7 @@ def read_run(run_dir: str | Path, *, room: Room = ROOM, manifest: Manifest | Non
       StorageError: no run directory. UnsafeInputError: a file that is damaged.
     """
     run = RunDirectory(Path(run_dir))
-    manifest = manifest or run.manifest()
-    if manifest is None:
-        raise StorageError(f"{run_dir}: not a run directory (no manifest.json)")
+    manifest = manifest or run.known_manifest()
     evaluation = run.evaluation() or Evaluation()
     judged = in_order(evaluation.verifiers)
     short = short_names(list(judged))

@@ -90,7 +90,7 @@ def place_text(recipe: Recipe, batch: int, snapshot: Snapshot) -> str:
     stage = recipe.stages[snapshot.stage]
     where = f"step {snapshot.stage_step}/{stage.steps}  stage {snapshot.stage + 1}/{len(recipe.stages)}"
     if recipe.image.count > recipe.image.batch:
-        where += f"  batch {batch + 1}/{-(-recipe.image.count // recipe.image.batch)}"
+        where += f"  batch {batch + 1}/{len(recipe.image.batches)}"
     return f"{where}  ({stage.size[0]} px)"
 
 

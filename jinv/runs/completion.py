@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from rich.console import Console
 
 from jinv.console import Waiting, say
-from jinv.errors import Interrupted, JinvError, RunConflictError, StorageError
+from jinv.errors import Interrupted, JinvError, RunConflictError
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.judge.evaluate import evaluate_run, is_judged
@@ -18,9 +18,10 @@ from jinv.recipe.recipe import Recipe
 from jinv.record.directory import RunDirectory
 from jinv.record.lock import held
 from jinv.record.manifest import Manifest
+from jinv.record.units import missing_units
 from jinv.record.workers import seconds_spent
 from jinv.runs.checks import judging_network
-from jinv.runs.merge import assemble, check_failed, drop_damaged, join_lines, missing_units
+from jinv.runs.merge import assemble, check_failed, drop_damaged, join_lines
 from jinv.runs.progress import teller
 from jinv.runs.stopping import Stop, stoppable
 
@@ -59,35 +60,28 @@ def merge(directory: Path, *, console: Console, vocabulary: Vocabulary | None = 
       StorageError, UnsafeInputError: no run, or a damaged one. Interrupted: it was stopped.
     """
     run_directory = RunDirectory(directory)
-    if run_directory.manifest() is None:
-        raise StorageError(f"{directory}: not a run directory (no manifest.json)")
+    run_directory.known_manifest()
     with held(directory, teller(console)) as alone:
         if alone:
             run_directory.tidy()
-        manifest = run_directory.manifest()
-        assert manifest is not None
+        manifest = run_directory.known_manifest()
         if manifest.finished:
             run_directory.clean()  # what one left that was killed just after its seal
             say(console, f"{directory}: already finished")
             return run_directory
         run_directory.check_unfinished()
         carried = Recorded(read_config(directory / "config.toml"), Shared(), vocabulary or standard_vocabulary())
-        count = units_of(carried.recipe)
+        count = len(carried.recipe.image.batches)
         with stoppable() as stop:
             with Waiting(console) as waiting:
                 drop_damaged(run_directory, count, teller(console), stop.watched(waiting.watch, directory))
-            if missing := missing_units(run_directory, count):
+            if missing := missing_units(run_directory.path, range(count)):
                 named = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
                 raise RunConflictError(
                     f"{directory}: {len(missing)} of {count} batches are not there: {named}; make them with jinv worker"
                 )
             complete(run_directory, carried, timed(manifest, run_directory), console, stop)
     return run_directory
-
-
-def units_of(recipe: Recipe) -> int:
-    """How many units a run has."""
-    return -(-recipe.image.count // recipe.image.batch)
 
 
 def timed(manifest: Manifest, run_directory: RunDirectory) -> Manifest:
@@ -102,7 +96,7 @@ def complete(run_directory: RunDirectory, carried: Carried, manifest: Manifest, 
       NumericalError: a unit failed; nothing is put together. Interrupted: an end was asked for; the run is not sealed, and
         goes on here. JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
     """
-    count = units_of(carried.recipe)
+    count = len(carried.recipe.image.batches)
     run_directory.sync_folders()
     join_lines(run_directory, count)
     check_failed(run_directory, count)

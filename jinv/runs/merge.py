@@ -2,8 +2,8 @@
 
 import json
 import math
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -15,9 +15,8 @@ from jinv.images.folder import Watch
 from jinv.images.sample import sample_grid_png
 from jinv.record.directory import RunDirectory
 from jinv.record.manifest import Manifest
-from jinv.record.run import open_run
 from jinv.record.sealed import DamagedError
-from jinv.record.shards import read_shards
+from jinv.record.shards import INDEX, mapped, read_shards
 from jinv.record.units import (
     ARRAY,
     LINES,
@@ -33,12 +32,6 @@ from jinv.record.units import (
 
 LARGEST_FILE = 2 << 30
 """Bytes of images.npy, beyond which images stay in a file per unit where `output.arrays` is "auto"."""
-
-
-def missing_units(directory: RunDirectory, count: int) -> list[int]:
-    """Those of `count` units that are not there."""
-    there = set(final_units(directory.path))
-    return [number for number in range(count) if number not in there]
 
 
 def drop_damaged(directory: RunDirectory, count: int, say: Callable[[str], None], watch: Watch) -> list[int]:
@@ -67,11 +60,8 @@ def join_lines(directory: RunDirectory, count: int) -> None:
     Raises:
       StorageError: a file cannot be read or written.
     """
-    path = directory.path / "metrics.jsonl"
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        for number in range(count):
-            with (unit_folder(directory.path, number) / LINES).open("rb") as source:
-                shutil.copyfileobj(source, file)
+    folders = (unit_folder(directory.path, number) for number in range(count))
+    write_lines(directory.path, ((folder / LINES).read_bytes() for folder in folders))
 
 
 def check_failed(directory: RunDirectory, count: int) -> None:
@@ -106,23 +96,39 @@ def assemble(directory: RunDirectory, manifest: Manifest, count: int, arrays: Ar
     shape, number = unit_images(run, 0).shape[1:], len(manifest.labels)
     one_file = arrays == "one_file" or (arrays == "auto" and number * math.prod(shape) * 4 <= LARGEST_FILE)
     if one_file:
-        with atomic_path(run / "images.npy") as temporary, temporary.open("wb") as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (number, *shape)}
-            np.lib.format.write_array_header_1_0(file, header)
-            for unit in watch(range(count), "recording the images", count):
-                file.write(np.ascontiguousarray(unit_images(run, unit)).data)
-    with atomic_path(run / "units.jsonl") as temporary, temporary.open("w", encoding="utf-8") as file:
-        for record in _records(directory, count):
-            where = {} if one_file else {"array": (unit_folder(run, record.unit) / ARRAY).relative_to(run).as_posix()}
-            file.write(json.dumps(record.to_json() | where) + "\n")
+        units = watch(range(count), "recording the images", count)
+        write_images(run, (number, *shape), (unit_images(run, unit) for unit in units))
+    write_index(run, _records(directory, count), sharded=not one_file)
     write_grid(directory, manifest)
+
+
+def write_lines(run: Path, parts: Iterable[bytes]) -> None:
+    """Write metrics.jsonl, `parts` being the units' lines in order."""
+    with atomic_path(run / "metrics.jsonl") as temporary, temporary.open("wb") as file:
+        file.writelines(parts)
+
+
+def write_images(run: Path, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
+    """Write images.npy of `shape`, in the bytes of `np.save`, `parts` being the units' images in order."""
+    with atomic_path(run / "images.npy") as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for part in parts:
+            file.write(np.ascontiguousarray(part).data)
+
+
+def write_index(run: Path, records: Iterable[UnitRecord], *, sharded: bool) -> None:
+    """Write units.jsonl, of a run in shards with where they lie."""
+    with atomic_path(run / INDEX) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for record in records:
+            shard = unit_folder(run, record.unit) / ARRAY
+            where = {"array": shard.relative_to(run).as_posix()} if sharded else {}
+            file.write(json.dumps(record.to_json() | where) + "\n")
 
 
 def write_grid(directory: RunDirectory, manifest: Manifest) -> None:
     """Write grid.png, of a large run a sample by class."""
-    images = open_run(directory.path).images if (directory.path / "images.npy").exists() else None
-    if images is None:
-        images = read_shards(directory.path, len(manifest.labels))
+    path = directory.path / "images.npy"
+    images = mapped(path) if path.exists() else read_shards(directory.path, len(manifest.labels))
     mean, std = manifest.model.mean, manifest.model.std
     directory.write_image("grid.png", sample_grid_png(manifest.labels, lambda i: to_uint8(images[i], mean, std)))
 

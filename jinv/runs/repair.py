@@ -2,10 +2,10 @@
 
 import hashlib
 import io
-import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from rich.console import Console
 from jinv.console import Waiting, say
 from jinv.errors import JinvError, NumericalError, StorageError, UnsafeInputError
 from jinv.experiment.experiment import Experiment
-from jinv.files import atomic_path, make_directory, sync_directory
+from jinv.files import make_directory, sync_directory
 from jinv.recipe.read import read_config
 from jinv.record.directory import REWRITTEN, RunDirectory
 from jinv.record.lock import held
@@ -33,8 +33,8 @@ from jinv.record.units import (
 )
 from jinv.record.verify import SCRATCH, Finding, verify
 from jinv.runs.checks import check_run, check_same
-from jinv.runs.completion import finish, judge_again, units_of
-from jinv.runs.merge import write_grid
+from jinv.runs.completion import finish, judge_again
+from jinv.runs.merge import write_grid, write_images, write_index, write_lines
 from jinv.runs.progress import teller
 from jinv.runs.stopping import Stop, stoppable
 from jinv.runs.synthesize import begin, make_units
@@ -50,8 +50,7 @@ def repair(directory: Path, console: Console) -> list[Finding]:
       or what was made again here is other than what was sealed elsewhere. StorageError, Interrupted.
     """
     run = RunDirectory(directory)
-    if run.manifest() is None:
-        raise StorageError(f"{directory}: not a run directory (no manifest.json)")
+    run.known_manifest()
     with held(directory, teller(console)) as alone, stoppable() as stop:
         with Waiting(console) as waiting:
             found = verify(directory, stop.watched(waiting.watch, directory))
@@ -59,8 +58,8 @@ def repair(directory: Path, console: Console) -> list[Finding]:
             run.tidy()
         shutil.rmtree(directory / SCRATCH, ignore_errors=True)
         wrong = [finding for finding in found if finding.kind in ("missing", "altered")]
-        manifest = run.manifest()
-        if not wrong or manifest is None:
+        manifest = run.known_manifest()
+        if not wrong:
             return found
         for finding in wrong:
             if finding.name.startswith("config.toml"):
@@ -92,7 +91,7 @@ def _repair_finished(
     stop: Stop,
 ) -> None:
     names = {finding.name for finding in wrong}
-    numbers = _affected(run, names, experiment, units_of(experiment.recipe))
+    numbers = _affected(run, names, len(experiment.batches))
     if numbers:
         _splice(run, manifest, numbers, names, experiment, console, stop)
     sealed = manifest.outputs or {}
@@ -107,9 +106,8 @@ def _repair_finished(
     finish(run, manifest)
 
 
-def _affected(run: RunDirectory, names: Iterable[str], experiment: Experiment, count: int) -> list[int]:
+def _affected(run: RunDirectory, names: set[str], count: int) -> list[int]:
     """The batches that have to be made again so that these files can be."""
-    names, size = set(names), experiment.recipe.image.batch
     if INDEX in names:
         return list(range(count))
     affected: set[int] = set()
@@ -120,8 +118,8 @@ def _affected(run: RunDirectory, names: Iterable[str], experiment: Experiment, c
     if "images.npy" in names:
         affected |= {line.unit for line in index if not _has_slice(run.path / "images.npy", line)}
     if "metrics.jsonl" in names:
-        affected |= {line.unit for line in index if not _has_lines(run, line)}
-    assert all(number * size < experiment.recipe.image.count for number in affected)
+        found = {unit: hashlib.sha256(text).hexdigest() for unit, text in _lines_by_unit(run).items()}
+        affected |= {line.unit for line in index if found.get(line.unit) != line.files[LINES]}
     return sorted(affected)
 
 
@@ -135,12 +133,15 @@ def _has_slice(path: Path, line: IndexLine) -> bool:
     return hashlib.sha256(data.getvalue()).hexdigest() == line.files[ARRAY]
 
 
-def _has_lines(run: RunDirectory, line: IndexLine) -> bool:
+def _lines_by_unit(run: RunDirectory) -> dict[int, bytes]:
+    """What metrics.jsonl has of each unit, nothing where a line is damaged."""
+    found: dict[int, bytes] = {}
     try:
-        text = lines_text(found for found in run.metrics() if found.batch == line.unit)
+        for unit, lines in groupby(run.iter_metrics(), lambda line: line.batch):
+            found[unit] = found.get(unit, b"") + lines_text(lines).encode()
     except JinvError:
-        return False
-    return hashlib.sha256(text.encode()).hexdigest() == line.files[LINES]
+        return {}
+    return found
 
 
 def _splice(
@@ -189,30 +190,20 @@ def _move(made: Path, place: Path) -> None:
 def _write_joint_files(
     run: RunDirectory, scratch: RunDirectory, made: Iterable[int], names: set[str], experiment: Experiment
 ) -> None:
-    made, count = set(made), units_of(experiment.recipe)
+    made, batches = set(made), experiment.batches
+    units = range(len(batches))
     for number in made:
         shard = unit_folder(run.path, number) / ARRAY
         if shard.relative_to(run.path).as_posix() in names:
             _move(unit_folder(scratch.path, number) / ARRAY, shard)
     if "metrics.jsonl" in names:
-        kept = "" if made == set(range(count)) else None
-        lines = [] if kept == "" else run.metrics()
-        with atomic_path(run.path / "metrics.jsonl") as temporary, temporary.open("w", encoding="utf-8") as file:
-            for number in range(count):
-                own = (unit_folder(scratch.path, number) / LINES).read_text() if number in made else None
-                file.write(lines_text(line for line in lines if line.batch == number) if own is None else own)
+        own = {number: (unit_folder(scratch.path, number) / LINES).read_bytes() for number in made}
+        lines = _lines_by_unit(run) | own
+        write_lines(run.path, (lines[number] for number in units))
     if "images.npy" in names:
-        shape = (experiment.recipe.image.count, *experiment.size, 3)
-        with atomic_path(run.path / "images.npy") as temporary, temporary.open("wb") as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for number in range(count):
-                chosen = experiment.batches[number]
-                part = unit_images(scratch.path, number) if number in made else mapped(run.path / "images.npy")[chosen]
-                file.write(np.ascontiguousarray(part).data)
+        path = run.path / "images.npy"
+        parts = (unit_images(scratch.path, n) if n in made else mapped(path)[batches[n]] for n in units)
+        write_images(run.path, (experiment.recipe.image.count, *experiment.size, 3), parts)
     if INDEX in names:
-        with atomic_path(run.path / INDEX) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for number in range(count):
-                shard = (unit_folder(run.path, number) / ARRAY).relative_to(run.path)
-                where = {"array": shard.as_posix()} if (run.path / shard).exists() else {}
-                file.write(json.dumps(unit_record(scratch.path, number).to_json() | where) + "\n")
+        records = (unit_record(scratch.path, number) for number in units)
+        write_index(run.path, records, sharded=not (run.path / "images.npy").exists())

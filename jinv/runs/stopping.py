@@ -16,6 +16,7 @@ from jinv.core.loop import Snapshot
 from jinv.errors import Interrupted
 from jinv.images.folder import Watch
 from jinv.recipe.recipe import CheckpointRecipe
+from jinv.signals import heard
 
 ASKED = b"\njinv: stopping at the next step; Ctrl-C once more stops at once\n"
 
@@ -67,17 +68,11 @@ def stoppable() -> Iterator[Stop]:
     def ask_to_save(number: int, _: Any) -> None:
         stop.save = True  # stopped for a while and going on, who knows for how long
 
-    before = {}
     asking = {signal.SIGTERM: ask, signal.SIGUSR1: ask, signal.SIGINT: ask, signal.SIGCONT: ask_to_save}
     try:
-        for number, handler in asking.items():
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a shell's & want it
-                with suppress(ValueError):
-                    before[number] = signal.signal(number, handler)
-        yield stop
+        with heard(asking):
+            yield stop
     finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier if earlier is not None else signal.SIG_DFL)
         sys.stdout.flush()
 
 

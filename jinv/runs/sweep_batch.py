@@ -8,14 +8,14 @@ from rich.console import Console
 
 from jinv.core.loop import Resume, Snapshot
 from jinv.core.sweep import snapshot_of
-from jinv.record.unfinished import Checkpoint, load_checkpoint
-from jinv.record.units import Environment, Failure, UnitRecord, write_unit
+from jinv.record.unfinished import Checkpoint, environments_of, load_checkpoint
+from jinv.record.units import Environment, Failure, UnitRecord
 from jinv.runs.batches import checkpoint_of, place_text, work_done
 from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.records import environment, metrics_line
 from jinv.runs.stopping import Saving
 from jinv.runs.sweep_part import Part, SettingRun
-from jinv.runs.units import Pictures
+from jinv.runs.units import make_final
 
 
 def synthesize_batch(
@@ -26,7 +26,7 @@ def synthesize_batch(
     first = part.members[0].directory
     checkpoint = _begin_batch(part, number, progress.console)
     resume = Resume(checkpoint.stage, checkpoint.leaves, checkpoint.image) if checkpoint else None
-    environments = _environments(checkpoint)
+    environments = environments_of(checkpoint, environment())
     image: Any = None
     for snapshot in part.snapshots(number, resume=resume, due=saving.due):
         image, stop = snapshot.image, saving.stop.asked
@@ -44,7 +44,7 @@ def synthesize_batch(
         image = part.start(number) if resume is None or resume.image is None else resume.image
     for run, images in zip(part.members, np.asarray(image), strict=True):
         if run.work is not None and run.worker is not None:
-            _make_final(run, number, images, environments)
+            _end_batch(run, number, images, environments)
 
 
 def _begin_batch(part: Part, number: int, console: Console) -> Checkpoint | None:
@@ -76,12 +76,7 @@ def _save(part: Part, number: int, snapshot: Snapshot, environments: tuple[Envir
             run.worker.log.say("checkpoint", number)
 
 
-def _environments(checkpoint: Checkpoint | None) -> tuple[Environment, ...]:
-    before, here = checkpoint.environments if checkpoint else (), environment()
-    return before if before[-1:] == (here,) else (*before, here)
-
-
-def _make_final(run: SettingRun, number: int, images: np.ndarray, environments: tuple[Environment, ...]) -> None:
+def _end_batch(run: SettingRun, number: int, images: np.ndarray, environments: tuple[Environment, ...]) -> None:
     assert run.work is not None and run.worker is not None
     run.work.close()
     chosen, lines = run.experiment.batches[number], run.work.logged()
@@ -96,10 +91,7 @@ def _make_final(run: SettingRun, number: int, images: np.ndarray, environments: 
         environments=environments,
         failed=failed,
     )
-    pictures = {} if failed else Pictures(run.experiment).of(number, images)
-    write_unit(run.directory.path, record, images.astype(np.float32, copy=False), run.work.lines, pictures)
-    run.worker.log.say("unit", number, images=len(images))
-    run.worker.claims.release(number, done=True)
+    make_final(run.worker, run.work, record, images, run.pictures)
     run.work = None
 
 

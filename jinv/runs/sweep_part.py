@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from jinv.record.directory import RunDirectory
 from jinv.record.manifest import Manifest
 from jinv.record.unfinished import Work
 from jinv.record.units import unit_folder
+from jinv.runs.units import Pictures
 from jinv.runs.worker import Worker
 
 
@@ -38,6 +40,11 @@ class SettingRun:
     diverged_at: int | None = None
     worker: Worker | None = None
     work: Work | None = None
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Its images as files: classes are named once for all batches."""
+        return Pictures(self.experiment)
 
     def has(self, number: int) -> bool:
         """Whether a batch is there already."""

@@ -14,8 +14,8 @@ from jinv.errors import NumericalError
 from jinv.experiment.experiment import Experiment
 from jinv.images.codec import picture_bytes
 from jinv.record.pictures import SUFFIXES
-from jinv.record.unfinished import Checkpoint, Work
-from jinv.record.units import Failure, UnitRecord, publish, unit_folder, write_unit
+from jinv.record.unfinished import Checkpoint, Work, environments_of
+from jinv.record.units import Failure, UnitRecord, missing_units, publish, unit_folder, write_unit
 from jinv.runs.batches import batch_images
 from jinv.runs.progress import SynthesisProgress
 from jinv.runs.recorder import Recorder
@@ -82,6 +82,28 @@ class Pictures:
         return found
 
 
+def make_final(worker: Worker, work: Work, record: UnitRecord, images: np.ndarray, pictures: Pictures) -> None:
+    """Write a unit that is computed, where it is still one's own, and give it back. One that failed has no pictures.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
+    run, number = worker.run, record.unit
+    files = {} if record.failed else pictures.of(number, images)
+
+    def write() -> None:
+        if write_unit(run, record, images.astype(np.float32, copy=False), work.lines, files):
+            publish(run, record.model_copy(update={"files": dict.fromkeys(files, "")}))
+
+    try:
+        worker.guarded(number, write)
+    except TakenOverError:
+        worker.log.say("lost", number)
+    else:
+        worker.log.say("unit", number, images=len(images), failed=True if record.failed else None)
+    worker.claims.release(number, done=True)
+
+
 class Units:
     """A worker's way through the units of a run."""
 
@@ -107,11 +129,11 @@ class Units:
         """
         wanted = range(len(self.experiment.batches)) if only is None else only
         with self.writing, self.experiment.precision():
-            while remaining := self.worker.remaining(wanted):
+            while remaining := missing_units(self.worker.run, wanted):
                 self._note_images(remaining)
                 began = [number for number in self._in_turn(remaining) if self._take(number)]
                 self.writing.wait()
-                if not began and (left := self.worker.remaining(wanted)):
+                if not began and (left := missing_units(self.worker.run, wanted)):
                     self.progress.note(f"waiting for {len(left)} batches that others make")
                     self._pause()
 
@@ -167,33 +189,15 @@ class Units:
             learning_rate_scale=scale,
             failed=failed,
         )
-        self.writing.begin(lambda: self._write(work, record, images))
+        self.writing.begin(lambda: make_final(self.worker, work, record, images, self.pictures))
         self.here += len(images)
 
     def _images(self, number: int, recorder: Recorder, checkpoint: Checkpoint | None, scale: float) -> np.ndarray:
-        before = checkpoint.environments if checkpoint else ()
-        where = before if before[-1:] == (self.environment,) else (*before, self.environment)
-        recorder.begin(scale, where)
+        recorder.begin(scale, environments_of(checkpoint, self.environment))
         self.worker.guarded(number, lambda: recorder.work.begin(checkpoint))
         experiment = self.experiment if scale == 1.0 else replace(self.experiment, rate_scale=scale)
         resume = Resume(checkpoint.stage, checkpoint.leaves, checkpoint.image) if checkpoint else None
         return batch_images(experiment, number, recorder, resume=resume, due=self.saving.due)
-
-    def _write(self, work: Work, record: UnitRecord, images: np.ndarray) -> None:
-        run, number = self.worker.run, record.unit
-        pictures = {} if record.failed else self.pictures.of(number, images)
-
-        def write() -> None:
-            if write_unit(run, record, images.astype(np.float32, copy=False), work.lines, pictures):
-                publish(run, record.model_copy(update={"files": dict.fromkeys(pictures, "")}))
-
-        try:
-            self.worker.guarded(number, write)
-        except TakenOverError:
-            self.worker.log.say("lost", number)
-        else:
-            self.worker.log.say("unit", number, images=len(images), failed=True if record.failed else None)
-        self.worker.claims.release(number, done=True)
 
     def _note_images(self, remaining: list[int]) -> None:
         batches = self.experiment.batches

@@ -1,7 +1,7 @@
 """This process as one that works on a run: its name, its log, what it claimed, and that it lives."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 from jinv.errors import StorageError
 from jinv.record.claims import LEASE_S, Claims, new_token
 from jinv.record.unfinished import Work
-from jinv.record.units import final_units
 from jinv.record.workers import WorkerLog
 
 BEATS = 6
@@ -80,11 +79,6 @@ class Worker:
         except StorageError:
             self.check(number)
             raise
-
-    def remaining(self, wanted: Iterable[int]) -> list[int]:
-        """The units of those `wanted` that are not final yet."""
-        there = set(final_units(self.run))
-        return [number for number in wanted if number not in there]
 
     def _beat(self) -> None:
         while not self._over.wait(self._every):

@@ -12,6 +12,7 @@ from jinv.errors import StorageError, UnsafeInputError
 from jinv.record.directory import RunDirectory
 from jinv.record.metrics import MetricsLine, TermValue, iter_metrics, lines_text
 from jinv.record.unfinished import Checkpoint, Work
+from tests.small_runs import write_metrics
 
 
 def logged(step, total=1.5, **more):
@@ -31,7 +32,7 @@ def strict(text):
 
 def test_a_metrics_line_has_the_keys_that_others_read(tmp_path):
     run = RunDirectory(tmp_path)
-    run.write_metrics([logged(10), logged(20, gradient_norms={"total": 2.0})])
+    write_metrics(run.path, [logged(10), logged(20, gradient_norms={"total": 2.0})])
     first, second = map(strict, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert first == {
         "batch": 0, "step": 10, "stage": 0, "stage_step": 10, "size": [4, 6], "learning_rate": 0.1, "total": 1.5,
@@ -54,7 +55,7 @@ def test_what_is_not_finite_is_null_on_disk_and_nan_when_read(tmp_path, number, 
     else:
         line = logged(1, **{place: number})
     run = RunDirectory(tmp_path)
-    run.write_metrics([line, logged(2), line])
+    write_metrics(run.path, [line, logged(2), line])
     written = [strict(text) for text in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [entry.get("finite") for entry in written] == [False, None, False]
     read = run.metrics()
@@ -90,7 +91,7 @@ def test_lines_are_added_to_the_file_that_a_watcher_has_open(tmp_path):
 
 def test_a_crash_in_the_middle_of_a_line_costs_that_line_and_a_resume_starts_anew(tmp_path):
     run, path = RunDirectory(tmp_path), tmp_path / "metrics.jsonl"
-    run.write_metrics([logged(1), logged(2)])
+    write_metrics(run.path, [logged(1), logged(2)])
     whole = path.read_bytes()
     second = whole.index(b"\n") + 1
     for end in range(second, len(whole) - 1):
@@ -116,17 +117,17 @@ def test_a_crash_in_the_middle_of_a_line_costs_that_line_and_a_resume_starts_ane
 
 def test_rewriting_leaves_the_old_lines_or_the_new_ones(tmp_path, monkeypatch):
     run = RunDirectory(tmp_path)
-    run.write_metrics([logged(1), logged(2)])
+    write_metrics(run.path, [logged(1), logged(2)])
 
     def fails(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("jinv.files.os.replace", fails)
     with pytest.raises(StorageError, match="No space left"):
-        run.write_metrics([logged(1)])
+        write_metrics(run.path, [logged(1)])
     monkeypatch.undo()
     assert [line.step for line in run.metrics()] == [1, 2] and os.listdir(tmp_path) == ["metrics.jsonl"]
-    run.write_metrics([logged(1)])
+    write_metrics(run.path, [logged(1)])
     assert [line.step for line in run.metrics()] == [1]
 
 

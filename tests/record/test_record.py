@@ -29,7 +29,7 @@ from jinv.record.manifest import InvertedModel, Manifest, StageSteps, SweepSetti
 from jinv.record.run import open_run
 from jinv.record.units import UnitRecord, check_unit, publish, write_unit
 from tests.record.test_metrics_lines import logged
-from tests.small_runs import write_run
+from tests.small_runs import write_metrics, write_run
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def run(tmp_path):
     directory = RunDirectory(tmp_path)
     directory.write_manifest(MANIFEST)
     directory.write_config({"model": "net", "seed": 3})
-    directory.write_metrics([logged(10), logged(20)])
-    directory.write_array("images.npy", np.arange(288, dtype=np.float32).reshape(2, 8, 6, 3))
+    write_metrics(directory.path, [logged(10), logged(20)])
+    np.save(tmp_path / "images.npy", np.arange(288, dtype=np.float32).reshape(2, 8, 6, 3))
     for i, name in enumerate(MANIFEST.class_names):
         directory.write_image(f"images/{i:06d}_{name}.png", png_bytes(np.full((8, 6, 3), 10 + i, np.uint8)))
     directory.write_evaluation(evaluation())

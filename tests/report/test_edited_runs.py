@@ -25,6 +25,7 @@ from jinv.runs.sweep_summary import SettingResult, print_summary, summarize
 from tests.record.test_metrics_lines import logged
 from tests.record.test_record import MANIFEST, evaluation
 from tests.report.test_report import judged_by
+from tests.small_runs import write_metrics
 
 MUTATIONS = 400
 VALUES = [
@@ -56,7 +57,7 @@ def whole(tmp_path_factory):
     }  # fmt: skip
     table["photographs"] = {"source": "photos", "pictures": table["pictures"]}
     directory.write_json("evaluation.json", table)
-    directory.write_metrics([logged(step, 2.0 / step, gradient_norms={"total": 0.5}) for step in range(1, 5)])
+    write_metrics(directory.path, [logged(step, 2.0 / step, gradient_norms={"total": 0.5}) for step in range(1, 5)])
     directory.write_config(
         {"model": "net", "seed": 3, "image": {"size": [8, 6], "batch": 2, "labels": [7, 9]},
          "stages": [{"size": [8, 6], "steps": 20, "learning_rate": {"schedule": "cosine", "init": 0.1}}],

@@ -45,7 +45,7 @@ lint: $(VENV)/.test
 # The public names, then room by room: pdoc goes from `jinv` to those in `jinv.__all__` alone.
 ROOMS := $(sort $(subst /,.,$(patsubst %/__init__.py,%,$(wildcard jinv/*/__init__.py))))
 docs: $(VENV)/.test
-	$(BIN)/python -m pdoc --docformat google --output-directory build/docs jinv $(ROOMS) jinv.errors jinv.files jinv_convert
+	$(BIN)/python -m pdoc --docformat google --output-directory build/docs jinv $(ROOMS) jinv.errors jinv.files jinv.signals jinv_convert
 
 # The wheel as a stranger gets it: built, installed in an empty environment elsewhere, and used there. A minute.
 wheel-test: $(VENV)/.test

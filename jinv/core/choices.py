@@ -37,3 +37,6 @@ Plan = Literal["cycle", "one_class_per_batch", "blocks"]
 
 Precision = Literal["float32", "tf32", "bf16"]
 """The arithmetic of a run, see `models.precision`."""
+
+Mix = Literal["none", "mixup", "cutmix"]
+"""How a training picture is mixed with another one, see `training.views`."""

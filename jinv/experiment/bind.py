@@ -68,6 +68,16 @@ def bind_stage(
     )
 
 
+def bind_training_augmentations(
+    tables: Mapping[str, dict[str, Any]], size: Size, steps: int, vocabulary: Vocabulary
+) -> tuple[Augmentation, ...]:
+    """The augmentations of a training of `steps` updates: every picture has draws of its own."""
+    bound = [
+        bind_augmentation(name, {"draw": "image", **table}, size, steps, vocabulary) for name, table in tables.items()
+    ]
+    return tuple(bound)
+
+
 def _scaled(rate: Any, scale: float) -> Any:
     return (lambda step: scale * rate(step)) if callable(rate) else scale * rate
 
@@ -93,21 +103,26 @@ def bind_augmentations(
     recipe: Recipe, size: Size, steps: int, vocabulary: Vocabulary | None = None
 ) -> list[Augmentation]:
     """The augmentations for a stage of `steps` steps at which the network sees `size`."""
-    vocabulary, bound = vocabulary or standard_vocabulary(), []
-    for name, entry in recipe.augment.items():
-        function = vocabulary.meaning("augmentations", name, f"augment.{name}")
-        hyperparameters = {key: value for key, value in entry.items() if key != "draw"}
-        known = hyperparameters_of(function)
-        if name == "roll":
-            shift = hyperparameters.setdefault("max_shift", min(size) // 8)
-            if isinstance(shift, float) and 0 < shift < 1:  # a share of the stage's size
-                hyperparameters["max_shift"] = round(shift * min(size))
-        hyperparameters = bind_hyperparameters(
-            f"augment.{name}", hyperparameters, known, steps, vocabulary, extra=("draw",)
-        )
-        _check_augmentation(name, hyperparameters, known, size)
-        bound.append(Augmentation(name, function, hyperparameters, entry.get("draw", "batch")))
-    return bound
+    vocabulary = vocabulary or standard_vocabulary()
+    return [bind_augmentation(name, entry, size, steps, vocabulary) for name, entry in recipe.augment.items()]
+
+
+def bind_augmentation(
+    name: str, entry: Mapping[str, Any], size: Size, steps: int, vocabulary: Vocabulary
+) -> Augmentation:
+    """One augmentation by its table."""
+    function = vocabulary.meaning("augmentations", name, f"augment.{name}")
+    hyperparameters = {key: value for key, value in entry.items() if key != "draw"}
+    known = hyperparameters_of(function)
+    if name == "roll":
+        shift = hyperparameters.setdefault("max_shift", min(size) // 8)
+        if isinstance(shift, float) and 0 < shift < 1:  # a share of the stage's size
+            hyperparameters["max_shift"] = round(shift * min(size))
+    hyperparameters = bind_hyperparameters(
+        f"augment.{name}", hyperparameters, known, steps, vocabulary, extra=("draw",)
+    )
+    _check_augmentation(name, hyperparameters, known, size)
+    return Augmentation(name, function, hyperparameters, entry.get("draw", "batch"))
 
 
 def _check_augmentation(name: str, given: dict[str, Any], known: dict[str, inspect.Parameter], size: Size) -> None:
@@ -119,6 +134,10 @@ def _check_augmentation(name: str, given: dict[str, Any], known: dict[str, inspe
             f"augment.roll.max_shift: {values['max_shift']} must be less than {share}the stage's size {min(size)}"
         )
     numbers = {key: value for key, value in values.items() if isinstance(value, float)}
+    if name == "padded_crop" and values["padding"] >= min(size):
+        raise UsageError(
+            f"augment.padded_crop.padding: {values['padding']} must be less than the picture's size {min(size)}"
+        )
     for key in ("probability", "min_scale", "max_scale"):
         if numbers.get(key, 0) > 1:
             raise UsageError(f"augment.{name}.{key}: {numbers[key]} must be between 0 and 1")

@@ -156,10 +156,16 @@ Stats = tuple[NormStats, ...]
 """What a block returns beside its output: one `NormStats` per batch-norm layer, in network order."""
 
 
+MOMENTUM = 0.1
+"""How much of a running statistic is a training batch's; torch's default."""
+
+
 class BatchNorm(nn.Module):
     """Normalizes with the running statistics and returns (y, NormStats of the input).
 
-    Statistics are accumulated in at least float32; where no term uses them the compiler removes them.
+    Where "batch_stats" is mutable, as it is in training alone, it normalizes with the batch's own statistics and moves the
+    running ones towards them, the variance unbiased, as torch does. Statistics are accumulated in at least float32; where
+    no term uses them the compiler removes them.
     """
 
     epsilon: float = 1e-5
@@ -173,8 +179,15 @@ class BatchNorm(nn.Module):
         var = leaf(self, "batch_stats", "var", channels, nn.initializers.ones)
         dtype = ops.at_least_float32(x)
         scale, bias, mean, var = (parameter.astype(dtype) for parameter in (scale, bias, mean, var))
+        moments, count = ops.moments(x), x.size // x.shape[-1]
+        stats = NormStats(*moments, mean, var, count=count)
+        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+            unbiased = moments[1] * (count / max(count - 1, 1))
+            self.put_variable("batch_stats", "mean", (1 - MOMENTUM) * mean + MOMENTUM * moments[0])
+            self.put_variable("batch_stats", "var", (1 - MOMENTUM) * var + MOMENTUM * unbiased)
+            mean, var = moments
         # One multiply-add per pixel, torch's own order of operations at inference.
         slope = scale * lax.rsqrt(var + self.epsilon)
         offset = bias - mean * slope
         y = (x * slope.reshape(1, 1, 1, -1) + offset.reshape(1, 1, 1, -1)).astype(x.dtype)
-        return y, NormStats(*ops.moments(x), mean, var, count=x.size // x.shape[-1])
+        return y, stats

@@ -11,15 +11,20 @@ from jinv.recipe.recipe import Recipe
 FOLDER = (Path(__file__).parents[1] / "configs").resolve()
 _SHEETS = "sheets.toml"
 
-
-def packaged_names() -> list[str]:
-    """The names of all packaged configs, sorted; a folder's `sheets.toml` is none."""
-    paths = (path for path in FOLDER.rglob("*.toml") if path.name != _SHEETS)
-    return sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in paths)
+TRAININGS, DISTILLATIONS = "training", "distillation"
+"""The folders whose configs are those of other commands, `jinv train` and `jinv distill`."""
 
 
-def find_config(name_or_path: str | Path) -> Path:
-    """The config that is meant: a file where there is one, else the packaged config of that name.
+def packaged_names(folder: str | None = None) -> list[str]:
+    """The names of all packaged experiments, or of what is in such a folder, sorted; a folder's `sheets.toml` is none."""
+    paths = (path.relative_to(FOLDER) for path in FOLDER.rglob("*.toml") if path.name != _SHEETS)
+    others = (TRAININGS, DISTILLATIONS)
+    wanted = (path for path in paths if (path.parts[0] if path.parts[0] in others else None) == folder)
+    return sorted(path.with_suffix("").as_posix() for path in wanted)
+
+
+def find_config(name_or_path: str | Path, folder: str | None = None) -> Path:
+    """The config that is meant: a file where there is one, else the packaged one of that name, of those in `folder`.
 
     Raises:
       StorageError: a missing .toml file. UsageError: neither a file nor a packaged config.
@@ -27,7 +32,7 @@ def find_config(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.exists() and not path.is_dir():
         return path
-    known, name = packaged_names(), path.as_posix()
+    known, name = packaged_names(folder), path.as_posix()
     if path.suffix == ".toml":
         called = name.removesuffix(".toml").removeprefix("configs/")
         hint = f"; the config that comes with jinv is called {called!r}" if called in known else ""

@@ -33,7 +33,7 @@ def resolved_table(
     # Labels of every image are a plan of their own.
     plan = "cycle" if labels else image.plan
     image = replaced(image, labels=labels or image.labels, size=size or image.size, plan=plan)
-    return legible(_table(replaced(recipe, image=image), every_key))
+    return table_of(replaced(recipe, image=image), every_key=every_key)
 
 
 def changes_between(
@@ -52,8 +52,14 @@ def changes_between(
       UsageError: the run's config is none that this jinv reads.
     """
     past = check_config(dict(before), where="config.toml")
-    then = dict(_flat(resolved_table(past, every_key=True), ""))
-    now = dict(_flat(resolved_table(recipe, labels, size, every_key=True), ""))
+    return differences(
+        resolved_table(past, every_key=True), resolved_table(recipe, labels, size, every_key=True), ignored=ignored
+    )
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, ignored: Container[str] = ()) -> list[str]:
+    """What differs between two resolved tables with every key, but for the keys and tables `ignored`."""
+    then, now = dict(_flat(before, "")), dict(_flat(after, ""))
     return [
         f"{name}: {shown(then[name]) if name in then else 'not set'} then, {shown(now[name]) if name in now else 'not set'} now"
         for name in dict.fromkeys([*then, *now])
@@ -74,6 +80,11 @@ def asides(part: type[Part] = Recipe, path: str = "") -> Iterator[str]:
 
 def _joined(path: str, name: str) -> str:
     return f"{path}.{name}"
+
+
+def table_of(part: Part, *, every_key: bool = False) -> dict[str, Any]:
+    """A checked table as a config has it, paths absolute; with `every_key` also those that are left out at their default."""
+    return legible(_table(part, every_key))
 
 
 def _table(part: Part, every_key: bool) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""`jinv distill`: what images are worth to train on."""
+
+import argparse
+from pathlib import Path
+
+from jinv.commands.arguments import add_positional, add_words
+from jinv.commands.compilation import keep_compiled
+from jinv.errors import UsageError
+
+HELP = "train students on each of several sources of images, and test them on real ones: what the images are worth"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add_positional(command, "config", "CONFIG.toml", "a file, or the name of a distillation that comes with jinv")
+    set_help = "change a config value, such as --set count=500 teacher=FILE"
+    add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
+    command.add_argument("--out", type=Path, metavar="DIR", help="where it goes (default: runs/<config name>)")
+    command.add_argument("--resume", action="store_true", help="continue an interrupted distillation in DIR")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry the command out; returns the exit code."""
+    if arguments.config is None:
+        raise UsageError("distill: which CONFIG.toml? For example: jinv distill distillation/cifar10")
+    from jinv.recipe.packaged import DISTILLATIONS, find_config
+    from jinv.recipe.training import DistillationRecipe, read_training
+
+    config = find_config(arguments.config, DISTILLATIONS)
+    recipe = read_training(config, DistillationRecipe, tuple(arguments.overrides))
+    keep_compiled()
+    from jinv.console import make_console
+    from jinv.report.distillation import print_distillation
+    from jinv.runs.distill import distill
+
+    out = arguments.out or Path("runs") / config.stem
+    record = distill(recipe, out, resume=arguments.resume, console=make_console(stderr=True))
+    print_distillation(record, out)
+    return 0

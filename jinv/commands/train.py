@@ -1,0 +1,39 @@
+"""`jinv train`: a network from images, standard, adversarial, or taught by another one."""
+
+import argparse
+from pathlib import Path
+
+from jinv.commands.arguments import add_positional, add_words
+from jinv.commands.compilation import keep_compiled
+from jinv.errors import UsageError
+
+HELP = "train a network on a folder, a zip or a run: standard, adversarial, or taught by another network"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add_positional(command, "config", "CONFIG.toml", "a file, or the name of a training that comes with jinv")
+    set_help = "change a config value, such as --set epochs=10 train=FOLDER"
+    add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
+    command.add_argument("--out", type=Path, metavar="DIR", help="where it goes (default: runs/<config name>)")
+    command.add_argument("--resume", action="store_true", help="continue an interrupted training in DIR")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry the command out; returns the exit code."""
+    if arguments.config is None:
+        raise UsageError("train: which CONFIG.toml? For example: jinv train training/cifar10_resnet20")
+    from jinv.recipe.packaged import TRAININGS, find_config
+    from jinv.recipe.training import TrainingRecipe, read_training
+
+    config = find_config(arguments.config, TRAININGS)
+    recipe = read_training(config, TrainingRecipe, tuple(arguments.overrides))
+    keep_compiled()
+    from jinv.console import make_console
+    from jinv.report.training import print_training
+    from jinv.runs.train import train
+
+    out = arguments.out or Path("runs") / config.stem
+    train(recipe, out, resume=arguments.resume, console=make_console(stderr=True))
+    print_training(out)
+    return 0

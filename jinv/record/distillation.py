@@ -1,0 +1,68 @@
+"""distillation.json: what students that were trained on each source of images recognise."""
+
+from pathlib import Path
+
+from jinv.errors import RunConflictError
+from jinv.record.entry import Entry, Whole, read_json, validated
+from jinv.record.estimate import Estimate
+
+RECORD = "distillation.json"
+SCHEMA = 1
+
+
+class Student(Entry):
+    """One student: its seed, how many of the test images it recognises, the time of its updates."""
+
+    seed: Whole
+    right: Whole
+    count: Whole
+    seconds: float
+
+
+class Source(Entry):
+    """What students are trained on. kind: "recipe", "run" or "real". model: the inverted network, as its config names it.
+
+    sha256: of the first student's pictures and labels. synthesis_seconds: of the images, of all that were made for it.
+    share: the students' mean, with a t interval over seeds; behind: that mean minus the one of real images.
+    """
+
+    name: str
+    kind: str
+    images: Whole
+    model: str | None = None
+    sha256: str
+    synthesis_seconds: float | None = None
+    students: tuple[Student, ...] = ()
+    share: Estimate
+    behind: Estimate | None = None
+
+
+class DistillationRecord(Entry):
+    """All of distillation.json, rewritten whenever a source's students are done; `finished` is null until all are."""
+
+    NULLS = ("finished",)
+
+    schema_version: int = SCHEMA
+    jinv: str
+    teacher: str
+    teacher_sha256: str
+    teacher_right: Whole
+    test_images: Whole
+    device: str
+    sources: tuple[Source, ...] = ()
+    finished: str | None = None
+
+
+def read_distillation(directory: Path) -> DistillationRecord | None:
+    """The record of the distillation in `directory`, None where there is none.
+
+    Raises:
+      RunConflictError: of another version. UnsafeInputError: it is damaged. StorageError: it cannot be read.
+    """
+    path = directory / RECORD
+    table = read_json(path)
+    if table is None and not path.exists():
+        return None
+    if not isinstance(table, dict) or table.get("schema_version") != SCHEMA:
+        raise RunConflictError(f"{path}: not a distillation that this jinv reads")
+    return validated(DistillationRecord, table, path)

@@ -1,0 +1,245 @@
+"""Carries a `TrainingRecipe` out in a directory: the network, what it is worth, and how it came about."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from jinv.console import Waiting, make_console, say
+from jinv.errors import NumericalError, RunConflictError, UnsafeInputError
+from jinv.experiment.vocabulary import Vocabulary
+from jinv.files import make_directory, write_text
+from jinv.recipe.declaration import checked
+from jinv.recipe.resolved import asides, differences, table_of
+from jinv.recipe.training import TrainingRecipe
+from jinv.record.config import is_whole, read_table, signed_text
+from jinv.record.directory import RunDirectory
+from jinv.record.lock import held
+from jinv.record.training import (
+    EPOCHS,
+    RECORD,
+    EpochLine,
+    TrainingRecord,
+    epochs_text,
+    read_training_record,
+)
+from jinv.record.unfinished import (
+    INSTEAD,
+    Checkpoint,
+    environments_of,
+    load_checkpoint,
+    save_checkpoint,
+)
+from jinv.runs.allocator import keep_freed_memory
+from jinv.runs.progress import SynthesisProgress, teller
+from jinv.runs.records import environment
+from jinv.runs.stopping import Saving, Stop, stoppable
+from jinv.runs.trained import finish, test_network, write_record
+from jinv.runs.training_data import Pictures
+from jinv.runs.training_inputs import TrainingInputs, load_training
+from jinv.training.training import State
+
+SHOWN_EVERY = 10
+"""Steps between two looks of a waiting person's; each waits for the device."""
+
+
+def train(
+    recipe: TrainingRecipe,
+    directory: Path,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+    vocabulary: Vocabulary | None = None,
+    pictures: Pictures | None = None,
+    test: Pictures | None = None,
+) -> TrainingRecord:
+    """Train a network in `directory`; returns its record. SIGTERM and Ctrl-C stop it, see `jinv.runs.stopping`.
+
+    Args:
+      pictures, test: what `recipe.train` and `recipe.test` name, where it is in memory already.
+
+    Raises:
+      JinvError: anything a user can mend. NumericalError: the loss stopped being finite.
+      Interrupted: it was stopped; a call with `resume` goes on.
+    """
+    console = console or make_console(stderr=True)
+    keep_freed_memory()
+    RunDirectory(directory).check_place()
+    with held(directory, teller(console)):
+        before = _there(directory, resume)
+        with stoppable() as stop, Waiting(console) as waiting:
+            inputs = load_training(
+                recipe,
+                vocabulary=vocabulary,
+                watch=stop.watched(waiting.watch, directory),
+                pictures=pictures,
+                test=test,
+            )
+        record = _begun(directory, inputs, before)
+        if record.finished:
+            say(console, f"{directory}: already finished")
+            return record
+        with stoppable() as stop:
+            return _carry_out(directory, inputs, record, console, stop)
+
+
+def _there(directory: Path, resume: bool) -> TrainingRecord | None:
+    """The record of a training that is there to be resumed.
+
+    Raises:
+      RunConflictError: something is there and `resume` is false, or it is no training. UnsafeInputError: it is damaged.
+    """
+    if not RunDirectory(directory).entries():
+        return None
+    if not resume:
+        raise RunConflictError(f"{directory}: already exists; choose another --out, or continue it with --resume")
+    RunDirectory(directory).tidy()
+    record = read_training_record(directory)
+    if record is None and RunDirectory(directory).entries():
+        raise RunConflictError(f"{directory}: not a training (no {RECORD}); choose another --out")
+    return record
+
+
+def _begun(directory: Path, inputs: TrainingInputs, before: TrainingRecord | None) -> TrainingRecord:
+    """The record of the training that goes on here, or begins.
+
+    Raises:
+      RunConflictError: another config, other pictures or other networks than before.
+    """
+    record = new_record(inputs)
+    config, now = directory / "config.toml", table_of(inputs.recipe, every_key=True)
+    if before is not None and config.exists():
+        if not is_whole(config.read_bytes()):
+            raise UnsafeInputError(f"{config}: is not as it was written; {INSTEAD.partition(',')[0]}")
+        then = table_of(
+            checked(TrainingRecipe, read_table(config), where=str(config), folder=directory), every_key=True
+        )
+        changed = differences(then, now, ignored=set(asides(TrainingRecipe)))
+        for name in ("data_sha256", "init_sha256", "teacher_sha256"):
+            old, new = getattr(before, name), getattr(record, name)
+            if old != new:
+                changed.append(f"{name}: {old} then, {new} now")
+        if changed:
+            raise RunConflictError(f"{directory}: was begun otherwise: {'; '.join(changed)}")
+        return before
+    make_directory(directory)
+    write_record(directory, record)
+    write_text(config, signed_text(table_of(inputs.recipe)))
+    return record
+
+
+def new_record(inputs: TrainingInputs) -> TrainingRecord:
+    """The record of a training that starts now."""
+    classifier = inputs.classifier
+    return TrainingRecord(
+        jinv=version("jinv"),
+        architecture=classifier.architecture,
+        class_names=classifier.class_names,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(classifier.variables["params"])),
+        seed=inputs.recipe.seed,
+        images=len(inputs.pictures.labels),
+        data_sha256=inputs.pictures.sha256,
+        init_sha256=None if inputs.init is None else inputs.init.source["source_sha256"],
+        teacher_sha256=None if inputs.teacher is None else inputs.teacher.source["source_sha256"],
+        test_sha256=None if inputs.test is None else inputs.test.sha256,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _carry_out(
+    directory: Path, inputs: TrainingInputs, record: TrainingRecord, console: Console, stop: Stop
+) -> TrainingRecord:
+    """What `train` does once nothing is found to be wrong, in a directory that is held."""
+    state, lines, record = _start(directory, inputs, record, console)
+    write_text(directory / EPOCHS, epochs_text(lines))
+    saving, began, training = Saving(inputs.recipe.checkpoint, stop), time.monotonic(), inputs.training
+    steps = inputs.recipe.epochs * training.steps_per_epoch
+
+    def save() -> TrainingRecord:
+        seconds = round(record.wall_seconds + time.monotonic() - began, 1)
+        so_far = record.model_copy(update={"wall_seconds": seconds})
+        _save(directory, state, lines, record)
+        write_record(directory, so_far)
+        return so_far
+
+    with SynthesisProgress(console, steps) as progress:
+        progress.note(f"compiling the training of {inputs.recipe.architecture} on {jax.default_backend()}")
+        for step in range(int(state.step) + 1, steps + 1):
+            state = training.update(state)
+            ends = step % training.steps_per_epoch == 0
+            if ends:
+                lines.append(_epoch_line(inputs, state, step))
+                _check_finite(directory, lines[-1])
+                _append(directory / EPOCHS, lines[-1])
+            if ends or step % SHOWN_EVERY == 0:
+                _show(progress, inputs, state, step, steps)
+            every = inputs.recipe.checkpoint.every_steps
+            if saving.due() or (every is not None and step % every == 0):
+                saving.last, stop.save = saving.clock(), False
+                save()
+                stop.check(directory, f"at step {step} of {steps}")
+    record = save()
+    variables = training.result(state)
+    with Waiting(console) as waiting:
+        tested = test_network(directory, inputs, variables, stop.watched(waiting.watch, directory))
+    return finish(directory, inputs, record, variables, tested)
+
+
+def _start(
+    directory: Path, inputs: TrainingInputs, record: TrainingRecord, console: Console
+) -> tuple[State, list[EpochLine], TrainingRecord]:
+    """Where the training goes on: at its newest sound checkpoint, or before its first update."""
+    state = inputs.training.begin(inputs.classifier.variables)
+    found = load_checkpoint(directory, teller(console))
+    here = environments_of(found or Checkpoint(0, 0, 0, environments=record.environments), environment())
+    record = record.model_copy(update={"environments": here})
+    if found is None or found.leaves is None:
+        return state, [], record.model_copy(update={"environments": (environment(),)})
+    structure = jax.tree.structure(state)
+    leaves = [jax.numpy.asarray(leaf) for leaf in found.leaves]
+    lines = [EpochLine.model_validate_json(text) for text in found.lines]
+    say(console, f"{directory}: going on at step {found.step}")
+    resumed: State = jax.tree.unflatten(structure, leaves)
+    return resumed, lines, record
+
+
+def _save(directory: Path, state: State, lines: Sequence[EpochLine], record: TrainingRecord) -> None:
+    texts = tuple(line.model_dump_json() for line in lines)
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+    save_checkpoint(directory, Checkpoint(0, 0, int(state.step), leaves, lines=texts, environments=record.environments))
+
+
+def _epoch_line(inputs: TrainingInputs, state: State, step: int) -> EpochLine:
+    images = float(state.sums.images)
+    return EpochLine(
+        epoch=step // inputs.training.steps_per_epoch,
+        step=step,
+        learning_rate=float(inputs.method.learning_rate(step - 1)),
+        loss=float(state.sums.loss) / images,
+        accuracy=float(state.sums.right) / images,
+    )
+
+
+def _check_finite(directory: Path, line: EpochLine) -> None:
+    if not np.isfinite(line.loss):
+        raise NumericalError(
+            f"{directory}: the loss stopped being finite in epoch {line.epoch}; lower learning_rate, and begin anew in another --out"
+        )
+
+
+def _append(path: Path, line: EpochLine) -> None:
+    with path.open("ab") as file:
+        file.write(epochs_text([line]).encode())
+
+
+def _show(progress: SynthesisProgress, inputs: TrainingInputs, state: State, step: int, steps: int) -> None:
+    images = max(float(state.sums.images), 1)
+    epoch = min((step - 1) // inputs.training.steps_per_epoch + 1, inputs.recipe.epochs)
+    where = f"epoch {epoch} of {inputs.recipe.epochs}, step {step} of {steps}"
+    values = {"loss": float(state.sums.loss) / images, "right": float(state.sums.right) / images}
+    progress.update(where, step, values)

@@ -1,0 +1,105 @@
+"""What becomes of a trained network: its file, what it is worth, its page, and the record that says all is there."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jinv.core.draws import run_key
+from jinv.images.folder import Watch
+from jinv.judge.metrics import share_of
+from jinv.record.directory import RunDirectory
+from jinv.record.training import NETWORK, RECORD, Tested, TrainingRecord
+from jinv.record.unfinished import BEFORE, NEWEST
+from jinv.report.training import write_training_page
+from jinv.runs.training_inputs import LEVELS, TrainingInputs
+from jinv.training.accuracy import recognised
+from jinv.training.adversary import Adversary
+from jinv.weights.file import NetworkMetadata, save_converted, tensor_sha256
+
+ATTACK_SEED = 0
+"""Of the attacks that networks are tested under, so that all are tested alike."""
+
+Variables = dict[str, Any]
+
+
+def write_record(directory: Path, record: TrainingRecord) -> None:
+    """Write training.json."""
+    RunDirectory(directory).write_json(RECORD, record.to_json())
+
+
+def test_network(directory: Path, inputs: TrainingInputs, variables: Variables, watch: Watch) -> tuple[Tested, ...]:
+    """What the network makes of the test images, as they are and under each attack."""
+    if inputs.test is None:
+        return ()
+    classifier = replace(inputs.classifier, variables=variables)
+    data = inputs.test.data
+
+    def tell(what: str) -> Callable[[Sequence[int]], Iterable[int]]:
+        return lambda batches: watch(batches, what, len(batches))
+
+    right = recognised(classifier, data, watch=tell("testing"))
+    tested = [_test(right)]
+    asked = inputs.recipe.attack
+    for eps in asked.eps:
+        step = None if asked.step is None else asked.step / LEVELS
+        adversary = Adversary("pgd", eps / LEVELS, step, asked.steps)
+        told = tell(f"testing under attack within {eps:g} of {LEVELS}")
+        right = recognised(classifier, data, adversary, run_key(ATTACK_SEED), watch=told)
+        length = adversary.length * LEVELS
+        tested.append(_test(right, eps=float(eps), steps=asked.steps, step=length))
+    return tuple(tested)
+
+
+def _test(right: np.ndarray, **attack: Any) -> Tested:
+    share = share_of(int(right.sum()), len(right))
+    return Tested(right=int(right.sum()), count=len(right), low=share.low, high=share.high, **attack)
+
+
+def finish(
+    directory: Path, inputs: TrainingInputs, record: TrainingRecord, variables: Variables, tested: tuple[Tested, ...]
+) -> TrainingRecord:
+    """Write the network, its page and its record, which says last that all is there."""
+    arrays = {
+        "/".join(part.key for part in path): np.asarray(leaf, np.float32)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]
+    }
+    digest = hashlib.sha256("".join(tensor_sha256(name, arrays[name]) for name in sorted(arrays)).encode()).hexdigest()
+    save_converted(directory / NETWORK, arrays, metadata_of(inputs, digest))
+    record = record.model_copy(
+        update={
+            "tested": tested,
+            "network_sha256": digest,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+    write_training_page(directory, record)
+    write_record(directory, record)
+    for name in (NEWEST, BEFORE):
+        (directory / name).unlink(missing_ok=True)
+    return record
+
+
+def metadata_of(inputs: TrainingInputs, digest: str) -> NetworkMetadata:
+    """What the network's file says of it; `digest` is that of its tensors.
+
+    Its `training` is that of the network that it began with, or that taught it: a judge out of the same is its sibling.
+    """
+    classifier = inputs.classifier
+    ancestor = inputs.init or inputs.teacher
+    return NetworkMetadata(
+        architecture=classifier.architecture,
+        mean=classifier.mean,
+        std=classifier.std,
+        input_size=classifier.input_size,
+        num_classes=len(classifier.class_names),
+        source={"file": "jinv train", "sha256": digest},
+        class_names=classifier.class_names,
+        clamp=classifier.clamp,
+        training=(ancestor.training if ancestor else None) or f"jinv-{inputs.pictures.sha256[:12]}",
+    )

@@ -1,0 +1,177 @@
+"""`jinv train` and `jinv distill` as a user has them: directories, interruptions, what is wrong in one line."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+import jinv
+from jinv.cli import main
+from jinv.errors import Interrupted
+from jinv.images.codec import png_bytes
+from jinv.recipe.training import TrainingRecipe
+from jinv.record.training import read_training_record
+from jinv.runs import train as training
+from jinv.runs.training_data import Pictures
+from tests.networks import CLASSES
+
+pytestmark = pytest.mark.usefixtures("one_block")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Six pictures of every class, of a colour of its own."""
+    root, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for label, name in enumerate(CLASSES):
+        (root / name).mkdir()
+        for i in range(6):
+            pixels = np.clip(random.normal(25 * label + 12, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+            (root / name / f"{i}.png").write_bytes(png_bytes(pixels))
+    return root
+
+
+def config(folder, **more):
+    lines = {"architecture": "one_block", "epochs": 3, "batch": 20, "train": str(folder), "test": str(folder)} | more
+    return "\n".join(f"{key} = {json.dumps(value)}" for key, value in lines.items()) + "\n[augment.flip]\n"
+
+
+def files(directory):
+    wanted = ("model.safetensors", "metrics.jsonl", "config.toml")
+    return {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in wanted}
+
+
+def test_a_network_is_trained_tested_and_can_be_loaded(tmp_path, folder, capsys):
+    (tmp_path / "c.toml").write_text(config(folder) + "[attack]\neps = [8]\nsteps = 2\n")
+    out = tmp_path / "out"
+    assert main(["train", str(tmp_path / "c.toml"), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    record = read_training_record(out)
+    assert record.finished and record.images == 60 and [t.eps for t in record.tested] == [None, 8.0]
+    assert f"{record.tested[0].right} of 60" in said
+    network = jinv.load(out / "model.safetensors")
+    assert network.class_names == CLASSES and network.architecture == "one_block"
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [3, 6, 9]
+    assert "attacked within 8/255" in (out / "training.html").read_text()
+    assert main(["train", str(tmp_path / "c.toml"), "--out", str(out)]) == 6
+    assert main(["train", str(tmp_path / "c.toml"), "--out", str(out), "--resume"]) == 0
+    assert main(["train", str(tmp_path / "c.toml"), "--out", str(out), "--resume", "--set", "batch=10"]) == 6
+    assert "batch: 20 then, 10 now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stops", [[4], [1, 2, 9]])
+def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, folder, monkeypatch, stops):
+    recipe = TrainingRecipe(
+        architecture="one_block", epochs=3, batch=20, train=str(folder), average=0.5, mix={"name": "mixup"},
+        adversary={"name": "n_fgsm"}, augment={"flip": {}},
+    )  # fmt: skip
+    training.train(recipe, tmp_path / "whole")
+    original, count = training.Saving.due, 0
+
+    def due(self):
+        nonlocal count
+        count += 1
+        if stops and count == stops[0]:
+            stops.pop(0)
+            self.stop.asked = True
+        return original(self)
+
+    monkeypatch.setattr(training.Saving, "due", due)
+    while True:
+        try:
+            training.train(recipe, tmp_path / "parts", resume=True)
+            break
+        except Interrupted:
+            count = read_step(tmp_path / "parts")
+    assert not stops
+    assert files(tmp_path / "parts") == files(tmp_path / "whole")
+
+
+def read_step(directory):
+    with np.load(directory / "checkpoint.npz", allow_pickle=False) as found:
+        return int(found["position"][2])
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "words"),
+    [
+        ({"train": "nowhere.zip"}, 5, "nowhere.zip: no such folder or zip of images"),
+        ({"architecture": "resnet2"}, 2, "architecture: no such network 'resnet2'"),
+        ({"epoch": 3}, 2, "unknown key 'epoch' (did you mean 'epochs'?)"),
+        ({"count": 61}, 2, "count: 61 images, train has 60"),
+        ({"optimizer": "sgdd"}, 2, "optimizer: no such optimizer 'sgdd'"),
+        ({"learning_rate": -1}, 2, "learning_rate: -1 must be a finite number of at least 0"),
+        ({"init": "nothing.safetensors"}, 5, "nothing.safetensors: no such file"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_and_nothing_is_left(tmp_path, folder, capsys, changed, code, words):
+    (tmp_path / "c.toml").write_text(config(folder, **changed))
+    assert main(["train", str(tmp_path / "c.toml"), "--out", str(tmp_path / "out")]) == code
+    said = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(said) == 1 and words in said[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_in_no_class_folder_are_named(tmp_path, folder, capsys):
+    strange = tmp_path / "pictures"
+    (strange / "unicorn").mkdir(parents=True)
+    (strange / "unicorn" / "1.png").write_bytes(png_bytes(np.zeros((32, 32, 3), np.uint8)))
+    (tmp_path / "c.toml").write_text(config(strange))
+    assert main(["train", str(tmp_path / "c.toml"), "--out", str(tmp_path / "out")]) == 2
+    assert "unicorn/1.png lies in no class' folder (1 of 1 do not" in capsys.readouterr().err
+
+
+def test_a_draw_has_every_class_as_often_as_there_are():
+    labels = np.repeat(np.arange(4, dtype=np.int32), [10, 10, 10, 2])
+    drawn = Pictures(np.zeros((32, 1, 1, 3), np.uint8), labels).drawn(14, seed=1)
+    assert np.bincount(drawn.labels).tolist() == [4, 4, 4, 2]
+    assert not np.array_equal(drawn.labels, np.sort(drawn.labels))
+
+
+def test_a_distillation_compares_sources_with_real_images_and_goes_on(tmp_path, folder, capsys):
+    (tmp_path / "teacher.toml").write_text(config(folder, epochs=20))
+    assert main(["train", str(tmp_path / "teacher.toml"), "--out", str(tmp_path / "teacher")]) == 0
+    (tmp_path / "images.toml").write_text(
+        'model = "none.safetensors"\n[image]\nlabels = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]\nbatch = 10\n'
+        "[[stages]]\nsize = 32\nsteps = 2\n[terms.cross_entropy]\n"
+    )
+    (tmp_path / "compete.toml").write_text((tmp_path / "images.toml").read_text() + "[terms.competition]\n")
+    text = f"""
+teacher = "teacher/model.safetensors"
+count = 20
+seeds = [0, 1]
+test = "{folder}"
+[student]
+architecture = "one_block"
+epochs = 2
+batch = 10
+temperature = 4
+[images.real]
+real = "{folder}"
+[images.dream]
+recipe = "images.toml"
+[images.adaptive]
+recipe = "compete.toml"
+after = "dream"
+"""
+    (tmp_path / "d.toml").write_text(text)
+    assert main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "d")]) == 0
+    record = json.loads((tmp_path / "d" / "distillation.json").read_text())
+    assert [source["name"] for source in record["sources"]] == ["real", "dream", "adaptive"]
+    assert all(len(source["students"]) == 2 and source["images"] == 20 for source in record["sources"])
+    real, dream, adaptive = record["sources"]
+    assert "behind" not in real
+    assert dream["behind"]["value"] == pytest.approx(dream["share"]["value"] - real["share"]["value"])
+    assert len(jinv.open_run(tmp_path / "d" / "images" / "adaptive")) == 10
+    student = jinv.load(tmp_path / "d" / "students" / "dream" / "seed_0" / "model.safetensors")
+    manifest = jinv.open_run(tmp_path / "d" / "images" / "adaptive").manifest
+    assert manifest.student_sha256 == student.source["source_sha256"]
+    capsys.readouterr()
+    (tmp_path / "d.toml").write_text(text + f'[images.run]\nrun = "{tmp_path / "d" / "images" / "dream"}"\n')
+    assert main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "d"), "--resume"]) == 0
+    again = json.loads((tmp_path / "d" / "distillation.json").read_text())
+    assert again["sources"][:3] == record["sources"]
+    assert again["sources"][3]["sha256"] == dream["sha256"]
+    assert main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "d"), "--resume", "--set", "count=10"]) == 6
+    assert "count: 20 then, 10 now" in capsys.readouterr().err

@@ -44,6 +44,7 @@ from jinv.runs.records import environment
 from jinv.runs.stopping import stoppable
 from jinv.runs.train import train
 from jinv.runs.training_data import Pictures, read_pictures
+from jinv.runs.training_inputs import Given
 from jinv.training.accuracy import recognised
 from jinv.weights.load import load
 
@@ -60,6 +61,7 @@ class Bench:
     test: Pictures
     console: Console
     vocabulary: Vocabulary | None
+    given: Given
 
     def run(self, name: str) -> Path:
         """Where a source's images are synthesised."""
@@ -92,9 +94,11 @@ def distill(
         with stoppable() as stop, Waiting(console) as waiting:
             watch = stop.watched(waiting.watch, directory)
             test = read_pictures((recipe.test,), teacher.class_names, teacher.input_size, "test", watch)
-            right = recognised(teacher, test.data)
+            right = recognised(teacher, teacher.variables, test.data)
         _begin(directory, recipe)
-        bench = Bench(recipe, directory, teacher, test, console, vocabulary)
+        given = Given()
+        given.test = test
+        bench = Bench(recipe, directory, teacher, test, console, vocabulary, given)
         record = DistillationRecord(
             jinv=version("jinv"),
             teacher=teacher.architecture,
@@ -226,6 +230,7 @@ def _trained(bench: Bench, name: str, seed: int, pictures: Pictures) -> Training
         attack=TrainingRecipe.model_fields["attack"].get_default(),
         seed=seed,
     )
+    bench.given.pictures = pictures
     say(bench.console, f"student of {name}, seed {seed}")
     return train(
         lessons,
@@ -233,8 +238,7 @@ def _trained(bench: Bench, name: str, seed: int, pictures: Pictures) -> Training
         resume=True,
         console=bench.console,
         vocabulary=bench.vocabulary,
-        pictures=pictures,
-        test=bench.test,
+        given=bench.given,
     )
 
 

@@ -40,8 +40,7 @@ from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.records import environment
 from jinv.runs.stopping import Saving, Stop, stoppable
 from jinv.runs.trained import finish, test_network, write_record
-from jinv.runs.training_data import Pictures
-from jinv.runs.training_inputs import TrainingInputs, load_training
+from jinv.runs.training_inputs import Given, TrainingInputs, load_training
 from jinv.training.training import State
 
 SHOWN_EVERY = 10
@@ -55,13 +54,12 @@ def train(
     resume: bool = False,
     console: Console | None = None,
     vocabulary: Vocabulary | None = None,
-    pictures: Pictures | None = None,
-    test: Pictures | None = None,
+    given: Given | None = None,
 ) -> TrainingRecord:
     """Train a network in `directory`; returns its record. SIGTERM and Ctrl-C stop it, see `jinv.runs.stopping`.
 
     Args:
-      pictures, test: what `recipe.train` and `recipe.test` name, where it is in memory already.
+      given: what several trainings share, and pictures that are in memory already.
 
     Raises:
       JinvError: anything a user can mend. NumericalError: the loss stopped being finite.
@@ -77,8 +75,7 @@ def train(
                 recipe,
                 vocabulary=vocabulary,
                 watch=stop.watched(waiting.watch, directory),
-                pictures=pictures,
-                test=test,
+                given=given,
             )
         record = _begun(directory, inputs, before)
         if record.finished:

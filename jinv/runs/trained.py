@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,20 +36,20 @@ def test_network(directory: Path, inputs: TrainingInputs, variables: Variables, 
     """What the network makes of the test images, as they are and under each attack."""
     if inputs.test is None:
         return ()
-    classifier = replace(inputs.classifier, variables=variables)
+    classifier = inputs.method.classifier
     data = inputs.test.data
 
     def tell(what: str) -> Callable[[Sequence[int]], Iterable[int]]:
         return lambda batches: watch(batches, what, len(batches))
 
-    right = recognised(classifier, data, watch=tell("testing"))
+    right = recognised(classifier, variables, data, watch=tell("testing"))
     tested = [_test(right)]
     asked = inputs.recipe.attack
     for eps in asked.eps:
         step = None if asked.step is None else asked.step / LEVELS
         adversary = Adversary("pgd", eps / LEVELS, step, asked.steps)
         told = tell(f"testing under attack within {eps:g} of {LEVELS}")
-        right = recognised(classifier, data, adversary, run_key(ATTACK_SEED), watch=told)
+        right = recognised(classifier, variables, data, adversary, run_key(ATTACK_SEED), watch=told)
         length = adversary.length * LEVELS
         tested.append(_test(right, eps=float(eps), steps=asked.steps, step=length))
     return tuple(tested)

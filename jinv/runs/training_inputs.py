@@ -1,6 +1,6 @@
 """What a training's config names, loaded and bound: network, teacher, pictures, method."""
 
-from collections.abc import Callable
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,19 +8,20 @@ import jax
 import optax
 
 from jinv.core.draws import run_key
-from jinv.core.types import Key
 from jinv.errors import ModelMismatchError, UsageError
 from jinv.experiment.bind import bind_training_augmentations
 from jinv.experiment.values import bind_optimizer, bind_schedule
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.images.folder import Watch, unwatched
 from jinv.models.classifier import Classifier
+from jinv.recipe.recipe import replaced
+from jinv.recipe.resolved import table_of
 from jinv.recipe.training import TrainingRecipe
 from jinv.runs.training_data import Pictures, read_pictures
 from jinv.training.adversary import Adversary
 from jinv.training.initial import initial_variables
 from jinv.training.method import Method, Teacher
-from jinv.training.training import Training
+from jinv.training.training import Program, Training
 from jinv.training.views import Views
 from jinv.weights.labels import class_names
 from jinv.weights.load import load
@@ -41,8 +42,45 @@ class TrainingInputs:
     teacher: Classifier | None
     pictures: Pictures
     test: Pictures | None
-    method: Method
     training: Training
+
+    @property
+    def method(self) -> Method:
+        """How the network is trained."""
+        return self.training.program.method
+
+
+class Given:
+    """What several trainings have in common, and what of one is in memory already: networks, programs, pictures."""
+
+    def __init__(self) -> None:
+        self.pictures: Pictures | None = None
+        self.test: Pictures | None = None
+        self._networks: dict[str, Classifier] = {}
+        self._programs: dict[str, Program] = {}
+
+    def network(self, name: str, vocabulary: Vocabulary) -> Classifier:
+        """The network of that name or file, read once; raises as `load`."""
+        if name not in self._networks:
+            self._networks[name] = load(name, networks=vocabulary.networks)
+        return self._networks[name]
+
+    def program(
+        self,
+        recipe: TrainingRecipe,
+        classifier: Classifier,
+        teacher: Classifier | None,
+        count: int,
+        vocabulary: Vocabulary,
+    ) -> Program:
+        """The recipe's program for so many pictures: of recipes that differ in seed and pictures alone, made once."""
+        alike = replaced(recipe, seed=0, train=(), test=None)
+        key = json.dumps([table_of(alike, every_key=True), count], sort_keys=True)
+        if key not in self._programs:
+            steps = recipe.epochs * (count // min(recipe.batch, count))
+            method = bind_method(recipe, classifier, teacher, steps, vocabulary)
+            self._programs[key] = Program(method, count, recipe.batch)
+        return self._programs[key]
 
 
 def load_training(
@@ -50,19 +88,20 @@ def load_training(
     *,
     vocabulary: Vocabulary | None = None,
     watch: Watch = unwatched,
-    pictures: Pictures | None = None,
-    test: Pictures | None = None,
+    given: Given | None = None,
 ) -> TrainingInputs:
-    """Load and bind what `recipe` names; `pictures` and `test` where they are in memory already.
+    """Load and bind what `recipe` names, but for what is in memory already.
 
     Raises:
       JinvError: something is missing or wrong.
     """
     vocabulary = vocabulary or standard_vocabulary()
-    init = None if recipe.init is None else load(recipe.init, networks=vocabulary.networks)
-    teacher = None if recipe.target.teacher is None else load(recipe.target.teacher, networks=vocabulary.networks)
+    given = given or Given()
+    init = None if recipe.init is None else given.network(recipe.init, vocabulary)
+    teacher = None if recipe.target.teacher is None else given.network(recipe.target.teacher, vocabulary)
     classifier = new_network(recipe, init, teacher, vocabulary)
     size, names = classifier.input_size, classifier.class_names
+    pictures, test = given.pictures, given.test
     if pictures is None:
         pictures = read_pictures(recipe.train, names, size, "train", watch)
         if recipe.count is not None:
@@ -71,20 +110,9 @@ def load_training(
             pictures = pictures.drawn(recipe.count, recipe.seed)
     if test is None and recipe.test is not None:
         test = read_pictures((recipe.test,), names, size, "test", watch)
+    program = given.program(recipe, classifier, teacher, len(pictures.labels), vocabulary)
     key = jax.random.fold_in(run_key(recipe.seed), SHOWN)
-
-    def method(steps: int) -> Method:
-        return bind_method(recipe, classifier, teacher, steps, vocabulary)
-
-    training = make_training(method, pictures, recipe, key)
-    return TrainingInputs(recipe, classifier, init, teacher, pictures, test, training.method, training)
-
-
-def make_training(method: Callable[[int], Method], pictures: Pictures, recipe: TrainingRecipe, key: Key) -> Training:
-    """The training; schedules know the number of its updates."""
-    count = len(pictures.labels)
-    steps = recipe.epochs * (count // min(recipe.batch, count))
-    return Training(method(steps), pictures.data, recipe.batch, key)
+    return TrainingInputs(recipe, classifier, init, teacher, pictures, test, Training(program, pictures.data, key))
 
 
 def new_network(

@@ -1,6 +1,7 @@
 """How many images a network recognises, as they are and under attack."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ BATCH = 250
 
 def recognised(
     classifier: Classifier,
+    variables: Mapping[str, Any],
     data: Data,
     adversary: Adversary | None = None,
     key: Key | None = None,
@@ -29,10 +31,9 @@ def recognised(
 ) -> np.ndarray:
     """bool (n,): which pictures get their label, after `adversary`, whose draws are `key`'s, has changed them.
 
-    An attack knows the whole network. `watch` is given the batches to go through.
+    An attack knows the whole network, which is compiled once for all `variables`. `watch` is given the batches to go through.
     """
-    prepared = classifier.prepared()
-    judge = jax.jit(stated_draws(partial(_right, prepared, adversary)))
+    prepared = replace(classifier, variables=variables).prepared().variables
     count = len(data.labels)
     size = min(BATCH, count)
 
@@ -41,12 +42,14 @@ def recognised(
             # The last batch is filled up, so that one program does for all.
             places = np.arange(start, start + size) % count
             own = None if key is None else jax.random.fold_in(key, start)
-            right = judge(prepared.variables, data.pixels[places], data.labels[places], own)
+            right = _right(classifier, adversary, prepared, data.pixels[places], data.labels[places], own)
             yield np.asarray(right)[: count - start]
 
     return np.concatenate(list(batches()))
 
 
+@stated_draws
+@partial(jax.jit, static_argnums=(0, 1))
 def _right(
     classifier: Classifier, adversary: Adversary | None, variables: Any, pixels: Array, labels: Array, key: Key | None
 ) -> Array:

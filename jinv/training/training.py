@@ -38,33 +38,41 @@ class State(NamedTuple):
     sums: Sums
 
 
+class Program:
+    """The update of a method for data of a size, compiled once for all seeds and all data of that size."""
+
+    def __init__(self, method: Method, count: int, batch: int) -> None:
+        self.method, self.count, self.batch = method, count, min(batch, count)
+        self.steps_per_epoch = count // self.batch
+        update = partial(_update, method, self.batch, self.steps_per_epoch)
+        self.update = jax.jit(stated_draws(update), donate_argnums=0)
+        self.teacher = None if method.teacher is None else method.teacher.classifier.prepared().variables
+
+
 class Training:
-    """A network, data and a method; `begin` and `update` are compiled once, the data an argument.
+    """A program, its data and the key of its draws.
 
     Of an epoch whose images are no multiple of the batch the last ones are left out, others every time.
     """
 
-    def __init__(self, method: Method, data: Data, batch: int, key: Key) -> None:
-        self.method, self.data, self.key = method, data, key
-        self.batch = min(batch, len(data.labels))
-        self.steps_per_epoch = len(data.labels) // self.batch
-        teacher = None if method.teacher is None else method.teacher.classifier.prepared()
-        self._teacher = None if teacher is None else teacher.variables
-        self._update = jax.jit(
-            stated_draws(partial(_update, method, self.batch, self.steps_per_epoch)), donate_argnums=0
-        )
+    def __init__(self, program: Program, data: Data, key: Key) -> None:
+        if len(data.labels) != program.count:
+            raise ValueError(f"the program is for {program.count} images, there are {len(data.labels)}")
+        self.program, self.data, self.key = program, data, key
+        self.steps_per_epoch = program.steps_per_epoch
 
     def begin(self, variables: Any) -> State:
         """The state before the first update. `variables` are the network's to begin with."""
         # A copy: the state's buffers are given away in every update, and these are the caller's.
         params, stats = jax.tree.map(jnp.array, (dict(variables["params"]), dict(variables["batch_stats"])))
-        average = jax.tree.map(jnp.array, (params, stats)) if self.method.average else ()
+        method = self.program.method
+        average = jax.tree.map(jnp.array, (params, stats)) if method.average else ()
         zero = Sums(*(jnp.zeros((), jnp.float32) for _ in Sums._fields))
-        return State(jnp.zeros((), jnp.int32), params, stats, self.method.optimizer.init(params), average, zero)
+        return State(jnp.zeros((), jnp.int32), params, stats, method.optimizer.init(params), average, zero)
 
     def update(self, state: State) -> State:
         """The state after one update more; `state` is gone then."""
-        after: State = self._update(state, self.data, self.key, self._teacher)
+        after: State = self.program.update(state, self.data, self.key, self.program.teacher)
         return after
 
     def result(self, state: State) -> dict[str, Any]:

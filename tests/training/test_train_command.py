@@ -16,7 +16,7 @@ from jinv.runs import train as training
 from jinv.runs.training_data import Pictures
 from tests.networks import CLASSES
 
-pytestmark = pytest.mark.usefixtures("one_block")
+pytestmark = pytest.mark.usefixtures("one_block", "unoptimized")
 
 
 @pytest.fixture(scope="module")
@@ -173,5 +173,7 @@ after = "dream"
     again = json.loads((tmp_path / "d" / "distillation.json").read_text())
     assert again["sources"][:3] == record["sources"]
     assert again["sources"][3]["sha256"] == dream["sha256"]
-    assert main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "d"), "--resume", "--set", "count=10"]) == 6
+    assert (
+        main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "d"), "--resume", "--set", "count=10"]) == 6
+    )
     assert "count: 20 then, 10 now" in capsys.readouterr().err

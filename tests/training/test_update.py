@@ -15,7 +15,7 @@ from jinv.training.accuracy import recognised
 from jinv.training.adversary import Adversary, Bounds, attacked
 from jinv.training.initial import initial_variables
 from jinv.training.method import Method, Teacher, cross_entropy
-from jinv.training.training import Training, training_forward
+from jinv.training.training import Program, Training, training_forward
 from jinv.training.views import Data, Views, view
 from jinv_convert.reference import make_reference
 from tests.converter.checkpoint_files import randomize
@@ -88,7 +88,9 @@ def test_noisy_gradient_sign_is_its_equation_and_leaves_the_ball():
     random = np.random.default_rng(0)
     image = (random.uniform(-0.4, 0.4, (2, 5, 5, 3)) / STD).astype(np.float32)
     weights = random.normal(size=image.shape).astype(np.float32)
-    found = attacked(Adversary("n_fgsm", 8 / 255), KEY, jnp.asarray(image), linear_gradient(weights), jnp.asarray(STD), BOUNDS)
+    found = attacked(
+        Adversary("n_fgsm", 8 / 255), KEY, jnp.asarray(image), linear_gradient(weights), jnp.asarray(STD), BOUNDS
+    )
     eta = np.asarray(jax.random.uniform(KEY, image.shape, jnp.float32, -1, 1)) * (2 * 8 / 255 / STD)
     expected = image + eta + 8 / 255 / STD * np.sign((image + eta) * weights)
     np.testing.assert_allclose(found, np.clip(expected, -0.5 / STD, 0.5 / STD), atol=1e-5)
@@ -103,7 +105,9 @@ def test_projected_gradient_descent_is_its_equation_and_stays_in_the_ball():
     adversary = Adversary("pgd", 8 / 255, 3 / 255, steps=4)
     found = np.asarray(attacked(adversary, KEY, jnp.asarray(image), linear_gradient(weights), jnp.asarray(STD), BOUNDS))
     eps, step = 8 / 255 / STD, 3 / 255 / STD
-    x = np.clip(image + np.asarray(jax.random.uniform(KEY, image.shape, jnp.float32, -1, 1)) * eps, -0.5 / STD, 0.5 / STD)
+    x = np.clip(
+        image + np.asarray(jax.random.uniform(KEY, image.shape, jnp.float32, -1, 1)) * eps, -0.5 / STD, 0.5 / STD
+    )
     for _ in range(4):
         x = np.clip(np.clip(x + step * np.sign(x * weights), image - eps, image + eps), -0.5 / STD, 0.5 / STD)
     np.testing.assert_allclose(found, x, atol=1e-5)
@@ -114,12 +118,15 @@ def test_an_attack_finds_what_a_network_gets_wrong():
     classifier, data = tiny_classifier(), pictures(20)
     logits = classifier.forward(classifier.variables, classifier.preprocess(np.asarray(data.pixels))).logits
     data = data._replace(labels=jnp.argmax(logits, axis=1).astype(jnp.int32))
-    assert recognised(classifier, data).all()
-    assert recognised(classifier, data, Adversary("pgd", 8 / 255, steps=10), KEY).mean() < 0.6
+    assert recognised(classifier, classifier.variables, data).all()
+    assert recognised(classifier, classifier.variables, data, Adversary("pgd", 8 / 255, steps=10), KEY).mean() < 0.6
 
 
 def test_a_view_is_a_function_of_epoch_and_place_whatever_the_batch():
-    views = Views((Augmentation("padded_crop", padded_crop, {"padding": 2}, "image"), Augmentation("flip", flip, {}, "image")), "cutmix")
+    views = Views(
+        (Augmentation("padded_crop", padded_crop, {"padding": 2}, "image"), Augmentation("flip", flip, {}, "image")),
+        "cutmix",
+    )
     show = jax.jit(partial(view, views, tiny_classifier(), KEY, pictures()))
     together = show(jnp.array(5), jnp.array([3, 8, 1, 11]))
     apart = show(jnp.array(5), jnp.array([11, 3, 3, 3]))
@@ -171,7 +178,7 @@ def method(**more):
 
 def test_a_network_learns_its_pictures_by_heart_and_its_teachers_answers():
     data, variables = pictures(), tiny_classifier().variables
-    training = Training(method(), data, 12, KEY)
+    training = Training(Program(method(), 24, 12), data, KEY)
     state = training.begin(variables)
     losses = []
     for step in range(60):
@@ -179,7 +186,7 @@ def test_a_network_learns_its_pictures_by_heart_and_its_teachers_answers():
         if step % 2:
             losses.append(float(state.sums.loss / state.sums.images))
     assert losses[-1] < 0.1 * losses[0]
-    taught = Training(method(teacher=Teacher(tiny_classifier(seed=7), 4.0)), data, 12, KEY)
+    taught = Training(Program(method(teacher=Teacher(tiny_classifier(seed=7), 4.0)), 24, 12), data, KEY)
     state = taught.begin(variables)
     for _ in range(100):
         state = taught.update(state)
@@ -188,7 +195,10 @@ def test_a_network_learns_its_pictures_by_heart_and_its_teachers_answers():
 
 def test_an_average_follows_slowly_and_forgets_the_beginning():
     data, variables = pictures(), tiny_classifier().variables
-    plain, averaged = Training(method(), data, 12, KEY), Training(method(average=0.9), data, 12, KEY)
+    plain, averaged = (
+        Training(Program(method(), 24, 12), data, KEY),
+        Training(Program(method(average=0.9), 24, 12), data, KEY),
+    )
     one, other = plain.begin(variables), averaged.begin(variables)
     expected = variables["params"]["conv1"]["kernel"]
     for step in range(8):

@@ -27,8 +27,9 @@ from jinv.cli import COMMANDS, make_parser
 from jinv.errors import JinvError
 from jinv.models.architecture import EMBEDDED, IMAGENET_MEAN, IMAGENET_STD
 from jinv.models.registry import ARCHITECTURES
-from jinv.recipe.packaged import find_config
+from jinv.recipe.packaged import DISTILLATIONS, TRAININGS, find_config
 from jinv.recipe.read import read_config
+from jinv.recipe.training import DistillationRecipe, TrainingRecipe, read_training
 from jinv.recipe.variations import read_variations
 from jinv.runs.synthesize import run
 from jinv.weights.cache import CONVERTER_VERSION, keep
@@ -131,7 +132,11 @@ def check_jinv(arguments):
         assert leaving.code == 0
         return
     config = getattr(parsed, "config", None)
-    if config is not None and not PLACEHOLDER.fullmatch(config):
+    other = {"train": (TRAININGS, TrainingRecipe), "distill": (DISTILLATIONS, DistillationRecipe)}.get(arguments[0])
+    if other and config is not None:
+        if not PLACEHOLDER.fullmatch(config):
+            read_training(find_config(config, other[0]), other[1], tuple(parsed.overrides))
+    elif config is not None and not PLACEHOLDER.fullmatch(config):
         config = ROOT / config if (ROOT / config).is_file() else find_config(config)
         if getattr(parsed, "vary", None):
             read_variations(config, parsed.vary, overrides=parsed.overrides, zipped=parsed.zip)

@@ -14,14 +14,14 @@ from jinv.experiment.bind import check_recipe
 from jinv.images.codec import png_bytes
 from jinv.models.architecture import EMBEDDED
 from jinv.models.registry import ARCHITECTURES
+from jinv.recipe.packaged import packaged_names
 from jinv.recipe.read import check_config, read_config
 from jinv.runs import synthesize
 from jinv.weights.cache import embedded_checkpoint
 from tests.networks import CLASSES, tiny_classifier
 
 ROOT = Path(__file__).resolve().parents[2] / "configs"
-# sheets.toml is no experiment: it says which of its neighbours `jinv reproduce` carries out, and tests/reproduce/test_reproduce.py does.
-CONFIGS = sorted(path for path in ROOT.rglob("*.toml") if path.name != "sheets.toml")
+CONFIGS = [ROOT / f"{name}.toml" for name in packaged_names()]
 SIDE = 16
 
 

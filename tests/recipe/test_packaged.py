@@ -6,8 +6,10 @@ import pytest
 
 from jinv.cli import main
 from jinv.errors import StorageError, UsageError
-from jinv.recipe.packaged import FOLDER, check_packaged_files, find_config, packaged_names
+from jinv.recipe.packaged import DISTILLATIONS, FOLDER, TRAININGS, check_packaged_files, find_config, packaged_names
 from jinv.recipe.read import read_config
+from jinv.recipe.training import DistillationRecipe, TrainingRecipe, read_training
+from jinv.runs.distill import experiment_of
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -15,9 +17,22 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 def test_every_config_has_a_name_and_is_found_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     expected = {path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("**/*.toml")} - {"thesis/sheets.toml"}
-    assert {f"{name}.toml" for name in packaged_names()} == expected
-    for name in packaged_names():
-        assert find_config(name).read_bytes() == (CONFIGS / f"{name}.toml").read_bytes()
+    kinds = (None, TRAININGS, DISTILLATIONS)
+    assert {f"{name}.toml" for kind in kinds for name in packaged_names(kind)} == expected
+    for kind in kinds:
+        assert packaged_names(kind)
+        for name in packaged_names(kind):
+            assert find_config(name, kind).read_bytes() == (CONFIGS / f"{name}.toml").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "model"), [(TRAININGS, TrainingRecipe), (DISTILLATIONS, DistillationRecipe)], ids=lambda value: str(value)
+)
+def test_trainings_and_distillations_that_come_with_jinv_can_be_read(kind, model):
+    for name in packaged_names(kind):
+        recipe = read_training(find_config(name, kind), model)
+        for source in getattr(recipe, "sources", {}).values():
+            assert source.recipe is None or experiment_of(recipe, source).image.count <= recipe.count
 
 
 def test_an_existing_file_wins_and_a_folder_does_not(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jinv.core.synthesis import Options, clip_bounds, synthesize
     from jinv.core.types import Forward, NormStats, Number, Scalar
     from jinv.errors import JinvError
+    from jinv.experiment.plugins import load_plugins
     from jinv.experiment.shared import Shared
     from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
     from jinv.judge import metrics
@@ -51,6 +52,7 @@ _LAZY = {
     "clip_bounds": ("jinv.core.synthesis", "clip_bounds"),
     "evaluate": ("jinv.runs.evaluate", "evaluate"),
     "load": ("jinv.weights.load", "load"),
+    "load_plugins": ("jinv.experiment.plugins", "load_plugins"),
     "losses": ("jinv.core.losses", None),
     "metrics": ("jinv.judge.metrics", None),
     "open_run": ("jinv.record.run", "open_run"),
@@ -87,6 +89,7 @@ __all__ = [
     "colors",
     "evaluate",
     "load",
+    "load_plugins",
     "losses",
     "metrics",
     "open_run",

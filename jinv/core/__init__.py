@@ -11,6 +11,8 @@
     draws                keys, and draws that no ambient setting changes
     chunked, devices     a batch through the network in parts, and over several devices
     types, choices       the values that flow, the names that configs choose from; pixels: network units to 8 bits
+    signatures           which functions of a module are its own, and what they say they are
+    contract             what terms, augmentations, parameterizations and schedules keep, jinv's own and anybody's
 
 May import jax, optax and `errors`; the modules' own order is a contract in pyproject.toml. All rooms above use it.
 """

@@ -3,7 +3,7 @@
 import argparse
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -63,7 +63,7 @@ def _table(
     vocabulary: "Vocabulary",
     kind: str,
     title: str,
-    headers: typing.Sequence[Column | str],
+    headers: Sequence[Column | str],
     more: Callable[[Callable[..., Any]], list[str]],
 ) -> Table:
     from jinv.console import add, table

@@ -87,7 +87,7 @@ def _file(name: str) -> tuple[ModuleType, str, str]:
     path, source = Path(name), read_source(name)
     digest = hashlib.sha256(source).hexdigest()
     # By what it says, not where it lies: the same text is the same functions, and so the same programs.
-    module_name = f"jinv_plugin_{path.stem}_{digest[:16]}"
+    module_name = f"jinv_plugin_{digest[:24]}"
     if module_name in sys.modules:
         return sys.modules[module_name], str(path), digest
     module = ModuleType(module_name)
@@ -159,7 +159,10 @@ def _why_not(function: Callable[..., Any], name: str) -> str:
     names, gives, empty = positional(function), returned(function), inspect.Signature.empty
     where = f"{_place(function, name)}: {function.__name__}"
     looks = bool(names) and set(names) <= set(Forward._fields)
-    others: dict[tuple[str, ...], str] = {("size",): "Parameterization", ("steps",): "optax.Schedule"}
+    others: dict[tuple[str, ...], str] = {
+        ("size",): "jinv.parameterization.Parameterization",
+        ("steps",): "optax.Schedule",
+    }
     missing = others.get(names, "jinv.Scalar" if looks else "")
     if gives is empty and missing:
         raise UsageError(

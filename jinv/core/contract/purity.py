@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jinv.core.contract.findings import Finding, Stop, raised
@@ -65,7 +66,7 @@ def _traced(call: Callable[..., Any], arguments: tuple[Any, ...], seed: int) -> 
 
 
 def _is_plain(constant: Any) -> bool:
-    return not jax.dtypes.issubdtype(getattr(constant, "dtype", np.dtype(float)), jax.dtypes.extended)
+    return not jnp.issubdtype(getattr(constant, "dtype", np.dtype(float)), jax.dtypes.extended)
 
 
 def check_draws(call: Callable[..., Any], arguments: tuple[Any, ...], operations: Sequence[str] = DRAWS) -> Finding:

@@ -22,6 +22,7 @@ def nan_gradient(image: Image) -> Scalar:
 
 
 def infinite_value(image: Image) -> Scalar:
+    """Couples the images."""
     return -jnp.log(jnp.mean(jnp.var(image, axis=(1, 2, 3))))
 
 

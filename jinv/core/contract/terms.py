@@ -1,5 +1,6 @@
 """What every term keeps: a finite float32 scalar with a finite gradient, compiled or not, and what its docstring says."""
 
+import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -20,6 +21,9 @@ from jinv.core.types import Image
 COUPLES = re.compile(r"\bcouples?\b(?!\s+(no|none|nothing)\b)", re.IGNORECASE)
 """In a docstring: says that the images of a batch are coupled, if only with some hyperparameters."""
 
+LEAST = 1e-3
+"""The share by which a gradient moves that is no rounding."""
+
 Function = Callable[..., Any]
 
 
@@ -30,19 +34,36 @@ def check_term(function: Function, given: Given) -> Findings:
       Stop: what was found leaves nothing more to ask.
     """
     yield check_declared(function, given)
-    random = images("random")
-
-    def call(image: Image, hyperparameters: Given = given) -> Any:
-        said = network(image)
-        return function(*(getattr(said, field) for field in term_fields(function)), **hyperparameters)
-
+    random, call = images("random"), functools.partial(_value, function, given)
     yield from check_traces(call, function, (random,), CALLED)
     yield _check_scalar(call, random)
     yield check_precision(call, (random,))
     yield check_pure(call, function, (random,))
     yield check_draws(call, (random,))
     yield check_numbers(call, function, given, (random,), call(random))
-    yield from _check_values(function, call, given)
+    yield from _check_values(function, given)
+
+
+def check_finite(function: Function, given: Given, compiled: Function | None = None) -> Finding:
+    """ "finite": the compiled value and its gradient, on every kind of image, with just these hyperparameters."""
+    compiled = compiled or _compiled(function, given)
+    try:
+        results = {kind: compiled(images(kind)) for kind in KINDS}
+    except Exception as error:
+        finding = raised("finite", error, function, CALLED)
+        return finding._replace(found=f"{finding.found}{shown(given)}")
+    said = (_not_finite(kind, result, given) for kind, result in results.items())
+    return next((finding for finding in said if finding), Finding("finite"))
+
+
+def _value(function: Function, given: Given, image: Image, hyperparameters: Given | None = None) -> Any:
+    said, hyperparameters = network(image), given if hyperparameters is None else hyperparameters
+    return function(*(getattr(said, field) for field in term_fields(function)), **hyperparameters)
+
+
+def _compiled(function: Function, given: Given) -> Function:
+    """`image -> (value, gradient)`."""
+    return jax.jit(jax.value_and_grad(functools.partial(_value, function, given)))
 
 
 def _check_scalar(call: Function, image: Image) -> Finding:
@@ -57,32 +78,20 @@ def _check_scalar(call: Function, image: Image) -> Finding:
     return Finding("scalar")
 
 
-def _check_values(function: Function, call: Function, given: Given) -> Findings:
+def _check_values(function: Function, given: Given) -> Findings:
     """ "finite", "gradient", "compiled" and "coupling", which look at values and gradients of the compiled term."""
-    coupled: list[tuple[Given, float]] = []
-    problem = Finding("finite")
-    for variant in variants(function, given):
-        value_and_gradient = jax.jit(jax.value_and_grad(lambda image, variant=variant: call(image, variant)))
-        try:
-            results = {kind: value_and_gradient(images(kind)) for kind in KINDS}
-        except Exception as error:
-            finding = raised("finite", error, function, CALLED)
-            yield finding._replace(found=f"{finding.found}{shown(variant)}")
-            return
-        if not problem.found:
-            problem = next(
-                (p for kind, result in results.items() if (p := _not_finite(kind, result, variant))), problem
-            )
-        if _not_finite("random", results["random"], variant):
-            yield problem
-            return
-        coupled.append((variant, _coupling(value_and_gradient)))
-        if variant == dict(given):
-            first = results["random"]
-    yield problem
+    tried = [(variant, _compiled(function, variant)) for variant in variants(function, given)]
+    finite = [check_finite(function, *one) for one in tried]
+    yield next((finding for finding in finite if finding.found), finite[0])
+    random = images("random")
+    try:
+        first = tried[0][1](random)
+    except Exception:  # has been said
+        return
     yield _check_gradient(first[1])
-    yield check_compiled(jax.value_and_grad(call)(images("random")), first)
-    yield _check_coupling(function, coupled)
+    yield check_compiled(jax.value_and_grad(functools.partial(_value, function, given))(random), first)
+    computed = [one for one, finding in zip(tried, finite, strict=True) if not finding.found]
+    yield _check_coupling(function, [(variant, _coupling(program)) for variant, program in computed or tried[:1]])
 
 
 def _not_finite(kind: str, result: tuple[jax.Array, jax.Array], variant: Given) -> Finding | None:
@@ -121,7 +130,7 @@ def _coupling(value_and_gradient: Function) -> float:
 def _check_coupling(function: Function, coupled: list[tuple[Given, float]]) -> Finding:
     """ "coupling": where one image's gradient depends on the others, the docstring says so."""
     variant, moved = max(coupled, key=lambda pair: pair[1])
-    if moved < 1e-3 or COUPLES.search(inspect.getdoc(function) or ""):
+    if moved < LEAST or COUPLES.search(inspect.getdoc(function) or ""):
         return Finding("coupling")
     return Finding(
         "coupling",
@@ -133,9 +142,4 @@ def _check_coupling(function: Function, coupled: list[tuple[Given, float]]) -> F
 
 def couples(function: Function, given: Given) -> bool:
     """Does a term couple the images of a batch, with these hyperparameters?"""
-
-    def call(image: Image) -> Any:
-        said = network(image)
-        return function(*(getattr(said, field) for field in term_fields(function)), **given)
-
-    return _coupling(jax.jit(jax.value_and_grad(call))) > 1e-3
+    return _coupling(_compiled(function, given)) > LEAST

@@ -8,11 +8,9 @@
     augment              random changes of the image; parameterization: what is optimised instead of pixels
     starts, schedules    what a stage starts from; numbers that follow its steps
     optimizers           Adam as published, normalised gradient steps, and optax's by name
-    draws                keys, and draws that no ambient setting changes
-    chunked, devices     a batch through the network in parts, and over several devices
+    draws                keys, and draws that no ambient setting changes; chunked, devices: a batch in parts, over devices
     types, choices       the values that flow, the names that configs choose from; pixels: network units to 8 bits
-    signatures           which functions of a module are its own, and what they say they are
-    contract             what terms, augmentations, parameterizations and schedules keep, jinv's own and anybody's
+    contract, signatures what every term and augmentation keeps; what a function says it is
 
 May import jax, optax and `errors`; the modules' own order is a contract in pyproject.toml. All rooms above use it.
 """

@@ -7,5 +7,5 @@
     inputs             the images and the stand-in network that functions are called with
     findings           what a check says, in words
 
-Pure: functions are called, nothing is read or printed. `jinv check` prints what it says, the tests assert it.
+Pure: functions are called, nothing is read or printed. May import the core alone; the command and the tests use `suite`. `jinv check` prints what it says, the tests assert it.
 """

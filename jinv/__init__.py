@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jinv.core.objective import Term
     from jinv.core.step import Stage
     from jinv.core.synthesis import Options, clip_bounds, synthesize
-    from jinv.core.types import Forward, NormStats, Number, Scalar
+    from jinv.core.types import Forward, Image, NormStats, Number, Scalar
     from jinv.errors import JinvError
     from jinv.experiment.plugins import load_plugins
     from jinv.experiment.shared import Shared
@@ -33,6 +33,7 @@ _LAZY = {
     "Augmentation": ("jinv.core.augment", "Augmentation"),
     "Classifier": ("jinv.models.classifier", "Classifier"),
     "Forward": ("jinv.core.types", "Forward"),
+    "Image": ("jinv.core.types", "Image"),
     "JinvError": ("jinv.errors", "JinvError"),
     "NormStats": ("jinv.core.types", "NormStats"),
     "Number": ("jinv.core.types", "Number"),
@@ -69,6 +70,7 @@ __all__ = [
     "Augmentation",
     "Classifier",
     "Forward",
+    "Image",
     "JinvError",
     "NormStats",
     "Number",

@@ -57,8 +57,8 @@ def read_recipe(arguments: argparse.Namespace) -> "tuple[Recipe, Path]":
 def add_plugins(command: argparse.ArgumentParser) -> None:
     """`--plugin`, for a command that gives a config's names their meaning."""
     help = (
-        "a .py file or an importable module with terms, augmentations, parameterizations or schedules of your own, which is "
-        "executed; as often as wanted (also: the variable JINV_PLUGINS, separated as PATH is)"
+        "a .py file or an importable module with terms, augmentations, parameterizations, projections or schedules of your "
+        "own, which is executed; as often as wanted (also: the variable JINV_PLUGINS, separated as PATH is)"
     )
     command.add_argument("--plugin", action="append", default=[], metavar="FILE_OR_MODULE", dest="plugins", help=help)
 

@@ -14,7 +14,7 @@ from jinv.commands.arguments import add_plugins, vocabulary_of
 if TYPE_CHECKING:
     from jinv.experiment.vocabulary import Vocabulary
 
-HELP = "list the terms of the objective, augmentations, parameterizations and schedules"
+HELP = "list the terms of the objective, augmentations, parameterizations, projections and schedules"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -46,13 +46,15 @@ def print_terms(vocabulary: "Vocabulary", console: Console | None = None) -> Non
         ("terms", "Terms", columns),
         ("augmentations", "Augmentations", ("[augment.NAME]", "hyperparameters", "what it does")),
         ("parameterizations", "Parameterizations", ("parameterization", "hyperparameters", "what is optimised")),
+        ("projections", "Projections, after each update", ("[project.NAME]", "hyperparameters", "what it does")),
         (
             "schedules",
             "Schedules of weights, learning rates and other numbers",
             ("schedule", "hyperparameters", "what it does"),
         ),
     ):
-        console.print(_table(vocabulary, kind, title, headers, fields.get(kind, lambda function: [])))
+        if getattr(vocabulary, kind):  # jinv's own projections are keys: clip, low_pass
+            console.print(_table(vocabulary, kind, title, headers, fields.get(kind, lambda function: [])))
     for plugin in vocabulary.plugins:
         say(console, f"{plugin.name}: by {plugin.origin}, sha256 {plugin.sha256}")
         for why in plugin.passed_over.values():

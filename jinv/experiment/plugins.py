@@ -23,6 +23,7 @@ import optax
 from jinv.core.augment import is_augmentation
 from jinv.core.objective import is_scalar, is_term
 from jinv.core.parameterization import Parameterization, is_parameterization
+from jinv.core.projections import is_projection
 from jinv.core.schedules import is_schedule
 from jinv.core.signatures import own_functions, positional, returned
 from jinv.core.types import Forward
@@ -36,13 +37,14 @@ KINDS: dict[str, Callable[[Callable[..., Any]], bool]] = {
     "terms": is_term,
     "augmentations": is_augmentation,
     "parameterizations": is_parameterization,
+    "projections": is_projection,
     "schedules": is_schedule,
 }
 """What a function of a plugin can be, by kind, and the predicate on its signature."""
 
 FORMS = (
     "a term is (fields of Forward, *, ...) -> jinv.Scalar, an augmentation (key, image, *, ...), a parameterization "
-    "(size, *, ...) -> Parameterization, a schedule (steps, *, ...) -> optax.Schedule"
+    "(size, *, ...) -> Parameterization, a projection (image, *, ...) -> jinv.Image, a schedule (steps, *, ...) -> optax.Schedule"
 )
 
 
@@ -160,6 +162,7 @@ def _why_not(function: Callable[..., Any], name: str) -> str:
     where = f"{_place(function, name)}: {function.__name__}"
     looks = bool(names) and set(names) <= set(Forward._fields)
     others: dict[tuple[str, ...], str] = {
+        ("image",): "jinv.Scalar (a term) or -> jinv.Image (a projection)",
         ("size",): "jinv.parameterization.Parameterization",
         ("steps",): "optax.Schedule",
     }
@@ -225,12 +228,13 @@ def _names(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """(kind, name) of everything in a recipe that a plugin may have brought."""
     yield from (("terms", name) for name in recipe.terms)
     yield from (("augmentations", name) for name in recipe.augment)
+    yield from (("projections", name) for name in recipe.project)
     for stage in recipe.stages:
         spec = stage.parameterization
         yield "parameterizations", spec["name"] if isinstance(spec, dict) else spec
         for table in (stage.learning_rate, stage.low_pass, stage.optimizer):
             yield from _schedules(table)
-    for tables in (recipe.terms, recipe.augment):
+    for tables in (recipe.terms, recipe.augment, recipe.project):
         yield from _schedules(tables)
 
 

@@ -1,4 +1,4 @@
-"""What a recipe's names stand for: terms, augmentations, parameterizations, schedules, optimizers and networks.
+"""What a recipe's names stand for: terms, augmentations, parameterizations, projections, schedules, optimizers and networks.
 
 A `Vocabulary` is a value that is handed on. A plugin makes another one of it (`jinv.experiment.plugins`, `with_terms`,
 `extended`) and changes nothing for anybody else.
@@ -50,6 +50,7 @@ class Vocabulary:
     schedules: Mapping[str, Callable[..., optax.Schedule]]
     optimizers: Mapping[str, Callable[..., optax.GradientTransformation]]
     networks: Mapping[str, Architecture]
+    projections: Mapping[str, Callable[..., Array]] = field(default_factory=dict, kw_only=True)
     plugins: tuple[Plugin, ...] = field(default=(), kw_only=True)
 
     def with_terms(self, *functions: Callable[..., Array]) -> "Vocabulary":
@@ -117,7 +118,7 @@ class Vocabulary:
         if name not in known:
             why = next((f"; {p.passed_over[name]}" for p in self.plugins if name in p.passed_over), "")
             hint = "" if why else nearest(name, known)
-            raise UsageError(f"{where}: no such {kind[:-1]} {name!r}{hint} (known: {', '.join(known)}){why}")
+            raise UsageError(f"{where}: no such {kind[:-1]} {name!r}{hint} (known: {', '.join(known) or 'none'}){why}")
         return known[name]
 
 

@@ -155,6 +155,22 @@ def absolute_pixels(size: tuple[int, int]) -> Parameterization:
     return Parameterization(lambda x: x, lambda p: jnp.sqrt(p**2), lambda p: jnp.sqrt(p**2), plain=False)
 
 
+def transposes(image: Image) -> Image:
+    return image.swapaxes(1, 2)
+
+
+def normalizes_images(image: Image) -> Image:
+    return image / jnp.sqrt(jnp.mean(image**2, axis=(1, 2, 3), keepdims=True))
+
+
+def centers_the_batch(image: Image) -> Image:
+    return image - jnp.mean(image, axis=0, keepdims=True)
+
+
+def halves_images(image: Image, *, factor: Number = 0.5) -> Image:
+    return factor * image
+
+
 def divides(steps: int, *, start: Number = 1.0) -> optax.Schedule:
     return lambda step: start * step / (steps - 1)
 
@@ -207,6 +223,17 @@ SAID = {
     "coupled_pixels": ("parameterizations", "coupling", "by init an image is another beside others"),
     "transposed_pixels": ("parameterizations", "shape", "render makes float32 of shape (2, 12, 16, 3) of 2 images"),
     "absolute_pixels": ("parameterizations", "finite", "its image or its gradient is not finite from images of zeros"),
+    "transposes": (
+        "projections",
+        "shape",
+        "of float32 images of shape (2, 16, 12, 3) it makes float32 of shape (2, 12, 16, 3)",
+    ),
+    "normalizes_images": ("projections", "finite", "its images are not finite on images of zeros"),
+    "centers_the_batch": (
+        "projections",
+        "coupling",
+        "couples the images of a batch without saying so: one image moves by",
+    ),
     "divides": ("schedules", "finite", "raises ZeroDivisionError"),
     "branches": ("schedules", "compiles", "raises TracerBoolConversionError"),
 }
@@ -214,6 +241,7 @@ SAID = {
 
 REMARKS = {
     "own_key": ("terms", "draws", "draws by a key of its own"),
+    "halves_images": ("projections", "twice", "applied again it moves images again, by"),
     "ignores_its_key": ("augmentations", "keys", "16 keys give the same image"),
 }
 """The same of those that may be meant so."""

@@ -1,9 +1,11 @@
 """The contract: jinv's own names keep it, and each function that breaks it in one way is told so in words."""
 
+import jax.numpy as jnp
 import pytest
 
 from jinv.core.contract.suite import SUITES, check
 from jinv.core.contract.terms import couples
+from jinv.core.types import Image, Number
 from jinv.experiment.vocabulary import standard_vocabulary
 from tests.core import broken
 
@@ -34,6 +36,14 @@ def test_what_may_be_meant_so_is_a_remark(name):
     found = [finding for finding in check(kind, name, getattr(broken, name)) if finding.found]
     assert [(finding.check, finding.violated) for finding in found] == [(which, False)]
     assert said in found[0].found
+
+
+def test_a_projection_that_is_one_keeps_the_contract():
+    def within(image: Image, *, limit: Number = 1.0) -> Image:
+        return jnp.clip(image, -limit, limit)
+
+    found = check("projections", "within", within)
+    assert len(found) == 11 and not [finding for finding in found if finding.found]
 
 
 def test_the_docstring_decides_what_is_said_of_coupling():

@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jinv.cli import main
@@ -27,6 +28,11 @@ def edge_prior(image, *, power: jinv.Number = 1.0) -> jinv.Scalar:
 def halves(steps: int, *, start: jinv.Number = 1.0) -> optax.Schedule:
     """Half of it from the middle on."""
     return lambda step: jnp.where(step < steps // 2, start, start / 2)
+
+
+def within(image, *, limit: jinv.Number = 1.0) -> jinv.Image:
+    """Every value within [-limit, limit]."""
+    return jnp.clip(image, -limit, limit)
 
 
 def unused(image) -> jinv.Scalar:
@@ -122,6 +128,40 @@ def test_a_run_goes_on_with_the_same_functions_alone(folder, tmp_path, capsys):
     assert manifest(tmp_path / "run")["outputs"]["images.npy"] == finished["outputs"]["images.npy"]
 
 
+def test_a_projection_follows_every_update_and_is_part_of_the_run(folder, tmp_path, capsys):
+    words = [
+        "synthesize",
+        folder / "plain.toml",
+        "--out",
+        tmp_path / "run",
+        "--set",
+        "clip=none",
+        "stages.0.learning_rate=1.0",
+    ]
+    table = "project.within.limit={schedule='linear',start=9.0,end=0.25}"
+    assert said([*words, table], folder / "my_prior.py") == 0
+    assert np.abs(np.load(tmp_path / "run/images.npy")).max() == 0.25  # that of the last step
+    assert manifest(tmp_path / "run")["plugins"][0]["names"] == ["projections.within"]
+    assert "[project.within.limit]" in (tmp_path / "run/config.toml").read_text()
+    assert "within" in (tmp_path / "run/report.html").read_text()
+    for value, error in (
+        ("project.within.limt=1", "(did you mean 'limit'?)"),
+        ("project.without.limit=1", "project.without: no such projection 'without' (did you mean 'within'?)"),
+        ("project.within.limit=-1", "project.within.limit: -1 must be a finite number of at least 0"),
+    ):
+        assert said([*words[:3], tmp_path / "no", "--set", value], folder / "my_prior.py") == 2
+        assert error in capsys.readouterr().err
+    assert (
+        said(
+            [*words[:3], tmp_path / "no", "--set", "project.within={}", "parameterization=fourier"],
+            folder / "my_prior.py",
+        )
+        == 2
+    )
+    assert "project: within changes plain pixels" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
 def test_what_needs_no_plugin_does_without(folder, finished, capsys, tmp_path):
     assert said(["report", finished]) == 0
     assert said(["status", finished]) == 0
@@ -186,12 +226,13 @@ def test_tasks_get_the_plugin_as_it_was_when_it_was_submitted(folder, tmp_path):
 
 def test_check_says_what_is_violated_and_ends_with_7(folder, tmp_path, capsys):
     assert said(["check", folder / "my_prior.py", "--json", tmp_path / "kept.json"]) == 0
-    assert "3 functions: the contract is kept" in capsys.readouterr().out
+    assert "4 functions: the contract is kept" in capsys.readouterr().out
     found = json.loads((tmp_path / "kept.json").read_text())
     assert found["violated"] == 0 and {entry["name"] for entry in found["functions"]} == {
         "edge_prior",
         "halves",
         "unused",
+        "within",
     }
     bad = tmp_path / "bad.py"
     bad.write_text(

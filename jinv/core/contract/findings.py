@@ -1,6 +1,7 @@
 """What a check says of a function: nothing, a remark, or in words and numbers what is violated and what to do."""
 
 import inspect
+import re
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -23,6 +24,9 @@ class Finding(NamedTuple):
 
 
 Findings = Iterator[Finding]
+
+COUPLES = re.compile(r"\bcouples?\b(?!\s+(no|none|nothing)\b)", re.IGNORECASE)
+"""In a docstring: says that the images of a batch are coupled, if only with some hyperparameters."""
 
 
 class Stop(Exception):

@@ -7,6 +7,7 @@ from jinv.core.contract.augmentations import check_augmentation
 from jinv.core.contract.findings import Finding, Findings, Stop
 from jinv.core.contract.hyperparameters import Given
 from jinv.core.contract.parameterizations import check_parameterization
+from jinv.core.contract.projections import check_projection
 from jinv.core.contract.schedules import check_schedule
 from jinv.core.contract.terms import check_term
 
@@ -14,6 +15,7 @@ SUITES: Mapping[str, Callable[[Callable[..., Any], Given], Findings]] = {
     "terms": check_term,
     "augmentations": check_augmentation,
     "parameterizations": check_parameterization,
+    "projections": check_projection,
     "schedules": check_schedule,
 }
 """By kind, as a vocabulary calls them."""

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,16 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.core.contract.findings import Finding, Findings, Stop, percent, raised
+from jinv.core.contract.findings import COUPLES, Finding, Findings, Stop, percent, raised
 from jinv.core.contract.hyperparameters import Given, check_declared, check_numbers, shown, variants
 from jinv.core.contract.inputs import CALLED, KINDS, images, network
 from jinv.core.contract.purity import check_draws, check_pure
 from jinv.core.contract.tracing import check_compiled, check_precision, check_traces
 from jinv.core.objective import term_fields
 from jinv.core.types import Image
-
-COUPLES = re.compile(r"\bcouples?\b(?!\s+(no|none|nothing)\b)", re.IGNORECASE)
-"""In a docstring: says that the images of a batch are coupled, if only with some hyperparameters."""
 
 LEAST = 1e-3
 """The share by which a gradient moves that is no rounding."""

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from jinv.core.objective import Term
     from jinv.core.step import Stage
     from jinv.core.synthesis import Options, clip_bounds, synthesize
-    from jinv.core.types import Forward, NormStats, Number, Scalar
+    from jinv.core.types import Forward, Image, NormStats, Number, Scalar
     from jinv.errors import JinvError
+    from jinv.experiment.plugins import load_plugins
     from jinv.experiment.shared import Shared
     from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
     from jinv.judge import metrics
@@ -32,6 +33,7 @@ _LAZY = {
     "Augmentation": ("jinv.core.augment", "Augmentation"),
     "Classifier": ("jinv.models.classifier", "Classifier"),
     "Forward": ("jinv.core.types", "Forward"),
+    "Image": ("jinv.core.types", "Image"),
     "JinvError": ("jinv.errors", "JinvError"),
     "NormStats": ("jinv.core.types", "NormStats"),
     "Number": ("jinv.core.types", "Number"),
@@ -51,6 +53,7 @@ _LAZY = {
     "clip_bounds": ("jinv.core.synthesis", "clip_bounds"),
     "evaluate": ("jinv.runs.evaluate", "evaluate"),
     "load": ("jinv.weights.load", "load"),
+    "load_plugins": ("jinv.experiment.plugins", "load_plugins"),
     "losses": ("jinv.core.losses", None),
     "metrics": ("jinv.judge.metrics", None),
     "open_run": ("jinv.record.run", "open_run"),
@@ -67,6 +70,7 @@ __all__ = [
     "Augmentation",
     "Classifier",
     "Forward",
+    "Image",
     "JinvError",
     "NormStats",
     "Number",
@@ -87,6 +91,7 @@ __all__ = [
     "colors",
     "evaluate",
     "load",
+    "load_plugins",
     "losses",
     "metrics",
     "open_run",

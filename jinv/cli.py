@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from jinv import __version__
 from jinv.commands import (
+    check,
     config,
     convert,
     distill,
@@ -50,11 +51,12 @@ COMMANDS = {
     "reproduce": reproduce,
     "models": models,
     "terms": terms,
+    "check": check,
 }
 
 EPILOG = """\
 exit codes: 0 done; 2 usage, config or unknown name; 3 unsafe or malformed input; 4 does not match the model;
-5 I/O, disk or missing file; 6 run-directory conflict; 7 numerical failure; 8 out of memory;
+5 I/O, disk or missing file; 6 run-directory conflict; 7 numerical failure, or a contract violated; 8 out of memory;
 75 interrupted and resumable; 130 Ctrl-C
 """
 

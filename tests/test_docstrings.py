@@ -24,6 +24,7 @@ WITHOUT = {
     "__version__": "a string",
     "Number": "a union of types, which cannot carry one; a string below it in `jinv.core.types` says what it is",
     "Scalar": "a type that jaxtyping makes",
+    "Image": "likewise",
 }
 """Public names that have no docstring, and why."""
 

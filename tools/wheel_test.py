@@ -28,6 +28,25 @@ DEMO = [
 ]  # fmt: skip
 
 
+PRIOR = '''"""A prior of one's own: neighbours in the vertical differ little."""
+
+import jax
+import jax.numpy as jnp
+
+import jinv
+
+
+def edge_prior(image: jax.Array, *, power: jinv.Number = 1.0) -> jinv.Scalar:
+    """Mean of the squared vertical differences, to a power.
+
+    `mean((x_down - x)^2)^power`. Couples no images. Zero where columns are of one colour.
+    """
+    squares = jnp.mean((image[:, 1:] - image[:, :-1]) ** 2, axis=(1, 2, 3))
+    return jnp.mean((squares + 1e-12) ** power)
+'''
+"""A stranger's whole plugin."""
+
+
 Completed = subprocess.CompletedProcess[str]
 
 
@@ -46,14 +65,14 @@ class Environment:
     def python(self) -> str:
         return str(self.folder / "bin" / "python")
 
-    def run(self, *command: str, code: int = 0) -> str:
+    def run(self, *command: str, code: int = 0, **variables: str) -> str:
         """What a command in the folder says on both streams; `jinv` is the environment's.
 
         Raises:
           Failure: another exit code than `code`.
         """
         program = str(self.folder / "bin" / command[0])
-        done = _run([program, *command[1:]], self.work, _outside(self.folder))
+        done = _run([program, *command[1:]], self.work, _outside(self.folder) | variables)
         if done.returncode != code:
             raise Failure(f"{' '.join(command)}: exit code {done.returncode}, not {code}\n{done.stdout}")
         return done.stdout
@@ -147,6 +166,53 @@ def check_demo(environment: Environment) -> None:
         raise Failure(f"the demo left {sorted(path.name for path in run.rglob('*'))}")
 
 
+def check_plugin(environment: Environment) -> None:
+    """A regularizer of one's own, one short file: found everywhere without another edit, and refused where it is needed."""
+    environment.work.joinpath("my_prior.py").write_text(PRIOR)
+    config = "".join(f"{line}\n" for line in (
+        'model = "efficientnet_lite0"', "[image]", "size = 32", 'labels = ["daisy", "volcano"]', "[[stages]]", "size = 32",
+        "steps = 2", "[terms.cross_entropy]", "[terms.edge_prior]", "weight = 0.1",
+    ))  # fmt: skip
+    environment.work.joinpath("mine.toml").write_text(config)
+    own = ["--plugin", "my_prior.py"]
+    for said, expected in (
+        (environment.run("jinv", "terms", *own), "edge_prior"),
+        (environment.run("jinv", "terms", JINV_PLUGINS="my_prior.py"), "JINV_PLUGINS"),
+        (environment.run("jinv", "check", "my_prior.py"), "the contract is kept"),
+        (environment.run("jinv", "config", "mine.toml", *own), "[terms.edge_prior]"),
+        (environment.run("jinv", "config", "mine.toml", code=2), "no such term 'edge_prior'"),
+        (environment.run("jinv", "synthesize", "mine.toml", "--out", "mine", *own), "report.html"),
+        (environment.run("jinv", "synthesize", "mine.toml", "--out", "mine", "--resume", code=2), "my_prior.py"),
+    ):
+        if expected not in said:
+            raise Failure(f"a plugin: nothing is said of {expected!r}\n{said}")
+    vary = ["--vary", "terms.edge_prior.weight=[0.01,0.1]", "terms.edge_prior.power=[0.5,1.0]"]
+    environment.run("jinv", "sweep", "mine.toml", "--out", "swept", *own, *vary)
+    (used,) = json.loads((environment.work / "mine" / "manifest.json").read_text())["plugins"]
+    if used["names"] != ["terms.edge_prior"]:
+        raise Failure(f"the manifest names {used}")
+    for page in ("mine/report.html", "swept/comparison.html"):
+        if "edge_prior" not in (environment.work / page).read_text():
+            raise Failure(f"{page} says nothing of edge_prior")
+    if len(programs := json.loads((environment.work / "swept/sweep.json").read_text())["programs"]) != 1:
+        raise Failure(f"four settings of a plugin's numbers took {len(programs)} programs")
+
+
+def check_installed_plugin(environment: Environment) -> None:
+    """A package with an entry point: its names are there without a word."""
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(environment.run("python", "-c", where).strip())
+    (site / "their_priors.py").write_text(PRIOR.replace("edge_prior", "their_prior"))
+    facts = site / "their_priors-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: their-priors\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[jinv.plugins]\npriors = their_priors\n")
+    said = environment.run("jinv", "terms")
+    if "their_prior" not in said or "their-priors" not in said:
+        raise Failure(f"jinv terms says nothing of an installed plugin\n{said}")
+    environment.run("jinv", "check", "their_prior")
+
+
 def _call(command: Sequence[str]) -> None:
     done = _run(command)
     if done.returncode:
@@ -178,6 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 check_commands(environment)
             with _told("the demo gives images"):
                 check_demo(environment)
+            with _told("a plugin, its sweep and an installed one"):
+                check_plugin(environment)
+                check_installed_plugin(environment)
             versions = "import jax, platform; print('Python', platform.python_version() + ', jax', jax.__version__)"
             print(f"wheel test: passed with {environment.run('python', '-c', versions).strip()}")
     except Failure as failure:

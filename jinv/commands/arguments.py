@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jinv.experiment.vocabulary import Vocabulary
     from jinv.recipe.recipe import Recipe
 
 
@@ -51,6 +52,22 @@ def read_recipe(arguments: argparse.Namespace) -> "tuple[Recipe, Path]":
     recipe = read_config(config, arguments.overrides)
     check_packaged_files(config, recipe)
     return recipe, arguments.out or Path("runs") / config.stem
+
+
+def add_plugins(command: argparse.ArgumentParser) -> None:
+    """`--plugin`, for a command that gives a config's names their meaning."""
+    help = (
+        "a .py file or an importable module with terms, augmentations, parameterizations, projections or schedules of your "
+        "own, which is executed; as often as wanted (also: the variable JINV_PLUGINS, separated as PATH is)"
+    )
+    command.add_argument("--plugin", action="append", default=[], metavar="FILE_OR_MODULE", dest="plugins", help=help)
+
+
+def vocabulary_of(arguments: argparse.Namespace) -> "Vocabulary":
+    """What names stand for with the plugins of a command; raises as `load_plugins`."""
+    from jinv.experiment.plugins import load_plugins
+
+    return load_plugins(*arguments.plugins)
 
 
 def add_positional(command: argparse.ArgumentParser, name: str, metavar: str, help: str | None = None) -> None:

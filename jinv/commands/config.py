@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from jinv.commands.arguments import add_positional, add_words
+from jinv.commands.arguments import add_plugins, add_positional, add_words, vocabulary_of
 from jinv.errors import UsageError
 
 HELP = "check a config and print it with every default, or print the schema of configs for editors"
@@ -17,6 +17,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
     schema = "print the JSON schema of configs: every key with its type, limits, default and a line of help"
     command.add_argument("--schema", action="store_true", help=schema)
+    add_plugins(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jinv.recipe.resolved import resolved_table
 
     recipe = read_config(find_config(arguments.config), arguments.overrides)
-    check_recipe(recipe)
+    check_recipe(recipe, vocabulary_of(arguments))
     _print_data(tomli_w.dumps(resolved_table(recipe, every_key=True)))
     return 0
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.commands.arguments import add_positional, add_words, read_recipe
+from jinv.commands.arguments import add_plugins, add_positional, add_words, read_recipe
 from jinv.errors import UsageError, legible, nearest
 
 HELP = "give a run to a SLURM cluster: an array of workers that share it, and a job after them that completes it"
@@ -29,10 +29,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--time", metavar="TIME", help=time)
     slurm = "any other option of sbatch, such as --slurm gres=gpu:1 mem=16G exclusive=true"
     add_words(command, "--slurm", "key=value", slurm, positional="config", dest="slurm")
+    add_plugins(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
+    from jinv.experiment.plugin_names import named_plugins
     from jinv.record.status import submitted
     from jinv.runs import submit
 
@@ -50,14 +52,15 @@ def run(arguments: argparse.Namespace) -> int:
     if not submit.check_directory(out, recipe):
         print(legible(f"{out}: already finished"))
         return 0
+    plugins = [name for name, _ in named_plugins(*arguments.plugins)]
     watch = f"jinv status {out} --watch 10"
     if arguments.cluster == "local":
         print(legible(f"logs     {submitted(out)}\nwatch    {watch}"), flush=True)
         from jinv.console import make_console, say
 
         console = make_console(stderr=True)
-        return submit.carry_out_here(recipe, out, arguments.array, lambda text: say(console, text))
-    jobs = submit.submit(recipe, out, arguments.array, options)
+        return submit.carry_out_here(recipe, out, arguments.array, lambda text: say(console, text), plugins)
+    jobs = submit.submit(recipe, out, arguments.array, options, plugins)
     last = f" to {jobs.tasks[-1]}" if len(jobs.tasks) > 1 else ""
     print(legible(f"tasks    {jobs.tasks[0]}{last}\nmerge    {jobs.merge}, once they have ended"))
     print(legible(f"logs     {jobs.logs}\nwatch    {watch}"))

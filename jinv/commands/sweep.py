@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.commands.arguments import add_positional, add_words
+from jinv.commands.arguments import add_plugins, add_positional, add_words, vocabulary_of
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError, legible
 
@@ -25,6 +25,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     at_once = "at most K settings at a time; each takes the memory of a run (default: all)"
     command.add_argument("--at-once", type=int, metavar="K", help=at_once)
     command.add_argument("--resume", action="store_true", help="continue an interrupted sweep in DIR")
+    add_plugins(command)
     command.add_argument("--out", type=Path, metavar="DIR", help="its directory (default: runs/<config name>_sweep)")
 
 
@@ -46,7 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     from jinv.runs.sweep import run_sweep
     from jinv.runs.sweep_summary import print_summary
 
-    print_summary(run_sweep(variations, out, at_once=arguments.at_once, resume=arguments.resume))
+    vocabulary = vocabulary_of(arguments)
+    print_summary(run_sweep(variations, out, at_once=arguments.at_once, resume=arguments.resume, vocabulary=vocabulary))
     print(legible(f"settings   {out / 'sweep.json'}"))
     if (out / "comparison.html").exists():
         print(legible(f"comparison {out / 'comparison.html'}"))

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinv.commands.arguments import add_amount, add_positional, add_words, read_recipe
+from jinv.commands.arguments import add_amount, add_plugins, add_positional, add_words, read_recipe, vocabulary_of
 from jinv.commands.compilation import keep_compiled
 from jinv.commands.distributed import Gang, add_distributed, gang_of
 from jinv.errors import JinvError, UsageError
@@ -29,6 +29,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     memory = "run nothing: print the memory needed and the largest batch in BUDGET (such as 8GB)"
     add_amount(command, "--memory", "BUDGET", memory, positional="config")
     command.add_argument("--replace", action="store_true", help="remove an earlier run in DIR first")
+    add_plugins(command)
     add_distributed(command)
 
 
@@ -48,14 +49,22 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.memory is not None:
         from jinv.experiment.memory import parse_bytes, print_plan
 
-        print_plan(recipe, parse_bytes(arguments.memory) if arguments.memory else None)
+        budget = parse_bytes(arguments.memory) if arguments.memory else None
+        print_plan(recipe, budget, vocabulary_of(arguments))
         return 0
     from jinv.console import make_console
     from jinv.report.text import print_result
     from jinv.runs.synthesize import run as carry_out
 
     console = make_console(stderr=True)
-    run_directory = carry_out(recipe, out, resume=arguments.resume, replace=arguments.replace, console=console)
+    run_directory = carry_out(
+        recipe,
+        out,
+        resume=arguments.resume,
+        replace=arguments.replace,
+        console=console,
+        vocabulary=vocabulary_of(arguments),
+    )
     print_result(run_directory.path)
     return 0
 
@@ -77,11 +86,13 @@ def _together(
     say(console, introduction(gang.coordinator))
     job = Job()
     if not job.leads:
-        follow(job, recipe)
+        follow(job, recipe, arguments.plugins)
         return 0
     try:
-        resume, replace = arguments.resume, arguments.replace
-        run_directory = carry_out(recipe, out, resume=resume, replace=replace, console=console, job=job)
+        vocabulary, resume, replace = vocabulary_of(arguments), arguments.resume, arguments.replace
+        run_directory = carry_out(
+            recipe, out, resume=resume, replace=replace, console=console, vocabulary=vocabulary, job=job
+        )
     except JinvError as error:
         job.end(error.exit_code)
         raise

@@ -3,32 +3,37 @@
 import argparse
 import inspect
 import typing
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Column
+from rich.table import Column, Table
 
-HELP = "list the terms of the objective, augmentations, parameterizations and schedules"
+from jinv.commands.arguments import add_plugins, vocabulary_of
+
+if TYPE_CHECKING:
+    from jinv.experiment.vocabulary import Vocabulary
+
+HELP = "list the terms of the objective, augmentations, parameterizations, projections and schedules"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """The command has none."""
+    """The command's arguments."""
+    add_plugins(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
-    print_terms()
+    print_terms(vocabulary_of(arguments))
     return 0
 
 
-def print_terms(console: Console | None = None) -> None:
-    """Every term, augmentation, parameterization and schedule with its hyperparameters and defaults."""
-    from jinv.console import add, make_console, table
+def print_terms(vocabulary: "Vocabulary", console: Console | None = None) -> None:
+    """Every term, augmentation, parameterization and schedule with its hyperparameters and defaults, and whose it is."""
+    from jinv.console import make_console, say
     from jinv.core.objective import term_fields
-    from jinv.experiment.vocabulary import standard_vocabulary
 
-    console, vocabulary = console or make_console(), standard_vocabulary()
+    console = console or make_console()
     # In a narrow terminal the explanations wrap; names are shown whole.
     columns = (
         Column("[terms.NAME]", no_wrap=True),
@@ -36,23 +41,42 @@ def print_terms(console: Console | None = None) -> None:
         Column("hyperparameters", min_width=20),
         "what it is",
     )
-    shown = table(*columns, title="Terms")
-    for name, function in vocabulary.terms.items():
-        add(shown, name, ",\n".join(term_fields(function)), _hyperparameters(function), _summary(function))
-    console.print(shown)
-    shown = table("[augment.NAME]", "hyperparameters", "what it does", title="Augmentations")
-    for name, function in vocabulary.augmentations.items():
-        add(shown, name, _hyperparameters(function) + '\ndraw = "batch" | "image"', _summary(function))
-    console.print(shown)
-    shown = table("parameterization", "hyperparameters", "what is optimised", title="Parameterizations")
-    for name, make in vocabulary.parameterizations.items():
-        add(shown, name, _hyperparameters(make), _summary(make))
-    console.print(shown)
-    title = "Schedules of weights, learning rates and other numbers"
-    shown = table("schedule", "hyperparameters", "what it does", title=title)
-    for name, schedule in vocabulary.schedules.items():
-        add(shown, name, _hyperparameters(schedule), _summary(schedule))
-    console.print(shown)
+    fields = {"terms": lambda function: [",\n".join(term_fields(function))]}
+    for kind, title, headers in (
+        ("terms", "Terms", columns),
+        ("augmentations", "Augmentations", ("[augment.NAME]", "hyperparameters", "what it does")),
+        ("parameterizations", "Parameterizations", ("parameterization", "hyperparameters", "what is optimised")),
+        ("projections", "Projections, after each update", ("[project.NAME]", "hyperparameters", "what it does")),
+        (
+            "schedules",
+            "Schedules of weights, learning rates and other numbers",
+            ("schedule", "hyperparameters", "what it does"),
+        ),
+    ):
+        if getattr(vocabulary, kind):  # jinv's own projections are keys: clip, low_pass
+            console.print(_table(vocabulary, kind, title, headers, fields.get(kind, lambda function: [])))
+    for plugin in vocabulary.plugins:
+        say(console, f"{plugin.name}: by {plugin.origin}, sha256 {plugin.sha256}")
+        for why in plugin.passed_over.values():
+            say(console, f"  passed over: {why}")
+
+
+def _table(
+    vocabulary: "Vocabulary",
+    kind: str,
+    title: str,
+    headers: Sequence[Column | str],
+    more: Callable[[Callable[..., Any]], list[str]],
+) -> Table:
+    from jinv.console import add, table
+
+    shown = table(*headers, title=title)
+    for name, function in getattr(vocabulary, kind).items():
+        hyperparameters = _hyperparameters(function) + ('\ndraw = "batch" | "image"' if kind == "augmentations" else "")
+        plugin = vocabulary.origin(kind, name)
+        whose = f"\n({plugin.name})" if plugin else ""
+        add(shown, name, *more(function), hyperparameters, _summary(function) + whose)
+    return shown
 
 
 def _summary(function: Callable[..., Any]) -> str:

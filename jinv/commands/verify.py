@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from jinv.commands.arguments import add_plugins, vocabulary_of
 from jinv.errors import JinvError, StorageError, UnsafeInputError, legible
 
 HELP = "find what is missing, altered, orphaned or half-written in a run, and make it again"
@@ -13,6 +14,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     command.add_argument("run", type=Path, metavar="RUN", help="a run's directory, finished or not")
     command.add_argument("--repair", action="store_true", help="make just those batches again that it takes")
+    add_plugins(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         from jinv.runs.repair import repair
 
         keep_compiled()
-        found = repair(arguments.run, console)
+        found = repair(arguments.run, console, vocabulary_of(arguments))
     else:
         with Waiting(console) as waiting:
             found = verify(arguments.run, waiting.watch)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.commands.arguments import add_positional, add_words, read_recipe
+from jinv.commands.arguments import add_plugins, add_positional, add_words, read_recipe, vocabulary_of
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError
 
@@ -22,6 +22,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "a worker that is not heard of for so long is taken for dead, and what it was at is gone on with (default: 180)"
     )
     command.add_argument("--lease", metavar="SECONDS", help=lease)
+    add_plugins(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     keep_compiled()
     from jinv.runs.synthesize import work_on
 
-    work_on(recipe, out, lease=lease, console=make_console(stderr=True))
+    work_on(recipe, out, lease=lease, console=make_console(stderr=True), vocabulary=vocabulary_of(arguments))
     return 0
 
 

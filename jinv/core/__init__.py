@@ -2,15 +2,15 @@
 
     synthesis, sweep     `synthesize` for one batch, and K settings of it side by side
     loop                 the one stage loop, `Synthesis.run`; program: a stage's functions, compiled once
-    step                 one step: the view, the objective, the update; what a stage and a method are
+    step                 one step: the view, the objective, the update, projections; what a stage and a method are
     committee            several networks in one objective
     objective            terms with weights and schedules; losses, regularizers, colors: the terms themselves
     augment              random changes of the image; parameterization: what is optimised instead of pixels
     starts, schedules    what a stage starts from; numbers that follow its steps
     optimizers           Adam as published, normalised gradient steps, and optax's by name
-    draws                keys, and draws that no ambient setting changes
-    chunked, devices     a batch through the network in parts, and over several devices
+    draws                keys, and draws that no ambient setting changes; chunked, devices: a batch in parts, over devices
     types, choices       the values that flow, the names that configs choose from; pixels: network units to 8 bits
+    contract, signatures what every term and augmentation keeps; what a function says it is
 
 May import jax, optax and `errors`; the modules' own order is a contract in pyproject.toml. All rooms above use it.
 """

@@ -6,7 +6,6 @@ An augmentation is written for ONE image, `(key, image (H, W, C), *, hyperparame
 `augment_batch`: with one key for all images (`draw="batch"`, what the thesis and the papers do) or with each image's own.
 """
 
-import inspect
 import math
 import zlib
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from jaxtyping import Array, Float
 
 from jinv.core.choices import Draw
 from jinv.core.schedules import at_step
+from jinv.core.signatures import own_functions, positional
 from jinv.core.types import Image, Key, Keys, Number
 
 SingleImage = Float[Array, "h w c"]
@@ -165,18 +165,14 @@ def _sample(image: Array, rows: Array, columns: Array) -> Array:
     return jnp.einsum("ih,hwc,jw->ijc", rows, image, columns, precision=precision)
 
 
-def _augmentations() -> dict[str, Callable[..., Array]]:
-    # As with terms, the signature is the registration: (key, image, *, hyperparameters).
-    return {
-        name: function
-        for name, function in list(globals().items())
-        if inspect.isfunction(function)
-        and [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-        == ["key", "image"]
-    }
+def is_augmentation(function: Callable[..., Any]) -> bool:
+    """As with terms, the signature is the registration: (key, image, *, hyperparameters)."""
+    return positional(function) == ("key", "image")
 
 
-AUGMENTATIONS: dict[str, Callable[..., Array]] = _augmentations()
+AUGMENTATIONS: dict[str, Callable[..., Array]] = {
+    name: function for name, function in own_functions(globals(), __name__).items() if is_augmentation(function)
+}
 """Every augmentation by name."""
 
 

@@ -11,23 +11,24 @@ import optax
 
 from jinv.core import colors, losses, regularizers
 from jinv.core.schedules import at_step
+from jinv.core.signatures import own_functions, positional, returned
 from jinv.core.types import Forward, Scalar
 
 
+def is_term(function: Callable[..., Any]) -> bool:
+    """The signature is the registration: a public function of fields of `Forward` that returns a `Scalar` is a term."""
+    fields = positional(function)
+    return is_scalar(returned(function)) and bool(fields) and set(fields) <= set(Forward._fields)
+
+
+def is_scalar(annotation: Any) -> bool:
+    """Is it `Scalar`, or `Float[Array, ""]` written out? jaxtyping makes another class each time."""
+    return annotation == Scalar or repr(annotation) == repr(Scalar)
+
+
 def _terms_of(module: ModuleType) -> dict[str, Callable[..., jax.Array]]:
-    # The signature is the registration: a public function of fields of Forward that returns a Scalar is a term.
-    return {
-        name: function
-        for name, function in inspect.getmembers(module, inspect.isfunction)
-        if not name.startswith("_")
-        and function.__module__ == module.__name__
-        and inspect.signature(function).return_annotation == Scalar
-        and all(
-            p.name in Forward._fields
-            for p in inspect.signature(function).parameters.values()
-            if p.kind is p.POSITIONAL_OR_KEYWORD
-        )
-    }
+    found = sorted(own_functions(vars(module), module.__name__).items())
+    return {name: function for name, function in found if is_term(function)}
 
 
 TERMS: dict[str, Callable[..., jax.Array]] = {**_terms_of(losses), **_terms_of(regularizers), **_terms_of(colors)}
@@ -49,8 +50,7 @@ class Term(NamedTuple):
 
 def term_fields(function: Callable[..., jax.Array]) -> tuple[str, ...]:
     """The fields of `Forward` that a term looks at: its positional parameters."""
-    parameters = inspect.signature(function).parameters.values()
-    return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+    return positional(function)
 
 
 def looks_at_network(function: Callable[..., jax.Array]) -> bool:

@@ -7,7 +7,6 @@ parameters into a full-size image. `view` is the network's side of it at the sta
 pixels are projected onto them after every update; everything else is rendered through a sigmoid whose ends they are.
 """
 
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jinv.core.choices import Size, Upsample
+from jinv.core.signatures import own_functions, positional, returned
 from jinv.core.types import Image, Number
 
 Bounds = tuple[Float[Array, " c"], Float[Array, " c"]]
@@ -115,19 +115,14 @@ def maco(
     return Parameterization(init, render, render, plain=False)
 
 
-def _makers() -> dict[str, Callable[..., Parameterization]]:
-    # As everywhere, the signature is the registration: a public function of (size, *, hyperparameters).
-    return {
-        name: function
-        for name, function in list(globals().items())
-        if inspect.isfunction(function)
-        and inspect.signature(function).return_annotation is Parameterization
-        and [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-        == ["size"]
-    }
+def is_parameterization(function: Callable[..., Any]) -> bool:
+    """As everywhere, the signature is the registration: a public function of (size, *, hyperparameters)."""
+    return returned(function) is Parameterization and positional(function) == ("size",)
 
 
-PARAMETERIZATIONS: dict[str, Callable[..., Parameterization]] = _makers()
+PARAMETERIZATIONS: dict[str, Callable[..., Parameterization]] = {
+    name: function for name, function in own_functions(globals(), __name__).items() if is_parameterization(function)
+}
 """Every parameterization by name."""
 
 

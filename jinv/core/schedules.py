@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jinv.core.signatures import own_functions, positional, returned
 from jinv.core.types import Number
 
 
@@ -41,10 +42,13 @@ def exponential(steps: int, *, start: Number, end: Number) -> optax.Schedule:
     return lambda step: start * (end / start) ** (_precise(step) / max(steps - 1, 1))
 
 
+def is_schedule(function: Callable[..., Any]) -> bool:
+    """The signature is the registration: a public function of (steps, *, hyperparameters) that returns an `optax.Schedule`."""
+    return returned(function) == optax.Schedule and positional(function) == ("steps",)
+
+
 SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
-    "warmup_cosine": warmup_cosine,
-    "linear": linear,
-    "exponential": exponential,
+    name: function for name, function in own_functions(globals(), __name__).items() if is_schedule(function)
 }
 """Every schedule by name; each takes the stage's number of steps and keyword hyperparameters."""
 

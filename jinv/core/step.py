@@ -23,6 +23,7 @@ from jinv.core.losses import cross_entropy_per_image
 from jinv.core.objective import Term
 from jinv.core.optimizers import adam
 from jinv.core.parameterization import Bounds, Parameterization, low_passed, pooled_pixels
+from jinv.core.projections import Projection, project
 from jinv.core.types import Image, Key, Keys, Labels
 
 # Shared draws (`draw="batch"`) have an id of their own that no image has. It is the same for every batch, so that an
@@ -36,7 +37,7 @@ class Stage(NamedTuple):
     `optimizer` None is Adam with `learning_rate`; of any other, `learning_rate` is what the snapshots say of it.
     `start` is what a later stage makes of the image that the one before left, see `next_start`.
     `low_pass`: frequencies of the variable above this are removed after every update, before clipping, see `low_passed`; a
-    schedule of the stage's step lets them in later. Plain pixels alone have such.
+    schedule of the stage's step lets them in later; `projections` come after it. Plain pixels alone have such.
     """
 
     size: Size
@@ -48,6 +49,7 @@ class Stage(NamedTuple):
     parameterization: Callable[[Size, Size, Bounds | None], Parameterization] = pooled_pixels
     start: Start = "image"
     low_pass: float | Array | optax.Schedule | None = None
+    projections: Sequence[Projection] = ()
 
     @property
     def update(self) -> optax.GradientTransformation:
@@ -133,6 +135,9 @@ def make_step(forward: AnyForward, stage: Stage, method: Method) -> Step:
     loss = _make_loss(forward, stage, method)
     if stage.low_pass is not None and not way.plain:
         raise ValueError("low_pass: removes frequencies of plain pixels, and this stage's parameterization has none")
+    if stage.projections and not way.plain:
+        names = ", ".join(projection.name for projection in stage.projections)
+        raise ValueError(f"project: {names} changes plain pixels, and this stage's parameterization has none")
 
     def step(state: SynthesisState, inputs: Inputs) -> tuple[SynthesisState, Metrics]:
         drawn = _draws(inputs, state.step)
@@ -143,7 +148,7 @@ def make_step(forward: AnyForward, stage: Stage, method: Method) -> Step:
             cutoff = stage.low_pass(state.step) if callable(stage.low_pass) else stage.low_pass
             params = low_passed(params, cutoff)
         if way.plain:
-            params = clip_image(params, method.bounds)
+            params = clip_image(project(stage.projections, params, state.step), method.bounds)
         metrics = _metrics(forward, said, _shown(inputs.labels, method))
         if method.keep == "best":
             state = _with_best(state, said, _own(forward, said, inputs.labels, method), stage)

@@ -2,6 +2,7 @@
 
     experiment     `Experiment`, what a run, a sweep, a memory plan and a benchmark take their steps from
     vocabulary     what a config's names stand for, as a value that a plugin extends
+    plugins, plugin_names   files and modules of one's own, executed; which ones
     bind, values   a recipe's tables as the core takes them, each mistake named by its key
     inputs         what a recipe names, loaded: network, labels, sizes; start_images: what it starts from
     numbers        which numbers a program takes as arguments, so that runs can share it

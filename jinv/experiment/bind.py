@@ -18,6 +18,7 @@ from jinv.core.chunked import chunked
 from jinv.core.committee import AnyForward, Committee
 from jinv.core.objective import Term, hyperparameters_of, term_fields
 from jinv.core.parameterization import Bounds, staged
+from jinv.core.projections import Projection
 from jinv.core.step import Method, Stage
 from jinv.core.synthesis import clip_bounds
 from jinv.errors import UsageError
@@ -65,6 +66,7 @@ def bind_stage(
         low_pass=None
         if stage.low_pass is None
         else bind_schedule(stage.low_pass, stage.steps, f"stages[{index}].low_pass", vocabulary),
+        projections=bind_projections(recipe, stage.steps, vocabulary),
     )
 
 
@@ -123,6 +125,17 @@ def bind_augmentation(
     )
     _check_augmentation(name, hyperparameters, known, size)
     return Augmentation(name, function, hyperparameters, entry.get("draw", "batch"))
+
+
+def bind_projections(recipe: Recipe, steps: int, vocabulary: Vocabulary | None = None) -> list[Projection]:
+    """What is applied to the pixels after each update of a stage of `steps` steps."""
+    vocabulary, bound = vocabulary or standard_vocabulary(), []
+    for name, entry in recipe.project.items():
+        function = vocabulary.meaning("projections", name, f"project.{name}")
+        known = hyperparameters_of(function)
+        hyperparameters = bind_hyperparameters(f"project.{name}", entry, known, steps, vocabulary)
+        bound.append(Projection(name, function, hyperparameters))
+    return bound
 
 
 def _check_augmentation(name: str, given: dict[str, Any], known: dict[str, inspect.Parameter], size: Size) -> None:

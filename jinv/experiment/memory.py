@@ -21,6 +21,7 @@ from jinv.core.loop import Batch
 from jinv.core.objective import term_fields
 from jinv.errors import MemoryLimitError, UsageError, legible
 from jinv.experiment.experiment import Experiment, load_experiment
+from jinv.experiment.vocabulary import Vocabulary
 from jinv.models.classifier import Classifier
 from jinv.models.networks import Networks
 from jinv.recipe.recipe import Recipe
@@ -115,9 +116,9 @@ def plans(experiment: Experiment, budget: int) -> Iterator[Plan]:
         yield Plan(f"{name} (as given)" if number == 0 else name, buffers, per_image, largest)
 
 
-def print_plan(recipe: Recipe, budget: int | None = None) -> None:
+def print_plan(recipe: Recipe, budget: int | None = None, vocabulary: Vocabulary | None = None) -> None:
     """What `--memory` prints: a line per way, as they are compiled."""
-    experiment = load_experiment(recipe)
+    experiment = load_experiment(recipe, vocabulary=vocabulary)
     networks, budget = experiment.networks, budget or available_bytes()
     height, width = _largest(recipe)
     device = jax.devices()[0]

@@ -76,7 +76,8 @@ def replace_numbers(recipe: Recipe, replacement: Replacement, vocabulary: Vocabu
         stages.append(replaced(stage, learning_rate=rate, optimizer=optimizer, low_pass=low_pass))
     terms = {name: change(entry, ("terms", name)) for name, entry in recipe.terms.items()}
     augment = {name: change(entry, ("augment", name)) for name, entry in recipe.augment.items()}
-    return replaced(recipe, stages=tuple(stages), terms=terms, augment=augment)
+    project = {name: change(entry, ("project", name)) for name, entry in recipe.project.items()}
+    return replaced(recipe, stages=tuple(stages), terms=terms, augment=augment, project=project)
 
 
 def _changed(value: Any, path: Place, replacement: Replacement, vocabulary: Vocabulary) -> Any:
@@ -91,14 +92,19 @@ def _changed(value: Any, path: Place, replacement: Replacement, vocabulary: Voca
 def _is_argument(path: Place, vocabulary: Vocabulary) -> bool:
     """Does a program take the number at `path` as an argument? Where a signature decides, what it calls a `Number`."""
     tables: dict[str, Any] = {
-        "terms": vocabulary.terms, "augment": vocabulary.augmentations, "schedule": vocabulary.schedules
+        "terms": vocabulary.terms, "augment": vocabulary.augmentations, "project": vocabulary.projections,
+        "schedule": vocabulary.schedules,
     }  # fmt: skip
     match path:
         case ("stages", _, "learning_rate" | "low_pass") | ("terms", _, "weight"):
             return True
         case ("stages", _, "optimizer", str(name), str(key)):
             return key in OPTIMIZER_NUMBERS.get(name, ())
-        case (*_, "schedule" as kind, str(name), str(key)) | ("terms" | "augment" as kind, str(name), str(key)):
+        case (*_, "schedule" as kind, str(name), str(key)) | (
+            "terms" | "augment" | "project" as kind,
+            str(name),
+            str(key),
+        ):
             known = hyperparameters_of(tables[kind].get(name, _nothing))
             return key in known and known[key].annotation == Number
     return False

@@ -11,7 +11,7 @@ from jinv.recipe.batches import Batches
 from jinv.recipe.checking import Needed, shown
 from jinv.recipe.declaration import Aside, Part, PartType, Recorded, Table, Written, key
 from jinv.recipe.onnx import OnnxTable
-from jinv.recipe.tables import Augmentations, NumberOrSchedule, Optimizer, Parameterization, Terms
+from jinv.recipe.tables import Augmentations, NumberOrSchedule, Optimizer, Parameterization, Projections, Terms
 from jinv.recipe.values import (
     MAXIMUM_STEPS,
     Bounds,
@@ -175,6 +175,10 @@ class Recipe(Part):
         ]
     ] = key("one after another, each going on with the image of the one before")
     augment: Recorded[Augmentations] = key("augmentations by name, in this order", default_factory=dict)
+    project: Projections = key(
+        "what is applied to plain pixels after each update, by name, in this order; then they are clipped",
+        default_factory=dict,
+    )
     terms: Recorded[
         Annotated[Terms, MinLen(1), Needed("at least one term is needed in [terms], such as [terms.cross_entropy]")]
     ] = key("the objective's terms by name")

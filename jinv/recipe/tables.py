@@ -78,5 +78,10 @@ class AugmentTable(OpenTable):
     draw: Draw = key("what shares a draw: the batch, or each image has its own", "batch")
 
 
+class ProjectionTable(OpenTable):
+    """What is applied to the pixels after every update; its keys are its hyperparameters, see `jinv terms`."""
+
+
 Terms = dict[str, Annotated[dict[str, Any], Table(TermTable)]]
 Augmentations = dict[str, Annotated[dict[str, Any], Table(AugmentTable)]]
+Projections = dict[str, Annotated[dict[str, Any], Table(ProjectionTable)]]

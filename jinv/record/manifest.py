@@ -43,11 +43,23 @@ class SweepSetting(Entry):
     changes: dict[str, Any]
 
 
+class PluginUse(Entry):
+    """A plugin of whoever made the run: what it was called there, the sha256 of its file, and what the config took from it,
+    each by kind and name, such as "terms.edge_prior"."""
+
+    plugin: str
+    sha256: str
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.plugin} ({', '.join(self.names)}; sha256 {self.sha256[:12]}...)"
+
+
 class Manifest(Entry):
     """All of manifest.json. What a newer version of the same schema wrote besides is kept.
 
     committee: where several networks were inverted all of them, of which `model` is the first; images.npy is in its units.
-    start_sha256: of the images that the synthesis starts from, where they are given. image_size: (height, width). wall_seconds: of the synthesis. outputs: sha256 by file, once the run is sealed.
+    start_sha256: of the images that the synthesis starts from, where they are given. plugins: None where it used none. image_size: (height, width). wall_seconds: of the synthesis. outputs: sha256 by file, once the run is sealed.
     """
 
     model_config = ConfigDict(extra="allow", populate_by_name=True)
@@ -59,6 +71,7 @@ class Manifest(Entry):
     committee: tuple[Member, ...] | None = None
     student_sha256: str | None = None
     start_sha256: str | None = None
+    plugins: tuple[PluginUse, ...] | None = None
     seed: Whole | None = None
     labels: tuple[Whole, ...] = ()
     class_names: tuple[str, ...] = ()

@@ -1,12 +1,14 @@
 """What can be wrong with a run before its first step: mistakes should not cost a synthesis first."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
-from jinv.errors import RunConflictError, UnsafeInputError
+from jinv.errors import RunConflictError, UnsafeInputError, UsageError
 from jinv.experiment.experiment import Experiment, load_experiment
 from jinv.experiment.shared import Shared
-from jinv.experiment.vocabulary import Vocabulary
+from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.judge.evaluate import check_judges
 from jinv.judge.judges import Say, judge_file, silent
 from jinv.models.classifier import Classifier
@@ -84,12 +86,39 @@ def check_same(
             raise RunConflictError(
                 f"{run_directory.path}: cannot be resumed with {what} than it was started with: {'; '.join(differing)}"
             )
+    changed = [
+        _change("plugin", *pair) for pair in zip_longest(_plugins(manifest), _plugins(now)) if pair[0] != pair[1]
+    ]
+    if changed:
+        raise RunConflictError(
+            f"{run_directory.path}: cannot be resumed with other plugins than it was started with: {'; '.join(changed)}"
+        )
     for key in ("labels", "class_names", "image_size"):
         if getattr(manifest, key) != getattr(now, key):
             raise UnsafeInputError(
                 f"{run_directory.path / 'manifest.json'}: {key}: {getattr(manifest, key)!r:.60} is not what the config "
                 f"comes to, {getattr(now, key)!r:.60}; {INSTEAD}"
             )
+
+
+def check_plugins(manifest: Manifest | None, vocabulary: Vocabulary | None, directory: Path) -> None:
+    """Is there, for a run that is to go on, what it took from plugins? Whether it is the same says `check_same`.
+
+    Raises:
+      UsageError: something is not; the message names the plugin.
+    """
+    vocabulary = vocabulary or standard_vocabulary()
+    for plugin in (manifest.plugins if manifest else None) or ():
+        for kind, _, name in (word.partition(".") for word in plugin.names):
+            if name not in getattr(vocabulary, kind, ()):
+                raise UsageError(
+                    f"{directory}: was made with the plugin {plugin}, which is not here; name it with --plugin"
+                )
+
+
+def _plugins(manifest: Manifest) -> list[str]:
+    """What a run took from plugins, each with its whole digest; what they were called is nothing to it."""
+    return sorted(f"{', '.join(used.names)} of sha256 {used.sha256}" for used in manifest.plugins or ())
 
 
 def _compared(manifest: Manifest, key: str) -> list[dict[str, Any]]:

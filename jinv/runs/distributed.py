@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -21,6 +21,7 @@ from jinv.core.devices import whole
 from jinv.core.loop import Resume, Snapshot
 from jinv.errors import JinvError
 from jinv.experiment.experiment import Experiment, load_experiment
+from jinv.experiment.plugins import load_plugins, used_plugins
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.runs.checks import DRAWN, START
@@ -108,7 +109,7 @@ class Distant:
         return np.array(self.here, dtype=dtype, copy=copy)
 
 
-def follow(job: Job, recipe: Recipe) -> None:
+def follow(job: Job, recipe: Recipe, plugins: Sequence[str] = ()) -> None:
     """Compute what process 0 says, until it says that the run is over. Nothing is written.
 
     Raises:
@@ -117,7 +118,7 @@ def follow(job: Job, recipe: Recipe) -> None:
     with stoppable() as stop:
         job.stop = stop
         try:
-            experiment = load_experiment(recipe)
+            experiment = load_experiment(recipe, vocabulary=load_plugins(*plugins))
         except JinvError as error:
             job.end(error.exit_code)
             raise
@@ -188,7 +189,8 @@ def digest(experiment: Experiment) -> str:
     sources = [member.source["source"]["sha256"] for member in experiment.networks.members]
     student = first.student.source["source"]["sha256"] if first.student else None
     start = None if recipe.image.init in DRAWN else start_digest(experiment)
-    said = json.dumps([table, sources, student, start, jax.__version__], sort_keys=True, default=str)
+    plugins = [used.model_dump(exclude={"plugin"}) for used in used_plugins(recipe, experiment.vocabulary)]
+    said = json.dumps([table, sources, student, start, plugins, jax.__version__], sort_keys=True, default=str)
     return hashlib.sha256(said.encode()).hexdigest()
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jinv.core.loop import Snapshot
 from jinv.core.step import MemberMetrics
 from jinv.experiment.experiment import Experiment
+from jinv.experiment.plugins import used_plugins
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.record.manifest import InvertedModel, Manifest, Member, StageSteps
@@ -78,6 +79,7 @@ def new_manifest(experiment: Experiment) -> Manifest:
         else None,
         student_sha256=classifier.student.source["source"]["sha256"] if classifier.student else None,
         start_sha256=start_digest(experiment),
+        plugins=used_plugins(recipe, experiment.vocabulary) or None,
         seed=recipe.seed,
         labels=experiment.labels,
         class_names=tuple(experiment.class_names),

@@ -14,6 +14,7 @@ from rich.console import Console
 from jinv.console import Waiting, say
 from jinv.errors import JinvError, NumericalError, StorageError, UnsafeInputError
 from jinv.experiment.experiment import Experiment
+from jinv.experiment.vocabulary import Vocabulary
 from jinv.files import make_directory, sync_directory
 from jinv.recipe.read import read_config
 from jinv.record.directory import REWRITTEN, RunDirectory
@@ -32,7 +33,7 @@ from jinv.record.units import (
     unit_record,
 )
 from jinv.record.verify import SCRATCH, Finding, verify
-from jinv.runs.checks import check_run, check_same
+from jinv.runs.checks import check_plugins, check_run, check_same
 from jinv.runs.completion import finish, judge_again
 from jinv.runs.merge import write_grid, write_images, write_index, write_lines
 from jinv.runs.progress import teller
@@ -40,7 +41,7 @@ from jinv.runs.stopping import Stop, stoppable
 from jinv.runs.synthesize import begin, make_units
 
 
-def repair(directory: Path, console: Console) -> list[Finding]:
+def repair(directory: Path, console: Console, vocabulary: Vocabulary | None = None) -> list[Finding]:
     """Make again what `verify` finds missing or altered, and remove what is half-written; returns what was found.
 
     Of a finished run every file ends as it was sealed.
@@ -64,7 +65,8 @@ def repair(directory: Path, console: Console) -> list[Finding]:
         for finding in wrong:
             if finding.name.startswith("config.toml"):
                 raise UnsafeInputError(f"{directory / 'config.toml'}: it says what the run is; put it back as it was")
-        experiment = check_run(read_config(directory / "config.toml"), say=teller(console))
+        check_plugins(manifest, vocabulary, directory)
+        experiment = check_run(read_config(directory / "config.toml"), None, vocabulary, say=teller(console))
         check_same(run, manifest, experiment)
         if manifest.finished:
             try:

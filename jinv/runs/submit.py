@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,8 @@ from typing import Any
 import tomli_w
 
 from jinv.errors import Interrupted, RunConflictError, StorageError, UsageError
-from jinv.files import make_directory, write_text
+from jinv.experiment.plugin_names import OPTION, is_module, read_source
+from jinv.files import make_directory, write_bytes, write_text
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import asides, changes_between, resolved_table
 from jinv.record.directory import RunDirectory
@@ -68,14 +69,18 @@ class Jobs:
         return self.folder / (f"{array}_*_log.out" if len(self.tasks) > 1 else f"{array}_0_log.out")
 
 
-def submit(recipe: Recipe, directory: Path, tasks: int, options: Mapping[str, str | bool]) -> Jobs:
+def submit(
+    recipe: Recipe, directory: Path, tasks: int, options: Mapping[str, str | bool], plugins: Sequence[str] = ()
+) -> Jobs:
     """Submit `tasks` workers on `directory`, and the job that completes the run after them.
 
     Args:
       options: of sbatch, as `check_options` leaves them.
+      plugins: files and modules, for every worker.
 
     Raises:
-      UsageError: submitit or SLURM are not here, or sbatch refuses. StorageError: the jobs' folder cannot be written.
+      UsageError: submitit or SLURM are not here, or sbatch refuses. StorageError: the jobs' folder cannot be written, or a
+        plugin cannot be read.
     """
     submitit = _submitit()
     refused = submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError
@@ -84,6 +89,7 @@ def submit(recipe: Recipe, directory: Path, tasks: int, options: Mapping[str, st
     if "%" in str(directory.absolute()):
         raise UsageError(f"{directory}: SLURM has its own meaning for % in the names of logs; choose another --out")
     folder, config = _keep_config(recipe, directory)
+    kept = _keep_plugins(plugins, folder)
 
     def executor(**others: Any) -> Any:
         made = submitit.SlurmExecutor(folder=folder)
@@ -108,7 +114,7 @@ def submit(recipe: Recipe, directory: Path, tasks: int, options: Mapping[str, st
             raise StorageError(f"{folder}: cannot be written: {error.strerror or error}") from error
         return tuple(job.job_id for job in jobs)
 
-    workers = given(executor(), worker_command(config, directory), tasks)
+    workers = given(executor(), worker_command(config, directory, *kept), tasks)
     after = f"afterany:{workers[0].partition('_')[0]}"
     try:
         (merge,) = given(executor(dependency=after), merge_command(directory), 1)
@@ -139,7 +145,9 @@ def _submitit() -> Any:
             os.environ[LOG_LEVEL] = level
 
 
-def carry_out_here(recipe: Recipe, directory: Path, tasks: int, tell: Callable[[str], None]) -> int:
+def carry_out_here(
+    recipe: Recipe, directory: Path, tasks: int, tell: Callable[[str], None], plugins: Sequence[str] = ()
+) -> int:
     """Run `tasks` workers on this machine, and complete the run after them; returns the exit code.
 
     `tell` is told of those that ended otherwise than with their work done.
@@ -152,8 +160,9 @@ def carry_out_here(recipe: Recipe, directory: Path, tasks: int, tell: Callable[[
     from jinv.runs.stopping import stoppable
 
     folder, config = _keep_config(recipe, directory)
+    command = worker_command(config, directory, *_keep_plugins(plugins, folder))
     with stoppable() as stop:
-        codes = _awaited([worker_command(config, directory)] * tasks, folder, stop)
+        codes = _awaited([command] * tasks, folder, stop)
         stop.check(directory, f"with {tasks} tasks")
         for number, code in enumerate(codes):
             if code not in (0, 7):
@@ -164,9 +173,10 @@ def carry_out_here(recipe: Recipe, directory: Path, tasks: int, tell: Callable[[
         return merged
 
 
-def worker_command(config: Path, directory: Path) -> list[str]:
+def worker_command(config: Path, directory: Path, *plugins: str) -> list[str]:
     """One worker, as any engine may start it."""
-    return [sys.executable, "-m", "jinv.cli", "worker", str(config), "--out", str(directory.absolute())]
+    own = [word for plugin in plugins for word in (OPTION, plugin)]
+    return [sys.executable, "-m", "jinv.cli", "worker", str(config), "--out", str(directory.absolute()), *own]
 
 
 def merge_command(directory: Path) -> list[str]:
@@ -244,6 +254,19 @@ def _keep_config(recipe: Recipe, directory: Path) -> tuple[Path, Path]:
         raise StorageError(f"{folder}: cannot be created: {error.strerror or error}") from error
     write_text(config, text)
     return folder, config
+
+
+def _keep_plugins(plugins: Sequence[str], folder: Path) -> list[str]:
+    """What tasks name them by: files, as configs, are kept as they are now; modules have to be installed where tasks run."""
+    kept = []
+    for plugin in plugins:
+        if not is_module(plugin):
+            source = read_source(plugin)
+            copy = folder / f"{Path(plugin).stem}-{hashlib.sha256(source).hexdigest()[:12]}.py"
+            write_bytes(copy, source)
+            plugin = str(copy)
+        kept.append(plugin)
+    return kept
 
 
 def _log(folder: Path, number: int) -> Path:

@@ -22,7 +22,7 @@ from jinv.record.lock import held
 from jinv.record.manifest import SweepSetting
 from jinv.record.units import unit_record
 from jinv.runs.allocator import keep_freed_memory
-from jinv.runs.checks import check_run
+from jinv.runs.checks import check_plugins, check_run
 from jinv.runs.completion import complete, judge_again, timed
 from jinv.runs.merge import drop_damaged, join_lines
 from jinv.runs.progress import SynthesisProgress, teller
@@ -128,9 +128,10 @@ def _prepare(
     shared = Shared()
     runs = []
     for variation in variations:
-        experiment = check_run(variation.recipe, shared, vocabulary, say=teller(console))
         place = RunDirectory(directory / variation.name)
         manifest = place.manifest()
+        check_plugins(manifest, vocabulary, place.path)
+        experiment = check_run(variation.recipe, shared, vocabulary, say=teller(console))
         if manifest is None or not place.has_begun(manifest):
             sweep = SweepSetting(name=variation.name, changes=variation.changes)
             manifest = new_manifest(experiment).model_copy(update={"sweep": sweep})

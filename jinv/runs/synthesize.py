@@ -23,7 +23,7 @@ from jinv.record.directory import RunDirectory
 from jinv.record.lock import held
 from jinv.record.manifest import Manifest
 from jinv.runs.allocator import keep_freed_memory
-from jinv.runs.checks import check_run, check_same
+from jinv.runs.checks import check_plugins, check_run, check_same
 from jinv.runs.completion import complete, judge_again, timed
 from jinv.runs.distributed import digest, leading
 from jinv.runs.job import Job
@@ -69,6 +69,8 @@ def run(
         run_directory.check(resume=resume or replace)
         if alone:
             run_directory.tidy()
+        if resume:
+            check_plugins(run_directory.manifest(), vocabulary, directory)
         experiment = check_run(recipe, shared, vocabulary, say=teller(console))
         check_fits(experiment)
         if replace or not run_directory.is_finished():
@@ -103,6 +105,7 @@ def work_on(
     keep_freed_memory()
     run_directory = RunDirectory(directory)
     run_directory.check_place()
+    check_plugins(run_directory.manifest(), vocabulary, directory)
     experiment = check_run(recipe, None, vocabulary, say=teller(console))
     check_fits(experiment)
     experiment.check_traces()

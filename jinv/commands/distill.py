@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.commands.arguments import add_positional, add_words
+from jinv.commands.arguments import add_plugins, add_positional, add_words, vocabulary_of
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError
 
@@ -17,6 +17,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
     command.add_argument("--out", type=Path, metavar="DIR", help="where it goes (default: runs/<config name>)")
     command.add_argument("--resume", action="store_true", help="continue an interrupted distillation in DIR")
+    add_plugins(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,6 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     from jinv.runs.distill import distill
 
     out = arguments.out or Path("runs") / config.stem
-    record = distill(recipe, out, resume=arguments.resume, console=make_console(stderr=True))
+    record = distill(
+        recipe, out, resume=arguments.resume, console=make_console(stderr=True), vocabulary=vocabulary_of(arguments)
+    )
     print_distillation(record, out)
     return 0

@@ -13,7 +13,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +31,7 @@ from jinv.errors import UsageError, nearest
 from jinv.experiment.plugin_names import OPTION, installed_plugins, is_module, named_plugins, read_source
 from jinv.experiment.vocabulary import Plugin, Vocabulary, standard_vocabulary
 from jinv.recipe.recipe import Recipe
+from jinv.recipe.training import Schooling
 from jinv.record.manifest import PluginUse
 
 KINDS: dict[str, Callable[[Callable[..., Any]], bool]] = {
@@ -214,7 +215,19 @@ def _annotation(value: Any) -> str:
 
 def used_plugins(recipe: Recipe, vocabulary: Vocabulary) -> tuple[PluginUse, ...]:
     """The plugins without which a recipe would mean something else, and what it takes from each."""
-    asked = sorted(set(_names(recipe)))
+    return _plugins_of(_names(recipe), vocabulary)
+
+
+def used_in_training(recipe: Schooling, vocabulary: Vocabulary) -> tuple[PluginUse, ...]:
+    """As `used_plugins`, of a training."""
+    names = [("augmentations", name) for name in recipe.augment]
+    for table in (recipe.learning_rate, recipe.optimizer, recipe.augment):
+        names += _schedules(table)
+    return _plugins_of(names, vocabulary)
+
+
+def _plugins_of(names: Iterable[tuple[str, str]], vocabulary: Vocabulary) -> tuple[PluginUse, ...]:
+    asked = sorted(set(names))
     found = {
         plugin: tuple(f"{kind}.{name}" for kind, name in asked if vocabulary.origin(kind, name) is plugin)
         for plugin in vocabulary.plugins

@@ -11,6 +11,7 @@ from pathlib import Path
 from jinv.errors import RunConflictError, StorageError
 from jinv.record.entry import Entry, Whole, parsed, read_json, validated
 from jinv.record.estimate import Estimate
+from jinv.record.manifest import PluginUse
 from jinv.record.metrics import Number
 from jinv.record.units import Environment
 
@@ -71,6 +72,7 @@ class TrainingRecord(Entry):
     init_sha256: str | None = None
     teacher_sha256: str | None = None
     test_sha256: str | None = None
+    plugins: tuple[PluginUse, ...] | None = None
     environments: tuple[Environment, ...] = ()
     started: str | None = None
     finished: str | None = None

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from jinv.console import Waiting, make_console, say
 from jinv.errors import NumericalError, RunConflictError, UnsafeInputError
+from jinv.experiment.plugins import used_in_training
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.files import make_directory, write_text
 from jinv.recipe.declaration import checked
@@ -109,18 +110,22 @@ def _begun(directory: Path, inputs: TrainingInputs, before: TrainingRecord | Non
       RunConflictError: another config, other pictures or other networks than before.
     """
     record = new_record(inputs)
-    config, now = directory / "config.toml", table_of(inputs.recipe, every_key=True)
+    config, present = directory / "config.toml", table_of(inputs.recipe, every_key=True)
     if before is not None and config.exists():
         if not is_whole(config.read_bytes()):
             raise UnsafeInputError(f"{config}: is not as it was written; {INSTEAD.partition(',')[0]}")
-        then = table_of(
+        past = table_of(
             checked(TrainingRecipe, read_table(config), where=str(config), folder=directory), every_key=True
         )
-        changed = differences(then, now, ignored=set(asides(TrainingRecipe)))
+        changed = differences(past, present, ignored=set(asides(TrainingRecipe)))
         for name in ("data_sha256", "init_sha256", "teacher_sha256"):
             old, new = getattr(before, name), getattr(record, name)
             if old != new:
                 changed.append(f"{name}: {old} then, {new} now")
+        plugins = [[used.model_dump(exclude={"plugin"}) for used in r.plugins or ()] for r in (before, record)]
+        if plugins[0] != plugins[1]:
+            then, now = (", ".join(map(str, r.plugins or ())) or "none" for r in (before, record))
+            changed.append(f"plugins: {then} then, {now} now")
         if changed:
             raise RunConflictError(f"{directory}: was begun otherwise: {'; '.join(changed)}")
         return before
@@ -144,6 +149,7 @@ def new_record(inputs: TrainingInputs) -> TrainingRecord:
         init_sha256=None if inputs.init is None else inputs.init.source["source_sha256"],
         teacher_sha256=None if inputs.teacher is None else inputs.teacher.source["source_sha256"],
         test_sha256=None if inputs.test is None else inputs.test.sha256,
+        plugins=used_in_training(inputs.recipe, inputs.vocabulary) or None,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

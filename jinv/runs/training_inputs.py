@@ -43,6 +43,7 @@ class TrainingInputs:
     pictures: Pictures
     test: Pictures | None
     training: Training
+    vocabulary: Vocabulary
 
     @property
     def method(self) -> Method:
@@ -112,7 +113,9 @@ def load_training(
         test = read_pictures((recipe.test,), names, size, "test", watch)
     program = given.program(recipe, classifier, teacher, len(pictures.labels), vocabulary)
     key = jax.random.fold_in(run_key(recipe.seed), SHOWN)
-    return TrainingInputs(recipe, classifier, init, teacher, pictures, test, Training(program, pictures.data, key))
+    return TrainingInputs(
+        recipe, classifier, init, teacher, pictures, test, Training(program, pictures.data, key), vocabulary
+    )
 
 
 def new_network(

@@ -14,7 +14,8 @@ from jax import Array
 from jinv.core.draws import stated_draws
 from jinv.core.types import Key
 from jinv.models.classifier import Classifier
-from jinv.training.adversary import Adversary, Bounds, attacked
+from jinv.training.adversary import Adversary, Gradient, ascended, attacked, random_start
+from jinv.training.method import units
 from jinv.training.views import Data
 
 BATCH = 250
@@ -41,28 +42,63 @@ def recognised(
         for start in watch(range(0, count, size)):
             # The last batch is filled up, so that one program does for all.
             places = np.arange(start, start + size) % count
-            own = None if key is None else jax.random.fold_in(key, start)
-            right = _right(classifier, adversary, prepared, data.pixels[places], data.labels[places], own)
-            yield np.asarray(right)[: count - start]
+            image, labels = _standardised(classifier, data.pixels[places]), data.labels[places]
+            if adversary is not None:
+                assert key is not None
+                image = _attacked(classifier, adversary, prepared, image, labels, jax.random.fold_in(key, start))
+            yield np.asarray(_right(classifier, prepared, image, labels))[: count - start]
 
     return np.concatenate(list(batches()))
 
 
+def _attacked(
+    classifier: Classifier, adversary: Adversary, variables: Any, image: Array, labels: Array, key: Key
+) -> Array:
+    """The images after the attack, whose steps are calls of one program."""
+    if adversary.name == "n_fgsm":
+        return _whole_attack(classifier, adversary, variables, image, labels, key)
+    x = _start(classifier, adversary, image, key)
+    for _ in range(adversary.steps):
+        x = _step(classifier, adversary, variables, x, image, labels)
+    return x
+
+
+@partial(jax.jit, static_argnums=0)
+def _standardised(classifier: Classifier, pixels: Array) -> Array:
+    return classifier.preprocess(pixels)
+
+
+@partial(jax.jit, static_argnums=0)
+def _right(classifier: Classifier, variables: Any, image: Array, labels: Array) -> Array:
+    return jnp.argmax(classifier.forward(variables, image).logits, axis=1) == labels
+
+
 @stated_draws
 @partial(jax.jit, static_argnums=(0, 1))
-def _right(
-    classifier: Classifier, adversary: Adversary | None, variables: Any, pixels: Array, labels: Array, key: Key | None
+def _start(classifier: Classifier, adversary: Adversary, image: Array, key: Key) -> Array:
+    std, bounds = units(classifier)
+    return random_start(key, image, eps=adversary.eps / std, bounds=bounds)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _step(classifier: Classifier, adversary: Adversary, variables: Any, x: Array, image: Array, labels: Array) -> Array:
+    std, bounds = units(classifier)
+    gradient = _gradient(classifier, variables, labels)
+    return ascended(x, image, gradient, eps=adversary.eps / std, step=adversary.length / std, bounds=bounds)
+
+
+@stated_draws
+@partial(jax.jit, static_argnums=(0, 1))
+def _whole_attack(
+    classifier: Classifier, adversary: Adversary, variables: Any, image: Array, labels: Array, key: Key
 ) -> Array:
-    image = classifier.preprocess(pixels)
-    if adversary is not None:
-        assert key is not None
+    return attacked(adversary, key, image, _gradient(classifier, variables, labels), *units(classifier))
 
-        def loss(x: Array) -> Array:
-            logits = classifier.forward(variables, x).logits
-            total: Array = optax.softmax_cross_entropy_with_integer_labels(logits, labels).sum()
-            return total
 
-        mean, std = jnp.asarray(classifier.mean), jnp.asarray(classifier.std)
-        bounds = Bounds(-mean / std, (1 - mean) / std)
-        image = attacked(adversary, key, image, jax.grad(loss), std, bounds)
-    return jnp.argmax(classifier.forward(variables, image).logits, axis=1) == labels
+def _gradient(classifier: Classifier, variables: Any, labels: Array) -> Gradient:
+    def loss(x: Array) -> Array:
+        logits = classifier.forward(variables, x).logits
+        total: Array = optax.softmax_cross_entropy_with_integer_labels(logits, labels).sum()
+        return total
+
+    return jax.grad(loss)

@@ -34,12 +34,6 @@ class Method(NamedTuple):
     adversary: Adversary | None = None
     average: float = 0.0
 
-    @property
-    def bounds(self) -> Bounds:
-        """Black and white in the network's units."""
-        mean, std = jnp.asarray(self.classifier.mean), jnp.asarray(self.classifier.std)
-        return Bounds(-mean / std, (1 - mean) / std)
-
 
 def answer(teacher: Teacher, variables: Any, pupil: Classifier, image: Image) -> jax.Array:
     """(n, classes): the teacher's softened answer to images in the pupil's units."""
@@ -52,3 +46,9 @@ def cross_entropy(logits: Logits, target: jax.Array, temperature: float = 1.0) -
     """(n,): `-T^2 sum_k target_k log softmax(logits / T)_k`; T^2 keeps the gradient's size, Hinton et al. (2015), section 2.1."""
     losses: jax.Array = temperature**2 * optax.softmax_cross_entropy(logits / temperature, target)
     return losses
+
+
+def units(classifier: Classifier) -> tuple[jax.Array, Bounds]:
+    """The channels' deviations, and black and white, in the network's units."""
+    mean, std = jnp.asarray(classifier.mean), jnp.asarray(classifier.std)
+    return std, Bounds(-mean / std, (1 - mean) / std)

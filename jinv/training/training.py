@@ -12,7 +12,7 @@ from jinv.core.draws import stated_draws
 from jinv.core.types import Key
 from jinv.models.classifier import Classifier
 from jinv.training.adversary import attacked
-from jinv.training.method import Method, answer, cross_entropy
+from jinv.training.method import Method, answer, cross_entropy, units
 from jinv.training.views import Data, order, view
 
 ATTACK = 4
@@ -99,8 +99,7 @@ def _update(
         # Its own statistics are the batch's, as in training; the running ones are moved by the attacked images alone.
         own = jax.random.fold_in(jax.random.fold_in(key, state.step), ATTACK)
         gradient = jax.grad(lambda x: loss(state.params, x)[0])
-        std = jnp.asarray(method.classifier.std)
-        image = attacked(method.adversary, own, image, gradient, std, method.bounds)
+        image = attacked(method.adversary, own, image, gradient, *units(method.classifier))
     (value, (logits, stats)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, image)
     updates, optimizer = method.optimizer.update(gradients, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)

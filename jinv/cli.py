@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from jinv import __version__
 from jinv.commands import (
+    attribute,
     config,
     convert,
     evaluate,
@@ -42,6 +43,7 @@ COMMANDS = {
     "validate": validate,
     "evaluate": evaluate,
     "report": report,
+    "attribute": attribute,
     "export": export,
     "reproduce": reproduce,
     "models": models,

@@ -26,6 +26,7 @@ def print_terms(console: Console | None = None) -> None:
     """Every term, augmentation, parameterization and schedule with its hyperparameters and defaults."""
     from jinv.console import add, make_console, table
     from jinv.core.objective import term_fields
+    from jinv.core.schedules import BALANCED, balanced
     from jinv.experiment.vocabulary import standard_vocabulary
 
     console, vocabulary = console or make_console(), standard_vocabulary()
@@ -52,6 +53,7 @@ def print_terms(console: Console | None = None) -> None:
     shown = table("schedule", "hyperparameters", "what it does", title=title)
     for name, schedule in vocabulary.schedules.items():
         add(shown, name, _hyperparameters(schedule), _summary(schedule))
+    add(shown, BALANCED, _hyperparameters(balanced), f"{_summary(balanced)} (of terms' weights alone)")
     console.print(shown)
 
 

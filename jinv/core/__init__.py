@@ -3,6 +3,7 @@
     synthesis, sweep     `synthesize` for one batch, and K settings of it side by side
     loop                 the one stage loop, `Synthesis.run`; program: a stage's functions, compiled once
     step                 one step: the view, the objective, the update; what a stage and a method are
+    inspection           what a step's state is asked beside it: gradients, statistics; attributions. balance: weights by gradients
     committee            several networks in one objective
     objective            terms with weights and schedules; losses, regularizers, colors: the terms themselves
     augment              random changes of the image; parameterization: what is optimised instead of pixels

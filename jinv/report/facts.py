@@ -13,6 +13,7 @@ class RunFacts:
     """A run in a few words.
 
     stages: "100 steps at 128 px, then 50 at 224 px". final: the mean total of the batches' last logged steps.
+    origin: as which command, where and from which commit of jinv the run was begun, as far as it is known.
     own_accuracy: what the inverted network recognised there, None where its verdict on the PNG files says it better.
     """
 
@@ -27,6 +28,7 @@ class RunFacts:
     finished: bool
     weights: str | None
     versions: dict[str, str]
+    origin: tuple[tuple[str, str], ...]
     own_accuracy: float | None
     final: str | None
 
@@ -56,6 +58,7 @@ def run_facts(view: RunView) -> RunFacts:
         finished=bool(manifest.finished),
         weights=", ".join(model.sha256 for model in manifest.inverted if model.sha256) or None,
         versions={"jinv": manifest.jinv or "unknown", **manifest.versions},
+        origin=tuple((name, text) for name in ("command", "host", "commit") if (text := getattr(manifest, name))),
         own_accuracy=view.curves.own_accuracy if all(part_text(v.verdict) != OWN for v in view.verdicts) else None,
         final=None if final is None else format_number(final),
     )

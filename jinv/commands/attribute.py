@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--out {out}: is written as a PNG; call it so")
     shared = f"; batch terms of its batch of {found.batch}" if found.batch > 1 else "; a batch of its own"
     line = f"{name}, unaugmented, summed over channels{shared}. Red: the term rises with the pixel. Blue: it falls."
-    panels = [Panel(t.name, f"{format_number(t.value)}, ", t.gradient) for t in found.terms]
+    panels = [Panel(t.name, f"{format_number(t.value)}; ", t.gradient) for t in found.terms]
     write_bytes(out, attribution_png(f"{found.name}: {found.class_name}", line, found.picture, panels))
     print(legible(f"picture    {out}"))
     if arguments.arrays is not None:

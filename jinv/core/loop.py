@@ -97,7 +97,7 @@ class Snapshot(NamedTuple):
     frame: bool = False
 
     @property
-    def gradient_norms(self) -> dict[str, Array] | None:
+    def gradient_norms(self) -> dict[str, Any] | None:
         """The weighted terms' and the total's, where they were asked for."""
         return None if self.seen.gradients is None else self.seen.gradients.norms
 

@@ -35,9 +35,10 @@ def animation_bytes(frames: Sequence[np.ndarray]) -> bytes:
     return data
 
 
-def still_url(data: bytes) -> str:
-    """The first frame of an animation as a data URL of a JPEG."""
+def first_frame(data: bytes) -> tuple[str, int, int]:
+    """The first frame of an animation as a data URL of a JPEG, its width and its height."""
     with Image.open(io.BytesIO(data), formats=("WEBP",)) as image:
         buffer = io.BytesIO()
         image.convert("RGB").save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+        width, height = image.size
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode(), width, height

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jinv.errors import legible
-from jinv.images.animation import still_url
+from jinv.images.animation import first_frame
 from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Control, Evaluation, Pictures, in_order
 from jinv.record.manifest import Manifest
@@ -29,10 +29,12 @@ ROOM = Room()
 
 @dataclass(frozen=True)
 class FramesView:
-    """The animation of the optimisation, and its first frame for who wants nothing to move, as data URLs."""
+    """The animation of the optimisation, and its first frame for who wants nothing to move, as data URLs; their size."""
 
     source: str
     still: str
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def _frames(run: Path) -> FramesView | None:
     """None where there is no animation, or one that cannot be read: a page is made of what is there."""
     try:
         data = (run / "frames.webp").read_bytes()
-        return FramesView("data:image/webp;base64," + base64.b64encode(data).decode(), still_url(data))
+        url = "data:image/webp;base64," + base64.b64encode(data).decode()
+        return FramesView(url, *first_frame(data))
     except (OSError, ValueError, SyntaxError):
         return None
 

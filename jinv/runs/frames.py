@@ -18,6 +18,9 @@ SHOWN_IMAGES = 16
 FRAME_PIXELS, ALL_PIXELS = 640_000, 8_000_000
 """Of one frame and of all: larger images are shrunk."""
 
+LEAST_SIDE = 512
+"""Of the longer side of a frame, about: smaller ones are enlarged."""
+
 
 class Frames:
     """The frames of a batch so far, uint8 (height, width, 3) each; none of a batch but the first, or where none are asked for."""
@@ -53,4 +56,10 @@ class Frames:
 
     def files(self) -> dict[str, bytes]:
         """The animation's file by its name."""
-        return {FRAMES: animation_bytes(self.shown)} if self.shown else {}
+        return {FRAMES: animation_bytes([_enlarged(frame) for frame in self.shown])} if self.shown else {}
+
+
+def _enlarged(frame: np.ndarray) -> np.ndarray:
+    """A small frame with every pixel several times: WebP's colours are those of two by two pixels."""
+    times = max(1, LEAST_SIDE // max(frame.shape[:2]))
+    return frame.repeat(times, axis=0).repeat(times, axis=1)

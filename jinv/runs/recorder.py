@@ -93,8 +93,8 @@ class Recorder:
                 rate_scale=self.rate_scale,
                 where=self.environments,
             )._replace(frames=self.frames.state)
+            self._keep_times()  # first: lines of which a kill leaves no times come never again
             self.worker.guarded(number, lambda: self.work.save(state))
             self.worker.log.say("checkpoint", number)
-            self._keep_times()
         if stop:
             self.saving.stop.check(self.worker.run, f"at step {snapshot.step} of batch {number}")

@@ -111,11 +111,17 @@ def new_manifest(experiment: Experiment) -> Manifest:
         | {package: version(package) for package in ("jax", "jaxlib", "flax", "optax", "numpy")},
         layers=tuple(map(norm_layers, experiment.networks.members)) if recipe.log_statistics else None,
         device=_device(),
-        command=legible(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        command=_command(),
         host=platform.node() or None,
         commit=_commit(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _command() -> str:
+    """The command line, whichever way jinv was called."""
+    program = Path(sys.argv[0])
+    return legible(shlex.join(["jinv" if program.stem in ("jinv", "cli") else program.name, *sys.argv[1:]]))
 
 
 @functools.cache

@@ -73,12 +73,13 @@ def _save(part: Part, number: int, snapshot: Snapshot, environments: tuple[Envir
     works = [run.work for run in part.members if run.work is not None]
     for work in works[1:]:
         work.sync()
+    for run in part.members:
+        run.keep_times()
     digests = tuple(run.work.digest.hexdigest() if run.work else "" for run in part.members)
     works[0].save(checkpoint_of(number, snapshot, part.names, lines=digests, where=environments))
     for run in part.members:
         if run.worker is not None:
             run.worker.log.say("checkpoint", number)
-            run.keep_times()
 
 
 def _end_batch(run: SettingRun, number: int, images: np.ndarray, environments: tuple[Environment, ...]) -> None:

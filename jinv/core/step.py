@@ -211,11 +211,13 @@ def _make_loss(forward: AnyForward, stage: Stage, method: Method) -> Callable[..
     return loss
 
 
-def make_view(stage: Stage, method: Method) -> Callable[..., tuple[Image, Labels]]:
+def make_view(stage: Stage, method: Method) -> Callable[..., tuple[Array, Array]]:
     """`(params, inputs, drawn, step) -> ` what the network is shown, augmented, and its labels."""
     way = method.way(stage)
 
-    def see(params: Any, inputs: Inputs, drawn: tuple[Key, Keys], step: Array) -> tuple[Image, Labels]:
+    def see(
+        params: Any, inputs: Inputs, drawn: tuple[Key, Keys], step: Array
+    ) -> tuple[Float[Array, "views h w c"], Int[Array, " views"]]:
         view = augment_copies(stage.augmentations, *drawn, way.view(params), step, copies=method.copies)
         return view, _shown(inputs.labels, method)
 

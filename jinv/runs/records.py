@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import numpy as np
 
-import jinv
 from jinv.core.inspection import Gradients
 from jinv.core.loop import Snapshot
 from jinv.core.step import MemberMetrics
@@ -127,7 +126,7 @@ def _command() -> str:
 @functools.cache
 def _commit() -> str | None:
     """The commit of the checkout that jinv runs from, with "-dirty" where files of it were changed; None of an installed one."""
-    root = Path(jinv.__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

@@ -8,8 +8,9 @@ import hashlib
 import importlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -85,7 +86,8 @@ class Tracker:
 
     def __init__(self, module: Any, **keywords: Any) -> None:
         self.module = module
-        self.run = module.init(project=PROJECT, resume="allow", **keywords)
+        with redirect_stdout(sys.stderr):  # they talk, and results are what standard output is for
+            self.run = module.init(project=PROJECT, resume="allow", **keywords)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """As `Sink`."""
@@ -97,13 +99,14 @@ class Tracker:
 
     def close(self) -> None:
         """As `Sink`."""
-        self.run.finish()
+        with redirect_stdout(sys.stderr):
+            self.run.finish()
 
 
 def _wandb(opening: Opening) -> Sink:
     module = importlib.import_module("wandb")
     mode = os.environ.get("WANDB_MODE")
-    if mode is None and not module.api.api_key:  # it would ask for one, and wait
+    if mode is None and not module.login(prompt=False):  # it would ask for an account, and wait
         mode = "offline"
         opening.say(
             f"wandb: no account here, so offline: wandb sync {opening.folder}/wandb/offline-run-* sends it later"
@@ -119,7 +122,8 @@ def _wandb(opening: Opening) -> Sink:
 def _trackio(opening: Opening) -> Sink:
     # Its runs are known by their names alone.
     name = f"{opening.name}-{opening.id[:8]}"
-    return Tracker(importlib.import_module("trackio"), name=name, config=opening.config, embed=False)
+    own = {"embed": False, "auto_log_cpu": False, "auto_log_gpu": False}
+    return Tracker(importlib.import_module("trackio"), name=name, config=opening.config, **own)
 
 
 OPENERS: dict[str, Callable[[Opening], Sink]] = {"tensorboard": TensorBoard, "wandb": _wandb, "trackio": _trackio}

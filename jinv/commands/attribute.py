@@ -62,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(legible(f"picture    {out}"))
     if arguments.arrays is not None:
         data = io.BytesIO()
-        np.savez(data, picture=found.picture, **{f"gradient_{t.name}": t.gradient for t in found.terms})
+        arrays = {"picture": found.picture} | {f"gradient_{t.name}": t.gradient for t in found.terms}
+        np.savez(data, **arrays)  # type: ignore[arg-type]
         write_bytes(arguments.arrays, data.getvalue())
         print(legible(f"arrays     {arguments.arrays}"))
     return 0

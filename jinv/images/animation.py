@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-MAXIMUM_BYTES = 2_500_000
+MAXIMUM_BYTES = 1_500_000
 QUALITIES = (90, 75, 50, 25, 5)
 FRAME_MS, LAST_MS = 100, 2000
 

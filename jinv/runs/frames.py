@@ -40,7 +40,8 @@ class Frames:
         """A frame of the batch's images (n, height, width, 3), in network units."""
         experiment = self.experiment
         chosen = sample_by_class(experiment.labels[experiment.batches[0]], SHOWN_IMAGES)
-        pictures = experiment.classifier.to_uint8(np.asarray(images)[chosen])
+        # A batch that is no longer finite is made anew, or fails; until then its frames are black.
+        pictures = experiment.classifier.to_uint8(np.nan_to_num(np.asarray(images)[chosen]))
         count, height, width = pictures.shape[:3]
         room = min(FRAME_PIXELS, ALL_PIXELS / len(experiment.frames)) / count
         if height * width > room:

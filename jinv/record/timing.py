@@ -6,7 +6,6 @@ writes there whenever what it logged is safe: at a checkpoint, and at a batch's 
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -57,8 +56,8 @@ def join_times(run: Path, folder: Path) -> None:
     try:
         with atomic_path(run / TIMING) as temporary, temporary.open("wb") as whole:
             for path in sorted(folder.glob(f"*{OF_WORKER}")):
-                with path.open("rb") as part:
-                    shutil.copyfileobj(part, whole)
+                with path.open("rb") as part:  # a killed worker's last line may not be whole
+                    whole.writelines(line for line in part if line.endswith(b"}\n"))
     except OSError as error:
         raise StorageError(f"{run / TIMING}: cannot be written: {error.strerror or error}") from error
 

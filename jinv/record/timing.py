@@ -56,8 +56,10 @@ def join_times(run: Path, folder: Path) -> None:
     try:
         with atomic_path(run / TIMING) as temporary, temporary.open("wb") as whole:
             for path in sorted(folder.glob(f"*{OF_WORKER}")):
-                with path.open("rb") as part:  # a killed worker's last line may not be whole
-                    whole.writelines(line for line in part if line.endswith(b"}\n"))
+                with path.open(
+                    "rb"
+                ) as part:  # a killed worker's lines, and those before a power loss, may not be whole
+                    whole.writelines(line for line in part if line.endswith(b"\n") and _time(line, path) is not None)
     except OSError as error:
         raise StorageError(f"{run / TIMING}: cannot be written: {error.strerror or error}") from error
 
@@ -74,9 +76,14 @@ def iter_times(run: Path, folder: Path) -> Iterator[StepTime]:
         try:
             with path.open("rb") as file:
                 for text in file:
-                    try:
-                        yield validated(StepTime, parsed(text, path), path)
-                    except UnsafeInputError:
-                        continue
+                    if (time := _time(text, path)) is not None:
+                        yield time
         except OSError as error:
             raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _time(text: bytes, path: Path) -> StepTime | None:
+    try:
+        return validated(StepTime, parsed(text, path), path)
+    except UnsafeInputError:
+        return None

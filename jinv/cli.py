@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from jinv import __version__
 from jinv.commands import (
+    attribute,
     check,
     config,
     convert,
@@ -45,6 +46,7 @@ COMMANDS = {
     "validate": validate,
     "evaluate": evaluate,
     "report": report,
+    "attribute": attribute,
     "export": export,
     "train": train,
     "distill": distill,

@@ -1,6 +1,7 @@
 """Arguments that several commands have, and what they say."""
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ def read_recipe(arguments: argparse.Namespace) -> "tuple[Recipe, Path]":
     from jinv.recipe.read import read_config
 
     config = find_config(arguments.config)
-    recipe = read_config(config, arguments.overrides)
+    recipe = read_config(config, [*arguments.overrides, *log_override(arguments)])
     check_packaged_files(config, recipe)
     return recipe, arguments.out or Path("runs") / config.stem
 
@@ -68,6 +69,18 @@ def vocabulary_of(arguments: argparse.Namespace) -> "Vocabulary":
     from jinv.experiment.plugins import load_plugins
 
     return load_plugins(*arguments.plugins)
+
+
+def add_log(command: argparse.ArgumentParser) -> None:
+    """`--log NAME`, as often as wanted."""
+    help = "send what is logged there too: tensorboard, wandb or trackio (extras of jinv); may be given several times"
+    command.add_argument("--log", action="append", metavar="NAME", default=[], help=help)
+
+
+def log_override(arguments: argparse.Namespace) -> list[str]:
+    """`--log` as the change of the config that it stands for, which comes after those of `--set`."""
+    names = list(dict.fromkeys(getattr(arguments, "log", [])))
+    return [f"log={json.dumps(names)}"] if names else []
 
 
 def add_positional(command: argparse.ArgumentParser, name: str, metavar: str, help: str | None = None) -> None:

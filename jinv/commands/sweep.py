@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.commands.arguments import add_plugins, add_positional, add_words, vocabulary_of
+from jinv.commands.arguments import add_log, add_plugins, add_positional, add_words, log_override, vocabulary_of
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError, legible
 
@@ -22,6 +22,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--zip", action="store_true", help=zip_help)
     set_help = "change a config value in every setting"
     add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
+    add_log(command)
     at_once = "at most K settings at a time; each takes the memory of a run (default: all)"
     command.add_argument("--at-once", type=int, metavar="K", help=at_once)
     command.add_argument("--resume", action="store_true", help="continue an interrupted sweep in DIR")
@@ -39,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.at_once is not None and arguments.at_once < 1:
         raise UsageError(f"--at-once: {arguments.at_once} must be a whole number of at least 1")
     config = find_config(arguments.config)
-    variations = read_variations(config, arguments.vary, overrides=arguments.overrides, zipped=arguments.zip)
+    overrides = [*arguments.overrides, *log_override(arguments)]
+    variations = read_variations(config, arguments.vary, overrides=overrides, zipped=arguments.zip)
     for variation in variations:
         check_packaged_files(config, variation.recipe)
     out = arguments.out or Path("runs") / f"{config.stem}_sweep"

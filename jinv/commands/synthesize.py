@@ -6,7 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinv.commands.arguments import add_amount, add_plugins, add_positional, add_words, read_recipe, vocabulary_of
+from jinv.commands.arguments import (
+    add_amount,
+    add_log,
+    add_plugins,
+    add_positional,
+    add_words,
+    read_recipe,
+    vocabulary_of,
+)
 from jinv.commands.compilation import keep_compiled
 from jinv.commands.distributed import Gang, add_distributed, gang_of
 from jinv.errors import JinvError, UsageError
@@ -24,6 +32,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     set_help = "change a config value, such as --set image.count=4 stages.0.steps=50"
     add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
+    add_log(command)
     command.add_argument("--out", type=Path, metavar="DIR", help="the run directory (default: runs/<config name>)")
     command.add_argument("--resume", action="store_true", help="continue an interrupted run in DIR")
     memory = "run nothing: print the memory needed and the largest batch in BUDGET (such as 8GB)"

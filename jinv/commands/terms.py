@@ -30,8 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def print_terms(vocabulary: "Vocabulary", console: Console | None = None) -> None:
     """Every term, augmentation, parameterization and schedule with its hyperparameters and defaults, and whose it is."""
-    from jinv.console import make_console, say
+    from jinv.console import add, make_console, say
     from jinv.core.objective import term_fields
+    from jinv.core.schedules import BALANCED, balanced
 
     console = console or make_console()
     # In a narrow terminal the explanations wrap; names are shown whole.
@@ -54,7 +55,10 @@ def print_terms(vocabulary: "Vocabulary", console: Console | None = None) -> Non
         ),
     ):
         if getattr(vocabulary, kind):  # jinv's own projections are keys: clip, low_pass
-            console.print(_table(vocabulary, kind, title, headers, fields.get(kind, lambda function: [])))
+            shown = _table(vocabulary, kind, title, headers, fields.get(kind, lambda function: []))
+            if kind == "schedules":
+                add(shown, BALANCED, _hyperparameters(balanced), f"{_summary(balanced)} (of terms' weights alone)")
+            console.print(shown)
     for plugin in vocabulary.plugins:
         say(console, f"{plugin.name}: by {plugin.origin}, sha256 {plugin.sha256}")
         for why in plugin.passed_over.values():

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.commands.arguments import add_plugins, add_positional, add_words, read_recipe, vocabulary_of
+from jinv.commands.arguments import add_log, add_plugins, add_positional, add_words, read_recipe, vocabulary_of
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError
 
@@ -16,6 +16,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_positional(command, "config", "CONFIG.toml", config_help)
     set_help = "change a config value, the same for every worker"
     add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
+    add_log(command)
     out = "the run's directory, on a file system that all workers see; whoever comes first begins it"
     command.add_argument("--out", type=Path, metavar="DIR", help=out)
     lease = (

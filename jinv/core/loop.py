@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from jinv.core.committee import AnyForward
 from jinv.core.devices import place, replicate
+from jinv.core.inspection import Gradients, LayerDistances
 from jinv.core.program import Before, BindStage, Setting, StageProgram
 from jinv.core.starts import initial_noise
 from jinv.core.step import (
@@ -42,8 +43,10 @@ class Batch(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """When the loop yields, in steps of a stage (`checkpoint_every`: over all stages), and whether with gradient norms.
+    """When the loop yields, in steps of a stage (`checkpoint_every`: over all stages), and with what besides.
 
+    log_gradients, log_statistics: with `Gradients`, with the networks' `LayerDistances`, of the state before the step.
+    frames: steps over all stages after which the image is wanted, whatever is logged.
     scan: whether up to `LONGEST_SCAN` steps go into one program (`lax.scan`); None decides by the platform.
     due: asked between steps, or programs of several: whether the state is wanted at once. The snapshot is not `logged` then.
     """
@@ -51,8 +54,17 @@ class Pace(NamedTuple):
     log_every: int = 10
     checkpoint_every: int | None = None
     log_gradients: bool = False
+    log_statistics: bool = False
+    frames: frozenset[int] = frozenset()
     scan: bool | None = None
     due: Callable[[], bool] | None = None
+
+
+class Seen(NamedTuple):
+    """What was asked of the state before a logged step, None what was not."""
+
+    gradients: Gradients | None = None
+    statistics: tuple[LayerDistances, ...] | None = None
 
 
 class Resume(NamedTuple):
@@ -67,9 +79,9 @@ class Snapshot(NamedTuple):
     """The synthesis at one moment. `step` counts finished steps over all stages, `stage_step` within the stage.
 
     `image` is full-size, standardised NHWC, after the update, and stays readable; `metrics` are those of the last step,
-    before it, and so are `gradient_norms` where they were asked for. `state` is the live state, valid until the generator
-    is advanced (its buffers are donated to the next step). In a sweep images, metrics, rates and state have a leading
-    axis K. `logged`: whether the pace foresees it; false of one that `Pace.due` asked for, which leaves no line.
+    before it, and so is `seen`. `state` is the live state, valid until the generator is advanced (its buffers are donated
+    to the next step). In a sweep images, metrics, rates and state have a leading axis K. `logged`: whether it leaves a
+    line; not one that `Pace.due` or `Pace.frames` alone asked for. `frame`: whether the latter did.
     """
 
     step: int
@@ -80,8 +92,14 @@ class Snapshot(NamedTuple):
     learning_rate: float | Float[np.ndarray, " k"]
     stage_done: bool
     state: SynthesisState | None = None
-    gradient_norms: dict[str, Array] | None = None
+    seen: Seen = Seen()
     logged: bool = True
+    frame: bool = False
+
+    @property
+    def gradient_norms(self) -> dict[str, Any] | None:
+        """The weighted terms' and the total's, where they were asked for."""
+        return None if self.seen.gradients is None else self.seen.gradients.norms
 
 
 class Synthesis:
@@ -175,22 +193,33 @@ def _stage_snapshots(
         or stop % pace.log_every == 0
         or (pace.checkpoint_every and (before.steps + stop) % pace.checkpoint_every == 0)
     ]
-    shown, norms = set(stops), None
-    if pace.log_gradients:  # those before a logged step are taken of the state that it starts from
-        norms = program.gradient_norms(state, inputs) if begin + 1 in shown else None
-        stops = sorted(shown | {stop - 1 for stop in stops if stop - 1 > begin})
+    shown, seen = set(stops), Seen()
+    frames = {step - before.steps for step in pace.frames if begin < step - before.steps <= steps}
+    if pace.log_gradients or pace.log_statistics:  # those before a logged step are taken of the state it starts from
+        seen = _look(program, state, inputs, pace) if begin + 1 in shown else Seen()
+        stops += [stop - 1 for stop in stops if stop - 1 > begin]
+    stops = sorted({*stops, *frames})
     rate_at = program.rates(inputs)
     length = scan_length(pace.log_every) if (scan_by_default() if pace.scan is None else pace.scan) else None
     for stop, taken, metrics in take_steps(program, state, inputs, stops, scan_length=length, due=pace.due):
-        at_step, logged = norms, stop in shown
-        norms = program.gradient_norms(taken, inputs) if pace.log_gradients and stop + 1 in shown else None
-        if not logged and (pace.due is None or not pace.due()):
+        at_step, logged, frame = seen, stop in shown, stop in frames
+        seen = _look(program, taken, inputs, pace) if stop + 1 in shown else Seen()
+        if not (logged or frame) and (pace.due is None or not pace.due()):
             continue
         done = stop == steps
         if done and program.method.keep == "best":
             taken = program.last_look(taken, inputs)
         image, rate = program.image(taken, done=done), rate_at(stop - 1)
-        yield Snapshot(before.steps + stop, before.number, stop, image, metrics, rate, done, taken, at_step, logged)
+        step = before.steps + stop
+        yield Snapshot(step, before.number, stop, image, metrics, rate, done, taken, at_step, logged, frame)
+
+
+def _look(program: StageProgram, state: SynthesisState, inputs: Inputs, pace: Pace) -> Seen:
+    """What the pace asks of a state."""
+    return Seen(
+        program.gradients(state, inputs) if pace.log_gradients else None,
+        program.statistics(state, inputs) if pace.log_statistics else None,
+    )
 
 
 def scan_by_default() -> bool:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jinv.core import colors, losses, regularizers
-from jinv.core.schedules import at_step
+from jinv.core.schedules import Balance, at_step
 from jinv.core.signatures import own_functions, positional, returned
 from jinv.core.types import Forward, Scalar
 
@@ -36,15 +36,17 @@ TERMS: dict[str, Callable[..., jax.Array]] = {**_terms_of(losses), **_terms_of(r
 
 
 class Term(NamedTuple):
-    """A term with its weight (a number, or an optax schedule of the stage's step) and its hyperparameters (schedules likewise)."""
+    """A term with its weight (a number, an optax schedule of the stage's step, or a `Balance`) and its
+    hyperparameters (schedules likewise)."""
 
     name: str
     function: Callable[..., jax.Array]
-    weight: float | jax.Array | optax.Schedule = 1.0
+    weight: float | jax.Array | optax.Schedule | Balance = 1.0
     hyperparameters: Mapping[str, Any] = {}  # noqa: RUF012  (never written)
 
     def weight_at(self, step: jax.Array | int) -> float | jax.Array:
-        """The weight at this step of the stage."""
+        """The weight at this step of the stage; not of a balanced one, which depends on gradients too."""
+        assert not isinstance(self.weight, Balance)
         return self.weight(step) if callable(self.weight) else self.weight
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from jinv.core.choices import Size
 from jinv.core.committee import AnyForward
+from jinv.core.inspection import make_gradients, make_statistics
 from jinv.core.starts import initial_noise, next_start
 from jinv.core.step import (
     SHARED_ID,
@@ -21,7 +22,6 @@ from jinv.core.step import (
     SynthesisState,
     clip_image,
     first_params,
-    make_gradient_norms,
     make_last_look,
     make_step,
     start_state,
@@ -52,11 +52,13 @@ class StageProgram:
         self.bind, self.method, self.sweep = bind, method, sweep
         self.stage = bind(example)
         step, look = self._of(make_step, forward), self._of(make_last_look, forward)
-        norms, scanned = self._of(make_gradient_norms, forward), self._scanned(step)
+        gradients, statistics = self._of(make_gradients, forward), self._of(make_statistics, forward)
+        scanned = self._scanned(step)
         self.step = jax.jit(step, donate_argnums=0)
         self.steps = jax.jit(scanned, donate_argnums=0, static_argnums=2)
         self.last_look = jax.jit(look)
-        self.gradient_norms = jax.jit(norms)
+        self.gradients = jax.jit(gradients)
+        self.statistics = jax.jit(statistics)
         way = method.way(self.stage)
         self._render = (lambda params: clip_image(way.render(params), method.bounds)) if not sweep else jax.jit(
             jax.vmap(lambda params: clip_image(way.render(params), method.bounds))

@@ -1,7 +1,10 @@
-"""Learning rates, weights and hyperparameters over a stage's steps, counted from 0; every schedule is `step -> value`."""
+"""Learning rates, weights and hyperparameters over a stage's steps, counted from 0; every schedule is `step -> value`.
+
+`balanced` is none of them: a weight that follows from gradients.
+"""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +54,32 @@ SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
     name: function for name, function in own_functions(globals(), __name__).items() if is_schedule(function)
 }
 """Every schedule by name; each takes the stage's number of steps and keyword hyperparameters."""
+
+
+class Balance(NamedTuple):
+    """A term's weight, as a function of gradients: `ratio |d(weight_to to)| / |d term|`, see `balanced`."""
+
+    to: str
+    ratio: Number
+    decay: float
+    every: int
+    maximum: Number
+
+
+def balanced(*, to: str, ratio: Number = 1.0, decay: float = 0.9, every: int = 1, maximum: Number = 1e4) -> Balance:
+    """The weight at which a term pulls `ratio` times as hard as the term `to` does with its weight.
+
+    `w = min(ratio w_to |g_to|_2 / |g|_2, maximum)` with g the terms' gradients in what is optimised, over the batch, and
+    0 where g is 0: no weight makes such a term pull. No gradient flows through w. The norms are measured at every
+    `every`-th step of a stage and averaged, `n <- decay n + (1 - decay) |g|_2`, from the first one measured on.
+    The adaptive weight of Esser et al. (2021), eq. 7, between any two terms; the aim, not the way, of GradNorm (Chen et al. 2018).
+    Each measurement costs a gradient of the term and one of `to`, beside the step's own.
+    """
+    return Balance(to, ratio, decay, every, maximum)
+
+
+BALANCED = "balanced"
+"""What a config calls it."""
 
 
 def at_step(hyperparameters: Mapping[str, Any], step: jax.Array | int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jinv.core.augment import Augmentation, augment_copies
+from jinv.core.balance import Norms, measured, start_norms, weighed
 from jinv.core.choices import Keep, Size, Start
 from jinv.core.committee import AnyForward, Said, by_member, evaluate, has_classes, mean_over
 from jinv.core.draws import stated_draws
@@ -98,13 +99,15 @@ class Inputs(NamedTuple):
 
 
 class SynthesisState(NamedTuple):
-    """What a step turns into the next: parameters, optimizer state, the stage's step, the best parameters so far."""
+    """What a step turns into the next: parameters, optimizer state, the stage's step, the best parameters so far, and the
+    norms that balanced weights follow from."""
 
     params: Any
     optimizer_state: Any
     step: Array
     best_params: Any = None
     best_score: Array | None = None
+    balance: Norms | None = None
 
 
 class MemberMetrics(NamedTuple):
@@ -132,7 +135,7 @@ Step = Callable[[SynthesisState, Inputs], tuple[SynthesisState, Metrics]]
 def make_step(forward: AnyForward, stage: Stage, method: Method) -> Step:
     """One synthesis step as a pure function of arrays, `(state, inputs) -> (state, metrics)`."""
     way, optimizer = method.way(stage), stage.update
-    loss = _make_loss(forward, stage, method)
+    term_gradient = make_term_gradient(forward, stage, method)
     if stage.low_pass is not None and not way.plain:
         raise ValueError("low_pass: removes frequencies of plain pixels, and this stage's parameterization has none")
     if stage.projections and not way.plain:
@@ -140,8 +143,11 @@ def make_step(forward: AnyForward, stage: Stage, method: Method) -> Step:
         raise ValueError(f"project: {names} changes plain pixels, and this stage's parameterization has none")
 
     def step(state: SynthesisState, inputs: Inputs) -> tuple[SynthesisState, Metrics]:
-        drawn = _draws(inputs, state.step)
-        (total, said), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, inputs, drawn, state.step)
+        drawn = draws_of(inputs, state.step)
+        terms, norms = terms_of_step(term_gradient, stage, state, inputs, drawn)
+        now = stage._replace(terms=terms)
+        loss = jax.value_and_grad(_make_loss(forward, now, method), has_aux=True)
+        (total, said), gradient = loss(state.params, inputs, drawn, state.step)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
         params = optax.apply_updates(state.params, updates)
         if stage.low_pass is not None:
@@ -151,8 +157,9 @@ def make_step(forward: AnyForward, stage: Stage, method: Method) -> Step:
             params = clip_image(project(stage.projections, params, state.step), method.bounds)
         metrics = _metrics(forward, said, _shown(inputs.labels, method))
         if method.keep == "best":
-            state = _with_best(state, said, _own(forward, said, inputs.labels, method), stage)
-        return state._replace(params=params, optimizer_state=optimizer_state, step=state.step + 1), metrics
+            state = _with_best(state, said, _own(forward, said, inputs.labels, method), now)
+        state = state._replace(params=params, optimizer_state=optimizer_state, step=state.step + 1, balance=norms)
+        return state, metrics
 
     return step
 
@@ -163,49 +170,63 @@ def make_last_look(forward: AnyForward, stage: Stage, method: Method) -> Callabl
     A step judges the parameters before its update, so that nothing would ever have judged those after the last one. They
     are seen with the draws that one step more would have, and with the last step's weights.
     """
-    loss = _make_loss(forward, stage, method)
 
     def look(state: SynthesisState, inputs: Inputs) -> SynthesisState:
         last = state.step - 1
-        _, said = loss(state.params, inputs, _draws(inputs, state.step), last)
+        now = stage._replace(terms=weighed(stage.terms, state.balance, last))
+        _, said = _make_loss(forward, now, method)(state.params, inputs, draws_of(inputs, state.step), last)
         own = _own(forward, said, inputs.labels, method)
-        return _with_best(state._replace(step=last), said, own, stage)._replace(step=state.step)
+        return _with_best(state._replace(step=last), said, own, now)._replace(step=state.step)
 
     return look
 
 
-def make_gradient_norms(forward: AnyForward, stage: Stage, method: Method) -> Callable[..., dict[str, Array]]:
-    """How hard each weighted term pulls: `name -> |d(weight term)/d params|_2` over the batch, and that of the "total".
+def make_term_gradient(forward: AnyForward, stage: Stage, method: Method) -> Callable[..., Any]:
+    """`(term, state, inputs, drawn) -> d(weight term)/d params` at the state's step, of the draws that are given."""
 
-    Takes what the step takes, and says it of the same draws; a backward pass per term that the network matters to.
-    """
+    def gradient(term: Term, state: SynthesisState, inputs: Inputs, drawn: tuple[Key, Keys]) -> Any:
+        # One gradient per term, not one pullback with a vector of them: no zeros are sent through the network.
+        loss = _make_loss(forward, stage._replace(terms=[term]), method)
+        return jax.grad(lambda params: loss(params, inputs, drawn, state.step)[0])(state.params)
 
-    def norms(state: SynthesisState, inputs: Inputs) -> dict[str, Array]:
-        drawn = _draws(inputs, state.step)
+    return gradient
 
-        def gradient(term: Term) -> Any:
-            # One gradient per term, not one pullback with a vector of them: no zeros are sent through the network.
-            loss = _make_loss(forward, stage._replace(terms=[term]), method)
-            return jax.grad(lambda params: loss(params, inputs, drawn, state.step)[0])(state.params)
 
-        gradients = {term.name: gradient(term) for term in stage.terms}
-        gradients["total"] = jax.tree.map(lambda *leaves: sum(leaves), *gradients.values())
-        return {name: optax.tree.norm(tree) for name, tree in gradients.items()}
-
-    return norms
+def terms_of_step(
+    gradient: Callable[..., Any], stage: Stage, state: SynthesisState, inputs: Inputs, drawn: tuple[Key, Keys]
+) -> tuple[Sequence[Term], Norms | None]:
+    """The terms with this step's weights, and the norms that balanced ones follow from; `gradient`: `make_term_gradient`'s."""
+    if state.balance is None:
+        return stage.terms, None
+    norms = measured(
+        stage.terms, state.balance, state.step, lambda term: optax.tree.norm(gradient(term, state, inputs, drawn))
+    )
+    return weighed(stage.terms, norms, state.step), norms
 
 
 def _make_loss(forward: AnyForward, stage: Stage, method: Method) -> Callable[..., Any]:
-    way = method.way(stage)
+    see = make_view(stage, method)
 
     @stated_draws
     def loss(params: Any, inputs: Inputs, drawn: tuple[Key, Keys], step: Array) -> Any:
-        view = augment_copies(stage.augmentations, *drawn, way.view(params), step, copies=method.copies)
-        shown = _shown(inputs.labels, method)
+        view, shown = see(params, inputs, drawn, step)
         said = evaluate(forward, stage.terms, inputs.variables, view, shown, step=step, key=drawn[0])
         return said.total, said
 
     return loss
+
+
+def make_view(stage: Stage, method: Method) -> Callable[..., tuple[Array, Array]]:
+    """`(params, inputs, drawn, step) -> ` what the network is shown, augmented, and its labels."""
+    way = method.way(stage)
+
+    def see(
+        params: Any, inputs: Inputs, drawn: tuple[Key, Keys], step: Array
+    ) -> tuple[Float[Array, "views h w c"], Int[Array, " views"]]:
+        view = augment_copies(stage.augmentations, *drawn, way.view(params), step, copies=method.copies)
+        return view, _shown(inputs.labels, method)
+
+    return see
 
 
 def _shown(labels: Labels, method: Method) -> Int[Array, " views"]:
@@ -246,7 +267,8 @@ def _with_best(state: SynthesisState, said: Said, own: Float[Array, " images"], 
     return state._replace(best_params=best_params, best_score=jnp.where(better, score, state.best_score))
 
 
-def _draws(inputs: Inputs, step: Array) -> tuple[Key, Keys]:
+def draws_of(inputs: Inputs, step: Array) -> tuple[Key, Keys]:
+    """What a step of the stage draws from, as `step_keys`."""
     return step_keys((inputs.run_key, inputs.image_ids), inputs.first_step + step)
 
 
@@ -268,10 +290,12 @@ def first_params(parameterization: Parameterization, image: Image, *, noise: boo
 
 def start_state(params: Any, stage: Stage, method: Method) -> SynthesisState:
     """The state before a stage's first step."""
+    first = jax.tree.leaves(params)[0]
+    dtype = jnp.promote_types(first.dtype, jnp.float32)
     state = SynthesisState(params, stage.update.init(params), jnp.zeros((), jnp.int32))
+    state = state._replace(balance=start_norms(stage.terms, jnp.zeros((), dtype).real.dtype))
     if method.keep == "best":
-        first = jax.tree.leaves(params)[0]
-        worst = jnp.full(first.shape[:1], jnp.inf, jnp.promote_types(first.dtype, jnp.float32))
+        worst = jnp.full(first.shape[:1], jnp.inf, dtype)
         state = state._replace(best_params=jax.tree.map(jnp.copy, params), best_score=worst)
     return state
 

@@ -85,12 +85,12 @@ def sweep_batch(
 
 def snapshot_of(snapshot: Snapshot, run: int) -> Snapshot:
     """One setting's share of a snapshot, without a state; arrays that lie on the host are sliced there."""
-    metrics, norms = jax.tree.map(lambda leaf: leaf[run], (snapshot.metrics, snapshot.gradient_norms))
+    metrics, seen = jax.tree.map(lambda leaf: leaf[run], (snapshot.metrics, snapshot.seen))
     assert isinstance(snapshot.learning_rate, np.ndarray)
     return snapshot._replace(
         image=snapshot.image[run],
         metrics=metrics,
         learning_rate=float(snapshot.learning_rate[run]),
         state=None,
-        gradient_norms=norms,
+        seen=seen,
     )

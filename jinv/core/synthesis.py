@@ -25,7 +25,7 @@ __all__ = ["Options", "Resume", "Snapshot", "clip_bounds", "initial_noise", "syn
 
 class Options(NamedTuple):
     """What `synthesize` can be told besides: `bounds`, `keep` and `copies` are `Method`'s, `log_every`, `log_gradients`,
-    `checkpoint_every` and `scan` are `Pace`'s.
+    `log_statistics`, `checkpoint_every` and `scan` are `Pace`'s.
 
     image_ids: (N,) ids from which noise and augmentation keys derive, default 0..N-1.
     resume: where an interrupted synthesis goes on.
@@ -39,6 +39,7 @@ class Options(NamedTuple):
     image_ids: Array | np.ndarray | None = None
     log_every: int = 10
     log_gradients: bool = False
+    log_statistics: bool = False
     checkpoint_every: int | None = None
     scan: bool | None = None
     resume: Resume | None = None
@@ -96,7 +97,9 @@ def synthesize(
     synthesis = Synthesis(forward, [constant(stage) for stage in stages], method)
     check_labels(forward, variables, labels, stages[0].size)
     check_traces(synthesis, variables, batch)
-    pace = Pace(options.log_every, options.checkpoint_every, options.log_gradients, options.scan)
+    pace = Pace(
+        options.log_every, options.checkpoint_every, options.log_gradients, options.log_statistics, scan=options.scan
+    )
     for snapshot in synthesis.run(variables, batch, pace=pace, resume=options.resume, sharding=options.sharding):
         yield snapshot
         if not np.isfinite(snapshot.metrics.total):

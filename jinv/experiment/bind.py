@@ -22,7 +22,7 @@ from jinv.core.projections import Projection
 from jinv.core.step import Method, Stage
 from jinv.core.synthesis import clip_bounds
 from jinv.errors import UsageError
-from jinv.experiment.values import bind_hyperparameters, bind_optimizer, bind_schedule
+from jinv.experiment.values import bind_hyperparameters, bind_optimizer, bind_schedule, bind_weight
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.models.classifier import Classifier
 from jinv.models.networks import Networks
@@ -96,7 +96,7 @@ def bind_terms(recipe: Recipe, steps: int, vocabulary: Vocabulary | None = None)
         hyperparameters = bind_hyperparameters(
             f"terms.{name}", hyperparameters, known, steps, vocabulary, extra=("weight",)
         )
-        weight = bind_schedule(entry["weight"], steps, f"terms.{name}.weight", vocabulary)
+        weight = bind_weight(name, recipe.terms, steps, vocabulary)
         bound.append(Term(name, function, weight, hyperparameters))
     return bound
 

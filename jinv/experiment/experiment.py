@@ -15,6 +15,7 @@ from jinv.core.loop import Batch, Pace, Resume, Snapshot, Synthesis
 from jinv.core.program import constant
 from jinv.core.step import Stage
 from jinv.core.synthesis import check_traces
+from jinv.errors import UsageError
 from jinv.experiment import bind
 from jinv.experiment.devices import check_devices, sharding
 from jinv.experiment.inputs import Inputs, load_inputs
@@ -22,6 +23,7 @@ from jinv.experiment.numbers import program_of
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.models.classifier import Classifier
+from jinv.models.features import norm_layers
 from jinv.models.networks import Networks
 from jinv.models.precision import matmul_precision
 from jinv.recipe.batches import Batches
@@ -64,7 +66,13 @@ class Experiment:
     def pace(self) -> Pace:
         """When the loop says something."""
         recipe = self.recipe
-        return Pace(recipe.log_every, recipe.checkpoint.every_steps, recipe.log_gradients)
+        return Pace(recipe.log_every, recipe.checkpoint.every_steps, recipe.log_gradients, recipe.log_statistics)
+
+    @property
+    def frames(self) -> list[int]:
+        """The steps over all stages after which the first batch's images are a frame of the animation; none where none is made."""
+        last, wanted = sum(stage.steps for stage in self.recipe.stages), self.recipe.output.frames
+        return sorted({round(place * last / (wanted - 1)) for place in range(wanted)}) if wanted else []
 
     def stages(self, batch: int) -> list[Stage]:
         """The stages for batches of `batch` images."""
@@ -103,7 +111,7 @@ class Experiment:
         return self.synthesis(count).run(
             self.networks.variables,
             batch,
-            pace=self.pace._replace(due=due),
+            pace=self.pace._replace(due=due, frames=frozenset(self.frames if number == 0 else ())),
             resume=resume,
             sharding=sharding(self.recipe, count),
         )
@@ -161,7 +169,12 @@ def load_experiment(
     shared = shared or Shared()
     bind.check_recipe(recipe, vocabulary)
     check_devices(recipe)
-    return bind_experiment(recipe, load_inputs(recipe, shared, vocabulary), shared=shared, vocabulary=vocabulary)
+    inputs = load_inputs(recipe, shared, vocabulary)
+    experiment = bind_experiment(recipe, inputs, shared=shared, vocabulary=vocabulary)
+    for name, member in zip(recipe.models, experiment.networks.members, strict=True):
+        if recipe.log_statistics and not norm_layers(member):
+            raise UsageError(f"log_statistics: {name} has no batch-norm layers, hence no statistics; leave it out")
+    return experiment
 
 
 def work_until(recipe: Recipe, stage: int | None = None) -> int:

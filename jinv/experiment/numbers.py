@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jinv.core.objective import hyperparameters_of
+from jinv.core.schedules import BALANCED, balanced
 from jinv.core.types import Number
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.recipe.recipe import Recipe, replaced
@@ -42,6 +43,8 @@ def program_of(recipe: Recipe) -> str:
         checkpoint=None,
         log_every=1,
         log_gradients=False,
+        log_statistics=False,
+        log=(),
         devices=None,
     )
     return repr(plain)
@@ -93,7 +96,7 @@ def _is_argument(path: Place, vocabulary: Vocabulary) -> bool:
     """Does a program take the number at `path` as an argument? Where a signature decides, what it calls a `Number`."""
     tables: dict[str, Any] = {
         "terms": vocabulary.terms, "augment": vocabulary.augmentations, "project": vocabulary.projections,
-        "schedule": vocabulary.schedules,
+        "schedule": {**vocabulary.schedules, BALANCED: balanced},
     }  # fmt: skip
     match path:
         case ("stages", _, "learning_rate" | "low_pass") | ("terms", _, "weight"):

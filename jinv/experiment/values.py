@@ -7,7 +7,7 @@ the program: those were checked when they were plain numbers, and pass here.
 import inspect
 import math
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ import optax
 
 from jinv.core.objective import hyperparameters_of
 from jinv.core.optimizers import check_hyperparameters, make_optimizer
+from jinv.core.schedules import BALANCED, Balance, balanced
 from jinv.core.types import Number
 from jinv.errors import UsageError, nearest
 from jinv.experiment.vocabulary import Vocabulary
@@ -46,6 +47,34 @@ def bind_schedule(spec: Any, steps: int, where: str, vocabulary: Vocabulary) -> 
         raise UsageError(f"{where}: an exponential schedule needs start and end above 0")
     schedule: optax.Schedule = make(steps, **hyperparameters)
     return schedule
+
+
+def bind_weight(
+    name: str, terms: Mapping[str, Any], steps: int, vocabulary: Vocabulary
+) -> float | jax.Array | optax.Schedule | Balance:
+    """The weight of the term `name` of these tables: a number, a schedule, or one that follows from gradients."""
+    spec, where = terms[name]["weight"], f"terms.{name}.weight"
+    if not isinstance(spec, dict) or spec["schedule"] != BALANCED:
+        return bind_schedule(spec, steps, where, vocabulary)
+    given = {key: value for key, value in spec.items() if key != "schedule"}
+    known = hyperparameters_of(balanced)
+    bound = bind_hyperparameters(where, given, known, steps, vocabulary, extra=("schedule",))
+    others = [other for other in terms if other != name]
+    to = bound.get("to")
+    if not isinstance(to, str) or to not in others:
+        hint = nearest(to, others) if isinstance(to, str) else ""
+        found = "not set" if to is None else f"{to!r:.60}"
+        raise UsageError(
+            f"{where}.to: {found} must be another term of the config{hint} ({', '.join(others) or 'none'})"
+        )
+    reference = terms[to]["weight"]
+    if isinstance(reference, dict) and reference["schedule"] == BALANCED:
+        raise UsageError(f"{where}.to: {to!r} has a balanced weight itself; name a term whose weight is its own")
+    if bound.get("every", 1) < 1:
+        raise UsageError(f"{where}.every: 0 must be at least 1")
+    if bound.get("decay", 0.0) >= 1:
+        raise UsageError(f"{where}.decay: {bound['decay']} must be below 1")
+    return balanced(**bound)
 
 
 def bind_optimizer(

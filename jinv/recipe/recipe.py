@@ -13,6 +13,7 @@ from jinv.recipe.declaration import Aside, Part, PartType, Recorded, Table, Writ
 from jinv.recipe.onnx import OnnxTable
 from jinv.recipe.tables import Augmentations, NumberOrSchedule, Optimizer, Parameterization, Projections, Terms
 from jinv.recipe.values import (
+    MAXIMUM_FRAMES,
     MAXIMUM_STEPS,
     Bounds,
     Count,
@@ -24,6 +25,7 @@ from jinv.recipe.values import (
     NetworkName,
     NetworkNames,
     Shares,
+    Sinks,
     Size,
     StartImage,
     as_tuple,
@@ -124,6 +126,12 @@ class OutputRecipe(Part):
     layout: Layout = key("pictures all in one folder, or in a folder per class in the order of labels", "flat")
     format: PictureFormat = key("of the pictures; PNG loses nothing", "png")
     arrays: Arrays = key("images in network units: one file up to 2 GiB and shards beyond, one file, or shards", "auto")
+    frames: int | None = key(
+        "moments, evenly over all steps, whose images of the first batch become the animation frames.webp",
+        None,
+        ge=2,
+        le=MAXIMUM_FRAMES,
+    )
     quality: int | None = key('for format = "jpeg", without chroma subsampling; 95 by default', None, ge=1, le=100)
 
 
@@ -160,7 +168,15 @@ class Recipe(Part):
     precision: Precision = key("of the network's arithmetic", "float32")
     remat: bool = key("compute activations again instead of keeping them, to need less memory", False)
     copies: int = key("augmented views of each image per step", 1, ge=1, le=1024)
-    log_gradients: Annotated[bool, Aside()] = key("add each term's gradient norm to the logged steps", False)
+    log_gradients: Annotated[bool, Aside()] = key(
+        "add each term's gradient norm to the logged steps, and the cosines between their gradients", False
+    )
+    log_statistics: Annotated[bool, Aside()] = key(
+        "add to the logged steps how far each layer's batch statistics are off the running ones", False
+    )
+    log: Annotated[Sinks, Aside()] = key(
+        "where else logged steps go, as --log NAME has it: tensorboard, wandb, trackio", ()
+    )
     log_every: Annotated[Recorded[Count], Aside()] = key("steps between two logged ones", 10)
     parameterization: Annotated[Parameterization, Written(lambda recipe: False)] = key(
         "that of stages which name none", "pixels"

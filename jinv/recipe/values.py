@@ -13,6 +13,7 @@ from jinv.recipe.toml import MAXIMUM_DEPTH
 
 MAXIMUM_SIZE = 4096
 MAXIMUM_STEPS = 10_000_000
+MAXIMUM_FRAMES = 120
 MAXIMUM_COUNT = 2**31 - 1
 """Images and steps are counted in 32 bits on the device."""
 
@@ -133,6 +134,12 @@ Shares = Annotated[
     tuple[Number, ...], MinLen(1), BeforeValidator(as_tuple), Must("a list of finite numbers of at least 0")
 ]
 NetworkNames = Annotated[tuple[NetworkName, ...], BeforeValidator(as_tuple), Must("a list of networks' names or files")]
+SinkName = Literal["tensorboard", "wandb", "trackio"]
+Sinks = Annotated[
+    tuple[SinkName, ...],
+    BeforeValidator(as_tuple, json_schema_input_type=list[SinkName]),
+    Must('a list of "tensorboard", "wandb" or "trackio"'),
+]
 StartImage = Annotated[
     PathText,
     BeforeValidator(START.before, json_schema_input_type=Text),

@@ -1,6 +1,7 @@
 """A run's directory: which files it has, and how each is written and read.
 
     config.toml (resolved)  manifest.json  metrics.jsonl  units.jsonl  images/  images.npy  grid.png  evaluation.json  report.html
+    frames.webp where it was asked for; timing.jsonl and logs/, of no seal
 
 `manifest.json` exists from the start and says `"finished": null` until everything else is in place. While a run goes on,
 `units/` holds what is final and what is under way (`jinv.record.units`, `claims`, `unfinished`), `workers/` who is at work;
@@ -33,6 +34,7 @@ from jinv.record.lock import LOCK
 from jinv.record.manifest import Manifest, read_manifest
 from jinv.record.metrics import MetricsLine, iter_metrics
 from jinv.record.sealed import digest_of
+from jinv.record.timing import TIMING
 from jinv.record.unfinished import INSTEAD
 from jinv.record.units import ARRAY, UNITS, tidy_units
 from jinv.record.workers import WORKERS
@@ -40,6 +42,12 @@ from jinv.record.workers import WORKERS
 UNSEALED = "manifest.json"
 REWRITTEN = ("evaluation.json", "report.html")
 """What is made again from the rest at any time, and sealed anew then; so is the folder nearest/."""
+
+SINKS = "logs"
+"""Where `--log` has its files."""
+
+ASIDE = (TIMING,)
+"""Of no seal, for it depends on clocks; so are the folders of workers and of sinks."""
 
 FOLDERS = ("images", "nearest", WORKERS)
 
@@ -293,7 +301,7 @@ class RunDirectory:
             return False
         if path.parts[0] == UNITS:
             return path.name == ARRAY and path.parent.name.isdecimal() and not (self.path / "images.npy").exists()
-        return path.parts[0] != WORKERS and path.name != UNSEALED
+        return path.parts[0] not in (WORKERS, SINKS) and path.as_posix() not in (UNSEALED, *ASIDE)
 
     def check_sealed(self, manifest: Manifest, found: Mapping[str, str] | None = None) -> None:
         """Is what was sealed still as it was? `found`: `digests()`, where they are known. What is written anew is not asked.

@@ -59,7 +59,10 @@ class Manifest(Entry):
     """All of manifest.json. What a newer version of the same schema wrote besides is kept.
 
     committee: where several networks were inverted all of them, of which `model` is the first; images.npy is in its units.
-    start_sha256: of the images that the synthesis starts from, where they are given. plugins: None where it used none. image_size: (height, width). wall_seconds: of the synthesis. outputs: sha256 by file, once the run is sealed.
+    start_sha256: of the images that the synthesis starts from, where they are given. plugins: None where it used none.
+    image_size: (height, width). layers: of each network the names of its batch-norm layers, where their statistics are
+    logged. command, host: as which, and where the run was begun; commit: of jinv's own checkout, if it ran from one,
+    "-dirty" where that was changed. wall_seconds: of the synthesis. outputs: sha256 by file, once the run is sealed.
     """
 
     model_config = ConfigDict(extra="allow", populate_by_name=True)
@@ -77,8 +80,12 @@ class Manifest(Entry):
     class_names: tuple[str, ...] = ()
     image_size: tuple[Whole, Whole] | None = None
     stages: tuple[StageSteps, ...] = ()
+    layers: tuple[tuple[str, ...], ...] | None = None
     versions: dict[str, str] = {}
     device: str | None = None
+    command: str | None = None
+    host: str | None = None
+    commit: str | None = None
     started: str | None = None
     finished: str | None = None
     sweep: SweepSetting | None = None

@@ -39,12 +39,23 @@ class MemberValue:
     accuracy: Number
 
 
+@dataclass(frozen=True)
+class StatisticsDistance:
+    """By what fraction a network's batch statistics were off the running ones, a number per batch-norm layer in network
+    order: `|mu - running_mean|_2 / sqrt(sum running_var)`, `|var - running_var|_2 / |running_var|_2`."""
+
+    mean: tuple[Number, ...]
+    variance: tuple[Number, ...]
+
+
 class MetricsLine(Entry):
     """What was logged of a batch at a step, before the step's update.
 
     step counts over all stages, stage_step within the stage; size is what the network saw (height, width). total is the
     weighted sum of the terms, accuracy the share of images that the inverted network gives their label. gradient_norms,
-    where they were asked for, are the weighted terms' and the total's. Of a committee terms and accuracy are means by the
+    where they were asked for, are the weighted terms' and the total's; gradient_cosines[a][b] is the cosine of the angle between
+    the gradients of two terms, a before b in the config, null where one is zero or not finite. statistics: of each network,
+    where they were asked for. Of a committee terms and accuracy are means by the
     members' shares, and members says them of each in the config's order, null of those that the step did not ask.
     """
 
@@ -58,6 +69,8 @@ class MetricsLine(Entry):
     accuracy: Number
     terms: dict[str, TermValue]
     gradient_norms: dict[str, Number] | None = None
+    gradient_cosines: dict[str, dict[str, float | None]] | None = None
+    statistics: tuple[StatisticsDistance, ...] | None = None
     members: tuple[MemberValue | None, ...] | None = None
 
     @property
@@ -73,6 +86,8 @@ class MetricsLine(Entry):
         for term in self.terms.values():
             yield from (term.value, term.weighted)
         yield from (self.gradient_norms or {}).values()
+        for network in self.statistics or ():
+            yield from (*network.mean, *network.variance)
 
 
 def lines_text(lines: Iterable[MetricsLine]) -> str:

@@ -18,7 +18,9 @@ from jinv.record.metrics import MetricsLine
 from jinv.record.pictures import ImageRecord, picture_files
 from jinv.record.sealed import digest_of
 from jinv.record.shards import INDEX, Shards, mapped, read_shards
+from jinv.record.timing import StepTime, iter_times
 from jinv.record.units import UNITS, final_units, unpublished_pictures
+from jinv.record.workers import WORKERS
 
 MAXIMUM_LABEL = 10_000_000
 """Classes are counted, and folders named, up to an image's label: no network has so many."""
@@ -47,6 +49,12 @@ class RunRecord:
     def metrics(self) -> list[MetricsLine]:
         """A line per logged step; empty before the first."""
         return RunDirectory(self.path).metrics()
+
+    @cached_property
+    def timing(self) -> "list[StepTime | None]":
+        """Of each line of `metrics` when it was logged, at what speed, in how much memory; None where that is not known."""
+        known = {(time.batch, time.step): time for time in iter_times(self.path, self.path / WORKERS)}
+        return [known.get((line.batch, line.step)) for line in self.metrics]
 
     @cached_property
     def evaluation(self) -> Evaluation | None:

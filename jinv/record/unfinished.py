@@ -37,6 +37,7 @@ class Checkpoint(NamedTuple):
 
     owners: the settings of a sweep whose states these are, side by side. lines: the digest of what was logged of the unit,
     of a sweep each setting's. rate_scale: what the learning rates were multiplied by. environments: where it was computed.
+    frames: uint8 (n, height, width, 3), those of the animation so far.
     """
 
     batch: int
@@ -48,6 +49,7 @@ class Checkpoint(NamedTuple):
     lines: tuple[str, ...] = ()
     rate_scale: float = 1.0
     environments: tuple[Environment, ...] = ()
+    frames: Any = None
 
 
 def environments_of(checkpoint: Checkpoint | None, here: Environment) -> tuple[Environment, ...]:
@@ -157,6 +159,8 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     arrays = {f"leaf_{i:04d}": np.asarray(leaf) for i, leaf in enumerate(checkpoint.leaves or ())}
     if checkpoint.image is not None:
         arrays["image"] = np.asarray(checkpoint.image)
+    if checkpoint.frames is not None:
+        arrays["frames"] = checkpoint.frames
     position = np.array([checkpoint.batch, checkpoint.stage, checkpoint.step])
     words = {name: np.array(getattr(checkpoint, name), dtype=np.str_) for name in ("owners", "lines")}
     words["environments"] = np.array([json.dumps(e.to_json()) for e in checkpoint.environments], dtype=np.str_)
@@ -196,6 +200,7 @@ def _checkpoint(path: Path) -> Checkpoint:
             owners, lines = (tuple(file[name].tolist()) for name in ("owners", "lines"))
             where = tuple(validated(Environment, json.loads(text), path) for text in file["environments"].tolist())
             scale = float(file["rate_scale"])
-            return Checkpoint(batch, stage, step, leaves or None, image, owners, lines, scale, where)
+            frames = file["frames"] if "frames" in file.files else None
+            return Checkpoint(batch, stage, step, leaves or None, image, owners, lines, scale, where, frames)
     except (*_UNREADABLE, UnsafeInputError) as error:
         raise DamagedError(f"it cannot be read: {error}") from error

@@ -8,7 +8,7 @@ from jinv.errors import JinvError, StorageError, UnsafeInputError
 from jinv.files import TEMPORARY
 from jinv.images.folder import Watch, unwatched
 from jinv.record.config import batch_of, is_batch
-from jinv.record.directory import REWRITTEN, RunDirectory
+from jinv.record.directory import ASIDE, REWRITTEN, SINKS, RunDirectory
 from jinv.record.lock import LOCK
 from jinv.record.manifest import Manifest
 from jinv.record.pictures import picture_files
@@ -99,6 +99,8 @@ def _strange(run: RunDirectory) -> list[Finding]:
         name = path.relative_to(run.path).as_posix()
         if TEMPORARY.fullmatch(path.name) or name == SCRATCH:
             found.append(Finding("half-written", name))
-        elif path.is_file() and name not in (LOCK, "manifest.json", *REWRITTEN) and not path.name.startswith("."):
+        elif path.is_relative_to(run.path / SINKS):
+            continue
+        elif path.is_file() and name not in (LOCK, "manifest.json", *REWRITTEN, *ASIDE) and path.name[0] != ".":
             found.append(Finding("orphaned", name, "the seal does not know it"))
     return found

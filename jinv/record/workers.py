@@ -6,7 +6,7 @@ It goes into no image and no digest: for `jinv status`, and for the seconds that
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from jinv.errors import StorageError, UnsafeInputError
 from jinv.files import make_directory
 from jinv.record.claims import Owner, myself
 from jinv.record.entry import Entry, Whole, parsed, validated
+from jinv.record.timing import OF_WORKER, StepTime, append_times
 
 WORKERS = "workers"
 
@@ -51,6 +52,10 @@ class WorkerLog:
     def seconds(self) -> float:
         """Since it began, this run's share of them."""
         return (self.clock() - self.started) / self.share
+
+    def time(self, times: Iterable[StepTime]) -> None:
+        """Write when steps were logged; raises as `append_times`."""
+        append_times(self.path.with_suffix(OF_WORKER), times)
 
     def say(
         self,

@@ -3,7 +3,8 @@
     page            `write_report`, `write_comparison`, and the frame that all pages share
     view, facts     a run as the page shows it, tolerant of what an unfinished run lacks
     gallery         which images a page carries, in how many bytes; totals: what judges say of all, class by class
-    charts, curves  lines of numbers as SVG, and what was logged as such; contact_sheet: many runs as one JPEG
+    charts, curves  lines of numbers as SVG, and what was logged as such; heatmap: layers over steps
+    contact_sheet   many runs as one JPEG; attribution: a picture beside the gradients of terms
     text            an evaluation in words, for the terminal and the page alike
     templates/      the pages in Jinja, their style and their little script
 

@@ -58,17 +58,17 @@ def _draw(title: str, panels: Sequence[SheetPanel], rows: int) -> Image.Image:
     height = head + sum(tall for *_, tall in layouts) + margin
     sheet = Image.new("RGB", (WIDTH, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((margin, 20), _cut(title, WIDTH - 2 * margin, 26), INK, _font(26))
+    draw.text((margin, 20), cut(title, WIDTH - 2 * margin, 26), INK, font(26))
     top = head
     for panel, (cell, shown, tall) in zip(panels, layouts, strict=True):
         bottom = top + tall
         if panel.title:
-            draw.text((margin, top + 8), _cut(panel.title, WIDTH - 2 * margin, 17), INK, _font(17))
-            draw.text((margin, top + 32), _cut(panel.line, WIDTH - 2 * margin, 13), SOFT, _font(13))
+            draw.text((margin, top + 8), cut(panel.title, WIDTH - 2 * margin, 17), INK, font(17))
+            draw.text((margin, top + 32), cut(panel.line, WIDTH - 2 * margin, 13), SOFT, font(13))
             top += TITLE
         for column, (name, images) in enumerate(panel.columns):
             left = margin + column * (cell + GAP)
-            draw.text((left, top), _cut(name, cell, 12), SOFT, _font(12))
+            draw.text((left, top), cut(name, cell, 12), SOFT, font(12))
             for row, pixels in enumerate(images[:shown]):
                 sheet.paste(_cell(pixels, cell), (left, top + 20 + row * (cell + GAP)))
         top = bottom
@@ -104,12 +104,12 @@ def _cell(pixels: np.ndarray, side: int) -> Image.Image:
     return Image.fromarray(pixels).resize((side, side), way)
 
 
-def _cut(text: str, width: int, size: int) -> str:
+def cut(text: str, width: int, size: int) -> str:
     """The text in the font's characters, with an ellipsis where it is wider than `width` pixels."""
-    font, text = _font(size), plain_text(text)
-    if font.getlength(text) <= width:
+    face, text = font(size), plain_text(text)
+    if face.getlength(text) <= width:
         return text
-    while text and font.getlength(f"{text}…") > width:
+    while text and face.getlength(f"{text}…") > width:
         text = text[:-1]
     return f"{text.rstrip()}…"
 
@@ -120,8 +120,9 @@ def plain_text(text: str) -> str:
     return "".join(c for c in letters if not unicodedata.combining(c)).translate(PLAIN)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """The font of sheets."""
+    face = ImageFont.load_default(size)
     # Pillow's wheels have FreeType; without it there is only a bitmap font, of one size and without accents.
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font
+    assert isinstance(face, ImageFont.FreeTypeFont)
+    return face

@@ -6,10 +6,16 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from jinv.record.metrics import MetricsLine
+from jinv.record.timing import StepTime
 from jinv.report.charts import Series
+from jinv.report.heatmap import LayerSums
 
-Kind = Literal["total", "learning_rate", "accuracy", "value", "weighted", "gradient_norm"]
-"""The last three are of a term: without its weight, with it, and how hard it pulls."""
+Kind = Literal[
+    "total", "learning_rate", "accuracy", "steps_per_second", "memory", "value", "weighted", "gradient_norm", "cosine"
+]
+"""The last four are of a term: without its weight, with it, how hard it pulls, and of two terms: how alike."""
+
+GIGABYTE = 1e9
 
 
 class LastLine(NamedTuple):
@@ -22,13 +28,16 @@ class LastLine(NamedTuple):
 class Curves:
     """Sums over the batches at every logged step, some hundred bytes each however many batches there were.
 
-    terms, gradients: the names of terms, and of those with gradient norms, in the order in which they first appear.
+    terms, gradients, pairs: the names of terms, of those with gradient norms, and of pairs with cosines, in the order in
+    which they first appear. layers: how far statistics were off.
     last: every batch's last line.
     """
 
     def __init__(self, lines: Iterable[MetricsLine] = ()) -> None:
         self.terms: dict[str, None] = {}
         self.gradients: dict[str, None] = {}
+        self.pairs: dict[str, None] = {}
+        self.layers = LayerSums()
         self.last: dict[int, LastLine] = {}
         self._columns: dict[tuple[Kind, str], _Column] = {}
         for line in lines:
@@ -47,6 +56,20 @@ class Curves:
         for name, norm in (line.gradient_norms or {}).items():
             self.gradients[name] = None
             self._add("gradient_norm", name, line.step, norm)
+        for first, row in (line.gradient_cosines or {}).items():
+            for second, cosine in row.items():
+                self.pairs[f"{first}, {second}"] = None
+                self._add("cosine", f"{first}, {second}", line.step, math.nan if cosine is None else cosine)
+        if line.statistics:
+            self.layers.add(line.step, line.statistics)
+
+    def add_time(self, time: StepTime) -> None:
+        """Take into account when a line was logged."""
+        if time.steps_per_second is not None:
+            self._add("steps_per_second", "", time.step, time.steps_per_second)
+        memory = time.device_memory if time.device_memory is not None else time.memory
+        if memory is not None:
+            self._add("memory", "", time.step, memory / GIGABYTE)
 
     def _add(self, kind: Kind, name: str, step: int, value: float) -> None:
         if (column := self._columns.get((kind, name))) is None:

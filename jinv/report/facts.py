@@ -13,7 +13,9 @@ class RunFacts:
     """A run in a few words.
 
     stages: "100 steps at 128 px, then 50 at 224 px". final: the mean total of the batches' last logged steps.
-    plugins: (file and what was taken from it, sha256). own_accuracy: what the inverted network recognised there, None where its verdict on the PNG files says it better.
+    plugins: (file and what was taken from it, sha256). origin: as which command, where and from which commit of jinv the run
+    was begun, as far as it is known. own_accuracy: what the inverted network recognised there, None where its verdict on
+    the PNG files says it better.
     """
 
     model: str
@@ -28,6 +30,7 @@ class RunFacts:
     weights: str | None
     plugins: tuple[tuple[str, str], ...]
     versions: dict[str, str]
+    origin: tuple[tuple[str, str], ...]
     own_accuracy: float | None
     final: str | None
 
@@ -58,6 +61,7 @@ def run_facts(view: RunView) -> RunFacts:
         weights=", ".join(model.sha256 for model in manifest.inverted if model.sha256) or None,
         plugins=tuple((f"{p.plugin}: {', '.join(p.names)}", p.sha256) for p in manifest.plugins or ()),
         versions={"jinv": manifest.jinv or "unknown", **manifest.versions},
+        origin=tuple((name, text) for name in ("command", "host", "commit") if (text := getattr(manifest, name))),
         own_accuracy=view.curves.own_accuracy if all(part_text(v.verdict) != OWN for v in view.verdicts) else None,
         final=None if final is None else format_number(final),
     )

@@ -3,6 +3,7 @@
 Pictures, styles and the little script are inside the page, whose content policy forbids it to fetch anything.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from jinv.report.view import RunView, read_run, size_text, stage_spans
 
 MANY = 60
 """Of more judged images the page says what the judges make of each class."""
+
+MOST_PAIRS = 8
+"""Of terms, in the chart of their gradients' cosines."""
 
 MOST_RUNS, MOST_IMAGES, COMPARED_BYTES = 32, 512, 4_500_000
 """Of a comparison: runs side by side, images of all of them, and their bytes."""
@@ -52,6 +56,9 @@ def write_report(run_dir: str | Path, manifest: Manifest | None = None) -> Path:
         ],
         photographs=view.photographs.pictures.count if view.photographs else 0,
         settings=settings(view.config),
+        heat_maps=view.curves.layers.maps(
+            view.manifest.layers or (), [Path(model.name or "").stem for model in view.manifest.inverted]
+        ),
         totals=view.totals if view.totals and view.totals.count > MANY else None,
     )
     write_text(path, text)
@@ -194,11 +201,26 @@ def _run_charts(view: RunView) -> dict[str, list[Chart]]:
         [curves.series("gradient_norm", name, color=colors.get(name)) for name in curves.gradients],
         scales=("log", "linear"), spans=spans, caption="How hard each weighted term pulls at the image.",
     )  # fmt: skip
+    rank = {pair: _strength(curves.series("cosine", pair)) for pair in curves.pairs}
+    pairs = [pair for pair in curves.pairs if pair in sorted(rank, key=rank.__getitem__, reverse=True)[:MOST_PAIRS]]
+    which = f" The {len(pairs)} of {len(rank)} pairs with most to say." if len(pairs) < len(rank) else ""
+    cosines = line_chart(
+        "Gradient cosines", [curves.series("cosine", pair, color=i) for i, pair in enumerate(pairs)], spans=spans,
+        caption=f"Of the angle between two terms' gradients: 1 pulls alike, below 0 one undoes the other's work.{which}",
+    )  # fmt: skip
+    speed, memory = curves.series("steps_per_second", color=None), curves.series("memory", color=None)
+    small.append(line_chart("steps per second", [speed], caption="between logged steps", spans=spans, zero=True))
+    small.append(line_chart("memory", [memory], caption="GB, when a step was logged", spans=spans, zero=True))
     return {
-        "large": [chart for chart in (objective, gradients) if chart],
+        "large": [chart for chart in (objective, gradients, cosines) if chart],
         "small": [chart for chart in small if chart],
         "layers": _layer_charts(view),
     }
+
+
+def _strength(series: Series) -> float:
+    sizes = [abs(value) for value in series.y if math.isfinite(value)]
+    return sum(sizes) / len(sizes) if sizes else 0.0
 
 
 def _layer_charts(view: RunView) -> list[Chart]:

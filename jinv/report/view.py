@@ -1,5 +1,6 @@
 """A run directory as the pages show it: plain values, tolerant of whatever an unfinished or older run lacks."""
 
+import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from jinv.errors import legible
-from jinv.record.directory import RunDirectory
+from jinv.images.animation import first_frame
+from jinv.record.directory import ASIDE, RunDirectory
 from jinv.record.evaluation import Control, Evaluation, Pictures, in_order
 from jinv.record.manifest import Manifest
 from jinv.record.pictures import picture_files
 from jinv.record.sealed import digest_of
+from jinv.record.timing import iter_times
+from jinv.record.workers import WORKERS
 from jinv.report.charts import Span
 from jinv.report.curves import Curves
 from jinv.report.gallery import Gallery, Room, make_gallery
@@ -21,6 +25,16 @@ from jinv.report.totals import Totals, VerifierView, totals_of
 
 ROOM = Room()
 """Of the page of one run."""
+
+
+@dataclass(frozen=True)
+class FramesView:
+    """The animation of the optimisation, and its first frame for who wants nothing to move, as data URLs; their size."""
+
+    source: str
+    still: str
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,7 @@ class RunView:
     verdicts: list[VerifierView]
     gallery: Gallery
     digests: dict[str, str]
+    frames: FramesView | None = None
     totals: Totals | None = None
     pictures: Pictures | None = None
     photographs: Control | None = None
@@ -72,14 +87,32 @@ def read_run(run_dir: str | Path, *, room: Room = ROOM, manifest: Manifest | Non
         name=legible(run.path.resolve().name),
         manifest=manifest,
         config=run.config() if (run.path / "config.toml").exists() else {},
-        curves=Curves(run.iter_metrics()),
+        curves=_curves(run),
         verdicts=verdicts,
         gallery=make_gallery(run.path, picture_files(run.path), manifest, verdicts, room),
         digests=_digests(run.path),
+        frames=_frames(run.path),
         totals=totals_of(manifest, verdicts),
         pictures=evaluation.pictures,
         photographs=evaluation.photographs,
     )
+
+
+def _curves(run: RunDirectory) -> Curves:
+    curves = Curves(run.iter_metrics())
+    for time in iter_times(run.path, run.path / WORKERS):
+        curves.add_time(time)
+    return curves
+
+
+def _frames(run: Path) -> FramesView | None:
+    """None where there is no animation, or one that cannot be read: a page is made of what is there."""
+    try:
+        data = (run / "frames.webp").read_bytes()
+        url = "data:image/webp;base64," + base64.b64encode(data).decode()
+        return FramesView(url, *first_frame(data))
+    except (OSError, ValueError, SyntaxError):
+        return None
 
 
 def stage_spans(view: RunView) -> list[Span]:
@@ -122,7 +155,7 @@ def date_text(value: str | None) -> str:
 def _digests(run: Path) -> dict[str, str]:
     """sha256 of the run's own files; the manifest and the report themselves are still to be written."""
     files = (p for p in run.iterdir() if p.is_file() and not p.name.startswith("."))
-    kept = sorted(p for p in files if p.name not in ("manifest.json", "report.html"))
+    kept = sorted(p for p in files if p.name not in ("manifest.json", "report.html", *ASIDE))
     return {path.name: digest_of(path) for path in kept}
 
 

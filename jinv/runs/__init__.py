@@ -3,12 +3,13 @@
     in_memory        `jinv.run`: pictures and metrics, nothing written; batches: one batch, told step by step
     synthesize       `run` alone in a directory, `work_on` beside others; stopping: by signals, and when a state is saved
     units, recorder  a worker's way through a run's batches, and what it writes at every moment; worker: its claims
+    frames, timing, sinks   the optimisation as an animation; when steps were logged; TensorBoard and others, told of it
     job, distributed   one batch over several processes: what they tell one another; who leads, who follows
     merge, completion   batches put together, judged, reported, sealed; repair: some of them made again
     sweep, sweep_part, sweep_batch, sweep_summary   many settings, some in one program, and what they came to
     records          what a run says of itself; checks: what can be wrong before the first step
     submit           `jinv submit`: a run given to a cluster, or to tasks on this machine
-    evaluate, export   networks asked about a run that is there; the folders that other programs train on
+    evaluate, attribution, export   networks and terms asked about images that are there; folders to train on
     progress         what a waiting person sees; allocator: how freed memory is kept
 
 May import `judge`, `report`, `experiment` and what is below. `reproduce` and `commands` use it.

@@ -18,6 +18,7 @@ from jinv.record.directory import RunDirectory
 from jinv.record.manifest import Manifest
 from jinv.record.unfinished import INSTEAD
 from jinv.runs.records import new_manifest, start_digest
+from jinv.runs.sinks import check_sinks
 from jinv.weights.load import check_file, class_names_of
 
 START = ("image.init", "image.init_reference")
@@ -39,6 +40,7 @@ def check_run(
     Raises:
       JinvError: something is.
     """
+    check_sinks(recipe.log)
     experiment = load_experiment(recipe, shared=shared, vocabulary=vocabulary)
     names = experiment.vocabulary
 

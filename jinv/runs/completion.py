@@ -18,8 +18,9 @@ from jinv.recipe.recipe import Recipe
 from jinv.record.directory import RunDirectory
 from jinv.record.lock import held
 from jinv.record.manifest import Manifest
+from jinv.record.timing import join_times
 from jinv.record.units import missing_units
-from jinv.record.workers import seconds_spent
+from jinv.record.workers import WORKERS, seconds_spent
 from jinv.runs.checks import judging_network
 from jinv.runs.merge import assemble, check_failed, drop_damaged, join_lines
 from jinv.runs.progress import teller
@@ -99,6 +100,7 @@ def complete(run_directory: RunDirectory, carried: Carried, manifest: Manifest, 
     count = len(carried.recipe.image.batches)
     run_directory.sync_folders()
     join_lines(run_directory, count)
+    join_times(run_directory.path, run_directory.path / WORKERS)
     check_failed(run_directory, count)
     with Waiting(console) as waiting:
         watch = stop.watched(waiting.watch, run_directory.path)

@@ -183,6 +183,7 @@ def digest(experiment: Experiment) -> str:
     table = resolved_table(recipe, list(experiment.labels), experiment.size, every_key=True)
     for name in ("model", "student", "evaluate", "output"):  # a file may lie elsewhere on another machine
         table.pop(name, None)
+    table["frames"] = recipe.output.frames
     for name in START:
         table["image"].pop(name.partition(".")[2], None)
     first = experiment.classifier
@@ -196,8 +197,8 @@ def digest(experiment: Experiment) -> str:
 
 def _with_numbers(snapshot: Snapshot) -> Snapshot:
     """A moment whose metrics are here, in every process."""
-    numbers = jax.tree.map(whole, (snapshot.metrics, snapshot.gradient_norms))
-    return snapshot._replace(metrics=numbers[0], gradient_norms=numbers[1])
+    numbers = jax.tree.map(whole, (snapshot.metrics, snapshot.seen))
+    return snapshot._replace(metrics=numbers[0], seen=numbers[1])
 
 
 def _packed(resume: Resume | None) -> bytes:

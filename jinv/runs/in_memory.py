@@ -70,6 +70,8 @@ def run(
     with SynthesisProgress(console or Console(quiet=True), total_work([recipe])) as progress:
 
         def watch(moment: Moment) -> None:
+            if not moment.snapshot.logged:  # a frame of an animation, which nobody keeps here
+                return
             lines.append(moment.line)
             show(progress, experiment, moment)
 

@@ -4,6 +4,9 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
+import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,20 +15,26 @@ from typing import Any
 import jax
 import numpy as np
 
+from jinv.core.inspection import Gradients
 from jinv.core.loop import Snapshot
 from jinv.core.step import MemberMetrics
+from jinv.errors import legible
 from jinv.experiment.experiment import Experiment
 from jinv.experiment.plugins import used_plugins
 from jinv.models.classifier import Classifier
+from jinv.models.features import norm_layers
 from jinv.recipe.recipe import Recipe
 from jinv.record.manifest import InvertedModel, Manifest, Member, StageSteps
-from jinv.record.metrics import MemberValue, MetricsLine, TermValue
+from jinv.record.metrics import MemberValue, MetricsLine, StatisticsDistance, TermValue
 from jinv.record.units import Environment
+
+GIT_S = 10.0
+"""So long is waited for git at most."""
 
 
 def metrics_line(snapshot: Snapshot, recipe: Recipe, batch: int) -> MetricsLine:
     """What `metrics.jsonl` says of a snapshot."""
-    norms = snapshot.gradient_norms
+    gradients, statistics = snapshot.seen
     return MetricsLine(
         batch=batch,
         step=snapshot.step,
@@ -38,9 +47,23 @@ def metrics_line(snapshot: Snapshot, recipe: Recipe, batch: int) -> MetricsLine:
         terms={
             name: TermValue(float(value), float(weighted)) for name, (value, weighted) in snapshot.metrics.terms.items()
         },
-        gradient_norms=None if norms is None else {name: float(norm) for name, norm in norms.items()},
+        gradient_norms=None if gradients is None else {name: float(norm) for name, norm in gradients.norms.items()},
+        gradient_cosines=None if gradients is None else _cosines(gradients),
+        statistics=None
+        if statistics is None
+        else tuple(
+            StatisticsDistance(*(tuple(np.asarray(part, np.float64).tolist()) for part in layers))
+            for layers in statistics
+        ),
         members=_members(snapshot.metrics.members),
     )
+
+
+def _cosines(gradients: Gradients) -> dict[str, dict[str, float | None]]:
+    return {
+        first: {second: float(value) if np.isfinite(value) else None for second, value in row.items()}
+        for first, row in gradients.cosines.items()
+    }
 
 
 def _members(metrics: MemberMetrics | None) -> tuple[MemberValue | None, ...] | None:
@@ -87,9 +110,33 @@ def new_manifest(experiment: Experiment) -> Manifest:
         stages=tuple(StageSteps(size=stage.size, steps=stage.steps) for stage in recipe.stages),
         versions={"python": platform.python_version()}
         | {package: version(package) for package in ("jax", "jaxlib", "flax", "optax", "numpy")},
+        layers=tuple(map(norm_layers, experiment.networks.members)) if recipe.log_statistics else None,
         device=_device(),
+        command=_command(),
+        host=platform.node() or None,
+        commit=_commit(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _command() -> str:
+    """The command line, whichever way jinv was called."""
+    program = Path(sys.argv[0])
+    return legible(shlex.join(["jinv" if program.stem in ("jinv", "cli") else program.name, *sys.argv[1:]]))
+
+
+@functools.cache
+def _commit() -> str | None:
+    """The commit of the checkout that jinv runs from, with "-dirty" where files of it were changed; None of an installed one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=GIT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return said.stdout.strip() or None
 
 
 def start_digest(experiment: Experiment) -> str | None:

@@ -10,7 +10,7 @@ import jax
 from rich.console import Console
 
 from jinv.console import make_console, say
-from jinv.errors import Interrupted, JinvError, NumericalError, RunConflictError
+from jinv.errors import Interrupted, JinvError, NumericalError, RunConflictError, UsageError
 from jinv.experiment.experiment import total_work, work_until
 from jinv.experiment.numbers import groups, varied_numbers
 from jinv.experiment.shared import Shared
@@ -27,6 +27,7 @@ from jinv.runs.completion import complete, judge_again, timed
 from jinv.runs.merge import drop_damaged, join_lines
 from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.records import new_manifest
+from jinv.runs.sinks import logging
 from jinv.runs.stopping import Saving, Stop, stoppable
 from jinv.runs.sweep_batch import synthesize_batch
 from jinv.runs.sweep_part import Part, SettingRun
@@ -128,6 +129,10 @@ def _prepare(
     shared = Shared()
     runs = []
     for variation in variations:
+        if variation.recipe.output.frames is not None:
+            raise UsageError(
+                "output.frames: a sweep makes no animations; leave it out, and ask a run of its own for it"
+            )
         place = RunDirectory(directory / variation.name)
         manifest = place.manifest()
         check_plugins(manifest, vocabulary, place.path)
@@ -180,7 +185,9 @@ def _synthesize_part(part: Part, progress: SynthesisProgress, where: str, stop: 
     with ExitStack() as workers:
         for run in part.members:
             if not run.manifest.finished:
-                run.worker = workers.enter_context(Worker(run.directory.path, alone=True, share=len(part.members)))
+                path = run.directory.path
+                run.worker = workers.enter_context(Worker(path, alone=True, share=len(part.members)))
+                run.sinks = workers.enter_context(logging(run.experiment, path, run.manifest, tell))
         try:
             with part.experiment.precision():
                 for number in range(count):

@@ -15,6 +15,7 @@ from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.records import environment, metrics_line
 from jinv.runs.stopping import Saving
 from jinv.runs.sweep_part import Part, SettingRun
+from jinv.runs.timing import Stopwatch
 from jinv.runs.units import make_final
 
 
@@ -28,10 +29,11 @@ def synthesize_batch(
     resume = Resume(checkpoint.stage, checkpoint.leaves, checkpoint.image) if checkpoint else None
     environments = environments_of(checkpoint, environment())
     image: Any = None
+    stopwatch = Stopwatch()
     for snapshot in part.snapshots(number, resume=resume, due=saving.due):
         image, stop = snapshot.image, saving.stop.asked
         if snapshot.logged:
-            totals = _record(part, number, snapshot)
+            totals = _record(part, number, snapshot, stopwatch)
             work = done_before + len(part.members) * work_done(recipe, chosen, snapshot)
             losses = {"lowest total": min(totals), "highest": max(totals)}
             text = f"{where}  {place_text(recipe, number, snapshot)}"
@@ -61,6 +63,8 @@ def _begin_batch(part: Part, number: int, console: Console) -> Checkpoint | None
         found = None
     for _, work in states:
         work.begin(found)
+    for run in part.members:
+        run.times.clear()
     return found
 
 
@@ -69,6 +73,8 @@ def _save(part: Part, number: int, snapshot: Snapshot, environments: tuple[Envir
     works = [run.work for run in part.members if run.work is not None]
     for work in works[1:]:
         work.sync()
+    for run in part.members:
+        run.keep_times()
     digests = tuple(run.work.digest.hexdigest() if run.work else "" for run in part.members)
     works[0].save(checkpoint_of(number, snapshot, part.names, lines=digests, where=environments))
     for run in part.members:
@@ -79,6 +85,7 @@ def _save(part: Part, number: int, snapshot: Snapshot, environments: tuple[Envir
 def _end_batch(run: SettingRun, number: int, images: np.ndarray, environments: tuple[Environment, ...]) -> None:
     assert run.work is not None and run.worker is not None
     run.work.close()
+    run.keep_times()
     chosen, lines = run.experiment.batches[number], run.work.logged()
     lost = [line for line in lines if not np.isfinite(line.total)]
     failed = None
@@ -91,18 +98,22 @@ def _end_batch(run: SettingRun, number: int, images: np.ndarray, environments: t
         environments=environments,
         failed=failed,
     )
+    if failed is None:
+        run.sinks.images(number, images)
     make_final(run.worker, run.work, record, images, run.pictures)
     run.work = None
 
 
-def _record(part: Part, number: int, snapshot: Snapshot) -> list[float]:
+def _record(part: Part, number: int, snapshot: Snapshot, stopwatch: Stopwatch) -> list[float]:
     """A line for each setting; returns their totals."""
-    metrics, norms = jax.device_get((snapshot.metrics, snapshot.gradient_norms))
-    on_host = snapshot._replace(metrics=metrics, gradient_norms=norms)
-    totals = []
+    metrics, seen = jax.device_get((snapshot.metrics, snapshot.seen))
+    on_host = snapshot._replace(metrics=metrics, seen=seen)
+    totals, time = [], stopwatch.read(number, snapshot)
     for position, run in enumerate(part.members):
         line = metrics_line(snapshot_of(on_host, position), run.experiment.recipe, number)
         if run.work is not None:
             run.work.append(line)
+            run.times.append(time)
+            run.sinks.line(line, time)
         totals.append(line.total)
     return totals

@@ -1,7 +1,7 @@
 """Some settings of a sweep that run in one program: what they are given, and their snapshots, batch after batch."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import jax
@@ -20,8 +20,10 @@ from jinv.experiment.numbers import Place, program_of, replace_numbers
 from jinv.recipe.variations import Variation
 from jinv.record.directory import RunDirectory
 from jinv.record.manifest import Manifest
+from jinv.record.timing import StepTime
 from jinv.record.unfinished import Work
 from jinv.record.units import unit_folder
+from jinv.runs.sinks import SILENT, Sinks
 from jinv.runs.units import Pictures
 from jinv.runs.worker import Worker
 
@@ -30,7 +32,7 @@ from jinv.runs.worker import Worker
 class SettingRun:
     """One setting and what becomes of it; `diverged_at` is the first step whose loss is not finite.
 
-    worker: this process at work on its directory. work: the batch at hand.
+    worker: this process at work on its directory. work: the batch at hand. times: of its lines, until they are kept.
     """
 
     variation: Variation
@@ -40,11 +42,19 @@ class SettingRun:
     diverged_at: int | None = None
     worker: Worker | None = None
     work: Work | None = None
+    sinks: Sinks = SILENT
+    times: list[StepTime] = field(default_factory=list)
 
     @cached_property
     def pictures(self) -> Pictures:
         """Its images as files: classes are named once for all batches."""
         return Pictures(self.experiment)
+
+    def keep_times(self) -> None:
+        """Write when the lines so far were logged."""
+        if self.worker is not None:
+            self.worker.log.time(self.times)
+            self.times.clear()
 
     def has(self, number: int) -> bool:
         """Whether a batch is there already."""

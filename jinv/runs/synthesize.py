@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import jax
@@ -30,6 +30,7 @@ from jinv.runs.job import Job
 from jinv.runs.merge import check_failed, drop_damaged
 from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.records import new_manifest
+from jinv.runs.sinks import SILENT, logging
 from jinv.runs.stopping import Saving, Stop, stoppable
 from jinv.runs.units import Units
 from jinv.runs.worker import Worker
@@ -196,8 +197,15 @@ def make_units(
         spread = sharding(experiment.recipe, experiment.recipe.image.batch)
         devices = f"{len(spread.device_set)} devices, " if spread else ""
         progress.note(f"compiling {experiment.networks.name} on {devices}{jax.default_backend()}")
-        saving = Saving(experiment.recipe.checkpoint, stop)
-        Units(experiment, worker, progress, saving, teller(console)).carry_out(only)
+        saving, tell = Saving(experiment.recipe.checkpoint, stop), teller(console)
+        with ExitStack() as open_sinks:
+            sinks = SILENT
+            if only is None:  # what is made again was told when it was made
+                part = "" if alone else worker.token
+                sinks = open_sinks.enter_context(
+                    logging(experiment, run_directory.path, run_directory.manifest(), tell, part)
+                )
+            Units(experiment, worker, progress, saving, tell, sinks).carry_out(only)
 
 
 def _manifest(run_directory: RunDirectory, experiment: Experiment, resume: bool) -> Manifest:

@@ -17,10 +17,13 @@ from jinv.record.pictures import SUFFIXES
 from jinv.record.unfinished import Checkpoint, Work, environments_of
 from jinv.record.units import Failure, UnitRecord, missing_units, publish, unit_folder, write_unit
 from jinv.runs.batches import batch_images
+from jinv.runs.frames import Frames
 from jinv.runs.progress import SynthesisProgress
-from jinv.runs.recorder import Recorder
+from jinv.runs.recorder import Recorder, Watchers
 from jinv.runs.records import environment
+from jinv.runs.sinks import SILENT, Sinks
 from jinv.runs.stopping import Saving
+from jinv.runs.timing import Stopwatch
 from jinv.runs.worker import TakenOverError, Worker
 from jinv.weights.labels import class_folders, slug
 
@@ -82,14 +85,21 @@ class Pictures:
         return found
 
 
-def make_final(worker: Worker, work: Work, record: UnitRecord, images: np.ndarray, pictures: Pictures) -> None:
+def make_final(
+    worker: Worker,
+    work: Work,
+    record: UnitRecord,
+    images: np.ndarray,
+    pictures: Pictures,
+    frames: Frames | None = None,
+) -> None:
     """Write a unit that is computed, where it is still one's own, and give it back. One that failed has no pictures.
 
     Raises:
       StorageError: it cannot be written.
     """
     run, number = worker.run, record.unit
-    files = {} if record.failed else pictures.of(number, images)
+    files = {} if record.failed else pictures.of(number, images) | (frames.files() if frames else {})
 
     def write() -> None:
         if write_unit(run, record, images.astype(np.float32, copy=False), work.lines, files):
@@ -114,8 +124,10 @@ class Units:
         progress: SynthesisProgress,
         saving: Saving,
         say: Callable[[str], None],
+        sinks: Sinks = SILENT,
     ) -> None:
         self.experiment, self.worker, self.progress, self.saving, self.say = experiment, worker, progress, saving, say
+        self.watchers = Watchers(progress, saving, sinks, Stopwatch())
         self.environment = environment()
         self.pictures = Pictures(experiment)
         self.writing = Writing()
@@ -167,7 +179,7 @@ class Units:
     def _make(self, number: int, work: Work) -> None:
         """Compute a unit, and have it written."""
         chosen = self.experiment.batches[number]
-        recorder = Recorder(self.experiment, self.worker, work, self.progress, self.saving, self.here)
+        recorder = Recorder(self.experiment, self.worker, work, number, self.here, self.watchers)
         checkpoint = work.checkpoint(number, self.say)
         scale = checkpoint.rate_scale if checkpoint else 1.0
         failed: Failure | None = None
@@ -189,11 +201,12 @@ class Units:
             learning_rate_scale=scale,
             failed=failed,
         )
-        self.writing.begin(lambda: make_final(self.worker, work, record, images, self.pictures))
+        recorder.end(images, failed)
+        self.writing.begin(lambda: make_final(self.worker, work, record, images, self.pictures, recorder.frames))
         self.here += len(images)
 
     def _images(self, number: int, recorder: Recorder, checkpoint: Checkpoint | None, scale: float) -> np.ndarray:
-        recorder.begin(scale, environments_of(checkpoint, self.environment))
+        recorder.begin(scale, environments_of(checkpoint, self.environment), checkpoint)
         self.worker.guarded(number, lambda: recorder.work.begin(checkpoint))
         experiment = self.experiment if scale == 1.0 else replace(self.experiment, rate_scale=scale)
         resume = Resume(checkpoint.stage, checkpoint.leaves, checkpoint.image) if checkpoint else None

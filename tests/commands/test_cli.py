@@ -55,6 +55,7 @@ def test_a_run_leaves_what_the_design_promises(finished):
         "evaluation.json",
         "report.html",
         "units.jsonl",
+        "timing.jsonl",
     }
     manifest = json.loads((finished / "manifest.json").read_text())
     assert manifest["labels"] == [3, 8, 1] and manifest["finished"]

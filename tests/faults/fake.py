@@ -23,7 +23,7 @@ import jinv.runs.records
 import jinv.runs.repair
 import jinv.runs.synthesize
 import jinv.runs.worker
-from jinv.core.loop import Snapshot
+from jinv.core.loop import Seen, Snapshot
 from jinv.core.step import Metrics
 from jinv.errors import Interrupted
 from jinv.experiment.experiment import Experiment
@@ -94,7 +94,7 @@ def snapshots(experiment: Experiment, number: int, *, resume: Any = None, due: A
             if logged or (due is not None and due()):
                 metrics: Any = Metrics(total, {"cross_entropy": (total, total)}, 0.5)
                 state: Any = image, moment, np.int32(step)
-                yield Snapshot(over, index, step, image, metrics, 0.1, step == stage.steps, state, None, logged)
+                yield Snapshot(over, index, step, image, metrics, 0.1, step == stage.steps, state, Seen(), logged)
         before += stage.steps
 
 

@@ -30,7 +30,7 @@ def partial(folder: Path) -> list[str]:
 
 def _is_final(name: Path) -> bool:
     """Not what is being written; nor what grows, and is cut to what a checkpoint knows of it; nor whose a unit is."""
-    grows = name.suffix == ".jsonl" and (
+    grows = name.suffix in (".jsonl", ".timing") and (
         name.parts[-2] == WORKERS or not name.parts[-2].isdecimal() and UNITS in name.parts
     )
     return not grows and name.suffix != SUFFIX and not any(part.startswith(".") for part in name.parts)

@@ -76,7 +76,7 @@ def test_a_manifest_has_the_keys_that_others_read(tmp_path):
 def test_what_a_newer_writer_adds_to_a_manifest_is_kept(tmp_path):
     run = RunDirectory(tmp_path)
     assert run.manifest() is None
-    newer = MANIFEST.to_json() | {"units": {"done": [1]}, "host": None}
+    newer = MANIFEST.to_json() | {"units": {"done": [1]}, "weather": None}
     (tmp_path / "manifest.json").write_text(json.dumps(newer))
     manifest = run.manifest()
     assert manifest.seed == 3

@@ -38,7 +38,7 @@ steps = 6
 [checkpoint]
 every_steps = 2
 """
-CLOCKS = ("started", "finished", "wall_seconds")
+CLOCKS = ("started", "finished", "wall_seconds", "command")
 UNBORN = 300
 """Seconds after which a process that has not begun its run, or not ended it, counts as hung."""
 
@@ -119,6 +119,7 @@ def left_by(run: Path) -> dict[str, bytes]:
         for path in sorted(run.rglob("*"))
         if path.is_file() and not path.name.startswith(".")
     }
+    del files["timing.jsonl"]
     manifest = json.loads(files.pop("manifest.json"))
     assert manifest["finished"] and manifest["wall_seconds"] >= 0
     assert manifest["outputs"].pop("report.html") and files.pop("report.html")

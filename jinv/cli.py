@@ -15,6 +15,7 @@ from jinv.commands import (
     export,
     merge,
     models,
+    record_stats,
     report,
     reproduce,
     status,
@@ -44,6 +45,7 @@ COMMANDS = {
     "report": report,
     "export": export,
     "reproduce": reproduce,
+    "record-stats": record_stats,
     "models": models,
     "terms": terms,
 }

@@ -84,6 +84,11 @@ def check_same(
             raise RunConflictError(
                 f"{run_directory.path}: cannot be resumed with {what} than it was started with: {'; '.join(differing)}"
             )
+    if manifest.statistics_sha256 != now.statistics_sha256:
+        change = _change("statistics_sha256", manifest.statistics_sha256, now.statistics_sha256)
+        raise RunConflictError(
+            f"{run_directory.path}: cannot be resumed with other recorded statistics than it was started with: {change}"
+        )
     for key in ("labels", "class_names", "image_size"):
         if getattr(manifest, key) != getattr(now, key):
             raise UnsafeInputError(

@@ -77,6 +77,7 @@ def new_manifest(experiment: Experiment) -> Manifest:
         if members[1:]
         else None,
         student_sha256=classifier.student.source["source"]["sha256"] if classifier.student else None,
+        statistics_sha256=statistics_digests(experiment),
         start_sha256=start_digest(experiment),
         seed=recipe.seed,
         labels=experiment.labels,
@@ -88,6 +89,12 @@ def new_manifest(experiment: Experiment) -> Manifest:
         device=_device(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def statistics_digests(experiment: Experiment) -> tuple[str | None, ...] | None:
+    """sha256 of each network's recorded statistics, None where no network has any."""
+    digests = tuple(member.taps.sha256 if member.taps else None for member in experiment.networks.members)
+    return digests if any(digests) else None
 
 
 def start_digest(experiment: Experiment) -> str | None:

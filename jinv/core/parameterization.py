@@ -143,16 +143,17 @@ def resolutions(
     sizes = list(dict.fromkeys(sizes))
     method = {"bilinear": "linear", "nearest": "nearest"}[upsampling]
 
-    def enlarged(part: Image) -> Image:
-        return jax.image.resize(part, (part.shape[0], *size, part.shape[3]), method)
+    def enlarged(part: Image) -> Float[Array, "n _ _ c"]:
+        resized: Array = jax.image.resize(part, (part.shape[0], *size, part.shape[3]), method)
+        return resized
 
-    def render(parts: tuple[Image, ...]) -> Image:
+    def render(parts: tuple[Array, ...]) -> Array:
         image = parts[-1]
         for part in parts[:-1]:
             image = image + enlarged(part)
         return _recorrelated(image) if decorrelate else image
 
-    def init(image: Image) -> tuple[Image, ...]:
+    def init(image: Image) -> tuple[Array, ...]:
         parts, image = [], _decorrelated(image) if decorrelate else image
         for coarse in sizes[:-1]:
             parts.append(average_pool_to(image, coarse))

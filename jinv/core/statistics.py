@@ -87,7 +87,7 @@ def sorted_features(
 
     `1/(L N K C) sum (q_lk(x_i)_c - Q_lkc)^2 / var_lc` with q the K quantiles of a channel over one image's map and Q the mean
     of real images' own, of all or of the image's class. The mean over quantiles is the squared 2-Wasserstein distance of
-    the two distributions, which in one dimension is what sorting both and subtracting comes to: VITAL (Gorgun et al. 2025).
+    the two distributions, which in one dimension is what sorting both and subtracting comes to: VITAL (Görgün et al. 2025).
     In units of the recorded variance, to which `floor_of` it is added.
 
     Couples no images, beyond the factor 1/N. Zero where every sorted channel agrees, with gradient zero there.

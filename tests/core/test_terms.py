@@ -13,11 +13,15 @@ import torch
 
 from jinv.core.objective import TERMS, Term, evaluate_terms, hyperparameters_of, term_fields
 from jinv.core.types import Forward, NormStats
+from jinv.models.taps import image_stats
 from tests.core import torch_terms
+from tests.core.recorded import recorded_stats
 
 # Whether a term couples the images of a batch, so that one image's gradient depends on the others.
 COUPLES = {
     "class_logit": False,
+    "class_similarity": True,
+    "class_statistics": True,
     "competition": False,
     "cross_entropy": False,
     "feature_statistics": True,
@@ -25,6 +29,8 @@ COUPLES = {
     "layer_activation": False,
     "natural_colors": False,
     "natural_variation": True,
+    "patch_statistics": True,
+    "sorted_features": False,
     "total_variation": True,
 }
 
@@ -40,8 +46,12 @@ VARIANTS = {
         for variance, weight, normalization in itertools.product(
             ("unbiased", "biased"), (1.0, 10.0), ("none", "running")
         )
-    ],
+    ]
+    + [{"distance": "gaussian_kl"}, {"distance": "wasserstein", "variance": "biased", "first_layer_weight": 10.0}],
 }
+for name in ("class_statistics", "patch_statistics"):
+    VARIANTS[name] = [{"distance": distance} for distance in ("norm", "gaussian_kl", "wasserstein")]
+VARIANTS["sorted_features"] = [{"target": "all"}, {"target": "class"}]
 VARIANTS["competition"] = [{"form": "jensen_shannon"}, {"form": "nvlabs"}]
 VARIANTS["natural_colors"] = [{"reduction": "image"}, {"reduction": "batch"}]
 VARIANTS["natural_variation"] = [{"reduction": "batch"}, {"reduction": "image"}, {"whitening": 0.5}]
@@ -59,8 +69,11 @@ def network(image):
         var = ((x - mean[None, None, None, :]) ** 2).mean(axis=(0, 1, 2))
         running = jnp.arange(1.0, 4.0) * scale
         stats.append(NormStats(mean, var, running - 2 * scale, running, x.shape[0] * x.shape[1] * x.shape[2]))
-    labels = jnp.arange(image.shape[0]) % 12
-    return Forward(image, features, labels, tuple(stats), jnp.roll(features, 1, axis=1), image / 4 + 0.5)
+    labels = jnp.arange(image.shape[0]) // 2 % 12
+    layers = tuple(image_stats(image * scale, 5) for scale in (1.0, 3.0))
+    recorded = tuple(recorded_stats(3, cells=layers[0].cell_mean.shape[1], seed=s, dtype=image.dtype) for s in (0, 1))
+    student = jnp.roll(features, 1, axis=1)
+    return Forward(image, features, labels, tuple(stats), student, image / 4 + 0.5, layers, recorded, features)
 
 
 KINDS = ("random", "constant", "zero", "checker", "half constant", "clipped", "steps", "agreeing")
@@ -185,7 +198,7 @@ def test_image_norm_equals_the_equation():
     np.testing.assert_allclose(TERMS["image_norm"](images("random")), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kwargs", VARIANTS["feature_statistics"])
+@pytest.mark.parametrize("kwargs", [kwargs for kwargs in VARIANTS["feature_statistics"] if "distance" not in kwargs])
 def test_feature_statistics_equals_the_equation(kwargs):
     result = network(images("random"))
     x = np.asarray(images("random"), np.float64)
@@ -279,6 +292,11 @@ IMPOSSIBLE = [
     ("total_variation", {"form": "formula_4_1", "neighbors": 8}, "neighbors must be 4, got 8"),
     ("feature_statistics", {"variance": "none"}, "variance 'none' must be one of 'unbiased', 'biased'"),
     ("feature_statistics", {"normalization": "batch"}, "normalization 'batch' must be one of 'none', 'running'"),
+    ("feature_statistics", {"distance": "kl"}, "distance 'kl' must be one of 'norm', 'gaussian_kl', 'wasserstein'"),
+    ("feature_statistics", {"distance": "wasserstein", "normalization": "running"}, "normalization is for 'norm'"),
+    ("class_statistics", {"distance": "kl"}, "distance 'kl' must be one of 'norm', 'gaussian_kl', 'wasserstein'"),
+    ("patch_statistics", {"distance": "kl"}, "distance 'kl' must be one of 'norm', 'gaussian_kl', 'wasserstein'"),
+    ("sorted_features", {"target": "mean"}, "target 'mean' must be one of 'all', 'class'"),
     ("layer_activation", {"layer": 2}, "layer 2, but the network's batch-norm layers are 0 to 1"),
     ("layer_activation", {"layer": -1}, "layer -1, but the network's batch-norm layers are 0 to 1"),
     ("natural_colors", {"reduction": "sum"}, "reduction 'sum' must be one of 'image', 'batch'"),

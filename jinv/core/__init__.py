@@ -4,7 +4,8 @@
     loop                 the one stage loop, `Synthesis.run`; program: a stage's functions, compiled once
     step                 one step: the view, the objective, the update; what a stage and a method are
     committee            several networks in one objective
-    objective            terms with weights and schedules; losses, regularizers, colors: the terms themselves
+    objective            terms with weights and schedules; losses, regularizers, colors, statistics: the terms themselves
+    averages             batch statistics averaged over steps
     augment              random changes of the image; parameterization: what is optimised instead of pixels
     starts, schedules    what a stage starts from; numbers that follow its steps
     optimizers           Adam as published, normalised gradient steps, and optax's by name

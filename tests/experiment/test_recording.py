@@ -1,6 +1,7 @@
 """`jinv record-stats`: its numbers from all values at once in float64, its file, and runs that compare with it."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -32,7 +33,7 @@ def squeezed():
     make = partial(SqueezeNet, width=8)
     with pytest.MonkeyPatch.context() as patch:
         name = "squeezed"
-        patch.setitem(ARCHITECTURES, name, entry._replace(name=name, make=make, input_size=32, class_names="cifar10"))
+        patch.setitem(ARCHITECTURES, name, replace(entry, name=name, make=make, input_size=32, class_names="cifar10"))
         yield name
 
 

@@ -5,12 +5,11 @@
     step                 one step: the view, the objective, the update; what a stage and a method are
     committee            several networks in one objective
     objective            terms with weights and schedules; losses, regularizers, colors, statistics: the terms themselves
-    averages             batch statistics averaged over steps
     augment              random changes of the image; parameterization: what is optimised instead of pixels
     starts, schedules    what a stage starts from; numbers that follow its steps
     optimizers           Adam as published, normalised gradient steps, and optax's by name
     draws                keys, and draws that no ambient setting changes
-    chunked, devices     a batch through the network in parts, and over several devices
+    chunked, devices     a batch in parts, and over several devices; averages: its statistics, over steps
     types, choices       the values that flow, the names that configs choose from; pixels: network units to 8 bits
 
 May import jax, optax and `errors`; the modules' own order is a contract in pyproject.toml. All rooms above use it.

@@ -60,7 +60,7 @@ class Shared:
         members = with_statistics(members, {path: self.statistics(path) for path in recipe.statistics_files})
         terms = (vocabulary or standard_vocabulary()).terms
         if any("features" in term_fields(terms[name]) for name in recipe.terms if name in terms):
-            members = [member.with_features() if member.class_names else member for member in members]
+            members = [member.with_features() for member in members]
         return Networks(tuple(members), recipe.shares, recipe.committee.draw)
 
     def bound(self, recipe: Recipe, vocabulary: Vocabulary | None = None) -> Networks:

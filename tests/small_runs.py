@@ -38,7 +38,9 @@ def save_tiny(path, seed, classes=CLASSES, name="resnet20"):
 
     architecture = ARCHITECTURES[name]
     module = architecture.make(10)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    shapes = jax.eval_shape(
+        module.init, jax.random.key(0), np.zeros((1, architecture.min_size, architecture.min_size, 3), np.float32)
+    )
     random = np.random.default_rng(seed)
     flat = {}
     for key, leaf in flatten_dict(shapes, sep="/").items():

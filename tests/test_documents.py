@@ -50,7 +50,7 @@ FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | 
 SPAN = re.compile(r"`([^`]+)`")
 COMMAND = re.compile(r"(jinv|make|pytest|pip|python|git) [^=]")
 MADE_BY_RUNS = ("config.toml",)
-SPOKEN_OF = re.compile(r"jinv ([a-z]+)(?: (--[\w-]+))?")
+SPOKEN_OF = re.compile(r"jinv ([a-z]+(?:-[a-z]+)*)(?: (--[\w-]+))?")
 """A command or an option in a sentence; in a shell block it would be typed whole."""
 PLACEHOLDER = re.compile(r"[A-Z0-9_]+(\.\w+)?")
 SOURCE = re.compile(r"(\.ci|jinv|convert|configs|docs|tests|tools|benchmarks)/[\w./-]*|[\w-]+\.(md|toml)")

@@ -3,6 +3,7 @@
     synthesize, sweep, reproduce   carry experiments out
     worker, merge, submit, status  a run that many share: one who makes it, its end, on a cluster, how far it is
     config, models, terms          say what there is, and what a config says; check: whether functions keep the contract
+    record_stats                   measures real images in a network, for terms that compare with them
     evaluate, report, attribute, export, verify   go on with runs that are there
     convert, validate              the converter's two, whose arguments and work are in `jinv_convert.commands`
     arguments, distributed         arguments that several commands have; supervision: who ends a job that lost a process

@@ -5,11 +5,11 @@
     step                 one step: the view, the objective, the update, projections; what a stage and a method are
     inspection           gradients and statistics that are asked for beside a step; attributions
     committee            several networks in one objective; balance: weights that follow from gradients
-    objective            terms with weights and schedules; losses, regularizers, colors: the terms themselves
+    objective            terms with weights and schedules; losses, regularizers, colors, statistics: the terms themselves
+    image_stats          each image's statistics of a layer; averages: a batch's, over steps
     augment              random changes of the image; parameterization: what is optimised instead of pixels
-    starts, schedules    what a stage starts from; numbers that follow its steps
-    optimizers           Adam as published, normalised gradient steps, optax's by name; draws: keys that nothing ambient changes
-    chunked, devices     a batch through the network in parts, and over several devices
+    starts, schedules    what a stage starts from; numbers that follow its steps; optimizers: Adam as published, and others
+    draws                keys, and draws that no ambient setting changes; chunked, devices: a batch in parts, over devices
     types, choices       the values that flow, the names that configs choose from; pixels: network units to 8 bits
     contract, signatures what every term and augmentation keeps; what a function says it is
 

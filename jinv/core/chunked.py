@@ -25,7 +25,8 @@ def chunked(forward: ForwardFunction, images: int) -> ForwardFunction:
     whole batch's images, logits and statistics, as always.
 
     Args:
-      forward: `(variables, image, labels) -> Forward`; all fields but `norm_stats` have the images on their first axis.
+      forward: `(variables, image, labels) -> Forward`; all fields but `norm_stats` and `recorded`, which is the same for
+        every chunk, have the images on their first axis.
       images: images per chunk, at least 1; a batch that it does not divide has a smaller last chunk.
 
     Raises:
@@ -47,12 +48,14 @@ def chunked(forward: ForwardFunction, images: int) -> ForwardFunction:
         parts = [_join(lax.map(lambda chunk: one(*chunk), _split((image, labels), count, images)))]
         if rest:
             last = one(image[-rest:], labels[-rest:])
-            parts.append(last._replace(norm_stats=jax.tree.map(lambda x: jnp.asarray(x)[None], last.norm_stats)))
+            norm_stats, recorded = jax.tree.map(lambda x: jnp.asarray(x)[None], (last.norm_stats, last.recorded))
+            parts.append(last._replace(norm_stats=norm_stats, recorded=recorded))
         norm_stats = tuple(_combine(layer) for layer in zip(*(part.norm_stats for part in parts), strict=True))
         joined: Forward = jax.tree.map(
-            lambda *xs: jnp.concatenate(xs), *(part._replace(norm_stats=()) for part in parts)
+            lambda *xs: jnp.concatenate(xs), *(part._replace(norm_stats=(), recorded=()) for part in parts)
         )
-        return joined._replace(norm_stats=norm_stats)
+        recorded = jax.tree.map(lambda x: x[0], parts[0].recorded)
+        return joined._replace(norm_stats=norm_stats, recorded=recorded)
 
     return whole
 
@@ -79,9 +82,9 @@ def _split(batch: Any, count: int, images: int) -> Any:
 def _join(chunks: Forward) -> Forward:
     """Undoes `_split` for what has an entry per image; statistics stay stacked, an entry per chunk."""
     per_image: Forward = jax.tree.map(
-        lambda x: jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:]), chunks._replace(norm_stats=())
+        lambda x: jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:]), chunks._replace(norm_stats=(), recorded=())
     )
-    return per_image._replace(norm_stats=chunks.norm_stats)
+    return per_image._replace(norm_stats=chunks.norm_stats, recorded=chunks.recorded)
 
 
 def _combine(parts: tuple[NormStats, ...]) -> NormStats:

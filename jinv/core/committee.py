@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from jinv.core.averages import Averages, Past, averaged
 from jinv.core.choices import MemberDraw
 from jinv.core.objective import Term, evaluate_terms, looks_at_logits, looks_at_network, value_of, weighted_sum
-from jinv.core.types import ForwardFunction, Image, Key, Labels, Logits, Scalar
+from jinv.core.types import Forward, ForwardFunction, Image, Key, Labels, Logits, Scalar
 
 # Augmentations' tags are below 2**31, so no draw of theirs is repeated.
 MEMBER_TAG = 2**32 - 2
@@ -44,7 +45,8 @@ class Said(NamedTuple):
     """What an objective says of a view.
 
     terms: name -> (value, weighted value). logits: of every network that was asked. members: of a committee each network
-    term's value per member, NaN of those that were not asked. drawn: the member that was, where it was one.
+    term's value per member, NaN of those that were not asked. drawn: the member that was, where it was one. averages: of the
+    statistics, for the next step.
     """
 
     total: Scalar
@@ -52,6 +54,7 @@ class Said(NamedTuple):
     logits: tuple[Logits, ...]
     members: dict[str, Float[Array, " members"]] | None = None
     drawn: Int[Array, ""] | None = None
+    averages: tuple[Averages, ...] | None = None
 
 
 def evaluate(
@@ -63,19 +66,37 @@ def evaluate(
     *,
     step: Array | int,
     key: Key,
+    past: Past | None = None,
 ) -> Said:
     """The objective of a view; differentiable in `image`.
 
     Args:
       step: the stage's step, for schedules. key: the batch's of this step; a member is drawn from it.
+      past: the averages that terms see of the batch statistics; None is this step's own.
+
+    Raises:
+      ValueError: averages of a committee whose members are drawn: each step would change another one's.
     """
-    if not isinstance(forward, Committee):
-        result = forward(variables, image, labels)
-        total, values = evaluate_terms(terms, result, step)
-        return Said(total, values, (result.logits,))
-    if forward.draw == "one":
+    if isinstance(forward, Committee) and forward.draw == "one":
+        if past is not None:
+            raise ValueError("momentum: statistics are averaged over steps, and each step asks another network")
         return _one(forward, terms, variables, image, labels, step, key)
-    return _all(forward, terms, variables, image, labels, step)
+    results, averages = results_of(forward, variables, image, labels), None
+    if past is not None:
+        pairs = [averaged(result, old, past) for result, old in zip(results, past.averages, strict=True)]
+        results, averages = tuple(result for result, _ in pairs), tuple(new for _, new in pairs)
+    if not isinstance(forward, Committee):
+        total, values = evaluate_terms(terms, results[0], step)
+        return Said(total, values, (results[0].logits,), averages=averages)
+    return _all(forward, terms, results, image, step)._replace(averages=averages)
+
+
+def results_of(forward: AnyForward, variables: Any, image: Image, labels: Labels) -> tuple[Forward, ...]:
+    """What every network says of a view."""
+    if not isinstance(forward, Committee):
+        return (forward(variables, image, labels),)
+    members = zip(forward.forwards, variables, strict=True)
+    return tuple(member(own, image, labels)._replace(image=image) for member, own in members)
 
 
 def has_classes(logits: Logits) -> bool:
@@ -114,12 +135,8 @@ def _at(drawn: Array, committee: Committee, value: Array) -> Array:
 
 
 def _all(
-    committee: Committee, terms: Sequence[Term], variables: Any, image: Image, labels: Labels, step: Array | int
+    committee: Committee, terms: Sequence[Term], results: Sequence[Forward], image: Image, step: Array | int
 ) -> Said:
-    results = [
-        member(own, image, labels)._replace(image=image)
-        for member, own in zip(committee.forwards, variables, strict=True)
-    ]
     members = {}
 
     def value(term: Term) -> Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jinv.core import colors, losses, regularizers
+from jinv.core import colors, losses, regularizers, statistics
 from jinv.core.schedules import Balance, at_step
 from jinv.core.signatures import own_functions, positional, returned
 from jinv.core.types import Forward, Scalar
@@ -31,8 +31,12 @@ def _terms_of(module: ModuleType) -> dict[str, Callable[..., jax.Array]]:
     return {name: function for name, function in found if is_term(function)}
 
 
-TERMS: dict[str, Callable[..., jax.Array]] = {**_terms_of(losses), **_terms_of(regularizers), **_terms_of(colors)}
-"""Every term by name, found in `losses`, `regularizers` and `colors`."""
+TERMS: dict[str, Callable[..., jax.Array]] = {
+    name: function
+    for module in (losses, regularizers, colors, statistics)
+    for name, function in _terms_of(module).items()
+}
+"""Every term by name, found in `losses`, `regularizers`, `colors` and `statistics`."""
 
 
 class Term(NamedTuple):

@@ -3,12 +3,12 @@
 A parameterization is the pair `(init, render)`: `init` turns the full-size start image into parameters, `render` turns
 parameters into a full-size image. `view` is the network's side of it at the stage's size.
 
-`pixels`, `fourier` and `maco` make one for a size; `staged` puts it into a stage of another size. Bounds (clipping): plain
+`pixels`, `fourier`, `maco` and `resolutions` make one for a size; `staged` puts it into a stage of another size. Bounds (clipping): plain
 pixels are projected onto them after every update; everything else is rendered through a sigmoid whose ends they are.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -113,6 +113,54 @@ def maco(
         return jnp.angle(jnp.fft.rfft2(_decorrelated(image) if decorrelate else image, axes=(1, 2)))
 
     return Parameterization(init, render, render, plain=False)
+
+
+def resolutions(
+    size: Size,
+    *,
+    ratio: float = 2.0,
+    upsampling: Literal["bilinear", "nearest"] = "bilinear",
+    sd: float = 0.01,
+    decorrelate: bool = False,
+) -> Parameterization:
+    """A sum of images of every resolution, from one pixel to the full size, each upsampled.
+
+    `image = sum_r upsample(P_r)`, the sides of P_r being the full ones over `ratio^k`, k = 0, 1, ..., at least one pixel: a
+    step moves coarse structure as easily as fine. Within bounds it is rendered through their sigmoid, as Direct Ascent
+    Synthesis does (Fort & Whitaker 2025): `1/2 + 1/2 tanh(s)` is the sigmoid of 2 s. They take every resolution; so does
+    a ratio near 1. A start image is split from coarse to fine, each P_r the average of what those before it left, and the
+    finest, the rest. Without one the image is noise of deviation `sd`, split likewise.
+
+    Raises:
+      ValueError: a ratio of at most 1.
+    """
+    if ratio <= 1:
+        raise ValueError(f"resolutions: ratio {ratio} must be above 1")
+    sizes = [size]
+    while sizes[0] != (1, 1):
+        share = ratio ** len(sizes)
+        sizes.insert(0, (max(round(size[0] / share), 1), max(round(size[1] / share), 1)))
+    sizes = list(dict.fromkeys(sizes))
+    method = {"bilinear": "linear", "nearest": "nearest"}[upsampling]
+
+    def enlarged(part: Image) -> Float[Array, "n _ _ c"]:
+        resized: Array = jax.image.resize(part, (part.shape[0], *size, part.shape[3]), method)
+        return resized
+
+    def render(parts: tuple[Array, ...]) -> Array:
+        image = parts[-1]
+        for part in parts[:-1]:
+            image = image + enlarged(part)
+        return _recorrelated(image) if decorrelate else image
+
+    def init(image: Image) -> tuple[Array, ...]:
+        parts, image = [], _decorrelated(image) if decorrelate else image
+        for coarse in sizes[:-1]:
+            parts.append(average_pool_to(image, coarse))
+            image = image - enlarged(parts[-1])
+        return (*parts, image)
+
+    return Parameterization(init, render, render, plain=False, from_noise=lambda noise: init(sd * noise))
 
 
 def is_parameterization(function: Callable[..., Any]) -> bool:

@@ -21,6 +21,7 @@ from jinv.core.step import (
     Stage,
     SynthesisState,
     clip_image,
+    first_averages,
     first_params,
     make_last_look,
     make_step,
@@ -49,7 +50,7 @@ class StageProgram:
     """A stage's compiled functions, of one run, or of K settings side by side (`example` is one of them, to read sizes from)."""
 
     def __init__(self, forward: AnyForward, bind: BindStage, method: Method, example: Setting, sweep: bool) -> None:
-        self.bind, self.method, self.sweep = bind, method, sweep
+        self.forward, self.bind, self.method, self.sweep = forward, bind, method, sweep
         self.stage = bind(example)
         step, look = self._of(make_step, forward), self._of(make_last_look, forward)
         gradients, statistics = self._of(make_gradients, forward), self._of(make_statistics, forward)
@@ -87,7 +88,8 @@ class StageProgram:
             stage = self.bind(inputs.setting)
             image = stage_image(stage, image, first, inputs, before)
             params = first_params(self.method.way(stage), image, noise=before.noise and not before.steps)
-            return start_state(params, stage, self.method)
+            averages = first_averages(self.forward, stage, self.method, params, inputs)
+            return start_state(params, stage, self.method)._replace(averages=averages)
 
         make = jax.vmap(begin, in_axes=(0, 0, SIDE_BY_SIDE)) if self.sweep else begin
         # Copied: the state may share its buffers with the image (pixels are their own parameters), and the step donates it.

@@ -17,6 +17,11 @@ from jaxtyping import Array, Float
 from jinv.core.types import Image, Logits, NormStats, Number, Scalar
 
 Reduction = Literal["batch", "image"]
+Distance = Literal["norm", "gaussian_kl", "wasserstein"]
+
+VARIANCE_FLOOR = 1e-3
+"""Added to every variance of a layer, in units of its mean recorded one, before a Gaussian is made of it: a channel that is
+constant, in a batch or ever since training, would be infinitely far from any other."""
 
 
 def total_variation(
@@ -72,6 +77,7 @@ def feature_statistics(
     variance: Literal["unbiased", "biased"] = "unbiased",
     first_layer_weight: Number = 1.0,
     normalization: Literal["none", "running"] = "none",
+    distance: Distance = "norm",
 ) -> Scalar:
     """Distance between the batch's and the running feature statistics, summed over layers.
 
@@ -83,21 +89,35 @@ def feature_statistics(
     sum above is dominated by whichever layers have the largest activations and grows with depth; the normalised one
     says "by what fraction are the statistics off", so one weight serves different networks.
 
-    Couples the images of a batch. In activation units ("none") or without units ("running"). Zero where every statistic
+    `distance` other than "norm" takes each channel as a Gaussian, N = (mean, variance), and is the mean over channels, then
+    over layers, without units. `gaussian_kl`: `KL(N_batch | N_running)`, Choi et al. (2020), eq. 3, in nats; it asks for
+    variance, like `-log` of it, where a batch has none. `wasserstein`: the squared 2-Wasserstein distance `(mu - mu')^2 +
+    (sigma - sigma')^2` over the running variance. See `gaussian_distance` for channels without variance.
+
+    The layers are the network's batch norms, or those of the config's `statistics = FILE`.
+
+    Couples the images of a batch. In activation units ("none") or without units. Zero where every statistic
     agrees; the gradient of a layer that agrees exactly is zero.
 
     Raises:
-      ValueError: a network without batch-norm layers; a hyperparameter that is none of these.
+      ValueError: a network without statistics; a hyperparameter that is none of these; a normalization of a distance that
+        has its own.
     """
     one_of("feature_statistics", "variance", variance, ("unbiased", "biased"))
     one_of("feature_statistics", "normalization", normalization, ("none", "running"))
+    one_of("feature_statistics", "distance", distance, ("norm", "gaussian_kl", "wasserstein"))
+    if distance != "norm" and normalization != "none":
+        raise ValueError(f"feature_statistics: distance {distance!r} is normalised; normalization is for 'norm'")
     if not norm_stats:
-        raise ValueError("feature_statistics: the network has no batch-norm statistics; leave this term out")
+        raise ValueError(
+            "feature_statistics: the network has no batch-norm statistics; record some (jinv record-stats) and set "
+            "statistics = FILE, or leave this term out"
+        )
     total = jnp.zeros((), norm_stats[0].batch_mean.dtype)
     for layer, stats in enumerate(norm_stats):
-        distance = layer_distance(stats, variance=variance, normalization=normalization)
-        total = total + (first_layer_weight * distance if layer == 0 else distance)
-    return total / len(norm_stats) if normalization == "running" else total
+        share = layer_distance(stats, variance=variance, normalization=normalization, distance=distance)
+        total = total + (first_layer_weight * share if layer == 0 else share)
+    return total if normalization == "none" and distance == "norm" else total / len(norm_stats)
 
 
 def layer_activation(norm_stats: Sequence[NormStats], *, layer: int = 0) -> Scalar:
@@ -153,22 +173,60 @@ def layer_distance(
     *,
     variance: Literal["unbiased", "biased"] = "unbiased",
     normalization: Literal["none", "running"] = "none",
+    distance: Distance = "norm",
 ) -> Scalar:
     """One layer's share of `feature_statistics`, before its weight."""
     batch_var = stats.batch_var
     if variance == "unbiased":
         # A 1x1 map of a single image has no unbiased variance; torch.var gives NaN there, we count one value as two.
         batch_var = batch_var * (stats.count / jnp.maximum(jnp.asarray(stats.count, batch_var.dtype) - 1, 1))
-    mean_distance = l2_norm(stats.batch_mean - stats.running_mean)
-    var_distance = l2_norm(batch_var - stats.running_var)
-    if normalization == "none":
-        return mean_distance + var_distance
+    if distance != "norm":
+        return gaussian_distance(stats.batch_mean, batch_var, stats.running_mean, stats.running_var, distance=distance)
+    if normalization == "running":
+        return norm_distance(stats.batch_mean, batch_var, stats.running_mean, stats.running_var)
+    return l2_norm(stats.batch_mean - stats.running_mean) + l2_norm(batch_var - stats.running_var)
+
+
+Statistic = Float[Array, " c"]
+
+
+def norm_distance(mean: Statistic, var: Statistic, target_mean: Statistic, target_var: Statistic) -> Scalar:
+    """`|mean - target_mean|_2 / sqrt(sum target_var) + |var - target_var|_2 / |target_var|_2` of one layer."""
     # A layer whose running variances are all zero has no scale of its own: its distances count in absolute units.
-    mean_scale = jnp.sqrt(jnp.sum(stats.running_var))
-    var_scale = l2_norm(stats.running_var)
+    mean_scale = jnp.sqrt(jnp.sum(target_var))
+    var_scale = l2_norm(target_var)
+    mean_distance, var_distance = l2_norm(mean - target_mean), l2_norm(var - target_var)
     return mean_distance / jnp.where(mean_scale > 0, mean_scale, 1) + var_distance / jnp.where(
         var_scale > 0, var_scale, 1
     )
+
+
+def gaussian_distance(
+    mean: Statistic,
+    var: Statistic,
+    target_mean: Statistic,
+    target_var: Statistic,
+    *,
+    distance: Literal["gaussian_kl", "wasserstein"],
+) -> Scalar:
+    """Mean over channels of a distance between Gaussians, from `(mean, var)` to `(target_mean, target_var)`, without units.
+
+    `gaussian_kl`: `(v/w + (m - n)^2/w - 1 - log(v/w)) / 2`. `wasserstein`: `((m - n)^2 + (sqrt v - sqrt w)^2) / w`. Both of
+    variances to which `floor_of(target_var)` is added, so that value and gradient are finite where one is zero.
+    """
+    floor = floor_of(target_var)
+    var, target_var = var + floor, target_var + floor
+    square = (mean - target_mean) ** 2 / target_var
+    ratio = var / target_var
+    if distance == "gaussian_kl":
+        return jnp.mean(square + ratio - 1 - jnp.log(ratio)) / 2
+    return jnp.mean(square + (jnp.sqrt(ratio) - 1) ** 2)
+
+
+def floor_of(target_var: Float[Array, "... c"]) -> Float[Array, "..."]:
+    """`VARIANCE_FLOOR` of a layer's mean variance; of one that has none at all, whose units nobody knows, of 1."""
+    scale = jnp.mean(target_var, axis=-1)
+    return VARIANCE_FLOOR * jnp.where(scale > 0, scale, 1)
 
 
 def l2_norm(x: Float[Array, "..."], axis: tuple[int, ...] | None = None) -> Float[Array, "..."]:

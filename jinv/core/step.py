@@ -16,9 +16,10 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jinv.core.augment import Augmentation, augment_copies
+from jinv.core.averages import Averages, Past, none_yet
 from jinv.core.balance import Norms, measured, start_norms, weighed
 from jinv.core.choices import Keep, Size, Start
-from jinv.core.committee import AnyForward, Said, by_member, evaluate, has_classes, mean_over
+from jinv.core.committee import AnyForward, Said, by_member, evaluate, has_classes, mean_over, results_of
 from jinv.core.draws import stated_draws
 from jinv.core.losses import cross_entropy_per_image
 from jinv.core.objective import Term
@@ -71,12 +72,14 @@ class Method(NamedTuple):
     keep: "best" returns, per image, the parameters with the lowest score within the *stage*, those after its last update
       among them: an image of an earlier, smaller stage is never kept, its losses are of another resolution.
     copies: views of each image per step, each with draws of its own.
+    momentum: of the exponential average over a stage's steps of the batch statistics that terms see; 0 is the step's own.
     """
 
     image_size: Size
     bounds: Bounds | None = None
     keep: Keep = "last"
     copies: int = 1
+    momentum: float = 0.0
 
     def way(self, stage: Stage) -> Parameterization:
         """The parameterization of a stage."""
@@ -100,7 +103,7 @@ class Inputs(NamedTuple):
 
 class SynthesisState(NamedTuple):
     """What a step turns into the next: parameters, optimizer state, the stage's step, the best parameters so far, and the
-    norms that balanced weights follow from."""
+    norms that balanced weights follow from; the statistics' averages, one entry per network, where there is a momentum."""
 
     params: Any
     optimizer_state: Any
@@ -108,6 +111,7 @@ class SynthesisState(NamedTuple):
     best_params: Any = None
     best_score: Array | None = None
     balance: Norms | None = None
+    averages: tuple[Averages, ...] | None = None
 
 
 class MemberMetrics(NamedTuple):
@@ -147,7 +151,7 @@ def make_step(forward: AnyForward, stage: Stage, method: Method) -> Step:
         terms, norms = terms_of_step(term_gradient, stage, state, inputs, drawn)
         now = stage._replace(terms=terms)
         loss = jax.value_and_grad(_make_loss(forward, now, method), has_aux=True)
-        (total, said), gradient = loss(state.params, inputs, drawn, state.step)
+        (total, said), gradient = loss(state.params, inputs, drawn, state.step, state.averages)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
         params = optax.apply_updates(state.params, updates)
         if stage.low_pass is not None:
@@ -158,8 +162,8 @@ def make_step(forward: AnyForward, stage: Stage, method: Method) -> Step:
         metrics = _metrics(forward, said, _shown(inputs.labels, method))
         if method.keep == "best":
             state = _with_best(state, said, _own(forward, said, inputs.labels, method), now)
-        state = state._replace(params=params, optimizer_state=optimizer_state, step=state.step + 1, balance=norms)
-        return state, metrics
+        state = state._replace(params=params, optimizer_state=optimizer_state, step=state.step + 1)
+        return state._replace(balance=norms, averages=said.averages), metrics
 
     return step
 
@@ -174,7 +178,8 @@ def make_last_look(forward: AnyForward, stage: Stage, method: Method) -> Callabl
     def look(state: SynthesisState, inputs: Inputs) -> SynthesisState:
         last = state.step - 1
         now = stage._replace(terms=weighed(stage.terms, state.balance, last))
-        _, said = _make_loss(forward, now, method)(state.params, inputs, draws_of(inputs, state.step), last)
+        drawn = draws_of(inputs, state.step)
+        _, said = _make_loss(forward, now, method)(state.params, inputs, drawn, last, state.averages)
         own = _own(forward, said, inputs.labels, method)
         return _with_best(state._replace(step=last), said, own, now)._replace(step=state.step)
 
@@ -187,7 +192,7 @@ def make_term_gradient(forward: AnyForward, stage: Stage, method: Method) -> Cal
     def gradient(term: Term, state: SynthesisState, inputs: Inputs, drawn: tuple[Key, Keys]) -> Any:
         # One gradient per term, not one pullback with a vector of them: no zeros are sent through the network.
         loss = _make_loss(forward, stage._replace(terms=[term]), method)
-        return jax.grad(lambda params: loss(params, inputs, drawn, state.step)[0])(state.params)
+        return jax.grad(lambda params: loss(params, inputs, drawn, state.step, state.averages)[0])(state.params)
 
     return gradient
 
@@ -208,9 +213,10 @@ def _make_loss(forward: AnyForward, stage: Stage, method: Method) -> Callable[..
     see = make_view(stage, method)
 
     @stated_draws
-    def loss(params: Any, inputs: Inputs, drawn: tuple[Key, Keys], step: Array) -> Any:
+    def loss(params: Any, inputs: Inputs, drawn: tuple[Key, Keys], step: Array, averages: Any = None) -> Any:
         view, shown = see(params, inputs, drawn, step)
-        said = evaluate(forward, stage.terms, inputs.variables, view, shown, step=step, key=drawn[0])
+        past = None if averages is None else Past(averages, method.momentum, step)
+        said = evaluate(forward, stage.terms, inputs.variables, view, shown, step=step, key=drawn[0], past=past)
         return said.total, said
 
     return loss
@@ -298,6 +304,20 @@ def start_state(params: Any, stage: Stage, method: Method) -> SynthesisState:
         worst = jnp.full(first.shape[:1], jnp.inf, dtype)
         state = state._replace(best_params=jax.tree.map(jnp.copy, params), best_score=worst)
     return state
+
+
+def first_averages(
+    forward: AnyForward, stage: Stage, method: Method, params: Any, inputs: Inputs
+) -> tuple[Averages, ...] | None:
+    """The statistics' averages before a stage's first step, None without momentum; the network is traced, not computed."""
+    if not method.momentum:
+        return None
+    results = jax.eval_shape(
+        lambda params, inputs: results_of(forward, inputs.variables, method.way(stage).view(params), inputs.labels),
+        params,
+        inputs,
+    )
+    return tuple(none_yet(result) for result in results)
 
 
 def clip_image(image: Image, bounds: Bounds | None) -> Image:

@@ -24,7 +24,7 @@ __all__ = ["Options", "Resume", "Snapshot", "clip_bounds", "initial_noise", "syn
 
 
 class Options(NamedTuple):
-    """What `synthesize` can be told besides: `bounds`, `keep` and `copies` are `Method`'s, `log_every`, `log_gradients`,
+    """What `synthesize` can be told besides: `bounds`, `keep`, `copies` and `momentum` are `Method`'s, `log_every`, `log_gradients`,
     `log_statistics`, `checkpoint_every` and `scan` are `Pace`'s.
 
     image_ids: (N,) ids from which noise and augmentation keys derive, default 0..N-1.
@@ -36,6 +36,7 @@ class Options(NamedTuple):
     bounds: Bounds | None = None
     keep: Keep = "last"
     copies: int = 1
+    momentum: float = 0.0
     image_ids: Array | np.ndarray | None = None
     log_every: int = 10
     log_gradients: bool = False
@@ -92,7 +93,7 @@ def synthesize(
     for name, image in (("init", init), ("resume.image", options.resume.image if options.resume else None)):
         if image is not None and np.shape(image)[:3] != (len(labels), *size):
             raise UsageError(f"{name}: shape {np.shape(image)}, expected {(len(labels), *size, 3)}")
-    method = Method(size, options.bounds, options.keep, options.copies)
+    method = Method(size, options.bounds, options.keep, options.copies, options.momentum)
     batch = Batch(labels, run_key(seed), ids, None if init is None else jnp.asarray(init))
     synthesis = Synthesis(forward, [constant(stage) for stage in stages], method)
     check_labels(forward, variables, labels, stages[0].size)
@@ -184,6 +185,8 @@ def _checked_stages(stages: Sequence[Stage], image_size: Size) -> list[Stage]:
 def _check_options(options: Options) -> None:
     if options.keep not in ("last", "best"):
         raise UsageError(f"keep: {options.keep!r} must be one of 'last', 'best'")
+    if not 0 <= options.momentum < 1:
+        raise UsageError(f"momentum: {options.momentum!r} must be a number of at least 0 and below 1")
     for name in ("copies", "log_every", "checkpoint_every"):
         value = getattr(options, name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):

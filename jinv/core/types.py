@@ -35,11 +35,43 @@ class NormStats(NamedTuple):
     count: int | Int[Array, ""] | Float[Array, ""]  # type: ignore[assignment]
 
 
+class ImageStats(NamedTuple):
+    """One layer's values, image by image; variances are biased.
+
+    mean, var: of each channel over the image's map. cell_mean, cell_var: of each cell of a grid over the map, over the
+    cell's values and all channels. quantiles: of each channel, ascending, None where none were recorded.
+    """
+
+    mean: Float[Array, "n channels"]
+    var: Float[Array, "n channels"]
+    cell_mean: Float[Array, "n cells"]
+    cell_var: Float[Array, "n cells"]
+    quantiles: Float[Array, "n k channels"] | None = None
+
+
+class RecordedStats(NamedTuple):
+    """What real images gave in one layer, as `jinv record-stats` wrote it: of all, and of each class where it has images.
+
+    quantiles are the images' own, averaged: those of the distribution that is nearest to all of theirs. None is not recorded.
+    """
+
+    mean: Float[Array, " channels"]
+    var: Float[Array, " channels"]
+    cell_mean: Float[Array, " cells"]
+    cell_var: Float[Array, " cells"]
+    quantiles: Float[Array, "k channels"] | None = None
+    class_mean: Float[Array, "classes channels"] | None = None
+    class_var: Float[Array, "classes channels"] | None = None
+    class_quantiles: Float[Array, "classes k channels"] | None = None
+
+
 class Forward(NamedTuple):
     """All that a term may look at.
 
     `norm_stats` is in network order and a tuple on purpose: `jax.jit` returns dicts key-sorted (bn0, bn1, bn10, bn2).
     `pixels` is `image` with black 0 and white 1, unclipped, for terms that mean the same picture whatever the network's units.
+    `layers` and `recorded` are of the layers that a file of recorded statistics names; `features` what the head is given,
+    None where nothing looks at it.
     """
 
     image: Image
@@ -48,6 +80,9 @@ class Forward(NamedTuple):
     norm_stats: tuple[NormStats, ...]
     student_logits: Logits | None = None
     pixels: Image | None = None
+    layers: tuple[ImageStats, ...] = ()
+    recorded: tuple[RecordedStats, ...] = ()
+    features: Float[Array, "n features"] | None = None
 
 
 ForwardFunction = Callable[[Any, Image, Labels], Forward]

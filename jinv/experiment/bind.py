@@ -29,6 +29,9 @@ from jinv.models.networks import Networks
 from jinv.models.precision import check_precision, with_precision
 from jinv.recipe.recipe import Recipe
 
+_ANY_SIZE = (8, 8)
+"""Of a parameterization that is made to see whether its hyperparameters can be."""
+
 Spectra = Mapping[str, Callable[..., Any]]
 """What a parameterization's `spectrum = FOLDER_OR_ZIP` names, measured, by path."""
 
@@ -91,6 +94,10 @@ def bind_terms(recipe: Recipe, steps: int, vocabulary: Vocabulary | None = None)
         function = vocabulary.meaning("terms", name, f"terms.{name}")
         if "student_logits" in term_fields(function) and recipe.student is None:
             raise UsageError(f"terms.{name}: compares with a student network; set student = NAME_OR_FILE")
+        if "recorded" in term_fields(function) and not recipe.statistics_files:
+            raise UsageError(
+                f"terms.{name}: compares with recorded statistics (jinv record-stats); set statistics = FILE"
+            )
         hyperparameters = {key: value for key, value in entry.items() if key != "weight"}
         known = hyperparameters_of(function)
         hyperparameters = bind_hyperparameters(
@@ -177,21 +184,25 @@ def _parameterization(
         raise UsageError(f"{where}.spectrum: {spectrum!r} must be the path of a folder or zip of images")
     if spectrum is not None and spectra is not None:
         hyperparameters["spectrum"] = spectra[spectrum]
+    try:
+        make(_ANY_SIZE, **{key: value for key, value in hyperparameters.items() if key != "spectrum"})
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
     return functools.partial(make, **hyperparameters)
 
 
-def check_layers(recipe: Recipe, batch_stats: Any) -> None:
-    """Are the layers that terms name layers of the network with these running statistics?
+def check_layers(recipe: Recipe, classifier: Classifier) -> None:
+    """Are the layers that terms name layers whose statistics the network gives?
 
     Raises:
       UsageError: a layer beyond the last.
     """
-    last = len(jax.tree.leaves(batch_stats)) // 2 - 1
+    recorded = classifier.taps.layers if classifier.taps else ()
+    count = len(recorded) or len(jax.tree.leaves(classifier.variables["batch_stats"])) // 2
+    what = "a layer of the recorded statistics" if recorded else "a batch-norm layer of the model"
     for name, entry in recipe.terms.items():
-        if entry.get("layer", 0) > last:
-            raise UsageError(
-                f"terms.{name}.layer: {entry['layer']} must be a batch-norm layer of the model, 0 to {last}"
-            )
+        if entry.get("layer", 0) >= count:
+            raise UsageError(f"terms.{name}.layer: {entry['layer']} must be {what}, 0 to {count - 1}")
 
 
 def spectra_of(recipe: Recipe) -> list[str]:
@@ -214,7 +225,8 @@ def bind_forward(recipe: Recipe, networks: Networks) -> AnyForward:
 
 def bind_method(recipe: Recipe, classifier: Classifier, size: Size) -> Method:
     """What all stages of the recipe have in common."""
-    return Method(size, pixel_bounds(recipe, classifier), recipe.keep, recipe.copies)
+    bounds = pixel_bounds(recipe, classifier)
+    return Method(size, bounds, recipe.keep, recipe.copies, float(recipe.statistics_momentum))
 
 
 def pixel_bounds(recipe: Recipe, classifier: Classifier) -> Bounds | None:

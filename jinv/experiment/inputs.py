@@ -9,6 +9,7 @@ from jinv.errors import UsageError
 from jinv.experiment.bind import Spectra, check_layers, spectra_of
 from jinv.experiment.shared import Shared
 from jinv.experiment.start_images import load_init, measured_spectrum
+from jinv.experiment.statistics import check_classes
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.models.classifier import Classifier
 from jinv.models.networks import Networks
@@ -43,11 +44,13 @@ def check_against_model(recipe: Recipe, networks: Networks) -> tuple[list[int], 
     """What only the model can say: are the labels its classes, are the sizes ones it allows?"""
     classifier, strictest = networks.first, max(networks.members, key=lambda member: member.min_size)
     for member in networks.members:
-        check_layers(recipe, member.variables["batch_stats"])
+        check_layers(recipe, member)
     image = recipe.image
     labels = resolve_labels(
         image.labels, classifier.class_names, image.count, recipe.seed, plan=image.plan, batch=image.batch
     )
+    for member in networks.members:
+        check_classes(recipe, member, labels)
     size = recipe.image.size or (classifier.input_size, classifier.input_size)
     sizes = [("image.size", size), *((f"stages[{i}].size", s.size) for i, s in enumerate(recipe.stages))]
     for name, (height, width) in sizes:

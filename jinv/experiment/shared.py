@@ -7,12 +7,15 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from jinv.core.loop import Synthesis
+from jinv.core.objective import term_fields
 from jinv.experiment.bind import bind_classifier
+from jinv.experiment.statistics import with_statistics
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.models.classifier import Classifier
 from jinv.models.networks import Networks
 from jinv.recipe.recipe import Recipe
 from jinv.weights.load import load
+from jinv.weights.statistics import Statistics, read_statistics
 
 MOST_PROGRAMS = 16
 """So many are kept; compiled programs of large networks take tens of megabytes each."""
@@ -25,6 +28,7 @@ class Shared:
         """`networks` are some that are there already, by the names that recipes give them."""
         self._given = dict(networks or {})
         self._networks: dict[tuple[str, Vocabulary], Classifier] = {}
+        self._statistics: dict[str, Statistics] = {}
         self._bound: dict[tuple[Any, ...], Classifier] = {}
         self._syntheses: dict[Hashable, Synthesis] = {}
 
@@ -41,12 +45,22 @@ class Shared:
             self._networks[key] = load(name, networks=key[1].networks)
         return self._networks[key]
 
+    def statistics(self, path: str) -> Statistics:
+        """The recorded statistics of that file, read once; raises as `read_statistics`."""
+        if path not in self._statistics:
+            self._statistics[path] = read_statistics(path)
+        return self._statistics[path]
+
     def networks(self, recipe: Recipe, vocabulary: Vocabulary | None = None) -> Networks:
         """The recipe's networks, each with the recipe's student."""
         members = [self.network(name, vocabulary) for name in recipe.models]
         if recipe.student is not None:
             student = self.network(recipe.student, vocabulary)
             members = [member.with_student(student) for member in members]
+        members = with_statistics(members, {path: self.statistics(path) for path in recipe.statistics_files})
+        terms = (vocabulary or standard_vocabulary()).terms
+        if any("features" in term_fields(terms[name]) for name in recipe.terms if name in terms):
+            members = [member.with_features() for member in members]
         return Networks(tuple(members), recipe.shares, recipe.committee.draw)
 
     def bound(self, recipe: Recipe, vocabulary: Vocabulary | None = None) -> Networks:
@@ -56,7 +70,7 @@ class Shared:
         return networks.with_members(tuple(self._member(recipe, name, member, vocabulary) for name, member in named))
 
     def _member(self, recipe: Recipe, name: str, member: Classifier, vocabulary: Vocabulary | None) -> Classifier:
-        kind = name, recipe.student, recipe.precision, vocabulary or standard_vocabulary()
+        kind = name, recipe.student, recipe.precision, member.taps, vocabulary or standard_vocabulary()
         if (*kind, False) not in self._bound:
             self._bound[(*kind, False)] = bind_classifier(recipe, member)
         if (*kind, recipe.remat) not in self._bound:

@@ -7,7 +7,7 @@
     networks      `Networks`: the ones that a run inverts, one or a committee's members
     resnet, resnet_cifar, resnet_preact, resnet_wide, vgg, mobilenet, mobilenet_v1, mobilenet_v3, densenet, googlenet,
     inception, efficientnet, efficientnet_lite, regnet, shufflenet, squeezenet   one file per family, as torchvision's
-    layers        convolutions, norms, dense layers as modules; squeeze_excitation; features: what is before the head
+    layers        convolutions, norms, dense layers as modules; squeeze_excitation; features, taps: what is inside
     ops, activations, pooling   the operations; which formulation a platform gets: formulations, winograd
     precision     float32, TF32 or bfloat16
 

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jinv.core.image_stats import image_stats
 from jinv.core.pixels import to_uint8
-from jinv.core.types import Forward
+from jinv.core.types import Forward, NormStats, RecordedStats
 from jinv.errors import ModelMismatchError, UsageError
 from jinv.models.layers import Stats, prepare
-from jinv.models.ops import at_least_float32
+from jinv.models.ops import at_least_float32, global_average_pool, moments
 from jinv.models.origins import origin_of, training_of
+from jinv.models.taps import IMAGE, Heard, Taps, listening
 
 Clamp = Literal["straight-through"] | bool
 
@@ -29,7 +31,7 @@ class Classifier:
     gradient outside), "straight-through" clips and lets the gradient pass, False leaves them. `compute_dtype` is the
     activations', None for the image's own; see `precision.with_precision`. A network without a head has no class names and
     gives logits of no columns: its statistics are what it is for. `student` is a second network that is shown the
-    same images, see `with_student`.
+    same images, see `with_student`. `taps` is what terms look at inside of it, see `with_statistics`, `with_features`.
     """
 
     architecture: str
@@ -44,6 +46,7 @@ class Classifier:
     clamp: Clamp = False
     compute_dtype: Any = None
     student: "Classifier | None" = None
+    taps: Taps | None = None
 
     @property
     def family(self) -> str:
@@ -87,6 +90,21 @@ class Classifier:
         variables = {**self.variables, "student": student.variables}
         return replace(self, variables=variables, student=student, min_size=max(self.min_size, student.min_size))
 
+    def with_statistics(
+        self, recorded: Mapping[str, RecordedStats], sha256: str, class_counts: tuple[int, ...] = ()
+    ) -> "Classifier":
+        """The same classifier, whose `forward` compares the layers of `recorded`, in network order, with what was recorded.
+
+        `norm_stats` are then those layers', instead of its batch norms'; `layers` has each image's own statistics. Carried
+        in `variables["recorded"]`. sha256, class_counts: as `Taps` has them.
+        """
+        taps = replace(self.taps or Taps(), layers=tuple(recorded), sha256=sha256, class_counts=class_counts)
+        return replace(self, variables={**self.variables, "recorded": dict(recorded)}, taps=taps)
+
+    def with_features(self) -> "Classifier":
+        """The same classifier, whose `forward` gives `features`, what its head is given."""
+        return replace(self, taps=replace(self.taps or Taps(), features=True))
+
     def check_classes(self, other: "Classifier", key: str) -> None:
         """Refuse a network, which the config names under `key`, of other classes than this one's.
 
@@ -103,14 +121,21 @@ class Classifier:
             + (f"class {differing[0]}" if differing else counts)
         )
 
+    @property
+    def can_remat(self) -> bool:
+        """Whether it is built of blocks that can be computed again, and nothing looks at what is inside."""
+        return hasattr(self.module, "remat") and not (self.taps and self.taps.layers)
+
     def rematerialised(self) -> "Classifier":
         """The same classifier, whose gradient computes every block a second time instead of keeping what is inside.
 
         Raises:
-          UsageError: a network that is not built of blocks (VGG).
+          UsageError: a network that is not built of blocks (VGG), or whose layers terms look at.
         """
-        if not hasattr(self.module, "remat"):
-            raise UsageError(f"remat: {self.architecture} has no blocks to compute again; image.chunk saves memory too")
+        if not self.can_remat:
+            inside = hasattr(self.module, "remat")
+            why = "is listened to inside of its blocks (statistics)" if inside else "has no blocks to compute again"
+            raise UsageError(f"remat: {self.architecture} {why}; image.chunk saves memory too")
         return replace(self, module=self.module.clone(remat=True))
 
     def to_uint8(self, image: np.ndarray | Array) -> np.ndarray:
@@ -135,9 +160,38 @@ class Classifier:
         seen = self._clamped(image)
         if self.compute_dtype is not None:
             seen = seen.astype(self.compute_dtype)
-        logits, norm_stats = cast(tuple[Array, Stats], self.module.apply(variables, seen))
         pixels = image * self._channels(self.std, image.dtype) + self._channels(self.mean, image.dtype)
+        if self.taps is not None:
+            result = self._listened(self.taps, dict(variables), seen)
+            return result._replace(image=image, labels=labels, student_logits=student_logits, pixels=pixels)
+        logits, norm_stats = cast(tuple[Array, Stats], self.module.apply(variables, seen))
         return Forward(image, logits.astype(at_least_float32(logits)), labels, norm_stats, student_logits, pixels)
+
+    def _listened(self, taps: Taps, variables: dict[str, Any], seen: Array) -> Forward:
+        """The forward of what the network sees, with what `taps` are on."""
+        recorded: dict[str, RecordedStats] = variables.pop("recorded", {})
+        with listening(taps.layers) as heard:
+            logits, norm_stats = cast(tuple[Array, Stats], self.module.apply(variables, seen))
+        heard.layers[IMAGE] = seen
+        layers, targets = [], [recorded[name] for name in taps.layers]
+        for name, target in zip(taps.layers, targets, strict=True):
+            wanted = None if target.quantiles is None else target.quantiles.shape[0]
+            layers.append(image_stats(heard.layers[name], wanted))
+        if taps.layers:
+            values = [heard.layers[name] for name in taps.layers]
+            norm_stats = tuple(
+                NormStats(*moments(x), target.mean, target.var, count=x.size // x.shape[-1])
+                for x, target in zip(values, targets, strict=True)
+            )
+        return Forward(
+            seen,
+            logits.astype(at_least_float32(logits)),
+            None,
+            norm_stats,
+            layers=tuple(layers),
+            recorded=tuple(targets),
+            features=features_of(self.architecture, heard) if taps.features else None,
+        )
 
     def restated(self, image: Array, other: "Classifier") -> Array:
         """An image in this network's units, in those of `other`."""
@@ -167,3 +221,15 @@ def family_name(network: type[nn.Module]) -> str:
     """The name of a network's class; of one that is derived from another network, which is a variant, of that one."""
     line = network.__mro__
     return line[line.index(nn.Module) - 1].__name__
+
+
+def features_of(architecture: str, heard: Heard) -> Array:
+    """(N, features): what the last dense layer was given, the mean over the map where the head is a convolution.
+
+    Raises:
+      ValueError: a network without a head.
+    """
+    if not heard.head_inputs:
+        raise ValueError(f"{architecture}: no head, hence no features before it")
+    given = heard.head_inputs[-1]
+    return given if given.ndim == 2 else global_average_pool(given)

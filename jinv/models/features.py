@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from jinv.core.types import Forward
-from jinv.models.classifier import Classifier
-from jinv.models.layers import BatchNorm, Dense, Head
-from jinv.models.ops import global_average_pool
+from jinv.models.classifier import Classifier, features_of
+from jinv.models.layers import BatchNorm
+from jinv.models.taps import listening
 
 
 def norm_layers(classifier: Classifier) -> tuple[str, ...]:
@@ -48,15 +48,6 @@ def forward_with_features(classifier: Classifier, variables: Mapping[str, Any], 
     Raises:
       ValueError: a network without a head.
     """
-    inputs: list[Array] = []
-
-    def listen(call: Callable[..., Any], arguments: Any, keywords: Any, context: nn.module.InterceptorContext) -> Any:
-        if isinstance(context.module, Dense | Head) and context.method_name == "__call__":
-            inputs.append(arguments[0])
-        return call(*arguments, **keywords)
-
-    with nn.intercept_methods(listen):
+    with listening(()) as heard:
         result = classifier.forward(variables, image)
-    if not inputs:
-        raise ValueError(f"{classifier.architecture}: no head, hence no features before it")
-    return result, inputs[-1] if inputs[-1].ndim == 2 else global_average_pool(inputs[-1])
+    return result, features_of(classifier.architecture, heard)

@@ -60,7 +60,7 @@ class Networks:
     @property
     def can_remat(self) -> bool:
         """Whether every member is built of blocks that can be computed again."""
-        return all(hasattr(member.module, "remat") for member in self.members)
+        return all(member.can_remat for member in self.members)
 
     @property
     def forwards(self) -> tuple[ForwardFunction, ...]:

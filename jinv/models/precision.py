@@ -33,7 +33,7 @@ def with_precision(classifier: Classifier, precision: Precision) -> Classifier:
         return classifier
 
     def cast(path: Any, leaf: jax.Array) -> jax.Array:
-        return leaf.astype(jnp.bfloat16) if path[-1].key == "kernel" else leaf
+        return leaf.astype(jnp.bfloat16) if getattr(path[-1], "key", None) == "kernel" else leaf
 
     variables = jax.tree_util.tree_map_with_path(cast, dict(classifier.variables))
     return replace(classifier, variables=variables, compute_dtype=jnp.bfloat16)

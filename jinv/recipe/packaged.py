@@ -61,6 +61,7 @@ def check_packaged_files(config: Path, recipe: Recipe) -> None:
     files = [
         *(("model", model) for model in recipe.models),
         ("student", recipe.student),
+        *(("statistics", path) for path in recipe.statistics_files),
         ("image.init", recipe.image.init),
         ("image.init_reference", recipe.image.init_reference),
         *(("evaluate.verifiers", verifier) for verifier in recipe.evaluate.verifiers),

@@ -22,12 +22,14 @@ from jinv.recipe.values import (
     Images,
     InvertedNames,
     Labels,
+    Momentum,
     NetworkName,
     NetworkNames,
     Shares,
     Sinks,
     Size,
     StartImage,
+    StatisticsFiles,
     as_tuple,
 )
 
@@ -165,6 +167,13 @@ class Recipe(Part):
     )
     devices: Devices | None = key('how many devices share a batch, or "all"', None)
     student: Annotated[NetworkName | None, Aside()] = key("a second network, for terms that compare with one", None)
+    statistics: Annotated[StatisticsFiles | None, Aside()] = key(
+        "recorded statistics (jinv record-stats) that terms compare with, instead of a network's batch norms; one file per network",
+        None,
+    )
+    statistics_momentum: Momentum = key(
+        "of an average over steps of the batch statistics that terms see; 0 is the step's own", 0.0
+    )
     precision: Precision = key("of the network's arithmetic", "float32")
     remat: bool = key("compute activations again instead of keeping them, to need less memory", False)
     copies: int = key("augmented views of each image per step", 1, ge=1, le=1024)
@@ -206,6 +215,11 @@ class Recipe(Part):
     def models(self) -> tuple[str, ...]:
         """The networks, one or several."""
         return (self.model,) if isinstance(self.model, str) else self.model
+
+    @property
+    def statistics_files(self) -> tuple[str, ...]:
+        """The files of recorded statistics."""
+        return (self.statistics,) if isinstance(self.statistics, str) else self.statistics or ()
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -269,6 +283,8 @@ def _committee_conflicts(table: Mapping[str, Any]) -> Iterator[str]:
             yield f"committee.weights: {shown(weights)} must be {needed} {count}"
         elif not any(numbers):
             yield f"committee.weights: {shown(weights)} must not all be 0"
+    if committee.get("draw") == "one" and count > 1 and table.get("statistics_momentum"):
+        yield 'statistics_momentum: averages steps, and with committee.draw = "one" each asks another network'
     if committee.get("draw") == "one" and count > 1 and table.get("keep") == "best":
         yield "keep: 'best' compares steps, and with committee.draw = \"one\" each is judged by another network"
 

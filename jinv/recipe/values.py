@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le, MinLen
+from annotated_types import Ge, Le, Lt, MinLen
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -148,4 +148,16 @@ StartImage = Annotated[
 ]
 FilePath = Annotated[
     PathText, BeforeValidator(ANY.before, json_schema_input_type=Text), ANY, Must("the path of a file or folder")
+]
+StatisticsFiles = Annotated[
+    FilePath | Annotated[tuple[FilePath, ...], MinLen(1), BeforeValidator(as_tuple)],
+    AfterValidator(_one_alone),
+    Must("the path of a file of `jinv record-stats`, or a list of these"),
+]
+Momentum = Annotated[
+    int | float,
+    Ge(0),
+    Lt(1),
+    Must("a number of at least 0 and below 1"),
+    WithJsonSchema({"type": "number", "minimum": 0}),
 ]

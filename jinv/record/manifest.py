@@ -59,6 +59,7 @@ class Manifest(Entry):
     """All of manifest.json. What a newer version of the same schema wrote besides is kept.
 
     committee: where several networks were inverted all of them, of which `model` is the first; images.npy is in its units.
+    statistics_sha256: of the recorded statistics of each network, None where it has none; absent where no network has.
     start_sha256: of the images that the synthesis starts from, where they are given. plugins: None where it used none.
     image_size: (height, width). layers: of each network the names of its batch-norm layers, where their statistics are
     logged. command, host: as which, and where the run was begun; commit: of jinv's own checkout, if it ran from one,
@@ -73,6 +74,7 @@ class Manifest(Entry):
     model: InvertedModel = InvertedModel()
     committee: tuple[Member, ...] | None = None
     student_sha256: str | None = None
+    statistics_sha256: tuple[str | None, ...] | None = None
     start_sha256: str | None = None
     plugins: tuple[PluginUse, ...] | None = None
     seed: Whole | None = None

@@ -95,6 +95,11 @@ def check_same(
         raise RunConflictError(
             f"{run_directory.path}: cannot be resumed with other plugins than it was started with: {'; '.join(changed)}"
         )
+    if manifest.statistics_sha256 != now.statistics_sha256:
+        change = _change("statistics_sha256", manifest.statistics_sha256, now.statistics_sha256)
+        raise RunConflictError(
+            f"{run_directory.path}: cannot be resumed with other recorded statistics than it was started with: {change}"
+        )
     for key in ("labels", "class_names", "image_size"):
         if getattr(manifest, key) != getattr(now, key):
             raise UnsafeInputError(

@@ -26,7 +26,7 @@ from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.runs.checks import DRAWN, START
 from jinv.runs.job import Job, Word, error_of
-from jinv.runs.records import start_digest
+from jinv.runs.records import start_digest, statistics_digests
 from jinv.runs.stopping import Stop, stoppable
 
 KEPT = 3
@@ -181,7 +181,7 @@ def digest(experiment: Experiment) -> str:
     """sha256 of what the processes of a job have to agree on: all that decides programs, images, and when something is said."""
     recipe = experiment.recipe
     table = resolved_table(recipe, list(experiment.labels), experiment.size, every_key=True)
-    for name in ("model", "student", "evaluate", "output"):  # a file may lie elsewhere on another machine
+    for name in ("model", "student", "statistics", "evaluate", "output"):  # a file may lie elsewhere on another machine
         table.pop(name, None)
     table["frames"] = recipe.output.frames
     for name in START:
@@ -191,6 +191,7 @@ def digest(experiment: Experiment) -> str:
     student = first.student.source["source"]["sha256"] if first.student else None
     start = None if recipe.image.init in DRAWN else start_digest(experiment)
     plugins = [used.model_dump(exclude={"plugin"}) for used in used_plugins(recipe, experiment.vocabulary)]
+    sources.append(statistics_digests(experiment))
     said = json.dumps([table, sources, student, start, plugins, jax.__version__], sort_keys=True, default=str)
     return hashlib.sha256(said.encode()).hexdigest()
 

@@ -101,6 +101,7 @@ def new_manifest(experiment: Experiment) -> Manifest:
         if members[1:]
         else None,
         student_sha256=classifier.student.source["source"]["sha256"] if classifier.student else None,
+        statistics_sha256=statistics_digests(experiment),
         start_sha256=start_digest(experiment),
         plugins=used_plugins(recipe, experiment.vocabulary) or None,
         seed=recipe.seed,
@@ -137,6 +138,12 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return said.stdout.strip() or None
+
+
+def statistics_digests(experiment: Experiment) -> tuple[str | None, ...] | None:
+    """sha256 of each network's recorded statistics, None where no network has any."""
+    digests = tuple(member.taps.sha256 if member.taps else None for member in experiment.networks.members)
+    return digests if any(digests) else None
 
 
 def start_digest(experiment: Experiment) -> str | None:

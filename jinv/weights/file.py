@@ -5,11 +5,9 @@ Safetensors itself has no checksum, so a flipped bit is a silently wrong weight.
 digest over its name, dtype, shape and bytes, and the metadata has one over itself, those digests included.
 """
 
-import hashlib
 import json
 import math
 import re
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +15,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError
-from jinv.files import atomic_path
+from jinv.errors import UnsafeInputError, UsageError
+from jinv.weights.sealed import (
+    MAX_HEADER,
+    arrays_of,
+    compact_json,
+    is_canonical,
+    metadata_sha256,
+    read_file,
+    read_header,
+    tensor_sha256,
+    write_sealed,
+)
 
 FORMAT = "1"
-MAX_HEADER = 8 << 20
-MAX_RANK = 8
 NAME = re.compile(r"params(/\w+)+/(kernel|bias|scale)|batch_stats(/\w+)+/(mean|var)", re.ASCII)
 JSON_KEYS = ("mean", "std", "input_size", "class_names", "num_classes", "clamp", "source", "notes", "sha256_of_tensors")
 _HOW_TO = "run `jinv convert {} OUT.safetensors`"
@@ -74,8 +80,6 @@ def save_converted(path: str | Path, variables: Mapping[str, np.ndarray], metada
             raise ValueError(f"{name!r} is no name of a converted tensor")
         if array.dtype != np.float32:
             raise ValueError(f"{name} is {array.dtype}, not float32")
-    # Not ascontiguousarray: that turns () into (1,).
-    arrays = {name: np.asarray(variables[name], dtype="<f4", order="C") for name in sorted(variables)}
     values = {
         "mean": [float(value) for value in metadata.mean],
         "std": [float(value) for value in metadata.std],
@@ -85,16 +89,13 @@ def save_converted(path: str | Path, variables: Mapping[str, np.ndarray], metada
         "clamp": metadata.clamp,
         "source": dict(metadata.source),
         "notes": list(metadata.notes),
-        "sha256_of_tensors": {name: tensor_sha256(name, array) for name, array in arrays.items()},
+        "sha256_of_tensors": {name: tensor_sha256(name, array) for name, array in sorted(variables.items())},
     }
-    texts = {"jinv_format": FORMAT, "architecture": metadata.architecture} | {k: _json(v) for k, v in values.items()}
+    texts = {"jinv_format": FORMAT, "architecture": metadata.architecture} | {
+        k: compact_json(v) for k, v in values.items()
+    }
     texts |= {OPTIONAL_KEY: metadata.training} if metadata.training else {}
-    texts["sha256_of_metadata"] = metadata_sha256(texts)
-    header = _header(texts, {name: array.shape for name, array in arrays.items()})
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        file.write(header)
-        for array in arrays.values():
-            file.write(_bytes(array))
+    write_sealed(path, variables, texts)
 
 
 def read_converted(path: str | Path, *, verify: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -118,7 +119,7 @@ def open_converted(path: str | Path) -> ConvertedFile:
     Raises:
       UnsafeInputError: so malformed that tensors cannot be located.
     """
-    data = _read_file(Path(path))
+    data = read_file(Path(path))
     return parse_converted(data, str(path))
 
 
@@ -127,14 +128,8 @@ def parse_converted(data: bytes, path: str = "converted file") -> ConvertedFile:
     size = int.from_bytes(data[:8], "little")
     if size > MAX_HEADER and (data[:2] == b"PK" or data[:1] == b"\x80"):  # a zip archive or a pickle
         raise UsageError(f"{path}: a PyTorch checkpoint, not a converted file; first {_HOW_TO.format(path)}")
-    if len(data) < 8 or size > min(len(data) - 8, MAX_HEADER):
-        limit = f"{min(max(len(data) - 8, 0), MAX_HEADER)} are possible"
-        raise UnsafeInputError(f"{path}: not a safetensors file: its header claims {size} bytes, {limit}")
-    header = _load_json(data[8 : 8 + size], path)
-    texts = header.pop("__metadata__", {})
-    if not isinstance(texts, dict) or not all(isinstance(value, str) for value in texts.values()):
-        raise UnsafeInputError(f"{path}: __metadata__ is not a table of strings")
-    arrays = _arrays(header, memoryview(data)[8 + size :], path)
+    start, header, texts = read_header(data, path)
+    arrays = arrays_of(header, memoryview(data)[start:], path)
     if not any(key in texts for key in ("jinv_format", "sha256_of_tensors", "sha256_of_metadata")):
         raise UsageError(f"{path}: safetensors, but not converted by jinv; first {_HOW_TO.format(path)}")
     metadata, problems = _decode(texts)
@@ -147,61 +142,9 @@ def parse_converted(data: bytes, path: str = "converted file") -> ConvertedFile:
         elif tensor_sha256(name, arrays[name]) != recorded.get(name):
             problems.append(f"the sha256 of tensor {name} differs from the recorded one")
     # Last, because a damaged tensor says more than a header that merely is not ours byte for byte.
-    if _header(texts, {name: array.shape for name, array in sorted(arrays.items())}) != data[: 8 + size]:
+    if not is_canonical(data, start, arrays, texts):
         problems.append("the header is not in canonical form")
     return ConvertedFile(arrays, metadata, tuple(problems))
-
-
-def tensor_sha256(name: str, array: np.ndarray) -> str:
-    """Digest of a tensor: sha256 over the JSON of [name, "F32", shape], then its little-endian bytes."""
-    digest = hashlib.sha256(_json([name, "F32", list(array.shape)]).encode())
-    digest.update(_bytes(array))
-    return digest.hexdigest()
-
-
-def metadata_sha256(metadata: Mapping[str, str]) -> str:
-    """Digest of the metadata: sha256 over its canonical JSON without the entry that holds this digest."""
-    rest = {key: value for key, value in metadata.items() if key != "sha256_of_metadata"}
-    return hashlib.sha256(_json(rest).encode()).hexdigest()
-
-
-def _header(metadata: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> bytes:
-    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
-    start = 0
-    for name, shape in shapes.items():
-        stop = start + 4 * math.prod(shape)
-        entries[name] = {"data_offsets": [start, stop], "dtype": "F32", "shape": list(shape)}
-        start = stop
-    text = _json(entries).encode()
-    text += b" " * (-len(text) % 8)  # the tensors begin 8-byte aligned, as safetensors' own writer does
-    return len(text).to_bytes(8, "little") + text
-
-
-def _arrays(header: dict[str, Any], data: memoryview, path: str) -> dict[str, np.ndarray]:
-    spans: list[tuple[int, int, str, tuple[int, ...]]] = []
-    for name, entry in header.items():
-        if not isinstance(entry, dict) or entry.keys() != {"data_offsets", "dtype", "shape"}:
-            raise UnsafeInputError(f"{path}: header entry {name!r} is not a tensor's dtype, shape and data_offsets")
-        if entry["dtype"] != "F32":
-            raise ModelMismatchError(f"{path}: {name} has dtype {entry['dtype']!r}; converted files hold F32 alone")
-        shape, offsets = entry["shape"], entry["data_offsets"]
-        for field, value in (("shape", shape), ("data_offsets", offsets)):
-            if not isinstance(value, list) or not all(type(v) is int and 0 <= v < 2**48 for v in value):
-                raise UnsafeInputError(f"{path}: {name} has {field} {str(value)[:80]}, not a list of sizes")
-        if len(shape) > MAX_RANK or len(offsets) != 2 or offsets[1] - offsets[0] != 4 * math.prod(shape):
-            raise UnsafeInputError(f"{path}: {name} of shape {str(shape)[:80]} does not fill its bytes {offsets[:2]}")
-        spans.append((offsets[0], offsets[1], name, tuple(shape)))
-    end = 0
-    for start, stop, name, _ in sorted(spans):
-        if start != end:
-            raise UnsafeInputError(f"{path}: {name} begins at byte {start}, but the tensor before it ends at {end}")
-        end = stop
-    if end != len(data):
-        raise UnsafeInputError(f"{path}: the tensors cover {end} bytes, the file holds {len(data)}")
-    return {
-        name: np.frombuffer(data[start:stop], dtype="<f4").reshape(shape)
-        for start, stop, name, shape in sorted(spans, key=lambda span: span[2])
-    }
 
 
 def _decode(texts: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -242,38 +185,3 @@ _EXPECTED: dict[str, Callable[[Any], bool]] = {
     "notes": _is_texts,
     "sha256_of_tensors": lambda value: isinstance(value, dict) and _is_texts(list(value.values())),
 }
-
-
-def _load_json(text: bytes, path: str) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        table = dict(pairs)
-        if len(table) != len(pairs):
-            raise ValueError("a key appears twice")
-        return table
-
-    try:
-        header = json.loads(text.decode(), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise UnsafeInputError(f"{path}: the safetensors header is not readable JSON: {str(error)[:80]}") from None
-    if not isinstance(header, dict):
-        raise UnsafeInputError(f"{path}: the safetensors header is not a table")
-    return header
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise StorageError(f"{path}: not a regular file")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise StorageError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise StorageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _bytes(array: np.ndarray) -> memoryview:
-    return array.reshape(-1).view(np.uint8).data

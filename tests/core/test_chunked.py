@@ -7,6 +7,7 @@ import pytest
 
 from jinv.core.augment import AUGMENTATIONS, Augmentation, augment_batch
 from jinv.core.chunked import chunked, combined_moments
+from jinv.core.contract.inputs import recorded_stats
 from jinv.core.objective import TERMS, Term, evaluate_terms, term_fields
 from jinv.core.step import step_keys
 from tests.core.test_terms import CASES
@@ -24,9 +25,11 @@ AUGMENTATIONS_USED = [
 def value_and_gradient(chunk, terms, dtype, blocks=0):
     """Total and image gradient of a batch through the tiny network, augmentations included."""
     classifier = tiny_classifier(blocks=blocks)
+    recorded = {name: recorded_stats(channels) for name, channels in (("image", 3), ("conv1", 4), ("bn1", 4))}
+    classifier = classifier.with_statistics(recorded, "digest").with_features()
     variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), classifier.variables)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(BATCH, 16, 16, 3)) + 0.5, dtype)
-    labels = jnp.arange(BATCH, dtype=jnp.int32)
+    labels = jnp.arange(BATCH, dtype=jnp.int32) // 2
     keys = step_keys((jax.random.key(0), jnp.arange(BATCH, dtype=jnp.uint32)), 3)
 
     def teacher(variables, image, labels):

@@ -20,6 +20,8 @@ from tests.core import torch_terms
 # Whether a term couples the images of a batch, so that one image's gradient depends on the others.
 COUPLES = {
     "class_logit": False,
+    "class_similarity": True,
+    "class_statistics": True,
     "competition": False,
     "cross_entropy": False,
     "feature_statistics": True,
@@ -27,6 +29,8 @@ COUPLES = {
     "layer_activation": False,
     "natural_colors": False,
     "natural_variation": True,
+    "patch_statistics": True,
+    "sorted_features": False,
     "total_variation": True,
 }
 
@@ -42,8 +46,12 @@ VARIANTS = {
         for variance, weight, normalization in itertools.product(
             ("unbiased", "biased"), (1.0, 10.0), ("none", "running")
         )
-    ],
+    ]
+    + [{"distance": "gaussian_kl"}, {"distance": "wasserstein", "variance": "biased", "first_layer_weight": 10.0}],
 }
+for name in ("class_statistics", "patch_statistics"):
+    VARIANTS[name] = [{"distance": distance} for distance in ("norm", "gaussian_kl", "wasserstein")]
+VARIANTS["sorted_features"] = [{"target": "all"}, {"target": "class"}]
 VARIANTS["competition"] = [{"form": "jensen_shannon"}, {"form": "nvlabs"}]
 VARIANTS["natural_colors"] = [{"reduction": "image"}, {"reduction": "batch"}]
 VARIANTS["natural_variation"] = [{"reduction": "batch"}, {"reduction": "image"}, {"whitening": 0.5}]
@@ -144,7 +152,7 @@ def test_image_norm_equals_the_equation():
     np.testing.assert_allclose(TERMS["image_norm"](images("random")), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kwargs", VARIANTS["feature_statistics"])
+@pytest.mark.parametrize("kwargs", [kwargs for kwargs in VARIANTS["feature_statistics"] if "distance" not in kwargs])
 def test_feature_statistics_equals_the_equation(kwargs):
     result = network(images("random"))
     x = np.asarray(images("random"), np.float64)
@@ -238,6 +246,11 @@ IMPOSSIBLE = [
     ("total_variation", {"form": "formula_4_1", "neighbors": 8}, "neighbors must be 4, got 8"),
     ("feature_statistics", {"variance": "none"}, "variance 'none' must be one of 'unbiased', 'biased'"),
     ("feature_statistics", {"normalization": "batch"}, "normalization 'batch' must be one of 'none', 'running'"),
+    ("feature_statistics", {"distance": "kl"}, "distance 'kl' must be one of 'norm', 'gaussian_kl', 'wasserstein'"),
+    ("feature_statistics", {"distance": "wasserstein", "normalization": "running"}, "normalization is for 'norm'"),
+    ("class_statistics", {"distance": "kl"}, "distance 'kl' must be one of 'norm', 'gaussian_kl', 'wasserstein'"),
+    ("patch_statistics", {"distance": "kl"}, "distance 'kl' must be one of 'norm', 'gaussian_kl', 'wasserstein'"),
+    ("sorted_features", {"target": "mean"}, "target 'mean' must be one of 'all', 'class'"),
     ("layer_activation", {"layer": 2}, "layer 2, but the network's batch-norm layers are 0 to 1"),
     ("layer_activation", {"layer": -1}, "layer -1, but the network's batch-norm layers are 0 to 1"),
     ("natural_colors", {"reduction": "sum"}, "reduction 'sum' must be one of 'image', 'batch'"),

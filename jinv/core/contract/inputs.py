@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.core.types import Forward, Image, NormStats
+from jinv.core.image_stats import image_stats
+from jinv.core.types import Forward, Image, NormStats, RecordedStats
 
 KINDS = {
     "random": "random images",
@@ -56,8 +57,38 @@ def network(image: Image) -> Forward:
         var = ((x - mean[None, None, None, :]) ** 2).mean(axis=(0, 1, 2))
         running = jnp.arange(1.0, 4.0, dtype=image.dtype) * scale
         stats.append(NormStats(mean, var, running - 2 * scale, running, x.shape[0] * x.shape[1] * x.shape[2]))
-    labels = jnp.arange(image.shape[0], dtype=jnp.int32) % NUM_CLASSES
-    return Forward(image, features, labels, tuple(stats), jnp.roll(features, 1, axis=1), image / 4 + 0.5)
+    labels = jnp.arange(image.shape[0], dtype=jnp.int32) // 2 % NUM_CLASSES
+    layers = tuple(image_stats(image * scale, 5) for scale in (1.0, 3.0))
+    cells = layers[0].cell_mean.shape[1]
+    recorded = tuple(recorded_stats(3, cells=cells, seed=seed, dtype=image.dtype) for seed in (0, 1))
+    student = jnp.roll(features, 1, axis=1)
+    return Forward(image, features, labels, tuple(stats), student, image / 4 + 0.5, layers, recorded, features)
+
+
+def recorded_stats(
+    channels: int,
+    *,
+    cells: int = 16,
+    quantiles: int = 5,
+    classes: int = NUM_CLASSES,
+    seed: int = 0,
+    dtype: Any = jnp.float32,
+) -> RecordedStats:
+    """Made-up recorded statistics of one layer; its first channel and first cell never varied."""
+    random = np.random.default_rng(seed)
+    var, cell_var = random.uniform(0.5, 2, channels), random.uniform(0.5, 2, cells)
+    var[0] = cell_var[0] = 0
+    arrays = {
+        "mean": random.normal(size=channels),
+        "var": var,
+        "cell_mean": random.normal(size=cells),
+        "cell_var": cell_var,
+        "quantiles": np.sort(random.normal(size=(quantiles, channels)), axis=0),
+        "class_mean": random.normal(size=(classes, channels)),
+        "class_var": random.uniform(0.5, 2, (classes, channels)),
+        "class_quantiles": np.sort(random.normal(size=(classes, quantiles, channels)), axis=1),
+    }
+    return RecordedStats(**{name: jnp.asarray(array, dtype) for name, array in arrays.items()})
 
 
 def unlike(image: jax.Array) -> jax.Array:

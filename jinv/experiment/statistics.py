@@ -1,0 +1,91 @@
+"""Recorded statistics and the networks that they are of."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jinv.errors import ModelMismatchError, UsageError, nearest
+from jinv.models.classifier import Classifier
+from jinv.models.taps import IMAGE, listening
+from jinv.recipe.recipe import Recipe
+from jinv.weights.statistics import Statistics
+
+
+def with_statistics(members: Sequence[Classifier], files: Mapping[str, Statistics]) -> list[Classifier]:
+    """The networks, each with the statistics that were recorded of it.
+
+    Raises:
+      ModelMismatchError: statistics of another network, of layers or classes that it does not have, or two files of one.
+    """
+    found = list(members)
+    for path, statistics in files.items():
+        record = statistics.record
+        mine = [index for index, member in enumerate(members) if _identity(member) == _recorded_identity(statistics)]
+        if not mine:
+            theirs = f"{record.architecture} ({record.model_sha256:.12}, mean {_shown(record.mean)})"
+            ours = ", ".join(f"{m.architecture} ({_identity(m)[1]:.12}, mean {_shown(m.mean)})" for m in members)
+            raise ModelMismatchError(f"statistics: {path} was recorded of {theirs}, and model is {ours}")
+        for index in mine:
+            if found[index].taps is not None and found[index].taps.layers:  # type: ignore[union-attr]
+                raise ModelMismatchError(f"statistics: {path} is a second file of {record.architecture}")
+            _check_layers(path, members[index], statistics)
+            found[index] = found[index].with_statistics(statistics.layers, statistics.sha256, record.class_counts)
+    return found
+
+
+def check_classes(recipe: Recipe, member: Classifier, labels: Sequence[int]) -> None:
+    """Have the terms that compare classes something of each class to compare with?
+
+    Raises:
+      UsageError: a class of which no images were recorded.
+    """
+    counts = member.taps.class_counts if member.taps else ()
+    for name, entry in recipe.terms.items():
+        by_class = counts and (name == "class_statistics" or entry.get("target") == "class")
+        missing = [label for label in labels if counts[label] == 0] if by_class else []
+        if missing:
+            raise UsageError(
+                f"terms.{name}: statistics has no images of class {missing[0]} ({member.class_names[missing[0]]!r})"
+            )
+
+
+def _identity(member: Classifier) -> tuple[str, str, tuple[float, ...], tuple[float, ...]]:
+    """What weights and preprocessing are known by, as a run's manifest has them."""
+    return member.architecture, member.source["source"]["sha256"], _floats(member.mean), _floats(member.std)
+
+
+def _recorded_identity(statistics: Statistics) -> tuple[str, str, tuple[float, ...], tuple[float, ...]]:
+    record = statistics.record
+    return record.architecture, record.model_sha256, record.mean, record.std
+
+
+def _floats(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _shown(values: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{value:.3g}" for value in values) + "]"
+
+
+def _check_layers(path: str, member: Classifier, statistics: Statistics) -> None:
+    record = statistics.record
+    classes = len(record.class_counts)
+    if classes and classes != len(member.class_names):
+        raise ModelMismatchError(
+            f"statistics: {path} has {classes} classes, {member.architecture} has {len(member.class_names)}"
+        )
+    side = member.min_size
+    with listening() as heard:
+        given = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+        jax.eval_shape(member.module.apply, {k: member.variables[k] for k in ("params", "batch_stats")}, given)
+    channels = {IMAGE: 3} | {name: values.shape[-1] for name, values in heard.layers.items()}
+    for name, stats in statistics.layers.items():
+        if name not in channels:
+            hint = nearest(name, channels)
+            raise ModelMismatchError(f"statistics: {path}: {member.architecture} has no layer {name!r:.80}{hint}")
+        if stats.mean.shape != (channels[name],):
+            raise ModelMismatchError(
+                f"statistics: {path}: layer {name!r} has {stats.mean.size} channels, "
+                f"that of {member.architecture} has {channels[name]}"
+            )

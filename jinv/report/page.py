@@ -75,7 +75,7 @@ def write_comparison(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
         given=len(run_dirs),
         sampled=any(view.gallery.sampled for view in views),
         runs=[{"name": name, "view": view, "facts": run_facts(view)} for name, view in zip(names, views, strict=True)],
-        charts=_comparison_charts(names, views),
+        charts=comparison_charts(names, views),
         settings=_setting_rows(views),
         rows=_image_rows(views),
         verifiers=_verifiers(views),
@@ -216,7 +216,9 @@ def _layer_charts(view: RunView) -> list[Chart]:
     return charts
 
 
-def _comparison_charts(names: Sequence[str], views: Sequence[RunView]) -> list[Chart]:
+def comparison_charts(names: Sequence[str], views: Sequence[RunView]) -> list[Chart]:
+    """Every run's total and terms over its steps, one chart of each."""
+
     def overlay(title: str, caption: str, series: Sequence[Series]) -> Chart | None:
         return line_chart(title, [s for s in series if s.x], caption=caption, scales=("log", "linear"))
 

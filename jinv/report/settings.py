@@ -53,6 +53,11 @@ class SettingRow:
     problem: str = ""
     best: bool = False
 
+    @property
+    def number(self) -> str:
+        """Its number, with which its directory's name begins."""
+        return self.name.partition("_")[0]
+
 
 @dataclass(frozen=True)
 class SettingsTable:

@@ -70,7 +70,11 @@ def between(folder: Path, quick: bool) -> Part:
 def again(folder: Path, quick: bool) -> Part:
     """Kills and power losses of what goes on after kills and power losses."""
     rows, wrong = [], []
-    for what, work in (("jinv synthesize", synthesis), ("jinv worker, jinv merge", shared_work), ("jinv sweep", sweeping)):
+    for what, work in (
+        ("jinv synthesize", synthesis),
+        ("jinv worker, jinv merge", shared_work),
+        ("jinv sweep", sweeping),
+    ):
         with fake_synthesizer(beside=True):
             tally = random_kills(work(), folder, 15 if quick else 400)
         rows.append((f"{what}, killed again and again", f"{sum(tally.trials.values()):,}", _bytes(tally)))

@@ -3,6 +3,7 @@
 Pictures, styles and the little script are inside the page, whose content policy forbids it to fetch anything.
 """
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -261,8 +262,9 @@ def _distinct_names(views: list[RunView]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
 
 
+@functools.cache
 def environment() -> jinja2.Environment:
-    """Where templates are found, and the filters that they use."""
+    """Where templates are found, and the filters that they use; one for all pages, so that templates are compiled once."""
     # Everything is escaped: class names, file names and configs are other people's text.
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jinv.report"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,

@@ -5,7 +5,8 @@
     units, recorder  a worker's way through a run's batches, and what it writes at every moment; worker: its claims
     job, distributed   one batch over several processes: what they tell one another; who leads, who follows
     merge, completion   batches put together, judged, reported, sealed; repair: some of them made again
-    sweep, sweep_part, sweep_batch, sweep_summary   many settings, some in one program, and what they came to
+    sweep, sweep_settings, sweep_part, sweep_batch, sweep_summary   many settings, some in one program, and what they came to
+    search, study, objectives, panel, search_summary   settings that Optuna chooses: its trials, what is improved, who judges
     records          what a run says of itself; checks: what can be wrong before the first step
     submit           `jinv submit`: a run given to a cluster, or to tasks on this machine
     evaluate, export   networks asked about a run that is there; the folders that other programs train on

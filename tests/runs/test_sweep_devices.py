@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 
+from jinv.record.directory import RunDirectory
 from tests.compiling import UNOPTIMIZED
 from tests.small_runs import CONFIG, save_tiny
 
@@ -27,7 +28,9 @@ def test_settings_over_two_devices_equal_those_on_one(tmp_path):
     """Four settings of three images: only the settings can be split. Three of four: only the images."""
     save_tiny(tmp_path / "tiny.safetensors", 1)
     short = CONFIG.replace("[[stages]]\nsize = 8\nsteps = 4\n", "").replace("batch = 2\n", "batch = 3\n")
-    short = short.replace("[[stages]]", '[[stages]]\noptimizer = "sgd"').replace('["other.safetensors"]', "[]")
+    short = short.replace("[[stages]]", '[[stages]]\noptimizer = "sgd"\nlearning_rate = 1e-7').replace(
+        '["other.safetensors"]', "[]"
+    )
     (tmp_path / "small.toml").write_text(short)
     flags = " ".join(f"--{name}={str(value).lower()}" for name, value in UNOPTIMIZED.items())
     environment = os.environ | {
@@ -51,6 +54,10 @@ def test_settings_over_two_devices_equal_those_on_one(tmp_path):
     for run in sorted(path for path in (tmp_path / "one").iterdir() if path.is_dir()):
         one, two = (np.load(folder / run.name / "images.npy") for folder in (tmp_path / "one", tmp_path / "two"))
         assert np.abs(one - two).max() < 1e-4 * np.abs(one).max()
+        totals = [
+            [line.total for line in RunDirectory(f / run.name).metrics()] for f in (tmp_path / "one", tmp_path / "two")
+        ]
+        np.testing.assert_allclose(*totals, rtol=1e-4)
     refused = [sys.executable, "-m", "jinv.cli", "sweep", str(tmp_path / "small.toml"), "--vary", "seed=[0,1,2]"]
     refused += ["--set", "devices=2", "--out", str(tmp_path / "none")]
     done = subprocess.run(refused, env=environment, capture_output=True, text=True, timeout=300)

@@ -16,8 +16,8 @@ from jinv.cli import main
 save = run.Work.save
 def says(self, kept):
     save(self, kept)
-    leaf = kept.leaves[0]
-    print("on", len(leaf.sharding.device_set), leaf.sharding.shard_shape(leaf.shape)[:2], leaf.shape[:2])
+    for leaf in (kept.leaves or ())[:1]:  # at a stage's end an image lies in their place
+        print("on", len(leaf.sharding.device_set), leaf.sharding.shard_shape(leaf.shape)[:2], leaf.shape[:2])
 run.Work.save = says
 codes = [main([*sys.argv[2:4], *words.split()]) for words in sys.argv[4:]]
 sys.exit(max(codes))

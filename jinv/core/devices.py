@@ -1,4 +1,5 @@
-"""One batch over several devices: each holds a share of the images and a copy of everything else.
+"""One batch over several devices: each holds a share of the images and a copy of everything else; in a sweep maybe
+instead a share of the settings, which need nothing of one another.
 
 Nothing in the step knows of it. jit splits the work where its arguments lie, so per-image work stays where its image is
 and sums over the batch, batch statistics among them, run over all devices. Those may belong to several processes
@@ -13,20 +14,33 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+SETTINGS = "settings"
+"""The name of the mesh axis over which a sweep's settings are split."""
+
 
 def batch_sharding(devices: Sequence[jax.Device]) -> NamedSharding:
     """The first axis of an array split evenly over `devices`."""
     return NamedSharding(Mesh(np.array(devices), ("batch",)), PartitionSpec("batch"))
 
 
+def settings_sharding(devices: Sequence[jax.Device]) -> NamedSharding:
+    """A sweep's first axis, its settings, split evenly over `devices`."""
+    return NamedSharding(Mesh(np.array(devices), (SETTINGS,)), PartitionSpec(SETTINGS))
+
+
+def splits_settings(sharding: NamedSharding | None) -> bool:
+    """Whether it is a sweep's settings that `sharding` splits, not its images."""
+    return sharding is not None and sharding.mesh.axis_names == (SETTINGS,)
+
+
 def place(tree: Any, sharding: NamedSharding | None, count: int, *, axis: int = 0) -> Any:
     """`tree` with every array of `count` entries along `axis` split over the devices, every other one on each of them.
 
-    None leaves it. In a sweep the images are the second axis.
+    None leaves it. In a sweep the settings are the first axis, the images the second.
     """
     if sharding is None:
         return tree
-    split = NamedSharding(sharding.mesh, PartitionSpec(*[None] * axis, "batch"))
+    split = NamedSharding(sharding.mesh, PartitionSpec(*[None] * axis, *sharding.mesh.axis_names))
 
     def put(leaf: Any) -> Any:
         shape = np.shape(leaf)

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int
 
 from jinv.core.committee import AnyForward
-from jinv.core.devices import place, replicate
+from jinv.core.devices import place, replicate, splits_settings
 from jinv.core.inspection import Gradients, LayerDistances
 from jinv.core.program import Before, BindStage, Setting, StageProgram
 from jinv.core.starts import initial_noise
@@ -130,26 +130,30 @@ class Synthesis:
         """Synthesize one batch; yields every `log_every` and `checkpoint_every` steps, where it is due, and at
         the end of each stage."""
         resume = resume or Resume(0)
-        count, first_axis = batch.labels.shape[-1], int(self.sweep)
+        axis = 0 if splits_settings(sharding) else int(self.sweep)
+        count = batch.labels.shape[axis]
         image = self.start(batch)
         first = image
         if resume.image is not None:
             image = jnp.array(resume.image)
         variables = replicate(variables, sharding)
-        labels, image, first = place((batch.labels, image, first), sharding, count, axis=first_axis)
-        ids = place(batch.image_ids, sharding, count)
+        labels, image, first = place((batch.labels, image, first), sharding, count, axis=axis)
+        run_key, setting, ids = batch.run_key, batch.setting, batch.image_ids
+        if splits_settings(sharding):
+            run_key, setting = place((run_key, setting), sharding, count)
+            ids = replicate(ids, sharding)
+        else:
+            ids = place(ids, sharding, count)
         before = Before(0, 0, self.method.image_size, batch.init is None)
         for index, program in enumerate(self.programs):
             stage, before = program.stage, before._replace(number=index)
             if index >= resume.stage and stage.steps:
-                inputs = Inputs(
-                    variables, labels, batch.run_key, ids, jnp.asarray(before.steps, jnp.int32), batch.setting
-                )
+                inputs = Inputs(variables, labels, run_key, ids, jnp.asarray(before.steps, jnp.int32), setting)
                 state = program.begin(image, first, inputs, before)
                 if index == resume.stage and resume.leaves is not None:
                     leaves = [jnp.asarray(leaf) for leaf in resume.leaves]
                     state = jax.tree.unflatten(jax.tree.structure(state), leaves)
-                state = place(state, sharding, count, axis=first_axis)
+                state = place(state, sharding, count, axis=axis)
                 for snapshot in _stage_snapshots(program, state, inputs, before, pace):
                     image = snapshot.image
                     yield snapshot

@@ -159,16 +159,17 @@ def bind_experiment(
 
 
 def load_experiment(
-    recipe: Recipe, *, shared: Shared | None = None, vocabulary: Vocabulary | None = None
+    recipe: Recipe, *, shared: Shared | None = None, vocabulary: Vocabulary | None = None, alone: bool = True
 ) -> Experiment:
-    """Check `recipe`, load what it names, bind it.
+    """Check `recipe`, load what it names, bind it; but for its devices where it does not run `alone`.
 
     Raises:
       JinvError: what is wrong with the recipe, its network, its start images or its devices.
     """
     shared = shared or Shared()
     bind.check_recipe(recipe, vocabulary)
-    check_devices(recipe)
+    if alone:
+        check_devices(recipe)
     inputs = load_inputs(recipe, shared, vocabulary)
     experiment = bind_experiment(recipe, inputs, shared=shared, vocabulary=vocabulary)
     for name, member in zip(recipe.models, experiment.networks.members, strict=True):

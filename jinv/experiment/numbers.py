@@ -1,6 +1,6 @@
 """Which numbers of a recipe a program takes as arguments: in those, runs of one program may differ."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from jinv.core.objective import hyperparameters_of
@@ -50,12 +50,16 @@ def program_of(recipe: Recipe) -> str:
     return repr(plain)
 
 
-def varied_numbers(group: Sequence[Variation], vocabulary: Vocabulary) -> dict[Place, list[float | int]]:
-    """The numbers in which a group's recipes differ, one value per recipe; the others stay constants of the program."""
+def varied_numbers(
+    group: Sequence[Variation], vocabulary: Vocabulary, varied: Collection[Place] | None = None
+) -> dict[Place, list[float | int]]:
+    """The numbers in which a group's recipes differ, or those at `varied`, one value per recipe; the others stay constants
+    of the program."""
     numbers: dict[Place, list[float | int]] = {}
     for variation in group:
         replace_numbers(variation.recipe, lambda path, value: numbers.setdefault(path, []).append(value), vocabulary)
-    return {path: values for path, values in numbers.items() if len(set(values)) > 1}
+    differ = (lambda path: len(set(numbers[path])) > 1) if varied is None else varied.__contains__
+    return {path: values for path, values in numbers.items() if differ(path)}
 
 
 def replace_numbers(recipe: Recipe, replacement: Replacement, vocabulary: Vocabulary) -> Recipe:

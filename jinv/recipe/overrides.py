@@ -8,12 +8,18 @@ from jinv.recipe import toml
 from jinv.recipe.paths import typed
 
 
-def parse_override(override: str, flag: str = "--set", example: str = "image.count=4") -> tuple[str, Any]:
-    """(key.path, value) of `key.path=value`; the value is read as TOML, or as a string where it is not TOML."""
+def split_override(override: str, flag: str = "--set", example: str = "image.count=4") -> tuple[str, str]:
+    """(key.path, the value's text) of `key.path=value`."""
     path, separator, text = override.partition("=")
     path = path.strip()
     if not separator or not all(path.split(".")):
         raise UsageError(f"{flag} {override[:200]}: expected key.path=value, for example {flag} {example}")
+    return path, text
+
+
+def parse_override(override: str, flag: str = "--set", example: str = "image.count=4") -> tuple[str, Any]:
+    """(key.path, value) of `key.path=value`; the value is read as TOML, or as a string where it is not TOML."""
+    path, text = split_override(override, flag, example)
     try:
         table = toml.loads(f"value = {text}", f"{flag} {path}")
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""The settings of a sweep: `--vary key.path=[values]` become named recipes, grouped by the program that they share.
+"""The settings of a sweep: `--vary key.path=[values]`, or a range, become named recipes, grouped by the program that they share.
 
 Settings that differ in numbers alone run side by side in one program. Anything else, such as sizes, steps, the network,
 an optimizer's name, makes another program, and so another group.
@@ -14,11 +14,13 @@ from typing import Any
 
 from jinv.errors import UsageError
 from jinv.recipe.checking import shown
-from jinv.recipe.overrides import parse_override, set_value
+from jinv.recipe.overrides import parse_override, set_value, split_override
+from jinv.recipe.ranges import is_range, points_of
 from jinv.recipe.read import check_config, read_table
 from jinv.recipe.recipe import Recipe
 
 MAXIMUM_SETTINGS = 1000
+RANGE = "terms.total_variation.weight=1e-5:1e-1:log8"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +41,7 @@ def read_variations(
     Raises:
       StorageError: no such config. UsageError: anything wrong with a value, as `read_config`; fewer than two settings.
     """
-    path = Path(config)
-    table = read_table(path, overrides)
+    table = read_table(Path(config), overrides)
     keys = _varied(vary)
     if zipped and len({len(values) for values in keys.values()}) > 1:
         counts = ", ".join(f"{key} has {len(values)}" for key, values in keys.items())
@@ -49,18 +50,28 @@ def read_variations(
     rows = list(itertools.islice(combined, MAXIMUM_SETTINGS + 1))
     if not 2 <= len(rows) <= MAXIMUM_SETTINGS:
         raise _not_a_sweep("more" if len(rows) > MAXIMUM_SETTINGS else "one setting")
-    short = _short(list(keys))
-    variations = []
-    for index, values in enumerate(rows):
-        changes = dict(zip(keys, values, strict=True))
-        changed = copy.deepcopy(table)
-        for key, value in changes.items():
-            set_value(changed, key, copy.deepcopy(value), where=f"--vary {key}")
-        words = [f"{short[key]}={value}" for key, value in changes.items()]
-        name = f"{index:0{len(str(len(rows) - 1))}d}_" + re.sub(r"[^\w.=+-]+", "-", "_".join(words)).strip("-")[:80]
-        where = f"{path} with " + ", ".join(f"{key}={shown(value)}" for key, value in changes.items())
-        variations.append(Variation(index, name, changes, check_config(changed, where=where, folder=path.parent)))
-    return variations
+    return [
+        make_variation(index, dict(zip(keys, values, strict=True)), table, config, among=len(rows))
+        for index, values in enumerate(rows)
+    ]
+
+
+def make_variation(
+    index: int, changes: dict[str, Any], table: dict[str, Any], config: str | Path, *, among: int, flag: str = "--vary"
+) -> Variation:
+    """The setting of that number among so many, whose config's `table` is changed in a copy; `flag` is for messages.
+
+    Raises:
+      UsageError: anything wrong with a value, as `read_config`.
+    """
+    path, short = Path(config), short_keys(list(changes))
+    changed = copy.deepcopy(table)
+    for key, value in changes.items():
+        set_value(changed, key, copy.deepcopy(value), where=f"{flag} {key}")
+    words = "_".join(f"{short[key]}={value}" for key, value in changes.items())
+    name = f"{index:0{len(str(among - 1))}d}_" + re.sub(r"[^\w.=+-]+", "-", words).strip("-")[:80]
+    where = f"{path} with " + ", ".join(f"{key}={shown(value)}" for key, value in changes.items())
+    return Variation(index, name, changes, check_config(changed, where=where, folder=path.parent))
 
 
 def _not_a_sweep(count: str) -> UsageError:
@@ -71,9 +82,12 @@ def _varied(vary: Sequence[str]) -> dict[str, list[Any]]:
     keys: dict[str, list[Any]] = {}
     example = "terms.total_variation.weight=[1e-3,1e-2]"
     for text in vary:
-        key, values = parse_override(text, "--vary", example)
+        key, value = split_override(text, "--vary", example)
+        values = points_of(value, f"--vary {key}") if is_range(value) else parse_override(text, "--vary", example)[1]
         if not isinstance(values, list) or not values:
-            raise UsageError(f"--vary {key}: {shown(values)} must be a list of values, for example --vary {example}")
+            raise UsageError(
+                f"--vary {key}: {shown(values)} must be a list of values or a range, for example --vary {example} or {RANGE}"
+            )
         if len(values) > MAXIMUM_SETTINGS:
             raise _not_a_sweep("more")
         if key in keys:
@@ -87,7 +101,7 @@ def _varied(vary: Sequence[str]) -> dict[str, list[Any]]:
     return keys
 
 
-def _short(keys: list[str]) -> dict[str, str]:
+def short_keys(keys: list[str]) -> dict[str, str]:
     """Each key's last words, as few as tell it from the others: terms.total_variation.weight -> weight."""
 
     def endings(key: str) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Runs as pages that need nothing but themselves: report.html, comparison.html, sheets.
 
     page            `write_report`, `write_comparison`, and the frame that all pages share
+    settings, settings_page   many settings of one experiment: their table, parallel axes, matrix of images
     view, facts     a run as the page shows it, tolerant of what an unfinished run lacks
     gallery         which images a page carries, in how many bytes; totals: what judges say of all, class by class
     charts, curves  lines of numbers as SVG, and what was logged as such; heatmap: layers over steps

@@ -3,6 +3,7 @@
 Pictures, styles and the little script are inside the page, whose content policy forbids it to fetch anything.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,7 +83,7 @@ def write_comparison(run_dirs: Sequence[str | Path], out: str | Path) -> Path:
         given=len(run_dirs),
         sampled=any(view.gallery.sampled for view in views),
         runs=[{"name": name, "view": view, "facts": run_facts(view)} for name, view in zip(names, views, strict=True)],
-        charts=_comparison_charts(names, views),
+        charts=comparison_charts(names, views),
         settings=_setting_rows(views),
         rows=_image_rows(views),
         verifiers=_verifiers(views),
@@ -238,7 +239,9 @@ def _layer_charts(view: RunView) -> list[Chart]:
     return charts
 
 
-def _comparison_charts(names: Sequence[str], views: Sequence[RunView]) -> list[Chart]:
+def comparison_charts(names: Sequence[str], views: Sequence[RunView]) -> list[Chart]:
+    """Every run's total and terms over its steps, one chart of each."""
+
     def overlay(title: str, caption: str, series: Sequence[Series]) -> Chart | None:
         return line_chart(title, [s for s in series if s.x], caption=caption, scales=("log", "linear"))
 
@@ -281,8 +284,9 @@ def _distinct_names(views: list[RunView]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
 
 
+@functools.cache
 def environment() -> jinja2.Environment:
-    """Where templates are found, and the filters that they use."""
+    """Where templates are found, and the filters that they use; one for all pages, so that templates are compiled once."""
     # Everything is escaped: class names, file names and configs are other people's text.
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jinv.report"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,

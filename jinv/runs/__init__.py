@@ -6,7 +6,8 @@
     frames, timing, sinks   the optimisation as an animation; when steps were logged; TensorBoard and others, told of it
     job, distributed   one batch over several processes: what they tell one another; who leads, who follows
     merge, completion   batches put together, judged, reported, sealed; repair: some of them made again
-    sweep, sweep_part, sweep_batch, sweep_summary   many settings, some in one program, and what they came to
+    sweep, sweep_settings, sweep_part, sweep_batch, sweep_summary   many settings, some in one program, and what they came to
+    search, study, objectives, panel, search_summary   settings that Optuna chooses: its trials, what is improved, who judges
     records          what a run says of itself; checks: what can be wrong before the first step
     submit           `jinv submit`: a run given to a cluster, or to tasks on this machine
     evaluate, attribution, export   networks and terms asked about images that are there; folders to train on

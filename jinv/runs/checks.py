@@ -30,18 +30,23 @@ UNKNOWN = (".architecture", ".mean", ".std")
 
 
 def check_run(
-    recipe: Recipe, shared: Shared | None = None, vocabulary: Vocabulary | None = None, *, say: Say = silent
+    recipe: Recipe,
+    shared: Shared | None = None,
+    vocabulary: Vocabulary | None = None,
+    *,
+    say: Say = silent,
+    alone: bool = True,
 ) -> Experiment:
     """All that can be wrong with a run before its first step, but for its traces, its directory and its memory.
 
     With a `Shared` of several runs verifiers come out of it; without one their files are looked at and no network is built.
-    `say` is told what was fetched.
+    `say` is told what was fetched. The devices of a sweep's setting, which is not `alone`, are its part's.
 
     Raises:
       JinvError: something is.
     """
     check_sinks(recipe.log)
-    experiment = load_experiment(recipe, shared=shared, vocabulary=vocabulary)
+    experiment = load_experiment(recipe, shared=shared, vocabulary=vocabulary, alone=alone)
     names = experiment.vocabulary
 
     def class_names(verifier: str) -> Sequence[str]:

@@ -14,7 +14,7 @@ from jinv.core.step import Stage
 from jinv.core.sweep import sweep_batch, sweep_of
 from jinv.core.synthesis import check_traces
 from jinv.experiment import bind
-from jinv.experiment.devices import sharding
+from jinv.experiment.devices import check_devices, sweep_sharding
 from jinv.experiment.experiment import Experiment
 from jinv.experiment.numbers import Place, program_of, replace_numbers
 from jinv.recipe.variations import Variation
@@ -146,13 +146,13 @@ class Part:
         """The synthesis of one batch of all settings; within the experiment's `precision()`. `due` is `Pace.due`."""
         batch, experiment = self.batch(number), self.experiment
         count = batch.labels.shape[1]
-        spread = sharding(experiment.recipe, count)
+        spread = sweep_sharding(experiment.recipe, count, len(self.members))
         return self.synthesis(count).run(
             experiment.networks.variables,
             batch,
             pace=experiment.pace._replace(due=due),
             resume=resume,
-            sharding=spread,
+            sharding=None if spread is None else spread.sharding,
         )
 
     def start(self, number: int) -> np.ndarray:
@@ -161,7 +161,8 @@ class Part:
         return np.asarray(self.synthesis(batch.labels.shape[1]).start(batch))
 
     def check_traces(self) -> None:
-        """One abstract step of every stage; raises as `Experiment.check_traces`."""
+        """One abstract step of every stage, on devices that are there; raises as `Experiment.check_traces`, `check_devices`."""
+        check_devices(self.experiment.recipe, len(self.members))
         batch = self.batch(0)
         with self.experiment.precision():
             check_traces(self.synthesis(batch.labels.shape[1]), self.experiment.networks.variables, batch)

@@ -1,19 +1,22 @@
-"""What a sweep found: `sweep.json` and the table of the command line, the best setting first.
+"""What a sweep found: `sweep.json`, the table of the command line and that of the page, the best setting first.
 
 Best is what the strangers among the verifiers recognise most, all other networks where there is none; among equals, and without verifiers, the lowest cross-entropy, for
 totals of different weights don't compare.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from jinv.console import add, make_console, table
+from jinv.recipe.variations import short_keys
 from jinv.record.evaluation import Evaluation, Verdict, in_order
 from jinv.record.manifest import Manifest
 from jinv.record.metrics import MetricsLine
+from jinv.report.settings import Column, SettingRow, SettingsTable
 
 SCHEMA = 1
 
@@ -36,7 +39,7 @@ def summarize(
 
     `programs` lists what ran together; `manifest` is any setting's, for versions and device.
     """
-    settings = [_row(result) for result in results]
+    settings = [row_of(result) for result in results]
     settings.sort(key=_rank)
     return {
         "schema": SCHEMA,
@@ -59,7 +62,7 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     for row in settings:
         values = [_text(row["changes"][key]) for key in varied]
         if row["diverged_at_step"] is not None:
-            add(shown, row["run"].split("_")[0], *values, f"diverged at step {row['diverged_at_step']}")
+            add(shown, row["run"].split("_")[0], *values, diverged_text(row))
             continue
         losses = [_number(row["total"]), *(_number(row["terms"].get(name)) for name in terms)]
         opinions = [f"{100 * row['verifiers'][name]:.0f} %" if name in row["verifiers"] else "" for name in verifiers]
@@ -67,7 +70,49 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     (console or make_console()).print(shown)
 
 
-def _row(result: SettingResult) -> dict[str, Any]:
+def settings_table(summary: dict[str, Any], directory: Path) -> SettingsTable:
+    """What the page of a sweep in `directory` shows."""
+    settings, varied = summary["settings"], summary["varied"]
+    columns = outcome_columns(settings)
+    rows = [
+        SettingRow(
+            row["run"],
+            directory / row["run"] if row["diverged_at_step"] is None else None,
+            (*(row["changes"][key] for key in varied), *outcomes(row, columns)),
+            diverged_text(row),
+            best=place == 0 and row["diverged_at_step"] is None,
+        )
+        for place, row in enumerate(settings)
+    ]
+    short = short_keys(varied)
+    keys = (Column(short[key], "varied") for key in varied)
+    lead = f"{len(settings)} settings, which differ in {', '.join(varied)}."
+    return SettingsTable(f"{directory.resolve().name}: a sweep", lead, (*keys, *columns), tuple(rows))
+
+
+def outcome_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
+    """Columns for what came of settings: their judges, strangers first, their total, their terms."""
+    terms = dict.fromkeys(name for row in rows for name in row["terms"])
+    relations = {name: kin for row in rows for name, kin in row["relations"].items()}
+    judges = (Column(f"{name} recognises", "outcome", "higher", True, relations[name]) for name in relations)
+    return (*judges, Column("total", "outcome", "lower"), *(Column(name, "outcome", "lower") for name in terms))
+
+
+def outcomes(row: Mapping[str, Any], columns: Sequence[Column]) -> Iterator[Any]:
+    """A row's values in `outcome_columns`."""
+    known = {f"{name} recognises": share for name, share in row["verifiers"].items()}
+    known |= {"total": row["total"]} | row["terms"]
+    return (known.get(column.name) for column in columns)
+
+
+def diverged_text(row: Mapping[str, Any]) -> str:
+    """What is said of a setting without images, "" of any other."""
+    step = row["diverged_at_step"]
+    return "" if step is None else f"diverged at step {step}"
+
+
+def row_of(result: SettingResult) -> dict[str, Any]:
+    """A setting in `sweep.json`."""
     # Like the reports: the mean over the batches of their last logged step, taken before its update.
     last = list({line.batch: line for line in result.lines}.values())
     diverged = result.diverged_at is not None

@@ -18,19 +18,24 @@ import numpy as np
 from rich.console import Console
 
 import jinv.report.page
+import jinv.report.settings_page
 import jinv.runs.completion
 import jinv.runs.records
 import jinv.runs.repair
+import jinv.runs.sweep
+import jinv.runs.sweep_settings
 import jinv.runs.synthesize
 import jinv.runs.worker
-from jinv.core.loop import Seen, Snapshot
+from jinv.core.loop import Resume, Seen, Snapshot
 from jinv.core.step import Metrics
 from jinv.errors import Interrupted
 from jinv.experiment.experiment import Experiment
 from jinv.experiment.shared import Shared
 from jinv.recipe.read import check_config
 from jinv.recipe.recipe import Recipe
+from jinv.recipe.variations import Variation
 from jinv.record.claims import Claims
+from jinv.runs.sweep_part import Part
 from jinv.runs.units import Units, Writing
 from tests.networks import tiny_classifier
 
@@ -98,6 +103,24 @@ def snapshots(experiment: Experiment, number: int, *, resume: Any = None, due: A
         before += stage.steps
 
 
+def side_by_side(part: Part, number: int, *, resume: Any = None, due: Any = None) -> Any:
+    """As `Part.snapshots`: each setting's own, together."""
+    alone = []
+    for k, run in enumerate(part.members):
+        mine = None
+        if resume is not None:
+            leaves = None if resume.leaves is None else [leaf[k] for leaf in resume.leaves]
+            mine = Resume(resume.stage, leaves, None if resume.image is None else resume.image[k])
+        alone.append(snapshots(run.experiment, number, resume=mine))
+    for moments in zip(*alone, strict=True):
+        total = np.array([moment.metrics.total for moment in moments])
+        metrics: Any = Metrics(total, {"cross_entropy": (total, total)}, np.full(len(moments), 0.5))
+        state: Any = tuple(np.stack(leaves) for leaves in zip(*(moment.state for moment in moments), strict=True))
+        image = np.stack([moment.image for moment in moments])
+        rates = np.array([moment.learning_rate for moment in moments])
+        yield moments[0]._replace(image=image, metrics=metrics, learning_rate=rates, state=state)
+
+
 def begin(writing: Writing, write: Callable[[], None]) -> None:
     """As `Writing.begin`, but nothing else happens meanwhile: operations come in the same order each time."""
     write()
@@ -118,16 +141,21 @@ def fake_synthesizer(*, beside: bool = False) -> Iterator[None]:
         return checked[key]
 
     real_check_run = jinv.runs.synthesize.check_run
+    environment = functools.cache(jinv.report.page.environment)
     with ExitStack() as stack:
         for where, name, instead in (
             (Experiment, "snapshots", snapshots),
             (Experiment, "start", start),
             (Experiment, "check_traces", lambda experiment: None),
             (Writing, "begin", Writing.begin if beside else begin),
+            (Part, "snapshots", side_by_side),
+            (Part, "check_traces", lambda part: None),
             (jinv.runs.synthesize, "check_run", check_run),
+            (jinv.runs.sweep_settings, "check_run", check_run),
             (jinv.runs.repair, "check_run", check_run),
             (jinv.runs.records, "version", functools.cache(version)),
-            (jinv.report.page, "environment", functools.cache(jinv.report.page.environment)),
+            (jinv.report.page, "environment", environment),
+            (jinv.report.settings_page, "environment", environment),
         ):
             stack.enter_context(mock.patch.object(where, name, instead))
         yield
@@ -136,6 +164,13 @@ def fake_synthesizer(*, beside: bool = False) -> Iterator[None]:
 def synthesize(directory: Path, *, resume: bool = False, replace: bool = False, **changes: Any) -> None:
     """`jinv synthesize`, of a recipe with `changes`; within `fake_synthesizer`."""
     jinv.runs.synthesize.run(recipe(**changes), directory, resume=resume, replace=replace, console=quiet())
+
+
+def sweep(directory: Path, *, resume: bool = False) -> None:
+    """`jinv sweep` of two settings of two units, in one program; within `fake_synthesizer`."""
+    recipes = [recipe(seed=seed, image={"labels": [3, 8, 1]}) for seed in range(2)]
+    variations = [Variation(k, f"{k}_seed={k}", {"seed": k}, one) for k, one in enumerate(recipes)]
+    jinv.runs.sweep.run_sweep(variations, directory, resume=resume, console=quiet())
 
 
 def work_on(directory: Path, token: str = "first", *, alone: bool = False, **changes: Any) -> None:

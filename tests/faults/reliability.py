@@ -20,7 +20,7 @@ from tests.faults.disk import KINDS
 from tests.faults.enumeration import Tally, Work, enumerate_faults, interleave, random_kills
 from tests.faults.fake import fake_synthesizer
 from tests.faults.many_units import many_units
-from tests.faults.run_work import other_worker, repairing, shared_work, synthesis, unstable
+from tests.faults.run_work import other_worker, repairing, shared_work, sweeping, synthesis, unstable
 from tests.faults.worker_kills import LEASE_S, UNITS, WORKERS, kill_workers
 
 PAGE = Path(__file__).with_name("reliability.md")
@@ -70,7 +70,11 @@ def between(folder: Path, quick: bool) -> Part:
 def again(folder: Path, quick: bool) -> Part:
     """Kills and power losses of what goes on after kills and power losses."""
     rows, wrong = [], []
-    for what, work in (("jinv synthesize", synthesis), ("jinv worker, jinv merge", shared_work)):
+    for what, work in (
+        ("jinv synthesize", synthesis),
+        ("jinv worker, jinv merge", shared_work),
+        ("jinv sweep", sweeping),
+    ):
         with fake_synthesizer(beside=True):
             tally = random_kills(work(), folder, 15 if quick else 400)
         rows.append((f"{what}, killed again and again", f"{sum(tally.trials.values()):,}", _bytes(tally)))
@@ -123,6 +127,7 @@ PARTS: dict[str, Callable[[Path, bool], Part]] = {
         operations, "jinv worker, jinv merge, every third operation", shared_work, (24, 48, 96), every=3
     ),
     "repair": partial(operations, "jinv verify --repair, every fifth operation", repairing, (40, 80, 160), every=5),
+    "sweep": partial(operations, "jinv sweep, two settings, every fifth operation", sweeping, (16, 48, 96), every=5),
     "between": between,
     "again": again,
     "kills": kills,

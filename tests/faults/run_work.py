@@ -16,8 +16,9 @@ from jinv.record.sealed import DamagedError, unsealed
 from jinv.record.units import UNITS
 from jinv.record.workers import WORKERS
 from tests.faults.enumeration import Work
-from tests.faults.fake import UNSTABLE, merge, repair, synthesize, work_on
+from tests.faults.fake import UNSTABLE, merge, repair, sweep, synthesize, work_on
 from tests.runs.kill_runs import left_by
+from tests.runs.kill_sweeps import settings_left_by
 
 
 def partial(folder: Path) -> list[str]:
@@ -85,6 +86,15 @@ def shared_work(**changes: object) -> Work:
         merge(folder / "run")
 
     return Work(carry_out, lambda folder: left_by(folder / "run"), partial)
+
+
+def sweeping() -> Work:
+    """`jinv sweep`."""
+
+    def carry_out(folder: Path, resume: bool) -> None:
+        sweep(folder / "sweep", resume=resume)
+
+    return Work(carry_out, lambda folder: settings_left_by(folder / "sweep"), partial)
 
 
 def repairing() -> Work:

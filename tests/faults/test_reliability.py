@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 YEAR = 365 * 24 * 3600
 
 
-@pytest.mark.parametrize("parts", ["run", "unstable workers repair between", "again kills", "full", "many"])
+@pytest.mark.parametrize("parts", ["run", "unstable workers repair between", "sweep", "again kills", "full", "many"])
 def test_what_fails_costs_nothing_that_was_done(parts, tmp_path):
     command = [sys.executable, "-m", "tests.faults.reliability", "--quick", "--only", *parts.split()]
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "TMPDIR": str(tmp_path)}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jinv.record.run import RunRecord, open_run
     from jinv.runs.evaluate import evaluate
     from jinv.runs.in_memory import Result, run
+    from jinv.students.train import train
     from jinv.weights.load import load
 
 __version__ = "0.1.0"
@@ -65,6 +66,7 @@ _LAZY = {
     "schedules": ("jinv.core.schedules", None),
     "standard_vocabulary": ("jinv.experiment.vocabulary", "standard_vocabulary"),
     "synthesize": ("jinv.core.synthesis", "synthesize"),
+    "train": ("jinv.students.train", "train"),
 }
 
 __all__ = [
@@ -104,6 +106,7 @@ __all__ = [
     "schedules",
     "standard_vocabulary",
     "synthesize",
+    "train",
 ]
 
 

@@ -5,6 +5,7 @@
     config, models, terms          say what there is, and what a config says; check: whether functions keep the contract
     record_stats                   measures real images in a network, for terms that compare with them
     evaluate, report, attribute, export, verify   go on with runs that are there
+    train, distill                 networks trained, and what images are worth for it
     convert, validate              the converter's two, whose arguments and work are in `jinv_convert.commands`
     arguments, distributed         arguments that several commands have; supervision: who ends a job that lost a process
     compilation                    what every command that computes does first

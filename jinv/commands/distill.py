@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     keep_compiled()
     from jinv.console import make_console
     from jinv.report.distillation import print_distillation
-    from jinv.runs.distill import distill
+    from jinv.students.distill import distill
 
     out = arguments.out or Path("runs") / config.stem
     record = distill(

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     keep_compiled()
     from jinv.console import make_console
     from jinv.report.training import print_training
-    from jinv.runs.train import train
+    from jinv.students.train import train
 
     out = arguments.out or Path("runs") / config.stem
     train(recipe, out, resume=arguments.resume, console=make_console(stderr=True), vocabulary=vocabulary_of(arguments))

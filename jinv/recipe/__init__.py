@@ -1,6 +1,6 @@
 """What a config says, checked: from TOML or from Python to a `Recipe` of plain values.
 
-    recipe        `Recipe` and its tables: every key is declared here, with type, default, limits and help
+    recipe        `Recipe` and its tables: every key is declared here, with type, default, limits, help; training: its own
     tables        tables that stay open for hyperparameters; values: the types of values; batches: which images share one
     onnx          what has to be said of a classifier in ONNX, in a config or beside its file
     declaration   how a key is declared; checking: mistakes in words, all at once

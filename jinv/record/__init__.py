@@ -7,7 +7,7 @@
     units        a run's batches, each final in a folder of its own; shards: their arrays as one
     unfinished   what is under way, and its checkpoints, which end with their own digests (sealed)
     lock, claims, workers   who works on a run, or on which of its batches, and says what of it; timing: when, how fast
-    verify       what is missing, altered, orphaned; status: how far a run or a sweep is
+    verify       what is missing, altered, orphaned; status: how far a run is; training, distillation: theirs
     entry        what those have in common; estimate: a value with its interval
 
 May import `images`, `files`, `errors` and what is below; jax is forbidden, so that pages and notebooks open at once.

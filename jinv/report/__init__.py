@@ -6,7 +6,7 @@
     gallery         which images a page carries, in how many bytes; totals: what judges say of all, class by class
     charts, curves  lines of numbers as SVG, and what was logged as such; heatmap: layers over steps
     contact_sheet   many runs as one JPEG; attribution: a picture beside the gradients of terms
-    text            an evaluation in words, for the terminal and the page alike
+    text            an evaluation in words, for terminal and page alike; training, distillation: theirs
     templates/      the pages in Jinja, their style and their little script
 
 A page's bytes are bounded, and its memory by the records, however many images a run has. Reads runs through `record`

@@ -56,8 +56,9 @@ def _attacked(
 ) -> Array:
     """The images after the attack, whose steps are calls of one program."""
     if adversary.name == "n_fgsm":
-        return _whole_attack(classifier, adversary, variables, image, labels, key)
-    x = _start(classifier, adversary, image, key)
+        found: Array = _whole_attack(classifier, adversary, variables, image, labels, key)
+        return found
+    x: Array = _start(classifier, adversary, image, key)
     for _ in range(adversary.steps):
         x = _step(classifier, adversary, variables, x, image, labels)
     return x

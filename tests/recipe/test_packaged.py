@@ -9,7 +9,7 @@ from jinv.errors import StorageError, UsageError
 from jinv.recipe.packaged import DISTILLATIONS, FOLDER, TRAININGS, check_packaged_files, find_config, packaged_names
 from jinv.recipe.read import read_config
 from jinv.recipe.training import DistillationRecipe, TrainingRecipe, read_training
-from jinv.runs.distill import experiment_of
+from jinv.students.distill import experiment_of
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 

@@ -12,8 +12,8 @@ from jinv.errors import Interrupted
 from jinv.images.codec import png_bytes
 from jinv.recipe.training import TrainingRecipe
 from jinv.record.training import read_training_record
-from jinv.runs import train as training
-from jinv.runs.training_data import Pictures
+from jinv.students import train as training
+from jinv.students.pictures import Pictures
 from tests.networks import CLASSES
 
 pytestmark = pytest.mark.usefixtures("one_block", "unoptimized")

@@ -40,8 +40,8 @@ from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.records import environment
 from jinv.runs.stopping import Saving, Stop, stoppable
-from jinv.runs.trained import finish, test_network, write_record
-from jinv.runs.training_inputs import Given, TrainingInputs, load_training
+from jinv.students.inputs import Given, TrainingInputs, load_training
+from jinv.students.trained import finish, test_network, write_record
 from jinv.training.training import State
 
 SHOWN_EVERY = 10

@@ -42,9 +42,9 @@ from jinv.runs import synthesize
 from jinv.runs.progress import teller
 from jinv.runs.records import environment
 from jinv.runs.stopping import stoppable
-from jinv.runs.train import train
-from jinv.runs.training_data import Pictures, read_pictures
-from jinv.runs.training_inputs import Given
+from jinv.students.inputs import Given
+from jinv.students.pictures import Pictures, read_pictures
+from jinv.students.train import train
 from jinv.training.accuracy import recognised
 from jinv.weights.load import load
 

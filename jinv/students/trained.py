@@ -16,10 +16,11 @@ from jinv.record.directory import RunDirectory
 from jinv.record.training import NETWORK, RECORD, Tested, TrainingRecord
 from jinv.record.unfinished import BEFORE, NEWEST
 from jinv.report.training import write_training_page
-from jinv.runs.training_inputs import LEVELS, TrainingInputs
+from jinv.students.inputs import LEVELS, TrainingInputs
 from jinv.training.accuracy import recognised
 from jinv.training.adversary import Adversary
-from jinv.weights.file import NetworkMetadata, save_converted, tensor_sha256
+from jinv.weights.file import NetworkMetadata, save_converted
+from jinv.weights.sealed import tensor_sha256
 
 ATTACK_SEED = 0
 """Of the attacks that networks are tested under, so that all are tested alike."""

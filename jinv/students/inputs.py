@@ -17,7 +17,7 @@ from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import replaced
 from jinv.recipe.resolved import table_of
 from jinv.recipe.training import TrainingRecipe
-from jinv.runs.training_data import Pictures, read_pictures
+from jinv.students.pictures import Pictures, read_pictures
 from jinv.training.adversary import Adversary
 from jinv.training.initial import initial_variables
 from jinv.training.method import Method, Teacher

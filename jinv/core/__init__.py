@@ -3,8 +3,7 @@
     synthesis, sweep     `synthesize` for one batch, and K settings of it side by side
     loop                 the one stage loop, `Synthesis.run`; program: a stage's functions, compiled once
     step                 one step: the view, the objective, the update, projections; what a stage and a method are
-    inspection           gradients and statistics that are asked for beside a step; attributions
-    committee            several networks in one objective; balance: weights that follow from gradients
+    committee            several networks in one objective; balance: weights that follow from gradients; inspection: attributions
     objective            terms with weights and schedules; losses, regularizers, colors, statistics: the terms themselves
     image_stats          each image's statistics of a layer; averages: a batch's, over steps
     augment              random changes of the image; parameterization: what is optimised instead of pixels

@@ -6,7 +6,7 @@
     declaration   how a key is declared; checking: mistakes in words, all at once
     read, toml    from a file to a recipe; overrides: `--set`; paths: what is relative to what
     packaged      the configs that come with jinv, by name
-    variations    the settings of a sweep
+    variations    the settings of a sweep; ranges, tuning: numbers between two ends, for sweeps and searches
     resolved      a recipe written out again, as a run keeps it; schema: for editors
 
 What a name stands for and whether a network can do it is for `experiment` to say. May import `core.choices`, `files`

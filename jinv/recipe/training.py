@@ -129,6 +129,7 @@ class TrainingRecipe(Schooling):
 
     @classmethod
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[str]:
+        """As `Part.conflicts`."""
         attack, target = table.get("attack"), table.get("target")
         if isinstance(attack, Mapping) and attack.get("eps") and table.get("test") is None:
             yield "attack.eps: attacks are of the images of test = FOLDER_OR_ZIP"
@@ -189,6 +190,7 @@ class DistillationRecipe(Part):
 
     @classmethod
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[str]:
+        """As `Part.conflicts`."""
         images = table.get("images")
         sources = (
             {name: entry for name, entry in images.items() if isinstance(entry, Mapping)}

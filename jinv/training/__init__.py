@@ -9,4 +9,5 @@
 
 Every draw is a function of the seed, the epoch and the image's place, so that an interrupted training ends with the same
 bits, and a view and its soft label, which SRe2L stores, need not be stored to come again.
+May import `models` and `core`; `students` uses it.
 """

@@ -24,11 +24,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
     if arguments.config is None:
         raise UsageError("distill: which CONFIG.toml? For example: jinv distill distillation/cifar10")
-    from jinv.recipe.packaged import DISTILLATIONS, find_config
+    from jinv.recipe.packaged import DISTILLATIONS, check_files, find_config
     from jinv.recipe.training import DistillationRecipe, read_training
 
     config = find_config(arguments.config, DISTILLATIONS)
     recipe = read_training(config, DistillationRecipe, tuple(arguments.overrides))
+    check_files(config, recipe.files)
     keep_compiled()
     from jinv.console import make_console
     from jinv.report.distillation import print_distillation

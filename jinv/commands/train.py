@@ -24,11 +24,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
     if arguments.config is None:
         raise UsageError("train: which CONFIG.toml? For example: jinv train training/cifar10_resnet20")
-    from jinv.recipe.packaged import TRAININGS, find_config
+    from jinv.recipe.packaged import TRAININGS, check_files, find_config
     from jinv.recipe.training import TrainingRecipe, read_training
 
     config = find_config(arguments.config, TRAININGS)
     recipe = read_training(config, TrainingRecipe, tuple(arguments.overrides))
+    check_files(config, recipe.files)
     keep_compiled()
     from jinv.console import make_console
     from jinv.report.training import print_training

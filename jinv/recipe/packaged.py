@@ -3,6 +3,7 @@
 They are the repository's `configs/`, which lies beside this room: by a link in the repository, as files in a wheel.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from jinv.errors import StorageError, UsageError, nearest
@@ -50,7 +51,24 @@ def find_folder(name_or_path: str | Path) -> Path:
 
 
 def check_packaged_files(config: Path, recipe: Recipe) -> None:
-    """Refuse a packaged config whose files do not come with jinv, and say by which key to give others; any other passes.
+    """Refuse a packaged experiment whose files do not come with jinv; raises as `check_files`."""
+    check_files(
+        config,
+        [
+            *(("model", model) for model in recipe.models),
+            ("student", recipe.student),
+            *(("statistics", path) for path in recipe.statistics_files),
+            ("image.init", recipe.image.init),
+            ("image.init_reference", recipe.image.init_reference),
+            *(("evaluate.verifiers", verifier) for verifier in recipe.evaluate.verifiers),
+            ("evaluate.reference", recipe.evaluate.reference),
+            ("evaluate.photographs", recipe.evaluate.photographs),
+        ],
+    )
+
+
+def check_files(config: Path, files: Iterable[tuple[str, str | None]]) -> None:
+    """Refuse a packaged config whose files, by key, do not come with jinv, and say how to give others; any other passes.
 
     Raises:
       StorageError: such as a network that its user has to convert first.
@@ -58,16 +76,6 @@ def check_packaged_files(config: Path, recipe: Recipe) -> None:
     if not config.is_relative_to(FOLDER):
         return
     folder = config.parent
-    files = [
-        *(("model", model) for model in recipe.models),
-        ("student", recipe.student),
-        *(("statistics", path) for path in recipe.statistics_files),
-        ("image.init", recipe.image.init),
-        ("image.init_reference", recipe.image.init_reference),
-        *(("evaluate.verifiers", verifier) for verifier in recipe.evaluate.verifiers),
-        ("evaluate.reference", recipe.evaluate.reference),
-        ("evaluate.photographs", recipe.evaluate.photographs),
-    ]
     for key, value in files:
         # Names of networks and the like are as they were; what is a path was put behind the config's folder.
         if value and Path(value).is_relative_to(folder) and not Path(value).exists():

@@ -127,6 +127,12 @@ class TrainingRecipe(Schooling):
     attack: Annotated[AttackRecipe, Aside()] = key("under what it is tested besides", AttackRecipe())
     seed: Recorded[Annotated[int, Ge(0), Le(2**32 - 1)]] = key("of all random numbers", 0)
 
+    @property
+    def files(self) -> tuple[tuple[str, str | None], ...]:
+        """What it names on the disk, by key."""
+        train = (("train", path) for path in self.train)
+        return ("init", self.init), *train, ("test", self.test), ("target.teacher", self.target.teacher)
+
     @classmethod
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[str]:
         """As `Part.conflicts`."""
@@ -182,6 +188,16 @@ class DistillationRecipe(Part):
             Needed("at least one source is needed, such as [images.real]"),
         ]
     ] = key("what students are trained on, by name")
+
+    @property
+    def files(self) -> tuple[tuple[str, str | None], ...]:
+        """What it names on the disk, by key."""
+        inside = (
+            (f"images.{name}.{key}", getattr(source, key))
+            for name, source in self.sources.items()
+            for key in ("model", "run", "real")
+        )
+        return ("teacher", self.teacher), ("test", self.test), *inside
 
     @property
     def sources(self) -> dict[str, SourceRecipe]:

@@ -121,7 +121,8 @@ def term_cotangents(
 ) -> dict[str, Cotangents]:
     """Every registered term's derivatives at what one network computed; needs no second definition of the terms.
 
-    Terms of batch statistics are left out for a network that has none, those of logits for one without a head.
+    Terms of batch statistics are left out for a network that has none, those of logits for one without a head, and those of
+    `INSIDE` for all.
     Labels and, for terms that look at a student, its logits are arbitrary but fixed.
     """
     labels = np.arange(len(image)) % max(logits.shape[1], 1)
@@ -129,6 +130,10 @@ def term_cotangents(
     with on_cpu(image.dtype):
         derivatives = _derivatives(image, logits, list(statistics), list(running), labels, student)
         return {name: Cotangents(*values) for name, values in jax.device_get(derivatives).items()}
+
+
+INSIDE = {"layers", "recorded", "features"}
+"""What terms see of a network's inside beside its statistics, which the layers' own comparison covers."""
 
 
 def looks_at_image_alone(term: str) -> bool:
@@ -156,6 +161,7 @@ def _derivatives(
         name: jax.grad(partial(value, function), argnums=(0, 1, 2))(image, logits, statistics)
         for name, function in TERMS.items()
         if (statistics or "norm_stats" not in term_fields(function))
+        and INSIDE.isdisjoint(term_fields(function))
         and (logits.shape[1] or not looks_at_logits(function))
     }
 

@@ -54,7 +54,7 @@ def padded_crop(key: Key, image: SingleImage, *, padding: int = 4) -> SingleImag
     """
     padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)), mode="reflect")
     top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1, jnp.int32)
-    return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
+    return jax.lax.dynamic_slice(padded, (top, left, jnp.int32(0)), image.shape)
 
 
 def resized_crop(

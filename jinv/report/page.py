@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from jinv.errors import StorageError, UsageError
+from jinv.errors import UsageError
 from jinv.files import write_text
 from jinv.images.sample import sample_by_class
 from jinv.record.evaluation import RELATIONS
@@ -39,10 +39,7 @@ def write_report(run_dir: str | Path, manifest: Manifest | None = None) -> Path:
     Raises:
       StorageError: no run directory, or it cannot be read or written. UnsafeInputError: a damaged record or picture.
     """
-    try:
-        view = read_run(run_dir, manifest=manifest)
-    except OSError as error:
-        raise StorageError(f"{error.filename or run_dir}: cannot be read: {error.strerror or error}") from error
+    view = read_run(run_dir, manifest=manifest)
     path = view.path / "report.html"
     page = environment().get_template("report.html.j2")
     text = page.render(

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinv.errors import legible
+from jinv.errors import StorageError, legible
 from jinv.images.animation import first_frame
 from jinv.record.directory import ASIDE, RunDirectory
 from jinv.record.evaluation import Control, Evaluation, Pictures, in_order
@@ -74,9 +74,15 @@ def read_run(run_dir: str | Path, *, room: Room = ROOM, manifest: Manifest | Non
     """Read what a run directory has, with as many images as there is room for; `manifest` instead of the one that is there.
 
     Raises:
-      StorageError: no run directory. UnsafeInputError: a file that is damaged.
+      StorageError: no run directory, or it cannot be read. UnsafeInputError: a file that is damaged.
     """
-    run = RunDirectory(Path(run_dir))
+    try:
+        return _view(RunDirectory(Path(run_dir)), room, manifest)
+    except OSError as error:
+        raise StorageError(f"{error.filename or run_dir}: cannot be read: {error.strerror or error}") from error
+
+
+def _view(run: RunDirectory, room: Room, manifest: Manifest | None) -> RunView:
     manifest = manifest or run.known_manifest()
     evaluation = run.evaluation() or Evaluation()
     judged = in_order(evaluation.verifiers)

@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from jinv.core import colors
+from jinv.core.contract.inputs import recorded_stats
 from jinv.core.types import Forward, RecordedStats
-from tests.core.recorded import recorded_stats
 
 
 def total_variation(x, neighbors=4, form="norm"):

@@ -12,8 +12,8 @@ from tests.faults.fake import fake_synthesizer, synthesize
 from tests.faults.run_work import partial
 from tests.runs.kill_runs import left_by
 
-LIMITS = {"size": range(4096, 4 << 20, 8192), "nr_inodes": range(3, 2000, 3)}
-"""Every process that resumes has a log of its own: an inode."""
+LIMITS = {"size": range(4096, 6 << 20, 3 * 4096), "nr_inodes": range(3, 3000, 4)}
+"""Every process that resumes leaves a log and its times: two inodes, two pages; each try has a page more, two inodes."""
 
 
 def fill(folder: Path, option: str, expected: dict[str, bytes]) -> int:

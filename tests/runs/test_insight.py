@@ -288,7 +288,7 @@ def test_a_sweep_tells_a_tracker_of_every_setting_and_varies_a_ratio_in_one_prog
     config, out = str(folder / "small.toml"), str(tmp_path / "sweep")
     ratio = "terms.total_variation.weight.ratio=[0.5,2.0]"
     command = ["sweep", config, "--vary", ratio, "--out", out, "--log", "trackio", "--set", "image.labels=[3,8]"]
-    assert main(command) == 2 and "output.frames: a sweep" in capsys.readouterr().err
+    assert main(command) == 2 and "output.frames: settings side by side" in capsys.readouterr().err
     (folder / "sweep.toml").write_text(CONFIG.replace("[output]\nframes = 4\n", ""))
     command[1] = str(folder / "sweep.toml")
     assert main([*command, "log_statistics=false", "stages.1.steps=0"]) == 0

@@ -179,15 +179,15 @@ class BatchNorm(nn.Module):
         var = leaf(self, "batch_stats", "var", channels, nn.initializers.ones)
         dtype = ops.at_least_float32(x)
         scale, bias, mean, var = (parameter.astype(dtype) for parameter in (scale, bias, mean, var))
-        moments, count = ops.moments(x), x.size // x.shape[-1]
-        stats = NormStats(*moments, mean, var, count=count)
+        count, used, moments = x.size // x.shape[-1], (mean, var), None
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+            used = moments = ops.moments(x)
             unbiased = moments[1] * (count / max(count - 1, 1))
             self.put_variable("batch_stats", "mean", (1 - MOMENTUM) * mean + MOMENTUM * moments[0])
             self.put_variable("batch_stats", "var", (1 - MOMENTUM) * var + MOMENTUM * unbiased)
-            mean, var = moments
         # One multiply-add per pixel, torch's own order of operations at inference.
-        slope = scale * lax.rsqrt(var + self.epsilon)
-        offset = bias - mean * slope
+        slope = scale * lax.rsqrt(used[1] + self.epsilon)
+        offset = bias - used[0] * slope
         y = (x * slope.reshape(1, 1, 1, -1) + offset.reshape(1, 1, 1, -1)).astype(x.dtype)
-        return y, stats
+        # Taken behind y, where training has not taken them already: the order of a program decides its last bits.
+        return y, NormStats(*(moments or ops.moments(x)), mean, var, count=count)

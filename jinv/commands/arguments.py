@@ -55,6 +55,16 @@ def read_recipe(arguments: argparse.Namespace) -> "tuple[Recipe, Path]":
     return recipe, arguments.out or Path("runs") / config.stem
 
 
+def add_training(command: argparse.ArgumentParser, what: str, example: str) -> None:
+    """What a command takes that trains: a config, of `what`, with changes such as `example`, and a directory."""
+    add_positional(command, "config", "CONFIG.toml", f"a file, or the name of a {what} that comes with jinv")
+    set_help = f"change a config value, such as --set {example}"
+    add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
+    command.add_argument("--out", type=Path, metavar="DIR", help="where it goes (default: runs/<config name>)")
+    command.add_argument("--resume", action="store_true", help=f"continue an interrupted {what} in DIR")
+    add_plugins(command)
+
+
 def add_plugins(command: argparse.ArgumentParser) -> None:
     """`--plugin`, for a command that gives a config's names their meaning."""
     help = (

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.commands.arguments import add_plugins, add_positional, add_words, vocabulary_of
+from jinv.commands.arguments import add_training, vocabulary_of
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError
 
@@ -12,12 +12,7 @@ HELP = "train students on each of several sources of images, and test them on re
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    add_positional(command, "config", "CONFIG.toml", "a file, or the name of a distillation that comes with jinv")
-    set_help = "change a config value, such as --set count=500 teacher=FILE"
-    add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
-    command.add_argument("--out", type=Path, metavar="DIR", help="where it goes (default: runs/<config name>)")
-    command.add_argument("--resume", action="store_true", help="continue an interrupted distillation in DIR")
-    add_plugins(command)
+    add_training(command, "distillation", "count=500 teacher=FILE")
 
 
 def run(arguments: argparse.Namespace) -> int:

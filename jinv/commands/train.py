@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.commands.arguments import add_plugins, add_positional, add_words, vocabulary_of
+from jinv.commands.arguments import add_training, vocabulary_of
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError
 
@@ -12,12 +12,7 @@ HELP = "train a network on a folder, a zip or a run: standard, adversarial, or t
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    add_positional(command, "config", "CONFIG.toml", "a file, or the name of a training that comes with jinv")
-    set_help = "change a config value, such as --set epochs=10 train=FOLDER"
-    add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
-    command.add_argument("--out", type=Path, metavar="DIR", help="where it goes (default: runs/<config name>)")
-    command.add_argument("--resume", action="store_true", help="continue an interrupted training in DIR")
-    add_plugins(command)
+    add_training(command, "training", "epochs=10 train=FOLDER")
 
 
 def run(arguments: argparse.Namespace) -> int:

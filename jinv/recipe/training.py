@@ -1,7 +1,7 @@
 """A training, and a distillation, as plain values: what their configs say, checked; every key is declared here alone."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from jinv.recipe.checking import Must, Needed, shown
 from jinv.recipe.declaration import Aside, Part, PartType, Recorded, Table, checked, key
 from jinv.recipe.read import read_table
 from jinv.recipe.recipe import CheckpointRecipe
+from jinv.recipe.resolved import asides, differences, table_of
 from jinv.recipe.tables import NumberOrSchedule, OpenTable, Optimizer
 from jinv.recipe.values import MAXIMUM_STEPS, Count, FilePath, NetworkName, Text, Texts, as_tuple
 
@@ -225,6 +226,18 @@ class DistillationRecipe(Part):
             before = list(sources)[:place]
             if source.get("after") is not None and source["after"] not in before:
                 yield f"images.{name}.after: {shown(source['after'])} must be a source before it (known: {', '.join(before)})"
+
+
+def changes_since(before: Mapping[str, Any], part: PartType, where: Path, ignored: Collection[str] = ()) -> list[str]:
+    """What differs between a config as it was begun, which lies at `where`, and `part`, but for what decides nothing and `ignored`.
+
+    Raises:
+      UsageError: it is none that this jinv reads.
+    """
+    kind = type(part)
+    past = checked(kind, before, where=str(where), folder=where.parent)
+    tables = (table_of(one, every_key=True) for one in (past, part))
+    return differences(*tables, ignored={*asides(kind), *ignored})
 
 
 def read_training(path: Path, kind: type[PartType], overrides: tuple[str, ...] = ()) -> PartType:

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from jinv.errors import RunConflictError
-from jinv.record.entry import Entry, Whole, read_json, validated
+from jinv.record.entry import Entry, Whole, read_record
 from jinv.record.estimate import Estimate
 
 RECORD = "distillation.json"
@@ -59,10 +58,4 @@ def read_distillation(directory: Path) -> DistillationRecord | None:
     Raises:
       RunConflictError: of another version. UnsafeInputError: it is damaged. StorageError: it cannot be read.
     """
-    path = directory / RECORD
-    table = read_json(path)
-    if table is None and not path.exists():
-        return None
-    if not isinstance(table, dict) or table.get("schema_version") != SCHEMA:
-        raise RunConflictError(f"{path}: not a distillation that this jinv reads")
-    return validated(DistillationRecord, table, path)
+    return read_record(DistillationRecord, directory / RECORD, SCHEMA, "distillation")

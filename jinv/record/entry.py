@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
-from jinv.errors import JinvError, StorageError, UnsafeInputError, legible
+from jinv.errors import JinvError, RunConflictError, StorageError, UnsafeInputError, legible
 
 E = TypeVar("E", bound="Entry")
 MOST_PROBLEMS = 3
@@ -83,6 +83,20 @@ def validated(kind: type[E], table: Any, where: object, refuse: type[JinvError] 
         problems = [_problem(detail, table) for detail in error.errors(include_url=False)]
     more = f" ({len(problems)} in all)" if len(problems) > MOST_PROBLEMS else ""
     raise refuse(f"{where}: {'; '.join(problems[:MOST_PROBLEMS])}{more}")
+
+
+def read_record(kind: type[E], path: Path, schema: int, what: str) -> E | None:
+    """The entry in a file whose `schema_version` is `schema`, None where there is no file; `what` it is of, in words.
+
+    Raises:
+      RunConflictError: of another version. UnsafeInputError: it is damaged. StorageError: it cannot be read.
+    """
+    table = read_json(path)
+    if table is None and not path.exists():
+        return None
+    if not isinstance(table, dict) or table.get("schema_version") != schema:
+        raise RunConflictError(f"{path}: not a {what} that this jinv reads")
+    return validated(kind, table, path)
 
 
 def _problem(detail: Any, table: Any) -> str:

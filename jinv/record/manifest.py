@@ -54,6 +54,11 @@ class PluginUse(Entry):
     def __str__(self) -> str:
         return f"{self.plugin} ({', '.join(self.names)}; sha256 {self.sha256[:12]}...)"
 
+    @property
+    def what(self) -> str:
+        """What was taken, of which text: the same wherever the file lies."""
+        return f"{', '.join(self.names)} of sha256 {self.sha256}"
+
 
 class Manifest(Entry):
     """All of manifest.json. What a newer version of the same schema wrote besides is kept.

@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from jinv.errors import RunConflictError, StorageError
-from jinv.record.entry import Entry, Whole, parsed, read_json, validated
+from jinv.errors import StorageError
+from jinv.record.entry import Entry, Whole, parsed, read_record, validated
 from jinv.record.estimate import Estimate
 from jinv.record.manifest import PluginUse
 from jinv.record.metrics import Number
@@ -87,13 +87,7 @@ def read_training_record(directory: Path) -> TrainingRecord | None:
     Raises:
       RunConflictError: of another version. UnsafeInputError: it is damaged. StorageError: it cannot be read.
     """
-    path = directory / RECORD
-    table = read_json(path)
-    if table is None and not path.exists():
-        return None
-    if not isinstance(table, dict) or table.get("schema_version") != SCHEMA:
-        raise RunConflictError(f"{path}: not a training that this jinv reads")
-    return validated(TrainingRecord, table, path)
+    return read_record(TrainingRecord, directory / RECORD, SCHEMA, "training")
 
 
 def epochs_text(lines: Iterable[EpochLine]) -> str:

@@ -130,7 +130,7 @@ def check_plugins(manifest: Manifest | None, vocabulary: Vocabulary | None, dire
 
 def _plugins(manifest: Manifest) -> list[str]:
     """What a run took from plugins, each with its whole digest; what they were called is nothing to it."""
-    return sorted(f"{', '.join(used.names)} of sha256 {used.sha256}" for used in manifest.plugins or ())
+    return sorted(used.what for used in manifest.plugins or ())
 
 
 def _compared(manifest: Manifest, key: str) -> list[dict[str, Any]]:

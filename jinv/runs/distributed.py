@@ -190,7 +190,7 @@ def digest(experiment: Experiment) -> str:
     sources = [member.source["source"]["sha256"] for member in experiment.networks.members]
     student = first.student.source["source"]["sha256"] if first.student else None
     start = None if recipe.image.init in DRAWN else start_digest(experiment)
-    plugins = [used.model_dump(exclude={"plugin"}) for used in used_plugins(recipe, experiment.vocabulary)]
+    plugins = [used.what for used in used_plugins(recipe, experiment.vocabulary)]
     sources.append(statistics_digests(experiment))
     said = json.dumps([table, sources, student, start, plugins, jax.__version__], sort_keys=True, default=str)
     return hashlib.sha256(said.encode()).hexdigest()

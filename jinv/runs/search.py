@@ -23,6 +23,7 @@ from jinv.experiment.vocabulary import Vocabulary
 from jinv.images.codec import read_image
 from jinv.judge.picture_metrics import picture_figures
 from jinv.recipe.tuning import Tuned
+from jinv.record.begun import is_begun
 from jinv.record.directory import RunDirectory
 from jinv.record.entry import read_json
 from jinv.record.evaluation import Pictures
@@ -212,11 +213,8 @@ def _check_directory(directory: Path, search: Search, resume: bool) -> None:
       RunConflictError: something is there, or what is to be continued is not this search. StorageError, UnsafeInputError: as
         `read_json`.
     """
-    entries = RunDirectory(directory).entries() if directory.is_dir() else []
-    if not entries:
+    if not is_begun(directory, resume=resume):
         return
-    if not resume:
-        raise RunConflictError(f"{directory}: already exists; choose another --out, or continue it with --resume")
     if not (directory / RECORD).exists():
         raise RunConflictError(f"{directory}: not a search's directory (no {RECORD}); choose another --out")
     record = read_json(directory / RECORD)

@@ -12,6 +12,7 @@ from jinv.errors import Interrupted, NumericalError, RunConflictError
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.recipe.variations import Variation
+from jinv.record.begun import is_begun
 from jinv.record.directory import RunDirectory
 from jinv.record.lock import held
 from jinv.runs.allocator import keep_freed_memory
@@ -92,11 +93,8 @@ def _check_directory(directory: Path, variations: Sequence[Variation], resume: b
     Raises:
       RunConflictError: something is there, or what is to be continued is not this sweep. StorageError: as `RunDirectory`.
     """
-    place = RunDirectory(directory)
-    if not place.entries():
+    if not is_begun(directory, resume=resume):
         return
-    if not resume:
-        raise RunConflictError(f"{directory}: already exists; choose another --out, or continue it with --resume")
     known = {variation.name for variation in variations} | {"sweep.json", "comparison.html"}
     found = (path.name for path in directory.iterdir() if not path.name.startswith("."))
     strange = sorted(name for name in found if name not in known)

@@ -19,19 +19,26 @@ from rich.console import Console
 from scipy.special import stdtrit
 
 from jinv.console import Waiting, make_console, say
-from jinv.errors import RunConflictError, UnsafeInputError, UsageError
+from jinv.errors import RunConflictError, UsageError
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.files import make_directory, write_text
 from jinv.images.folder import Watch
 from jinv.judge.picture_metrics import mean_interval
 from jinv.models.classifier import Classifier
-from jinv.recipe.declaration import checked
 from jinv.recipe.packaged import find_config
 from jinv.recipe.read import read_config
 from jinv.recipe.recipe import Recipe, replaced
-from jinv.recipe.resolved import asides, differences, table_of
-from jinv.recipe.training import DistillationRecipe, Schooling, SourceRecipe, TargetRecipe, TrainingRecipe
-from jinv.record.config import is_whole, read_table, signed_text
+from jinv.recipe.resolved import table_of
+from jinv.recipe.training import (
+    DistillationRecipe,
+    Schooling,
+    SourceRecipe,
+    TargetRecipe,
+    TrainingRecipe,
+    changes_since,
+)
+from jinv.record.begun import begun_config, is_begun
+from jinv.record.config import signed_text
 from jinv.record.directory import RunDirectory
 from jinv.record.distillation import RECORD, DistillationRecord, Source, Student
 from jinv.record.estimate import Estimate
@@ -123,20 +130,15 @@ def _check_directory(directory: Path, recipe: DistillationRecipe, resume: bool) 
     Raises:
       RunConflictError: something is there, or another distillation. UnsafeInputError: its config is damaged.
     """
-    if not RunDirectory(directory).entries():
+    if not is_begun(directory, resume=resume):
         return
-    if not resume:
-        raise RunConflictError(f"{directory}: already exists; choose another --out, or continue it with --resume")
     config = directory / "config.toml"
     if not config.exists():
         raise RunConflictError(f"{directory}: not a distillation (no config.toml); choose another --out")
-    if not is_whole(config.read_bytes()):
-        raise UnsafeInputError(f"{config}: is not as it was written; put it back, or choose another --out")
-    before = checked(DistillationRecipe, read_table(config), where=str(config), folder=directory)
-    tables = (table_of(part, every_key=True) for part in (before, recipe))
+    before = begun_config(config)
     # A source more is no other distillation: those that are there are kept.
-    ignored = {*asides(DistillationRecipe), *(f"images.{name}" for name in recipe.images if name not in before.images)}
-    if changed := differences(*tables, ignored=ignored):
+    new = {f"images.{name}" for name in recipe.images if name not in before.get("images", {})}
+    if changed := changes_since(before, recipe, config, new):
         raise RunConflictError(f"{directory}: was begun otherwise: {'; '.join(changed)}")
 
 

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import optax
@@ -172,10 +171,8 @@ def bind_method(
     """
     rate = bind_schedule(recipe.learning_rate, steps, "learning_rate", vocabulary)
     spec = recipe.optimizer if isinstance(recipe.optimizer, dict) else {"name": recipe.optimizer}
-    # The eps of an optimizer is as published: these gradients are of no image's.
-    optimizer = bind_optimizer(
-        {**spec, "eps_scaling": "none"} if _has_eps(spec, vocabulary) else spec, rate, 1, "optimizer", vocabulary
-    )
+    # Of a batch of one: eps stays as it is published, for these gradients are of no image's.
+    optimizer = bind_optimizer(spec, rate, 1, "optimizer", vocabulary)
     size = (classifier.input_size, classifier.input_size)
     return Method(
         classifier=classifier,
@@ -191,10 +188,6 @@ def bind_method(
         adversary=adversary_of(recipe),
         average=float(recipe.average),
     )
-
-
-def _has_eps(spec: dict[str, Any], vocabulary: Vocabulary) -> bool:
-    return "eps_scaling" not in spec and spec["name"] in ("adam", "adamw")
 
 
 def adversary_of(recipe: TrainingRecipe) -> Adversary | None:

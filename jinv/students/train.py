@@ -11,14 +11,14 @@ import numpy as np
 from rich.console import Console
 
 from jinv.console import Waiting, make_console, say
-from jinv.errors import NumericalError, RunConflictError, UnsafeInputError
+from jinv.errors import NumericalError, RunConflictError
 from jinv.experiment.plugins import used_in_training
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.files import make_directory, write_text
-from jinv.recipe.declaration import checked
-from jinv.recipe.resolved import asides, differences, table_of
-from jinv.recipe.training import TrainingRecipe
-from jinv.record.config import is_whole, read_table, signed_text
+from jinv.recipe.resolved import table_of
+from jinv.recipe.training import TrainingRecipe, changes_since
+from jinv.record.begun import begun_config, is_begun
+from jinv.record.config import signed_text
 from jinv.record.directory import RunDirectory
 from jinv.record.lock import held
 from jinv.record.training import (
@@ -30,7 +30,6 @@ from jinv.record.training import (
     read_training_record,
 )
 from jinv.record.unfinished import (
-    INSTEAD,
     Checkpoint,
     environments_of,
     load_checkpoint,
@@ -92,10 +91,8 @@ def _there(directory: Path, resume: bool) -> TrainingRecord | None:
     Raises:
       RunConflictError: something is there and `resume` is false, or it is no training. UnsafeInputError: it is damaged.
     """
-    if not RunDirectory(directory).entries():
+    if not is_begun(directory, resume=resume):
         return None
-    if not resume:
-        raise RunConflictError(f"{directory}: already exists; choose another --out, or continue it with --resume")
     RunDirectory(directory).tidy()
     record = read_training_record(directory)
     if record is None and RunDirectory(directory).entries():
@@ -110,21 +107,15 @@ def _begun(directory: Path, inputs: TrainingInputs, before: TrainingRecord | Non
       RunConflictError: another config, other pictures or other networks than before.
     """
     record = new_record(inputs)
-    config, present = directory / "config.toml", table_of(inputs.recipe, every_key=True)
+    config = directory / "config.toml"
     if before is not None and config.exists():
-        if not is_whole(config.read_bytes()):
-            raise UnsafeInputError(f"{config}: is not as it was written; {INSTEAD.partition(',')[0]}")
-        past = table_of(
-            checked(TrainingRecipe, read_table(config), where=str(config), folder=directory), every_key=True
-        )
-        changed = differences(past, present, ignored=set(asides(TrainingRecipe)))
+        changed = changes_since(begun_config(config), inputs.recipe, config)
         for name in ("data_sha256", "init_sha256", "teacher_sha256"):
             old, new = getattr(before, name), getattr(record, name)
             if old != new:
                 changed.append(f"{name}: {old} then, {new} now")
-        plugins = [[used.model_dump(exclude={"plugin"}) for used in r.plugins or ()] for r in (before, record)]
-        if plugins[0] != plugins[1]:
-            then, now = (", ".join(map(str, r.plugins or ())) or "none" for r in (before, record))
+        if [used.what for used in before.plugins or ()] != [used.what for used in record.plugins or ()]:
+            then, now = (", ".join(map(str, one.plugins or ())) or "none" for one in (before, record))
             changed.append(f"plugins: {then} then, {now} now")
         if changed:
             raise RunConflictError(f"{directory}: was begun otherwise: {'; '.join(changed)}")

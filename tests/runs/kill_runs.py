@@ -129,28 +129,43 @@ def left_by(run: Path) -> dict[str, bytes]:
 
 def kill_runs(folder: Path, count: int, seed: int, say=print) -> int:
     """Kills `count` times; returns how many runs ended otherwise than one that was left alone."""
+
+    def kill(name, draws, seconds):
+        return killed(folder, name, draws.uniform(0, 1.1 * seconds))
+
+    return stop_and_compare(folder, partial(whole, folder), left_by, kill, ("run", "kill", 10), (count, seed), say)
+
+
+def stop_and_compare(folder: Path, whole, left, stop, words: tuple[str, str, int], asked: tuple[int, int], say) -> int:
+    """Stops what `whole(name)` carries out, and has it go on, until it was stopped as often as is asked.
+
+    left(directory): what must not depend on stops. stop(name, draws, seconds): whether it could be stopped, at a drawn
+    moment. words: what is stopped, how that is called, and how often each at most. asked: how often, and the draws' seed.
+    Returns how many ended otherwise than one that was left alone.
+    """
+    (what, stopping, most), (count, seed) = words, asked
     (folder / "small.toml").write_text(CONFIG)
     pid, _ = child(folder, partial(make_network, folder))
     assert ended(pid) == 0, (folder / "words.txt").read_text()
-    whole(folder, "first")  # compiles for those after it
-    seconds = whole(folder, "alone")
-    expected = left_by(folder / "alone")
-    draws, kills, wrong, compared, runs = random.Random(seed), 0, 0, 0, 0
-    assert left_by(folder / "first") == expected
-    while kills < count:
-        name, own = f"run{runs}", 0
-        while kills < count and own < 10 and killed(folder, name, draws.uniform(0, 1.1 * seconds)):
-            kills, own = kills + 1, own + 1
-        whole(folder, name)
-        found = left_by(folder / name)
-        runs, compared = runs + 1, compared + sum(map(len, found.values()))
+    whole("first")  # compiles for those after it
+    seconds = whole("alone")
+    expected = left(folder / "alone")
+    draws, stops, wrong, compared, begun = random.Random(seed), 0, 0, 0, 0
+    assert left(folder / "first") == expected
+    while stops < count:
+        name, own = f"{what}{begun}", 0
+        while stops < count and own < most and stop(name, draws, seconds):
+            stops, own = stops + 1, own + 1
+        whole(name)
+        found = left(folder / name)
+        begun, compared = begun + 1, compared + sum(map(len, found.values()))
         different = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
         if different:
             wrong += 1
-            say(f"{name}, killed {own} times: {', '.join(different)}")
+            say(f"{name}, {own} {stopping}s: {', '.join(different)}")
         else:
             shutil.rmtree(folder / name)
-    say(f"{kills} kills of {runs} runs, {compared:,} bytes compared, {wrong} runs differ (seed {seed})")
+    say(f"{stops} {stopping}s of {begun} {what}s, {compared:,} bytes compared, {wrong} {what}s differ (seed {seed})")
     return wrong
 
 
@@ -160,10 +175,10 @@ def no_block() -> Architecture:
     return Architecture("no_block", make, 32, 8, IMAGENET_MEAN, IMAGENET_STD, num_classes=10, class_names="cifar10")
 
 
-def main() -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=200)
+def command(description: str, count: int, kill) -> int:
+    """A module's own command: `kill(folder, count, seed)` with what is asked for; 1 where something differs."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="jinv-kills-") as folder:
@@ -173,8 +188,8 @@ def main() -> int:
         import jinv.runs.synthesize  # noqa: F401  (read once for all)
 
         ARCHITECTURES["no_block"] = no_block()
-        return int(kill_runs(Path(folder), asked.count, asked.seed) > 0)
+        return int(kill(Path(folder), asked.count, asked.seed) > 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, 200, kill_runs))

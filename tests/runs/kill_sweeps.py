@@ -5,20 +5,15 @@ as if nobody had stopped it.
 `tests.runs.kill_runs`, by whose means it works.
 """
 
-import argparse
 import json
 import os
-import random
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
 
-from jinv.models.registry import ARCHITECTURES
-from tests.runs.kill_runs import CONFIG, child, ended, left_by, make_network, no_block
+from tests.runs.kill_runs import child, command, ended, left_by, stop_and_compare
 
 VARY = ["seed=[0,1]", "stages.0.steps=[3,7]"]  # two programs of two settings
 
@@ -75,49 +70,20 @@ def settings_left_by(sweep: Path) -> dict[str, bytes]:
 
 def kill_sweeps(folder: Path, count: int, seed: int, say=print) -> int:
     """Stops `count` times; returns how many sweeps ended otherwise than one that was left alone."""
-    (folder / "small.toml").write_text(CONFIG)
-    pid, _ = child(folder, partial(make_network, folder))
-    assert ended(pid) == 0, (folder / "words.txt").read_text()
-    whole(folder, "first")  # compiles for those after it
-    seconds = whole(folder, "alone")
-    expected = settings_left_by(folder / "alone")
-    assert settings_left_by(folder / "first") == expected and len(expected) > 4 * 5
-    draws, stops, wrong, compared, sweeps = random.Random(seed), 0, 0, 0, 0
-    while stops < count:
-        name, own = f"sweep{sweeps}", 0
-        while stops < count and own < 6:
-            number = draws.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
-            if not stopped(folder, name, draws.uniform(0, 1.1 * seconds), number):
-                break
-            stops, own = stops + 1, own + 1
-        whole(folder, name)
-        found = settings_left_by(folder / name)
-        sweeps, compared = sweeps + 1, compared + sum(map(len, found.values()))
-        different = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
-        if different:
-            wrong += 1
-            say(f"{name}, stopped {own} times: {', '.join(different)}")
-        else:
-            shutil.rmtree(folder / name)
-    say(f"{stops} stops of {sweeps} sweeps, {compared:,} bytes compared, {wrong} sweeps differ (seed {seed})")
-    return wrong
+    import jinv.report.settings_page
+    import jinv.runs.sweep  # noqa: F401  (read once for all)
 
+    def stop(name, draws, seconds):
+        number = draws.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
+        return stopped(folder, name, draws.uniform(0, 1.1 * seconds), number)
 
-def main() -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="jinv-kills-") as folder:
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(folder) / "compiled"))
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        import jinv.report.settings_page
-        import jinv.runs.sweep  # noqa: F401  (read once for all)
+    def left(sweep):
+        found = settings_left_by(sweep)
+        assert len(found) > 4 * 5
+        return found
 
-        ARCHITECTURES["no_block"] = no_block()
-        return int(kill_sweeps(Path(folder), asked.count, asked.seed) > 0)
+    return stop_and_compare(folder, partial(whole, folder), left, stop, ("sweep", "stop", 6), (count, seed), say)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, 100, kill_sweeps))

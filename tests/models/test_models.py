@@ -13,6 +13,7 @@ from jinv.errors import NumericalError, UsageError
 from jinv.models.architecture import EMBEDDED
 from jinv.models.classifier import Classifier
 from jinv.models.efficientnet_lite import same_padding
+from jinv.models.layers import BatchNorm
 from jinv.models.ops import for_shapes
 from jinv.models.registry import ARCHITECTURES, get_architecture
 from tests.converter.reduced import REDUCED
@@ -228,3 +229,12 @@ def test_clamp_limits_pixels_before_the_network(clamp, outside_moves):
     assert bool(gradient[0, 0, 0, 0] != 0) == outside_moves
     # On the bound itself the gradient passes whole, as torch.clamp's does.
     np.testing.assert_allclose(jax.grad(logit)(image, classifier), jax.grad(logit)(image, plain), rtol=1e-5, atol=1e-9)
+
+
+def test_at_inference_a_batch_norms_statistics_are_taken_last():
+    """Nothing depends on the order but the last bits of every run, which a change of version is not to change unawares."""
+    norm = BatchNorm()
+    variables = norm.init(jax.random.key(0), jnp.zeros((1, 2, 2, 3)))
+    program = jax.make_jaxpr(norm.apply)(variables, jnp.ones((2, 4, 4, 3))).jaxpr
+    names = [equation.primitive.name for equation in program.eqns]
+    assert names[-1].startswith("custom_vjp_call") and names.count(names[-1]) == 1, names

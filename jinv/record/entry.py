@@ -46,17 +46,22 @@ class Entry(BaseModel):
 
 
 def read_json(path: Path) -> Any:
-    """What is in a JSON file, None where there is no such file.
+    """What is in a JSON file; None says that there is no such file, for one that holds `null` is refused.
+
+    Nobody asks a second time whether it is there: by then somebody else may have written it.
 
     Raises:
-      StorageError: it cannot be read. UnsafeInputError: it is no JSON.
+      StorageError: it cannot be read. UnsafeInputError: it is no JSON, or `null`.
     """
     try:
-        return parsed(path.read_bytes(), path)
+        value = parsed(path.read_bytes(), path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if value is None:
+        raise UnsafeInputError(f"{path}: cannot be read: it holds nothing but null")
+    return value
 
 
 def parsed(data: bytes, where: object) -> Any:
@@ -92,7 +97,7 @@ def read_record(kind: type[E], path: Path, schema: int, what: str) -> E | None:
       RunConflictError: of another version. UnsafeInputError: it is damaged. StorageError: it cannot be read.
     """
     table = read_json(path)
-    if table is None and not path.exists():
+    if table is None:
         return None
     if not isinstance(table, dict) or table.get("schema_version") != schema:
         raise RunConflictError(f"{path}: not a {what} that this jinv reads")

@@ -255,7 +255,7 @@ def read_evaluation(path: Path) -> Evaluation | None:
       UnsafeInputError: it is damaged. StorageError: it cannot be read.
     """
     table = read_json(path)
-    return validated(Evaluation, table, path) if table is not None or path.exists() else None
+    return None if table is None else validated(Evaluation, table, path)
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:

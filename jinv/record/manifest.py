@@ -118,7 +118,7 @@ def read_manifest(path: Path) -> Manifest | None:
       RunConflictError: of another version. UnsafeInputError: it is damaged. StorageError: it cannot be read.
     """
     table = read_json(path)
-    if table is None and not path.exists():
+    if table is None:
         return None
     found = table.get("schema") if isinstance(table, dict) else table
     if not isinstance(table, dict) or type(found) is not int or found != SCHEMA:

@@ -215,9 +215,9 @@ def _check_directory(directory: Path, search: Search, resume: bool) -> None:
     """
     if not is_begun(directory, resume=resume):
         return
-    if not (directory / RECORD).exists():
-        raise RunConflictError(f"{directory}: not a search's directory (no {RECORD}); choose another --out")
     record = read_json(directory / RECORD)
+    if record is None:
+        raise RunConflictError(f"{directory}: not a search's directory (no {RECORD}); choose another --out")
     before = record.get("asked") if isinstance(record, dict) else None
     if before is None:
         return

@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from jinv.errors import RunConflictError, StorageError, UnsafeInputError
 from jinv.images.codec import png_bytes
 from jinv.record.directory import RunDirectory
+from jinv.record.entry import read_record
 from jinv.record.estimate import Estimate
 from jinv.record.evaluation import (
     Distance,
@@ -27,6 +29,7 @@ from jinv.record.evaluation import (
 )
 from jinv.record.manifest import InvertedModel, Manifest, StageSteps, SweepSetting
 from jinv.record.run import open_run
+from jinv.record.training import TrainingRecord
 from jinv.record.units import UnitRecord, check_unit, publish, write_unit
 from tests.record.test_metrics_lines import logged
 from tests.small_runs import write_metrics, write_run
@@ -88,6 +91,7 @@ def test_what_a_newer_writer_adds_to_a_manifest_is_kept(tmp_path):
     ("text", "words"),
     [
         ("{", "cannot be read"),
+        ("null", "nothing but null"),
         ("[]", r"schema \[\], this jinv reads 1"),
         ('{"schema": 2}', "schema 2, this jinv reads 1"),
         ("{}", "schema None, this jinv reads 1"),
@@ -103,6 +107,18 @@ def test_a_manifest_that_is_none_is_refused_in_one_line(tmp_path, text, words):
     with pytest.raises(RunConflictError if "schema 2" in words else UnsafeInputError, match=words) as error:
         RunDirectory(tmp_path).manifest()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "evaluation.json", "training.json"])
+def test_a_record_that_somebody_writes_just_after_it_was_looked_for_was_not_there(tmp_path, monkeypatch, name):
+    def read(path):
+        path.write_text("{}")
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    run = RunDirectory(tmp_path)
+    reads = {"manifest.json": run.manifest, "evaluation.json": run.evaluation}
+    assert reads.get(name, lambda: read_record(TrainingRecord, tmp_path / name, 1, "training's record"))() is None
 
 
 def evaluation():

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -117,6 +118,7 @@ def _forked(action: Callable[[], None]) -> int:
         code = 0
     except JinvError as error:
         code = error.exit_code
+        print(error, file=sys.stderr, flush=True)  # what a number alone does not say, where it was one too many
     finally:
         os._exit(code)
 

@@ -242,14 +242,13 @@ def assert_found_before_anything_is_made(tmp_path, capsys):
         assert not (tmp_path / "d").exists()
 
 
-def test_sources_are_as_many_of_each_class(folder):
-    class Bench:
-        recipe = DistillationRecipe.model_construct(count=5, images={"run": {"run": "somewhere"}}, seeds=(0,))
-        path = staticmethod(lambda name: "somewhere")
-
+def test_sources_are_as_many_of_each_class():
+    recipe = DistillationRecipe.model_construct(count=5, images={"run": {"run": "somewhere"}}, seeds=(0,))
+    bench = object.__new__(distillation.Bench)
+    object.__setattr__(bench, "recipe", recipe)
     labels = np.repeat(np.arange(5, dtype=np.int32), 4)
     run = Pictures(np.zeros((20, 1, 1, 3), np.uint8), labels)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distillation, "_pictures", lambda bench, paths, name: run)
-        drawn = distillation._read(Bench, "run", Bench.recipe.sources["run"], 3)
+        drawn = distillation._read(bench, "run", recipe.sources["run"], 3)
     assert np.bincount(drawn.labels).tolist() == [1] * 5

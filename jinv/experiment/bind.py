@@ -76,10 +76,22 @@ def bind_stage(
 def bind_training_augmentations(
     tables: Mapping[str, dict[str, Any]], size: Size, steps: int, vocabulary: Vocabulary
 ) -> tuple[Augmentation, ...]:
-    """The augmentations of a training of `steps` updates: every picture has draws of its own."""
-    bound = [
-        bind_augmentation(name, {"draw": "image", **table}, size, steps, vocabulary) for name, table in tables.items()
-    ]
+    """The augmentations of a training of `steps` updates: every picture has draws of its own, in every epoch of one kind.
+
+    Raises:
+      UsageError: as `bind_augmentation`; `draw`, or a schedule.
+    """
+    bound = []
+    for name, table in tables.items():
+        if "draw" in table:
+            raise UsageError(f"augment.{name}.draw: is of a synthesis; a training draws for every picture by itself")
+        found = bind_augmentation(name, {**table, "draw": "image"}, size, steps, vocabulary)
+        for key, value in found.hyperparameters.items():
+            if callable(value):
+                raise UsageError(
+                    f"augment.{name}.{key}: a schedule is of a synthesis; a training's views are of one kind in all epochs"
+                )
+        bound.append(found)
     return tuple(bound)
 
 

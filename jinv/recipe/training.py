@@ -107,6 +107,15 @@ class Schooling(Part):
     adversary: AdversaryRecipe = key("attacked images instead of those that are there", AdversaryRecipe())
     checkpoint: Annotated[CheckpointRecipe, Aside()] = key("what a long training saves", CheckpointRecipe())
 
+    @classmethod
+    def conflicts(cls, table: Mapping[str, Any]) -> Iterator[str]:
+        """As `Part.conflicts`."""
+        for name, example in (("mix", "cutmix"), ("adversary", "pgd")):
+            entry = table.get(name)
+            # With name = "none" they wait for another one: so is a config tried without it.
+            if isinstance(entry, Mapping) and entry and "name" not in entry:
+                yield f"{name}.{next(iter(entry))}: of which one? Set {name}.name, such as {example!r}"
+
 
 class TrainingRecipe(Schooling):
     """A checked training: `jinv train`.
@@ -137,7 +146,10 @@ class TrainingRecipe(Schooling):
     @classmethod
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[str]:
         """As `Part.conflicts`."""
+        yield from super().conflicts(table)
         attack, target = table.get("attack"), table.get("target")
+        if isinstance(attack, Mapping) and attack and "eps" not in attack:
+            yield f"attack.{next(iter(attack))}: of which attack? Set attack.eps, such as 8"
         if isinstance(attack, Mapping) and attack.get("eps") and table.get("test") is None:
             yield "attack.eps: attacks are of the images of test = FOLDER_OR_ZIP"
         if isinstance(target, Mapping) and target.get("teacher") and target.get("smoothing"):
@@ -208,7 +220,11 @@ class DistillationRecipe(Part):
     @classmethod
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[str]:
         """As `Part.conflicts`."""
-        images = table.get("images")
+        student, seeds, images = (table.get(name) for name in ("student", "seeds", "images"))
+        if isinstance(student, Mapping):
+            yield from (f"student.{problem}" for problem in Schooling.conflicts(student))
+        if isinstance(seeds, list | tuple) and any(seed in seeds[:place] for place, seed in enumerate(seeds)):
+            yield f"seeds: {shown(list(seeds))} has one twice: the same student would count as two"
         sources = (
             {name: entry for name, entry in images.items() if isinstance(entry, Mapping)}
             if isinstance(images, Mapping)
@@ -226,6 +242,8 @@ class DistillationRecipe(Part):
             before = list(sources)[:place]
             if source.get("after") is not None and source["after"] not in before:
                 yield f"images.{name}.after: {shown(source['after'])} must be a source before it (known: {', '.join(before)})"
+            elif sources.get(source.get("after") or "", {}).get("after"):
+                yield f"images.{name}.after: {shown(source['after'])} goes on from another itself: half its images are that one's"
 
 
 def changes_since(before: Mapping[str, Any], part: PartType, where: Path, ignored: Collection[str] = ()) -> list[str]:

@@ -6,6 +6,9 @@ from jinv.record.entry import Entry, Whole, read_record
 from jinv.record.estimate import Estimate
 
 RECORD = "distillation.json"
+IMAGES, STUDENTS = "images", "students"
+"""The folders of its runs and of its trainings."""
+
 SCHEMA = 1
 
 
@@ -47,6 +50,7 @@ class DistillationRecord(Entry):
     teacher_sha256: str
     teacher_right: Whole
     test_images: Whole
+    test_sha256: str | None = None
     device: str
     sources: tuple[Source, ...] = ()
     finished: str | None = None

@@ -21,11 +21,16 @@ from jinv.signals import heard
 ASKED = b"\njinv: stopping at the next step; Ctrl-C once more stops at once\n"
 
 
+_listening: list["Stop"] = []
+"""Those that are told now: of a whole search or distillation, and inside it of the run or training that is under way."""
+
+
 class Stop:
     """Whether somebody asked for an end, true once it was; and whether for the state to be saved, true until it is."""
 
     def __init__(self) -> None:
-        self.asked = self.save = False
+        self.asked: bool = any(outer.asked for outer in _listening)
+        self.save = False
 
     def check(self, path: Path, where: str) -> None:
         """Go no further where an end was asked for.
@@ -49,7 +54,9 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Signals ask for a stop; elsewhere than in the main thread, and where they are to be ignored, nothing is installed.
+    """Signals ask for a stop, of what is around too: who is asked just as one part ends does not begin the next.
+
+    Elsewhere than in the main thread, and where they are to be ignored, nothing is installed.
 
     Raises:
       KeyboardInterrupt: at the second Ctrl-C, wherever the program is.
@@ -63,16 +70,19 @@ def stoppable() -> Iterator[Stop]:
             # Not by print: the signal may have come in the middle of one.
             with suppress(OSError, ValueError):
                 os.write(sys.stderr.fileno(), ASKED)
-        stop.asked = True
+        for one in _listening:
+            one.asked = True
 
     def ask_to_save(number: int, _: Any) -> None:
         stop.save = True  # stopped for a while and going on, who knows for how long
 
     asking = {signal.SIGTERM: ask, signal.SIGUSR1: ask, signal.SIGINT: ask, signal.SIGCONT: ask_to_save}
+    _listening.append(stop)
     try:
         with heard(asking):
             yield stop
     finally:
+        _listening.remove(stop)
         sys.stdout.flush()
 
 

@@ -4,6 +4,7 @@
     trained     what becomes of the network: tested, written, its record sealed
     inputs      what a training's config names, loaded and bound; what several trainings share
     pictures    what they are shown: folders, zips and runs
+    comparison  sources beside one another
     distill     students of several sources of images, synthesised first where they have to be
 
 Every update is `jinv.training`'s. May import `runs`, `training` and what is below; `commands` uses it, and `jinv.train`.

@@ -8,7 +8,7 @@ A source's figure beside that of as many random real images under the same recip
 for: soft labels and augmentation alone make students of anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,18 +16,18 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from scipy.special import stdtrit
 
 from jinv.console import Waiting, make_console, say
-from jinv.errors import RunConflictError, UsageError
-from jinv.experiment.vocabulary import Vocabulary
+from jinv.errors import NumericalError, RunConflictError, UsageError
+from jinv.experiment.shared import Shared
+from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.files import make_directory, write_text
 from jinv.images.folder import Watch
 from jinv.judge.picture_metrics import mean_interval
 from jinv.models.classifier import Classifier
 from jinv.recipe.packaged import find_config
 from jinv.recipe.read import read_config
-from jinv.recipe.recipe import Recipe, replaced
+from jinv.recipe.recipe import EvaluateRecipe, Recipe, replaced
 from jinv.recipe.resolved import table_of
 from jinv.recipe.training import (
     DistillationRecipe,
@@ -40,22 +40,20 @@ from jinv.recipe.training import (
 from jinv.record.begun import begun_config, is_begun
 from jinv.record.config import signed_text
 from jinv.record.directory import RunDirectory
-from jinv.record.distillation import RECORD, DistillationRecord, Source, Student
-from jinv.record.estimate import Estimate
+from jinv.record.distillation import IMAGES, RECORD, STUDENTS, DistillationRecord, Source, Student, read_distillation
 from jinv.record.lock import held
 from jinv.record.training import NETWORK, TrainingRecord
 from jinv.report.distillation import write_distillation_page
 from jinv.runs import synthesize
+from jinv.runs.checks import check_run
 from jinv.runs.progress import teller
 from jinv.runs.records import environment
-from jinv.runs.stopping import stoppable
-from jinv.students.inputs import Given
+from jinv.runs.stopping import Stop, stoppable
+from jinv.students.comparison import compared, shares
+from jinv.students.inputs import Given, new_network
 from jinv.students.pictures import Pictures, read_pictures
 from jinv.students.train import train
 from jinv.training.accuracy import recognised
-from jinv.weights.load import load
-
-IMAGES, STUDENTS = "images", "students"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +65,9 @@ class Bench:
     teacher: Classifier
     test: Pictures
     console: Console
-    vocabulary: Vocabulary | None
+    vocabulary: Vocabulary
     given: Given
+    stop: Stop
 
     def run(self, name: str) -> Path:
         """Where a source's images are synthesised."""
@@ -77,6 +76,13 @@ class Bench:
     def student(self, name: str, seed: int) -> Path:
         """Where a student is trained."""
         return self.directory / STUDENTS / name / f"seed_{seed}"
+
+    def path(self, name: str) -> str:
+        """Where a source's images are."""
+        source = self.recipe.sources[name]
+        path = str(self.run(name)) if source.recipe else source.run or source.real
+        assert path is not None
+        return path
 
 
 def distill(
@@ -93,62 +99,120 @@ def distill(
       JinvError: anything a user can mend. Interrupted: it was stopped; a call with `resume` goes on.
     """
     console = console or make_console(stderr=True)
+    vocabulary = vocabulary or standard_vocabulary()
     RunDirectory(directory).check_place()
-    with held(directory, teller(console)):
-        _check_directory(directory, recipe, resume)
+    with held(directory, teller(console)), stoppable() as stop:
+        earlier = _check_directory(directory, recipe, resume)
         experiments = {name: experiment_of(recipe, source) for name, source in recipe.sources.items() if source.recipe}
-        teacher = load(recipe.teacher)
-        with stoppable() as stop, Waiting(console) as waiting:
-            watch = stop.watched(waiting.watch, directory)
-            test = read_pictures((recipe.test,), teacher.class_names, teacher.input_size, "test", watch)
-            right = recognised(teacher, teacher.variables, test.data)
-        _begin(directory, recipe)
         given = Given()
-        given.test = test
-        bench = Bench(recipe, directory, teacher, test, console, vocabulary, given)
+        teacher = given.network(recipe.teacher, vocabulary)
+        with Waiting(console) as waiting:
+            watch = stop.watched(waiting.watch, directory)
+            given.test = read_pictures((recipe.test,), teacher.class_names, teacher.input_size, "test", watch)
+            right = recognised(
+                teacher,
+                teacher.variables,
+                given.test.data,
+                watch=lambda batches: watch(batches, "testing the teacher", len(batches)),
+            )
+        bench = Bench(recipe, directory, teacher, given.test, console, vocabulary, given, stop)
+        _check_sources(bench, experiments)
         record = DistillationRecord(
             jinv=version("jinv"),
             teacher=teacher.architecture,
             teacher_sha256=teacher.source["source_sha256"],
             teacher_right=int(right.sum()),
             test_images=len(right),
+            test_sha256=given.test.sha256,
             device=environment().device,
         )
-        for name, source in recipe.sources.items():
-            say(console, f"source {name}")
-            found = _carry_out(bench, name, source, experiments.get(name))
-            record = record.model_copy(update={"sources": _compared(recipe, (*record.sources, found))})
-            _write(directory, record)
-        record = record.model_copy(update={"finished": datetime.now(UTC).isoformat(timespec="seconds")})
-        _write(directory, record)
-        return record
+        if earlier is not None and earlier.test_sha256 == record.test_sha256:
+            kept = tuple(source for source in earlier.sources if source.name in recipe.images)
+            record = record.model_copy(update={"sources": kept})
+        _begin(directory, recipe, record)
+        return _compare(bench, experiments, record)
 
 
-def _check_directory(directory: Path, recipe: DistillationRecipe, resume: bool) -> None:
-    """Can the distillation begin, or go on, there?
+def _compare(bench: Bench, experiments: Mapping[str, Recipe], record: DistillationRecord) -> DistillationRecord:
+    """Carry out every source, one after another; a student of no finite loss takes its source out of the comparison.
 
     Raises:
-      RunConflictError: something is there, or another distillation. UnsafeInputError: its config is damaged.
+      NumericalError: such sources; the others are done. Interrupted: it was stopped.
+    """
+    failed = []
+    for name, source in bench.recipe.sources.items():
+        bench.stop.check(bench.directory, f"before the source {name}")
+        say(bench.console, f"source {name}")
+        found = {source.name: source for source in record.sources}
+        try:
+            found[name] = _carry_out(bench, name, source, experiments.get(name))
+        except NumericalError as error:
+            found.pop(name, None)
+            failed.append(f"{name}: {error}")
+            say(bench.console, f"source {name} failed: {error}")
+        ordered = tuple(found[one] for one in bench.recipe.images if one in found)
+        record = record.model_copy(update={"sources": compared(ordered)})
+        _write(bench.directory, record)
+    if failed:
+        raise NumericalError(f"{bench.directory}: all sources are done but {'; '.join(failed)}")
+    record = record.model_copy(update={"finished": datetime.now(UTC).isoformat(timespec="seconds")})
+    _write(bench.directory, record)
+    return record
+
+
+def _check_directory(directory: Path, recipe: DistillationRecipe, resume: bool) -> DistillationRecord | None:
+    """Can the distillation begin, or go on, there? The record of what is there.
+
+    Raises:
+      RunConflictError: something is there, or another distillation. UnsafeInputError: its config or record is damaged.
     """
     if not is_begun(directory, resume=resume):
-        return
-    config = directory / "config.toml"
-    if not config.exists():
-        raise RunConflictError(f"{directory}: not a distillation (no config.toml); choose another --out")
+        return None
+    earlier, config = read_distillation(directory), directory / "config.toml"
+    if earlier is None:
+        raise RunConflictError(f"{directory}: not a distillation (no {RECORD}); choose another --out")
+    if not config.exists():  # it was killed between its first two files
+        return earlier
     before = begun_config(config)
     # A source more is no other distillation: those that are there are kept.
     new = {f"images.{name}" for name in recipe.images if name not in before.get("images", {})}
     if changed := changes_since(before, recipe, config, new):
         raise RunConflictError(f"{directory}: was begun otherwise: {'; '.join(changed)}")
+    return earlier
 
 
-def _begin(directory: Path, recipe: DistillationRecipe) -> None:
+def _begin(directory: Path, recipe: DistillationRecipe, record: DistillationRecord) -> None:
     make_directory(directory)
+    RunDirectory(directory).write_json(RECORD, record.to_json())  # first: it says what the directory is
     write_text(directory / "config.toml", signed_text(table_of(recipe)))
 
 
+def _check_sources(bench: Bench, experiments: Mapping[str, Recipe]) -> None:
+    """All that can be wrong with a source or the students, before the first of them costs hours.
+
+    Raises:
+      JinvError: something is.
+    """
+    name, *_ = bench.recipe.images
+    lessons = _lessons(bench, name, bench.recipe.seeds[0])
+    network = new_network(lessons, None, bench.teacher, bench.vocabulary)
+    bench.given.program(lessons, network, bench.teacher, bench.recipe.count, bench.vocabulary)
+    shared = Shared()
+    for name, source in bench.recipe.sources.items():
+        bench.stop.check(bench.directory, f"before the source {name} was looked at")
+        if source.recipe is None:
+            _read(bench, name, source, bench.recipe.seeds[0])
+        else:
+            # The teacher stands for the student that there is not yet.
+            student = bench.recipe.teacher if source.after else experiments[name].student
+            experiment = replaced(experiments[name], student=student)
+            check_run(experiment, shared, bench.vocabulary, say=teller(bench.console)).check_traces()
+
+
 def experiment_of(recipe: DistillationRecipe, source: SourceRecipe) -> Recipe:
-    """The synthesis of a source's images, with the teacher as its model where the source names none.
+    """The synthesis of a source's images, with the teacher as its model where the source names none; its students judge it.
+
+    Where half of the images are another source's, of the next seed: of the same one each would have a twin among those.
 
     Raises:
       JinvError: as `read_config`.
@@ -157,7 +221,8 @@ def experiment_of(recipe: DistillationRecipe, source: SourceRecipe) -> Recipe:
     count = recipe.count - recipe.count // 2 if source.after else recipe.count
     path = find_config(source.recipe)
     found = read_config(path, (*source.set, f"image.count={count}"))
-    return replaced(found, model=source.model or recipe.teacher)
+    seed = found.seed + 1 if source.after else found.seed
+    return replaced(found, model=source.model or recipe.teacher, seed=seed, evaluate=EvaluateRecipe())
 
 
 def _carry_out(bench: Bench, name: str, source: SourceRecipe, experiment: Recipe | None) -> Source:
@@ -169,6 +234,7 @@ def _carry_out(bench: Bench, name: str, source: SourceRecipe, experiment: Recipe
         made, seconds = _synthesised(bench, name, source, experiment)
     students, digest = [], ""
     for seed in bench.recipe.seeds:
+        bench.stop.check(bench.directory, f"before the student of {name} of seed {seed}")
         pictures = made or _read(bench, name, source, seed)
         digest = digest or pictures.sha256
         trained = _trained(bench, name, seed, pictures)
@@ -182,7 +248,7 @@ def _carry_out(bench: Bench, name: str, source: SourceRecipe, experiment: Recipe
         sha256=digest,
         synthesis_seconds=seconds,
         students=tuple(students),
-        share=mean_interval([student.right / student.count for student in students], 0, 1),
+        share=mean_interval(list(shares(students)), 0, 1),
     )
 
 
@@ -192,8 +258,7 @@ def _synthesised(bench: Bench, name: str, source: SourceRecipe, experiment: Reci
     if source.after:
         before = bench.recipe.sources[source.after]
         first = _read(bench, source.after, before, bench.recipe.seeds[0])
-        keep = bench.recipe.count // 2
-        first = Pictures(first.pixels[:keep], first.labels[:keep])
+        first = first.drawn(bench.recipe.count // 2, 0)
         student = bench.student(source.after, bench.recipe.seeds[0]) / NETWORK
         experiment = replaced(experiment, student=str(student))
         manifest = RunDirectory(bench.run(source.after)).manifest()
@@ -206,36 +271,27 @@ def _synthesised(bench: Bench, name: str, source: SourceRecipe, experiment: Reci
 
 
 def _read(bench: Bench, name: str, source: SourceRecipe, seed: int) -> Pictures:
-    """A source's pictures: of real ones as many as of the others, drawn by the student's seed."""
-    path = str(bench.run(name)) if source.recipe else source.run or source.real
-    assert path is not None
-    pictures, count = _pictures(bench, (path,), name), bench.recipe.count
+    """A source's pictures, of a larger one as many of each class as of the others; real ones are drawn by the student's seed."""
+    path, count = bench.path(name), bench.recipe.count
+    pictures = _pictures(bench, (path,), name)
     if len(pictures.labels) < count:
         raise UsageError(f"images.{name}: {path} has {len(pictures.labels)} images, count is {count}")
-    return pictures.drawn(count, seed) if source.real else Pictures(pictures.pixels[:count], pictures.labels[:count])
+    if source.real is None and len(pictures.labels) == count:
+        return pictures
+    return pictures.drawn(count, seed if source.real else 0)
 
 
 def _pictures(bench: Bench, paths: Sequence[str], name: str) -> Pictures:
-    with stoppable() as stop, Waiting(bench.console) as waiting:
-        watch: Watch = stop.watched(waiting.watch, bench.directory)
+    with Waiting(bench.console) as waiting:
+        watch: Watch = bench.stop.watched(waiting.watch, bench.directory)
         return read_pictures(paths, bench.teacher.class_names, bench.teacher.input_size, f"images.{name}", watch)
 
 
 def _trained(bench: Bench, name: str, seed: int, pictures: Pictures) -> TrainingRecord:
-    student = bench.recipe.student
-    lessons = TrainingRecipe.model_construct(
-        **{key: getattr(student, key) for key in Schooling.model_fields},
-        train=(str(bench.run(name)),),
-        count=None,
-        test=bench.recipe.test,
-        target=TargetRecipe(teacher=bench.recipe.teacher, temperature=student.temperature),
-        attack=TrainingRecipe.model_fields["attack"].get_default(),
-        seed=seed,
-    )
     bench.given.pictures = pictures
     say(bench.console, f"student of {name}, seed {seed}")
     return train(
-        lessons,
+        _lessons(bench, name, seed),
         bench.student(name, seed),
         resume=True,
         console=bench.console,
@@ -244,33 +300,17 @@ def _trained(bench: Bench, name: str, seed: int, pictures: Pictures) -> Training
     )
 
 
-def _compared(recipe: DistillationRecipe, sources: tuple[Source, ...]) -> tuple[Source, ...]:
-    """Each source beside the first one of real images, as far as there is one."""
-    real = next((source for source in sources if source.kind == "real"), None)
-    if real is None:
-        return sources
-    return tuple(
-        source if source is real else source.model_copy(update={"behind": difference(shares(source), shares(real))})
-        for source in sources
+def _lessons(bench: Bench, name: str, seed: int) -> TrainingRecipe:
+    student = bench.recipe.student
+    return TrainingRecipe.model_construct(
+        **{key: getattr(student, key) for key in Schooling.model_fields},
+        train=(bench.path(name),),
+        count=None,
+        test=bench.recipe.test,
+        target=TargetRecipe(teacher=bench.recipe.teacher, temperature=student.temperature),
+        attack=TrainingRecipe.model_fields["attack"].get_default(),
+        seed=seed,
     )
-
-
-def shares(source: Source) -> np.ndarray:
-    """The share that each student recognises."""
-    return np.array([student.right / student.count for student in source.students])
-
-
-def difference(a: np.ndarray, b: np.ndarray) -> Estimate:
-    """The difference of two means with Welch's 95 % interval (Welch 1947); unknown ends where one has a single value."""
-    value = float(a.mean() - b.mean())
-    if len(a) < 2 or len(b) < 2:
-        return Estimate(value)
-    parts = [x.var(ddof=1) / len(x) for x in (a, b)]
-    if not sum(parts):
-        return Estimate(value, value, value)
-    freedom = sum(parts) ** 2 / sum(part**2 / (len(x) - 1) for part, x in zip(parts, (a, b), strict=True))
-    half = float(stdtrit(freedom, 0.975)) * sum(parts) ** 0.5
-    return Estimate(value, value - half, value + half)
 
 
 def _write(directory: Path, record: DistillationRecord) -> None:

@@ -123,7 +123,8 @@ def new_network(
     """The network before its first update: of `init`'s weights, classes and units, else drawn by the seed.
 
     Raises:
-      UsageError: an unknown architecture. ModelMismatchError: `init` is of another one; other classes than the teacher's.
+      UsageError: an unknown architecture. ModelMismatchError: `init` is of another one; other classes than the teacher's, or
+        images of another size.
     """
     architecture = vocabulary.meaning("networks", recipe.architecture, "architecture")
     if init is not None:
@@ -158,6 +159,11 @@ def new_network(
         )
     if teacher is not None:
         classifier.check_classes(teacher, "target.teacher")
+        if teacher.input_size != classifier.input_size:
+            raise ModelMismatchError(
+                f"target.teacher: {teacher.architecture} takes images of {teacher.input_size} px, {classifier.architecture} of "
+                f"{classifier.input_size}: they are shown the same"
+            )
     return classifier
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.errors import ModelMismatchError, UsageError
+from jinv.errors import ModelMismatchError, StorageError, UsageError
 from jinv.images.codec import fit_image
 from jinv.images.folder import Watch, open_image_folder, unwatched
 from jinv.record.run import open_run
@@ -59,7 +59,7 @@ def read_pictures(
     """All pictures of folders, zips and runs one after another, each fitted to `size`; `key` is the config's.
 
     Raises:
-      StorageError, UnsafeInputError: one cannot be read, or is damaged. UsageError: a picture whose folder is no class.
+      StorageError, UnsafeInputError: one cannot be read, is damaged, or a run that is not finished. UsageError: a picture whose folder is no class.
       ModelMismatchError: a run of other classes.
     """
     pixels, labels = [], []
@@ -88,8 +88,8 @@ def _of_folder(path: str, class_names: Sequence[str], key: str, watch: Watch) ->
 
 def _of_run(path: str, class_names: Sequence[str], key: str, watch: Watch) -> Iterator[tuple[np.ndarray, int]]:
     run = open_run(path)
-    if not len(run):
-        raise UsageError(f"{key}: {path}: has no finished images yet")
+    if not run.manifest.finished:
+        raise StorageError(f"{key}: {path}: the run is not finished; continue it with jinv synthesize --resume")
     for image in watch(run, f"reading {run.path.name}", len(run)):
         if image.label >= len(class_names) or class_names[image.label] != image.class_name:
             raise ModelMismatchError(

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from jinv.console import Waiting, make_console, say
-from jinv.errors import NumericalError, RunConflictError
+from jinv.errors import NumericalError, RunConflictError, StorageError
 from jinv.experiment.plugins import used_in_training
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.files import make_directory, write_text
@@ -40,7 +40,7 @@ from jinv.runs.progress import SynthesisProgress, teller
 from jinv.runs.records import environment
 from jinv.runs.stopping import Saving, Stop, stoppable
 from jinv.students.inputs import Given, TrainingInputs, load_training
-from jinv.students.trained import finish, test_network, write_record
+from jinv.students.trained import finish, finished, test_network, write_record
 from jinv.training.training import State
 
 SHOWN_EVERY = 10
@@ -77,11 +77,13 @@ def train(
                 watch=stop.watched(waiting.watch, directory),
                 given=given,
             )
+            stop.check(directory, "before its first step")
         record = _begun(directory, inputs, before)
-        if record.finished:
-            say(console, f"{directory}: already finished")
-            return record
         with stoppable() as stop:
+            if record.finished:
+                say(console, f"{directory}: already finished")
+                with Waiting(console) as waiting:
+                    return finished(directory, inputs, record, stop.watched(waiting.watch, directory))
             return _carry_out(directory, inputs, record, console, stop)
 
 
@@ -119,7 +121,8 @@ def _begun(directory: Path, inputs: TrainingInputs, before: TrainingRecord | Non
             changed.append(f"plugins: {then} then, {now} now")
         if changed:
             raise RunConflictError(f"{directory}: was begun otherwise: {'; '.join(changed)}")
-        return before
+        # What it is tested on decides nothing of the network.
+        return before if before.finished else before.model_copy(update={"test_sha256": record.test_sha256})
     make_directory(directory)
     write_record(directory, record)
     write_text(config, signed_text(table_of(inputs.recipe)))
@@ -181,6 +184,7 @@ def _carry_out(
     variables = training.result(state)
     with Waiting(console) as waiting:
         tested = test_network(directory, inputs, variables, stop.watched(waiting.watch, directory))
+    write_text(directory / EPOCHS, epochs_text(lines))  # whole and on the disk, which what was appended need not be
     return finish(directory, inputs, record, variables, tested)
 
 
@@ -227,8 +231,11 @@ def _check_finite(directory: Path, line: EpochLine) -> None:
 
 
 def _append(path: Path, line: EpochLine) -> None:
-    with path.open("ab") as file:
-        file.write(epochs_text([line]).encode())
+    try:
+        with path.open("ab") as file:
+            file.write(epochs_text([line]).encode())
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _show(progress: SynthesisProgress, inputs: TrainingInputs, state: State, step: int, steps: int) -> None:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jinv.core.draws import run_key
+from jinv.errors import UnsafeInputError
 from jinv.images.folder import Watch
 from jinv.judge.metrics import share_of
 from jinv.record.directory import RunDirectory
@@ -20,6 +21,7 @@ from jinv.students.inputs import LEVELS, TrainingInputs
 from jinv.training.accuracy import recognised
 from jinv.training.adversary import Adversary
 from jinv.weights.file import NetworkMetadata, save_converted
+from jinv.weights.load import load
 from jinv.weights.sealed import tensor_sha256
 
 ATTACK_SEED = 0
@@ -45,15 +47,24 @@ def test_network(directory: Path, inputs: TrainingInputs, variables: Variables, 
 
     right = recognised(classifier, variables, data, watch=tell("testing"))
     tested = [_test(right)]
-    asked = inputs.recipe.attack
-    for eps in asked.eps:
-        step = None if asked.step is None else asked.step / LEVELS
-        adversary = Adversary("pgd", eps / LEVELS, step, asked.steps)
+    for adversary in _attacks(inputs):
+        eps, steps, step = _in_levels(adversary)
         told = tell(f"testing under attack within {eps:g} of {LEVELS}")
         right = recognised(classifier, variables, data, adversary, run_key(ATTACK_SEED), watch=told)
-        length = adversary.length * LEVELS
-        tested.append(_test(right, eps=float(eps), steps=asked.steps, step=length))
+        tested.append(_test(right, eps=eps, steps=steps, step=step))
     return tuple(tested)
+
+
+def _attacks(inputs: TrainingInputs) -> list[Adversary]:
+    """What `[attack]` says, in pixels where white is 1."""
+    asked = inputs.recipe.attack
+    step = None if asked.step is None else asked.step / LEVELS
+    return [Adversary("pgd", eps / LEVELS, step, asked.steps) for eps in asked.eps]
+
+
+def _in_levels(attack: Adversary) -> tuple[float, int, float]:
+    """How far, steps, and of what length, in levels of 255."""
+    return round(attack.eps * LEVELS, 9), attack.steps, round(attack.length * LEVELS, 9)
 
 
 def _test(right: np.ndarray, **attack: Any) -> Tested:
@@ -78,6 +89,36 @@ def finish(
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
+    return _seal(directory, record)
+
+
+def finished(directory: Path, inputs: TrainingInputs, record: TrainingRecord, watch: Watch) -> TrainingRecord:
+    """The record of a training that is there, whose network is tested again where that is asked for otherwise than it was.
+
+    Raises:
+      UnsafeInputError: its network is another one. StorageError: it is not there.
+    """
+    path = directory / NETWORK
+    network = load(path, networks=inputs.vocabulary.networks)
+    if network.source["source_sha256"] != record.network_sha256:
+        raise UnsafeInputError(f"{path}: is not the network that was trained here; put it back, or train anew")
+    if inputs.test is not None and _asked(record, inputs) != _asked(record):
+        tested = test_network(directory, inputs, dict(network.variables), watch)
+        record = record.model_copy(update={"tested": tested, "test_sha256": inputs.test.sha256})
+    return _seal(directory, record)
+
+
+def _asked(record: TrainingRecord, inputs: TrainingInputs | None = None) -> tuple[Any, ...]:
+    """What a network was tested on and under; with `inputs` what it is to be."""
+    if inputs is None:
+        attacks = [(test.eps, test.steps, test.step) for test in record.tested if test.eps is not None]
+        return record.test_sha256, attacks
+    assert inputs.test is not None
+    return inputs.test.sha256, list(map(_in_levels, _attacks(inputs)))
+
+
+def _seal(directory: Path, record: TrainingRecord) -> TrainingRecord:
+    """Write the page and the record; what only an unfinished training needs goes."""
     write_training_page(directory, record)
     write_record(directory, record)
     for name in (NEWEST, BEFORE):
@@ -88,7 +129,8 @@ def finish(
 def metadata_of(inputs: TrainingInputs, digest: str) -> NetworkMetadata:
     """What the network's file says of it; `digest` is that of its tensors.
 
-    Its `training` is that of the network that it began with, or that taught it: a judge out of the same is its sibling.
+    Its `training` is that of the network that it began with, or that taught it, known or not: a judge out of the same is its
+    sibling.
     """
     classifier = inputs.classifier
     ancestor = inputs.init or inputs.teacher
@@ -101,5 +143,5 @@ def metadata_of(inputs: TrainingInputs, digest: str) -> NetworkMetadata:
         source={"file": "jinv train", "sha256": digest},
         class_names=classifier.class_names,
         clamp=classifier.clamp,
-        training=(ancestor.training if ancestor else None) or f"jinv-{inputs.pictures.sha256[:12]}",
+        training=ancestor.training if ancestor else f"jinv-{inputs.pictures.sha256[:12]}",
     )

@@ -14,7 +14,7 @@ from jax import Array
 from jinv.core.draws import stated_draws
 from jinv.core.types import Key
 from jinv.models.classifier import Classifier
-from jinv.training.adversary import Adversary, Gradient, ascended, attacked, random_start
+from jinv.training.adversary import Adversary, Gradient, ascended, random_start
 from jinv.training.method import units
 from jinv.training.views import Data
 
@@ -32,8 +32,14 @@ def recognised(
 ) -> np.ndarray:
     """bool (n,): which pictures get their label, after `adversary`, whose draws are `key`'s, has changed them.
 
-    An attack knows the whole network, which is compiled once for all `variables`. `watch` is given the batches to go through.
+    An attack, by projected gradient descent, knows the whole network, which is compiled once for all `variables`. `watch` is given
+    the batches to go through.
+
+    Raises:
+      ValueError: another attack.
     """
+    if adversary is not None and adversary.name != "pgd":
+        raise ValueError(f"recognised: networks are tested under pgd, not {adversary.name}")
     prepared = replace(classifier, variables=variables).prepared().variables
     count = len(data.labels)
     size = min(BATCH, count)
@@ -54,10 +60,7 @@ def recognised(
 def _attacked(
     classifier: Classifier, adversary: Adversary, variables: Any, image: Array, labels: Array, key: Key
 ) -> Array:
-    """The images after the attack, whose steps are calls of one program."""
-    if adversary.name == "n_fgsm":
-        found: Array = _whole_attack(classifier, adversary, variables, image, labels, key)
-        return found
+    """The images after projected gradient descent, whose steps are calls of one program."""
     x: Array = _start(classifier, adversary, image, key)
     for _ in range(adversary.steps):
         x = _step(classifier, adversary, variables, x, image, labels)
@@ -86,14 +89,6 @@ def _step(classifier: Classifier, adversary: Adversary, variables: Any, x: Array
     std, bounds = units(classifier)
     gradient = _gradient(classifier, variables, labels)
     return ascended(x, image, gradient, eps=adversary.eps / std, step=adversary.length / std, bounds=bounds)
-
-
-@stated_draws
-@partial(jax.jit, static_argnums=(0, 1))
-def _whole_attack(
-    classifier: Classifier, adversary: Adversary, variables: Any, image: Array, labels: Array, key: Key
-) -> Array:
-    return attacked(adversary, key, image, _gradient(classifier, variables, labels), *units(classifier))
 
 
 def _gradient(classifier: Classifier, variables: Any, labels: Array) -> Gradient:

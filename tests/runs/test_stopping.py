@@ -174,6 +174,17 @@ def test_what_is_to_be_ignored_is_ignored():
         signal.signal(signal.SIGINT, before)
 
 
+def test_who_is_asked_just_as_one_part_ends_does_not_begin_the_next():
+    with stoppable() as whole:
+        with stoppable() as part:
+            os.kill(os.getpid(), signal.SIGTERM)  # at its last step, behind its last look
+            assert part.asked and whole.asked
+        with stoppable() as following:
+            assert following.asked
+    with stoppable() as other:
+        assert not other.asked
+
+
 def test_recording_and_judging_stop_between_two_pictures_and_are_done_again(folder, tmp_path, monkeypatch, capsys):
     command = ["synthesize", str(folder / "judged.toml"), "--out", str(tmp_path / "run"), *RARELY]
     assert main([*command[:2], "--out", str(tmp_path / "whole"), *RARELY]) == 0

@@ -10,8 +10,9 @@ import jinv
 from jinv.cli import main
 from jinv.errors import Interrupted
 from jinv.images.codec import png_bytes
-from jinv.recipe.training import TrainingRecipe
+from jinv.recipe.training import DistillationRecipe, TrainingRecipe
 from jinv.record.training import read_training_record
+from jinv.students import distill as distillation
 from jinv.students import train as training
 from jinv.students.pictures import Pictures
 from tests.networks import CLASSES
@@ -58,6 +59,22 @@ def test_a_network_is_trained_tested_and_can_be_loaded(tmp_path, folder, capsys)
     assert main(["train", str(tmp_path / "c.toml"), "--out", str(out), "--resume"]) == 0
     assert main(["train", str(tmp_path / "c.toml"), "--out", str(out), "--resume", "--set", "batch=10"]) == 6
     assert "batch: 20 then, 10 now" in capsys.readouterr().err
+    assert_tested_as_it_is_asked(tmp_path, out, capsys)
+
+
+def assert_tested_as_it_is_asked(tmp_path, out, capsys):
+    """A finished training whose tests are asked for otherwise, and whose network is another one or gone."""
+    before, again = read_training_record(out), ["train", str(tmp_path / "c.toml"), "--out", str(out), "--resume"]
+    for name in ("checkpoint.npz", "checkpoint_before.npz"):
+        (out / name).write_bytes(b"left by a kill")
+    assert main([*again, "--set", "attack.eps=[2,8]"]) == 0
+    record = read_training_record(out)
+    assert [t.eps for t in record.tested] == [None, 2.0, 8.0] and record.tested[::2] == before.tested
+    assert record.network_sha256 == before.network_sha256 and record.wall_seconds == before.wall_seconds
+    assert not list(out.glob("checkpoint*")) and "attacked within 2/255" in (out / "training.html").read_text()
+    (out / "model.safetensors").rename(out / "other.safetensors")
+    assert main(again) == 5
+    assert "model.safetensors: no such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stops", [[4], [1, 2, 9]])
@@ -91,6 +108,25 @@ def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, folder, monke
 def read_step(directory):
     with np.load(directory / "checkpoint.npz", allow_pickle=False) as found:
         return int(found["position"][2])
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("adversary.eps=4", "adversary.eps: of which one? Set adversary.name, such as 'pgd'"),
+        ("mix.alpha=0.2", "mix.alpha: of which one? Set mix.name, such as 'cutmix'"),
+        ("attack.steps=5", "attack.steps: of which attack? Set attack.eps, such as 8"),
+        ("augment.flip.draw=batch", "augment.flip.draw: is of a synthesis"),
+        (
+            "augment.gaussian_noise.std={schedule='linear',start=0.0,end=1.0}",
+            "augment.gaussian_noise.std: a schedule is of a synthesis",
+        ),
+    ],
+)
+def test_what_would_do_nothing_is_refused(tmp_path, folder, capsys, setting, words):
+    (tmp_path / "c.toml").write_text(config(folder))
+    assert main(["train", str(tmp_path / "c.toml"), "--out", str(tmp_path / "out"), "--set", setting]) == 2
+    assert words in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -129,7 +165,7 @@ def test_a_draw_has_every_class_as_often_as_there_are():
     assert not np.array_equal(drawn.labels, np.sort(drawn.labels))
 
 
-def test_a_distillation_compares_sources_with_real_images_and_goes_on(tmp_path, folder, capsys):
+def test_a_distillation_compares_sources_with_real_images_and_goes_on(tmp_path, folder, capsys, monkeypatch):
     (tmp_path / "teacher.toml").write_text(config(folder, epochs=20))
     assert main(["train", str(tmp_path / "teacher.toml"), "--out", str(tmp_path / "teacher")]) == 0
     (tmp_path / "images.toml").write_text(
@@ -156,6 +192,7 @@ recipe = "compete.toml"
 after = "dream"
 """
     (tmp_path / "d.toml").write_text(text)
+    assert_found_before_anything_is_made(tmp_path, capsys)
     assert main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "d")]) == 0
     record = json.loads((tmp_path / "d" / "distillation.json").read_text())
     assert [source["name"] for source in record["sources"]] == ["real", "dream", "adaptive"]
@@ -167,6 +204,8 @@ after = "dream"
     student = jinv.load(tmp_path / "d" / "students" / "dream" / "seed_0" / "model.safetensors")
     manifest = jinv.open_run(tmp_path / "d" / "images" / "adaptive").manifest
     assert manifest.student_sha256 == student.source["source_sha256"]
+    # From the same seed every image would have a twin among those of the other source.
+    assert manifest.seed == jinv.open_run(tmp_path / "d" / "images" / "dream").manifest.seed + 1
     capsys.readouterr()
     (tmp_path / "d.toml").write_text(text + f'[images.run]\nrun = "{tmp_path / "d" / "images" / "dream"}"\n')
     assert main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "d"), "--resume"]) == 0
@@ -177,3 +216,39 @@ after = "dream"
         main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "d"), "--resume", "--set", "count=10"]) == 6
     )
     assert "count: 20 then, 10 now" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(distillation, "_carry_out", stopped)
+        assert main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "d"), "--resume"]) == 75
+    assert json.loads((tmp_path / "d" / "distillation.json").read_text())["sources"] == again["sources"]
+    assert main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "teacher"), "--resume"]) == 6
+    assert "not a distillation (no distillation.json)" in capsys.readouterr().err
+
+
+def stopped(bench, *_):
+    raise Interrupted(f"{bench.directory}: stopped")
+
+
+def assert_found_before_anything_is_made(tmp_path, capsys):
+    """Mistakes that would be met only after the first source's images and students."""
+    for setting, words in {
+        "student.optimizer=sgdd": "optimizer: no such optimizer 'sgdd'",
+        "student.architecture=one_blok": "architecture: no such network 'one_blok'",
+        "images.adaptive.set=['terms.unknown.weight=1']": "terms.unknown: no such term 'unknown'",
+        "count=100": "images.real: ",
+        "seeds=[0,1,0]": "seeds: [0, 1, 0] has one twice",
+    }.items():
+        assert main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "d"), "--set", setting]) == 2
+        assert words in capsys.readouterr().err
+        assert not (tmp_path / "d").exists()
+
+
+def test_sources_are_as_many_of_each_class():
+    recipe = DistillationRecipe.model_construct(count=5, images={"run": {"run": "somewhere"}}, seeds=(0,))
+    bench = object.__new__(distillation.Bench)
+    object.__setattr__(bench, "recipe", recipe)
+    labels = np.repeat(np.arange(5, dtype=np.int32), 4)
+    run = Pictures(np.zeros((20, 1, 1, 3), np.uint8), labels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distillation, "_pictures", lambda bench, paths, name: run)
+        drawn = distillation._read(bench, "run", recipe.sources["run"], 3)
+    assert np.bincount(drawn.labels).tolist() == [1] * 5

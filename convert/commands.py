@@ -180,9 +180,10 @@ class _Found(NamedTuple):
 def _find_checkpoint(name: str, console: Any, unverified: bool = False) -> _Found:
     """The file of a path, of an embedded name, or of a published name, fetched if need be."""
     from jinv.console import say
-    from jinv.errors import StorageError
+    from jinv.errors import StorageError, UsageError
     from jinv.models.architecture import EMBEDDED
     from jinv.weights.cache import embedded_checkpoint
+    from jinv.weights.packaged import PACKAGED
     from jinv_convert.download import download
     from jinv_convert.published import find_published, published_names
 
@@ -191,6 +192,8 @@ def _find_checkpoint(name: str, console: Any, unverified: bool = False) -> _Foun
         return _Found(path)
     if name in EMBEDDED:
         return _Found(embedded_checkpoint(name, unverified=unverified), name)
+    if name in PACKAGED:
+        raise UsageError(f"{name}: comes with jinv, converted; write the name wherever a network is asked for")
     if name not in published_names() and (path.suffix or path.parent != Path(".")):
         raise StorageError(f"{name}: no such file")
     published = find_published(name)

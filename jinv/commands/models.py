@@ -52,6 +52,25 @@ def print_models(console: Console | None = None) -> None:
     console.print(networks)
     console.print()
     console.print(weights)
+    console.print()
+    console.print(_packaged())
+
+
+def _packaged() -> Table:
+    """Networks that come with jinv, and what they recognise of test images, as they are and under attack."""
+    from jinv.console import add
+    from jinv.record.training import read_training_record
+    from jinv.weights.packaged import PACKAGED, packaged_training
+
+    shown = _table("Networks that come with jinv, trained by jinv train", "network", "trained on", "recognises")
+    for name in PACKAGED:
+        record = read_training_record(packaged_training(name))
+        assert record is not None
+        plain, *attacked = record.tested
+        worth = f"{plain.right / plain.count:.1%} of {plain.count:,} test images"
+        worth += "".join(f", {test.right / test.count:.1%} within {test.eps:g} of 255" for test in attacked)
+        add(shown, name, record.architecture, f"{record.images:,} images", worth)
+    return shown
 
 
 def _table(title: str, *headers: str) -> Table:

@@ -18,6 +18,7 @@ from jinv.weights.cache import (
     make_cache_directory,
 )
 from jinv.weights.file import read_converted
+from jinv.weights.packaged import PACKAGED, packaged_network
 
 if TYPE_CHECKING:
     from jinv.models.architecture import Architecture
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def load(name_or_path: str | Path, *, networks: "Mapping[str, Architecture] | None" = None) -> "Classifier":
-    """A classifier by embedded name ("efficientnet_lite0") or from the path of a converted .safetensors file.
+    """A classifier by embedded or packaged name ("efficientnet_lite0", "resnet20_cifar10"), or from a converted .safetensors file.
 
     `networks` are the architectures that a file may name, by default those of `jinv.models`.
 
@@ -63,6 +64,8 @@ def _find(name_or_path: str | Path) -> Path:
     if name in EMBEDDED:
         return _cached(name)
     path = Path(name_or_path)
+    if name in PACKAGED and not path.is_file():
+        return packaged_network(name)
     if path.suffix == ONNX_SUFFIX:
         raise UsageError(f"{name}: a network in ONNX can judge (evaluate.verifiers, --verifier), but not be inverted")
     if path.is_file():
@@ -74,7 +77,8 @@ def _find(name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, Path) or os.sep in name or path.suffix in CHECKPOINT_SUFFIXES or path.exists():
         raise StorageError(f"{name}: {'not a file' if path.exists() else 'no such file'}")
     raise UsageError(
-        f"{name!r} is no embedded model and no file{nearest(name, [*EMBEDDED, *ARCHITECTURES])}; embedded: {', '.join(EMBEDDED)}"
+        f"{name!r} is no embedded model and no file{nearest(name, [*EMBEDDED, *PACKAGED, *ARCHITECTURES])}; embedded: "
+        f"{', '.join([*EMBEDDED, *PACKAGED])}"
     )
 
 

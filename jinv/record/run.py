@@ -53,7 +53,11 @@ class RunRecord:
     @cached_property
     def timing(self) -> "list[StepTime | None]":
         """Of each line of `metrics` when it was logged, at what speed, in how much memory; None where that is not known."""
-        known = {(time.batch, time.step): time for time in iter_times(self.path, self.path / WORKERS)}
+        known: dict[tuple[int, int], StepTime] = {}
+        for time in iter_times(self.path, self.path / WORKERS):
+            before = known.setdefault((time.batch, time.step), time)
+            if time.at > before.at:  # who came later made the line that is there
+                known[time.batch, time.step] = time
         return [known.get((line.batch, line.step)) for line in self.metrics]
 
     @cached_property

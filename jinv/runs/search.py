@@ -201,9 +201,8 @@ def _arguments(tuned: Tuned, vocabulary: Vocabulary) -> frozenset[Place]:
 
 def _runs_in(directory: Path) -> list[str]:
     """The names of trials' directories that are there."""
-    if not directory.is_dir():
-        return []
-    return sorted(path.name for path in directory.iterdir() if (path / "manifest.json").is_file())
+    entries = RunDirectory(directory).entries() if directory.is_dir() else []
+    return sorted(path.name for path in entries if (path / "manifest.json").is_file())
 
 
 def _check_directory(directory: Path, search: Search, resume: bool) -> None:

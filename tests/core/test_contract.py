@@ -6,7 +6,9 @@ import pytest
 from jinv.core.contract.findings import says_that_it_couples
 from jinv.core.contract.suite import SUITES, check
 from jinv.core.contract.terms import couples
+from jinv.core.objective import TAKEN
 from jinv.core.types import Image, Number
+from jinv.errors import UsageError
 from jinv.experiment.vocabulary import standard_vocabulary
 from tests.core import broken
 
@@ -53,6 +55,16 @@ def test_the_docstring_decides_what_is_said_of_coupling():
 
     stated.__doc__ = "The spread of the batch's means; couples the images."
     assert couples(stated, {}) and not [f for f in check("terms", "stated", stated) if f.found]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in TAKEN.items() for name in names])
+def test_a_hyperparameter_that_no_config_could_set_is_refused(kind, name):
+    names = {}
+    exec(f"def own(image, *, {name}: float = 1.0): ...", names)
+    found = check(kind, "own", names["own"])[0]
+    assert found.check == "hyperparameters" and f"cannot set the hyperparameter {name}" in found.found
+    with pytest.raises(UsageError, match=f"^vocabulary: 'own': a config has the key '{name}' of {kind} for itself"):
+        standard_vocabulary().extended(**{kind: {"own": names["own"]}})
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def check_projection(function: Function, given: Given) -> Findings:
     Raises:
       Stop: what was found leaves nothing more to ask.
     """
-    yield check_declared(function, given)
+    yield check_declared("projections", function, given)
     random = images("random")
 
     def call(image: Any, hyperparameters: Given = given) -> Any:

@@ -29,7 +29,7 @@ def check_term(function: Function, given: Given) -> Findings:
     Raises:
       Stop: what was found leaves nothing more to ask.
     """
-    yield check_declared(function, given)
+    yield check_declared("terms", function, given)
     random, call = images("random"), functools.partial(_value, function, given)
     yield from check_traces(call, function, (random,), CALLED)
     yield _check_scalar(call, random)

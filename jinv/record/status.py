@@ -146,6 +146,8 @@ def _run_status(path: Path, manifest: Manifest) -> RunStatus:
     if (path / "batches").is_dir():
         raise RunConflictError(f"{path}: an unfinished run of an earlier jinv, which did not say how far it is")
     count = len(manifest.labels)
+    if not RunDirectory(path).has_begun(manifest):  # its config comes a moment later
+        return RunStatus(path=str(path), state="not begun", images=count)
     sizes = {number: chosen.stop - chosen.start for number, chosen in enumerate(Batches(count, _batch(path, count)))}
     listing, logs = _listing(path, sizes), dict(worker_lines(path))
     now = RunDirectory(path).manifest()

@@ -43,12 +43,13 @@ def verify(directory: Path, watch: Watch = unwatched) -> list[Finding]:
       StorageError: no run, or its directory cannot be read. UnsafeInputError: its manifest is damaged.
     """
     run = RunDirectory(directory)
-    manifest, found = run.known_manifest(), []
-    if not manifest.finished:
-        found = _of_unfinished(run, manifest, watch)
-        manifest = run.known_manifest()
-    # Sealed, and its units removed, while one looked: nothing that was found is so.
-    return _of_finished(run, manifest, watch) if manifest.finished else found
+    manifest = run.known_manifest()
+    while True:
+        found = (_of_finished if manifest.finished else _of_unfinished)(run, manifest, watch)
+        before, manifest = manifest, run.known_manifest()
+        if (manifest.finished, manifest.outputs) == (before.finished, before.outputs):
+            return found
+        # Sealed, or sealed anew, while one looked: nothing that was found is so.
 
 
 def _of_finished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[Finding]:

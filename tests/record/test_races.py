@@ -12,6 +12,7 @@ import jinv.record.run as run_module
 import jinv.record.status as status_module
 import jinv.record.units as units_module
 import jinv.record.verify as verify_module
+from jinv.cli import main
 from jinv.errors import StorageError
 from jinv.images.codec import png_bytes
 from jinv.record.directory import RunDirectory
@@ -156,6 +157,13 @@ def test_the_status_of_a_run_that_begins_or_goes_away_just_then_is_no_contradict
         read_status(run.path)
 
 
+def test_the_status_of_a_run_whose_config_is_not_written_yet_is_that_it_has_not_begun(run, capsys):
+    (run / "config.toml").unlink()
+    shutil.rmtree(run / "units")
+    assert (read_status(run).state, read_status(run).is_over) == ("not begun", False)
+    assert main(["status", str(run)]) == 0 and capsys.readouterr().out == f"{run}: nothing is computed yet\n"
+
+
 def test_lines_are_whole_where_the_run_is_sealed_meanwhile(run):
     make_unit(run, 1)
     lines = RunDirectory(run).iter_metrics()
@@ -225,6 +233,21 @@ def test_a_run_that_is_sealed_while_one_verifies_is_compared_with_its_seal(run, 
         assert verify(run) == []
     (run / "images/000001_dog.png").unlink()
     assert [str(finding) for finding in verify(run)] == ["missing images/000001_dog.png"]
+
+
+def test_a_run_that_is_sealed_anew_while_one_verifies_is_compared_with_its_new_seal(run, monkeypatch):
+    (run / "report.html").write_text("one")
+    seal(run)
+    directory = RunDirectory(run)
+
+    def seal_anew():
+        (run / "report.html").write_text("another")
+        directory.write_manifest(directory.manifest().model_copy(update={"outputs": directory.digests()}))
+
+    with once_before(monkeypatch, verify_module, "digest_of", seal_anew):
+        assert verify(run) == []
+    with once_before(monkeypatch, verify_module, "digest_of", lambda: (run / "grid.png").write_text("a stranger")):
+        assert [finding.kind for finding in verify(run)] == ["orphaned"]
 
 
 @pytest.mark.parametrize("act", [publish_all, seal])

@@ -242,7 +242,7 @@ def unit_images(run: Path, number: int) -> np.ndarray:
 
 
 def discard_unit(run: Path, number: int) -> None:
-    """Remove a unit, so that it is made again: from one moment to the next it is no longer there.
+    """Remove a unit, so that it is made again: from one moment to the next it is no longer there; nor is one that is not.
 
     Raises:
       StorageError: it cannot be removed.
@@ -252,6 +252,8 @@ def discard_unit(run: Path, number: int) -> None:
     try:
         os.rename(folder, away)
         sync_directory(folder.parent)
+    except FileNotFoundError:  # somebody else was faster
+        return
     except OSError as error:
         raise StorageError(f"{folder}: cannot be removed: {error.strerror or error}") from error
     shutil.rmtree(away, ignore_errors=True)

@@ -77,9 +77,8 @@ def _of_unfinished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[
         found.append(Finding("missing", "config.toml", str(error)))
     except UnsafeInputError as error:
         found.append(Finding("altered", "config.toml or manifest.json", str(error)))
-    pictures = picture_files(
-        run.path
-    )  # before the units: what is moved there meanwhile is that of a unit that is listed
+    # Before the units: what is moved there meanwhile is that of a unit that is listed.
+    pictures = picture_files(run.path)
     final = list(final_units(run.path))
     made: set[int] = set()
     for number in watch(final, "looking through the batches", len(final)):

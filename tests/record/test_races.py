@@ -213,7 +213,13 @@ def test_a_unit_that_is_published_while_it_is_compared_is_sound(run, monkeypatch
 
 
 def test_a_unit_that_somebody_discards_is_to_be_made_again(run, monkeypatch):
+    away = unit_folder(run, 0).with_name("away")
+    shutil.copytree(unit_folder(run, 0), away)
     with once_before(monkeypatch, Path, "read_bytes", lambda: discard_unit(run, 0)):
+        assert drop_damaged(RunDirectory(run), 2, print, lambda values, *_: values) == [0]
+    away.rename(unit_folder(run, 0))
+    (unit_folder(run, 0) / "images.npy").unlink()
+    with once_before(monkeypatch, os, "rename", lambda: shutil.rmtree(unit_folder(run, 0))):
         assert drop_damaged(RunDirectory(run), 2, print, lambda values, *_: values) == [0]
 
 

@@ -95,7 +95,7 @@ def _run_lines(status: "RunStatus") -> Iterator[str]:
     from jinv.console import clock_text
 
     if status.state == "not begun":
-        yield f"{status.path}: submitted; no worker has begun"
+        yield f"{status.path}: {'nothing is computed yet' if status.images else 'submitted; no worker has begun'}"
         return
     words = {"finished": f"finished {status.finished}", "complete": "every unit is there; jinv merge completes it"}
     words["failed"] = "every other unit is there"

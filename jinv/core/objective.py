@@ -74,6 +74,27 @@ def hyperparameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parame
     return {p.name: p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
 
+TAKEN: Mapping[str, tuple[str, ...]] = {
+    "terms": ("weight", "schedule"),
+    "augmentations": ("draw", "schedule"),
+    "projections": ("schedule",),
+    "parameterizations": ("name",),
+    "schedules": ("schedule",),
+}
+"""By kind, as a vocabulary calls them, keys of a function's table that are a config's own: no hyperparameter could be set there.
+A table with `schedule` is read as a schedule's."""
+
+
+def taken_by_config(kind: str, function: Callable[..., Any]) -> str | None:
+    """Which hyperparameter of a function of that kind a config could not set, in words; None where it can set all."""
+    for name in TAKEN.get(kind, ()):
+        if name in hyperparameters_of(function):
+            return (
+                f"a config has the key '{name}' of {kind} for itself, so that it cannot set the hyperparameter {name}"
+            )
+    return None
+
+
 def value_of(term: Term, forward: Forward, step: jax.Array | int) -> jax.Array:
     """A term's value, without its weight, at this step of the stage."""
     return term.function(

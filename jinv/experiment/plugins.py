@@ -21,7 +21,7 @@ from typing import Any
 import optax
 
 from jinv.core.augment import is_augmentation
-from jinv.core.objective import is_scalar, is_term
+from jinv.core.objective import is_scalar, is_term, taken_by_config
 from jinv.core.parameterization import Parameterization, is_parameterization
 from jinv.core.projections import is_projection
 from jinv.core.schedules import is_schedule
@@ -76,6 +76,8 @@ def read_plugin(name: str, origin: str = OPTION) -> Plugin:
     for own, function in functions.items():
         kind = next((kind for kind, is_one in KINDS.items() if is_one(function)), None)
         if kind is not None:
+            if (taken := taken_by_config(kind, function)) is not None:
+                raise UsageError(f"{_place(function, name)}: {own}: {taken}; call it otherwise")
             found[kind][own] = function
         else:
             passed_over[own] = f"{_place(function, name)}: {own}: {_why_not(function, name)}"

@@ -13,7 +13,7 @@ import optax
 from jax import Array
 
 from jinv.core.augment import AUGMENTATIONS
-from jinv.core.objective import TERMS, term_fields
+from jinv.core.objective import TERMS, taken_by_config, term_fields
 from jinv.core.optimizers import OPTIMIZERS
 from jinv.core.parameterization import PARAMETERIZATIONS, Parameterization
 from jinv.core.schedules import SCHEDULES
@@ -74,7 +74,8 @@ class Vocabulary:
         """This vocabulary and more, by kind: `extended(augmentations={"shear": shear})`.
 
         Raises:
-          UsageError: a name that already stands for something else; to replace is to change what a recipe means.
+          UsageError: a name that already stands for something else; to replace is to change what a recipe means. A function
+          with a hyperparameter that no config could set.
         """
         kinds = [kind for kind in self.__dataclass_fields__ if kind != "plugins"]
         for kind, names in more.items():
@@ -83,6 +84,8 @@ class Vocabulary:
             for name, value in names.items():
                 if getattr(self, kind).get(name, value) is not value:
                     raise UsageError(f"vocabulary: {name!r} is already the name of one of the {kind}")
+                if (taken := taken_by_config(kind, value)) is not None:
+                    raise UsageError(f"vocabulary: {name!r}: {taken}; call it otherwise")
         joined: dict[str, Any] = {kind: {**getattr(self, kind), **names} for kind, names in more.items()}
         return replace(self, **joined)
 

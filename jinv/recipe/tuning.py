@@ -11,7 +11,7 @@ from jinv.recipe.overrides import parse_override, split_override
 from jinv.recipe.paths import typed
 from jinv.recipe.ranges import Interval, interval_of, is_range
 from jinv.recipe.read import read_table
-from jinv.recipe.variations import Variation, make_variation
+from jinv.recipe.variations import Variation, check_repeated, make_variation
 
 MAXIMUM_TRIALS = 10_000
 EXAMPLE = "terms.total_variation.weight=1e-5:1e-1:log"
@@ -40,9 +40,11 @@ class Tuned:
 
     @property
     def corners(self) -> list[Variation]:
-        """The setting with every first end, then, key by key, the one with the other end there."""
-        low, high = ({key: _ends(among)[place] for key, among in self.space.items()} for place in (0, 1))
-        return [self.setting(0, low), *(self.setting(0, low | {key: high[key]}) for key in self.space)]
+        """The setting with every lower end or first choice, then, key by key, those with the upper end or another choice there."""
+        ends = {key: _ends(among) for key, among in self.space.items()}
+        low = {key: values[0] for key, values in ends.items()}
+        others = (low | {key: value} for key, values in ends.items() for value in values[1:])
+        return [self.setting(0, low), *(self.setting(0, other) for other in others)]
 
 
 def read_tuned(
@@ -76,8 +78,10 @@ def _choices(text: str, where: str) -> Choices:
         raise UsageError(f"{where}: {shown(values)} must be low:high, low:high:log or a list of values to choose among")
     if not all(isinstance(value, str | int | float) for value in values):
         raise UsageError(f"{where}: {shown(values)} must be a list of numbers, texts, true or false")
+    check_repeated(values, where)
     return tuple(str(value) if isinstance(value, str) else value for value in values)
 
 
-def _ends(among: Interval | Choices) -> tuple[Any, Any]:
-    return (among.low, among.high) if isinstance(among, Interval) else (among[0], among[-1])
+def _ends(among: Interval | Choices) -> Choices:
+    """Both ends: what is right at them is right between. Of choices each says nothing of the others."""
+    return (among.low, among.high) if isinstance(among, Interval) else among

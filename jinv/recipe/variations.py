@@ -92,13 +92,22 @@ def _varied(vary: Sequence[str]) -> dict[str, list[Any]]:
             raise _not_a_sweep("more")
         if key in keys:
             raise UsageError(f"--vary {key}: given twice; put all its values into one list")
-        repeated = [value for i, value in enumerate(values) if value in values[:i]]
-        if repeated:
-            raise UsageError(f"--vary {key}: the value {shown(repeated[0])} appears twice")
+        check_repeated(values, f"--vary {key}")
         keys[key] = values
     if not keys:
         raise UsageError(f"sweep: what is varied? For example: --vary {example}")
     return keys
+
+
+def check_repeated(values: Sequence[Any], where: str) -> None:
+    """Refuse a value that is listed twice.
+
+    Raises:
+      UsageError: one is; the message begins with `where`.
+    """
+    repeated = [value for i, value in enumerate(values) if value in values[:i]]
+    if repeated:
+        raise UsageError(f"{where}: the value {shown(repeated[0])} appears twice")
 
 
 def short_keys(keys: list[str]) -> dict[str, str]:

@@ -32,11 +32,11 @@ from jinv.record.entry import has_its_digest, with_digest
 from jinv.record.evaluation import Evaluation, read_evaluation, write_evaluation
 from jinv.record.lock import LOCK
 from jinv.record.manifest import Manifest, read_manifest
-from jinv.record.metrics import MetricsLine, iter_metrics
+from jinv.record.metrics import MetricsLine, first_metrics, iter_metrics
 from jinv.record.sealed import digest_of
 from jinv.record.timing import TIMING
 from jinv.record.unfinished import INSTEAD
-from jinv.record.units import ARRAY, UNITS, tidy_units
+from jinv.record.units import ARRAY, UNITS, tidy_units, unit_logs
 from jinv.record.workers import WORKERS
 
 UNSEALED = "manifest.json"
@@ -63,7 +63,10 @@ class RunDirectory:
 
     def entries(self) -> list[Path]:
         """What lies there, but for the lock and what a killed process left of files it was writing."""
-        return [path for path in self.path.iterdir() if path.name != LOCK and not TEMPORARY.fullmatch(path.name)]
+        names: list[str] = []
+        with suppress(FileNotFoundError):  # who had made it for nothing takes it away again
+            names = os.listdir(self.path)
+        return [self.path / name for name in names if name != LOCK and not TEMPORARY.fullmatch(name)]
 
     def check_place(self) -> None:
         """Could a directory be here, in which can be written?
@@ -212,11 +215,13 @@ class RunDirectory:
         return list(self.iter_metrics())
 
     def iter_metrics(self) -> Iterator[MetricsLine]:
-        """As `metrics`, a line at a time, none kept."""
-        path = self.path / "metrics.jsonl"
-        logs = [path] if path.exists() else (self.path / UNITS).glob("*/*/metrics.jsonl")
-        for log in sorted(logs, key=lambda log: log.parent.name):
-            yield from iter_metrics(log)
+        """As `metrics`, a line at a time, none kept. Units that somebody moves or joins meanwhile are read where they went."""
+        path, read = self.path / "metrics.jsonl", set[int]()
+        for number, logs in unit_logs(self.path) if not path.exists() else ():
+            if (yield from first_metrics(logs)):
+                read.add(number)
+        # Of a run that goes on there is none; where it was sealed meanwhile it has the units that were gone.
+        yield from (line for line in iter_metrics(path) if line.batch not in read)
 
     def config(self) -> dict[str, Any]:
         """The config as it was carried out.

@@ -6,7 +6,7 @@ Every line is standard JSON: a number that is not finite is null there, and the 
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -113,17 +113,25 @@ def iter_metrics(path: Path) -> Iterator[MetricsLine]:
     Raises:
       UnsafeInputError: a line that was written to its end is damaged. StorageError: the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            for number, text in enumerate(file, 1):
-                if text.endswith(b"\n"):
-                    yield _line(text[:-1], f"{path}, line {number}")
-                elif (last := _last(text, path)) is not None:
-                    yield last
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+    yield from first_metrics([path])
+
+
+def first_metrics(paths: Iterable[Path]) -> Generator[MetricsLine, None, bool]:
+    """As `iter_metrics`, of the first of the files that is there when it is opened; returns whether any is."""
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                for number, text in enumerate(file, 1):
+                    if text.endswith(b"\n"):
+                        yield _line(text[:-1], f"{path}, line {number}")
+                    elif (last := _last(text, path)) is not None:
+                        yield last
+            return True
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+    return False
 
 
 def _last(text: bytes, path: Path) -> MetricsLine | None:

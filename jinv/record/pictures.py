@@ -63,16 +63,34 @@ class ImageRecord:
         return self._pixels()
 
 
-def read_picture(run: Path, image: ImageRecord) -> bytes:
-    """The bytes of an image's file, which are what the run was sealed with, or at least a sound picture.
+def read_picture(run: Path, image: ImageRecord) -> tuple[Path, bytes]:
+    """Where an image's file is, and its bytes, which are what the run was sealed with, or at least a sound picture.
 
     Raises:
       StorageError: it cannot be read, or was altered since. UnsafeInputError: no sound picture.
     """
+    if image.sha256 is None:
+        path, data = picture_data(run, image.index, image.file)
+        decode_image(data, str(path))
+        return path, data
     path = run / image.file
     data = read_picture_file(path)
-    if image.sha256 is None:
-        decode_image(data, str(path))
-    elif hashlib.sha256(data).hexdigest() != image.sha256:
+    if hashlib.sha256(data).hexdigest() != image.sha256:
         raise StorageError(f"{path}: altered since the run was sealed: its sha256 is not the manifest's")
-    return data
+    return path, data
+
+
+def picture_data(run: Path, index: int, file: str) -> tuple[Path, bytes]:
+    """Where the file of an unfinished run's image is by now, and its bytes: what lay with its unit when it was listed is in
+    images/ once it was published.
+
+    Raises:
+      As `read_picture_file`.
+    """
+    try:
+        return run / file, read_picture_file(run / file)
+    except StorageError:
+        moved = picture_files(run).get(index)
+        if moved is None or moved == file:
+            raise
+        return run / moved, read_picture_file(run / moved)

@@ -9,17 +9,17 @@ from typing import Any, overload
 import numpy as np
 
 from jinv.errors import StorageError
-from jinv.images.codec import read_image
+from jinv.images.codec import decode_image, read_image
 from jinv.record.config import batch_of, is_batch
 from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Evaluation
 from jinv.record.manifest import Manifest
 from jinv.record.metrics import MetricsLine
-from jinv.record.pictures import ImageRecord, picture_files
+from jinv.record.pictures import ImageRecord, picture_data, picture_files
 from jinv.record.sealed import digest_of
 from jinv.record.shards import INDEX, Shards, mapped, read_shards
 from jinv.record.timing import StepTime, iter_times
-from jinv.record.units import UNITS, final_units, unpublished_pictures
+from jinv.record.units import final_units, unpublished_pictures
 from jinv.record.workers import WORKERS
 
 MAXIMUM_LABEL = 10_000_000
@@ -53,7 +53,11 @@ class RunRecord:
     @cached_property
     def timing(self) -> "list[StepTime | None]":
         """Of each line of `metrics` when it was logged, at what speed, in how much memory; None where that is not known."""
-        known = {(time.batch, time.step): time for time in iter_times(self.path, self.path / WORKERS)}
+        known: dict[tuple[int, int], StepTime] = {}
+        for time in iter_times(self.path, self.path / WORKERS):
+            before = known.setdefault((time.batch, time.step), time)
+            if time.at > before.at:  # who came later made the line that is there
+                known[time.batch, time.step] = time
         return [known.get((line.batch, line.step)) for line in self.metrics]
 
     @cached_property
@@ -126,7 +130,7 @@ class RunRecord:
                 file=file,
                 sha256=sealed.get(file),
                 opinions={name: said[i] for name, said in opinions.items() if i < len(said)},
-                _pixels=partial(self._pixels, file),
+                _pixels=partial(self._pixels, i, file),
             )
             for i, file in files.items()
         )
@@ -166,14 +170,20 @@ class RunRecord:
         if self.manifest.finished:
             return dict(enumerate(self.picture_files))
         count = len(self.labels)
-        found = {i: name for i, name in picture_files(self.path).items() if i < count}
-        if (self.path / UNITS).is_dir():
-            size = self._batch_size
+        found = self._published
+        if len(found) < count:
+            elsewhere: dict[int, str] = {}
             for number in final_units(self.path):
+                size = self._batch_size
                 images = range(number * size, min((number + 1) * size, count))
                 if not all(i in found for i in images):
-                    found |= unpublished_pictures(self.path, number)
+                    elsewhere |= unpublished_pictures(self.path, number)
+            found = elsewhere | self._published  # looked at again: what was moved meanwhile was in neither
         return dict(sorted(found.items()))
+
+    @property
+    def _published(self) -> dict[int, str]:
+        return {i: name for i, name in picture_files(self.path).items() if i < len(self.labels)}
 
     @property
     def _batch_size(self) -> int:
@@ -182,8 +192,11 @@ class RunRecord:
             raise StorageError(f"{self.path / 'config.toml'}: image.batch: {size!r} is no number of images")
         return int(size)
 
-    def _pixels(self, source: str) -> np.ndarray:
-        return read_image(self.path / source)
+    def _pixels(self, index: int, file: str) -> np.ndarray:
+        if self.manifest.finished:
+            return read_image(self.path / file)
+        path, data = picture_data(self.path, index, file)
+        return decode_image(data, str(path))
 
 
 def open_run(directory: str | Path, *, verify: bool = False) -> RunRecord:

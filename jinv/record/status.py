@@ -110,6 +110,8 @@ def read_status(path: Path) -> RunStatus | SweepStatus:
     Raises:
       StorageError: there is none. RunConflictError, UnsafeInputError: its records are another version's, or damaged.
     """
+    # Asked first: the first thing that comes into a run is its manifest, and it may come at any moment.
+    before = path.is_dir() and RunDirectory(path).entries()
     manifest = RunDirectory(path).manifest()
     if manifest is not None:
         return _run_status(path, manifest)
@@ -117,7 +119,7 @@ def read_status(path: Path) -> RunStatus | SweepStatus:
     found = [status for setting in settings if (status := _setting_status(setting)) is not None]
     if found:
         return SweepStatus(path=str(path), settings=tuple(found))
-    if not path.is_dir() or not RunDirectory(path).entries():
+    if not before:
         if submitted(path).is_dir():
             return RunStatus(path=str(path), state="not begun")
         raise StorageError(f"{path}: {'is empty: no run has begun here' if path.is_dir() else 'no such directory'}")
@@ -144,6 +146,8 @@ def _run_status(path: Path, manifest: Manifest) -> RunStatus:
     if (path / "batches").is_dir():
         raise RunConflictError(f"{path}: an unfinished run of an earlier jinv, which did not say how far it is")
     count = len(manifest.labels)
+    if not RunDirectory(path).has_begun(manifest):  # its config comes a moment later
+        return RunStatus(path=str(path), state="not begun", images=count)
     sizes = {number: chosen.stop - chosen.start for number, chosen in enumerate(Batches(count, _batch(path, count)))}
     listing, logs = _listing(path, sizes), dict(worker_lines(path))
     now = RunDirectory(path).manifest()

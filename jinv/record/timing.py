@@ -7,6 +7,7 @@ writes there whenever what it logged is safe: at a checkpoint, and at a batch's 
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from jinv.errors import StorageError, UnsafeInputError
@@ -65,21 +66,40 @@ def join_times(run: Path, folder: Path) -> None:
 
 
 def iter_times(run: Path, folder: Path) -> Iterator[StepTime]:
-    """What is known, in the order in which it was written, also while the run goes on; of a line twice the later one holds.
-    A line that is not whole is passed over: nothing depends on it.
+    """What is known, also while the run goes on, each worker's in the order in which it was written: of a line twice that of
+    the later `at` holds. A line that is not whole is passed over: nothing depends on it.
 
     Raises:
       StorageError: it cannot be read.
     """
-    paths = [run / TIMING] if (run / TIMING).exists() else sorted(folder.glob(f"*{OF_WORKER}"))
-    for path in paths:
-        try:
-            with path.open("rb") as file:
-                for text in file:
-                    if (time := _time(text, path)) is not None:
-                        yield time
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    try:
+        for text in _texts(run, folder):
+            if (time := _time(text, run / TIMING)) is not None:
+                yield time
+    except OSError as error:
+        raise StorageError(f"{error.filename or run / TIMING}: cannot be read: {error.strerror or error}") from error
+
+
+def _texts(run: Path, folder: Path) -> Iterator[bytes]:
+    """The lines of timing.jsonl; where it is not there those of the workers, which are read, as bytes, before the first is given:
+    where the run is sealed just then timing.jsonl has them all."""
+    parts: list[bytes] = []
+    for look in (1, 2):
+        with suppress(FileNotFoundError):
+            with (run / TIMING).open("rb") as file:
+                yield from file
+            return
+        if look == 1:
+            parts = list(_parts(folder))
+    for part in parts:
+        yield from part.splitlines(keepends=True)
+
+
+def _parts(folder: Path) -> Iterator[bytes]:
+    with suppress(FileNotFoundError):
+        for path in sorted(folder.glob(f"*{OF_WORKER}")):
+            with suppress(FileNotFoundError):
+                yield path.read_bytes()
 
 
 def _time(text: bytes, path: Path) -> StepTime | None:

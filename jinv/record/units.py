@@ -28,6 +28,7 @@ PER_FOLDER = 1000
 
 RECORD, ARRAY, LINES = "unit.json", "images.npy", "metrics.jsonl"
 _NUMBER = re.compile(r"\d{6,9}")
+_UNIT = re.compile(r"(\d{6,9})(\..+)?")
 
 
 class Environment(Entry):
@@ -153,15 +154,26 @@ def check_unit(run: Path, number: int) -> UnitRecord:
     """
     record = unit_record(run, number)
     for name, digest in record.files.items():
-        path = _place(run, number, name)
+        _check_file(run, number, name, digest)
+    return record
+
+
+def _check_file(run: Path, number: int, name: str, digest: str) -> None:
+    """Is a file of a unit as it was written? A picture is moved from the unit's folder to the run's, once: whoever does not
+    find it in the one finds it in the other, in this order."""
+    paths = [unit_folder(run, number) / PurePosixPath(name).name, *([] if name in (ARRAY, LINES) else [run / name])]
+    for path in paths:
         try:
             if digest_of(path) != digest:
                 raise DamagedError(f"{path.relative_to(run)}: its digest is another one than when it was written")
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise DamagedError(f"{path.relative_to(run)} is missing") from None
+            return
+        except FileNotFoundError:
+            continue
+        except (IsADirectoryError, NotADirectoryError):
+            break
         except OSError as error:
             raise _unreadable(path, error) from error
-    return record
+    raise DamagedError(f"{path.relative_to(run)} is missing")
 
 
 def _unreadable(path: Path, error: OSError) -> StorageError:
@@ -203,6 +215,18 @@ def unpublished_pictures(run: Path, number: int) -> dict[int, str]:
     }
 
 
+def unit_logs(run: Path) -> Iterator[tuple[int, list[Path]]]:
+    """By number where what was logged of each unit lies, in the order in which it is looked for: with the unit, which may
+    have become final since, or with whoever is at work on it."""
+    for folder in sorted(_listed(run / UNITS)):
+        found: dict[int, list[Path]] = {}
+        for name in sorted(_listed(run / UNITS / folder)):
+            if match := _UNIT.fullmatch(name):
+                own = found.setdefault(int(match[1]), [run / UNITS / folder / match[1] / LINES])
+                own += [run / UNITS / folder / name / LINES] if name != match[1] else []
+        yield from sorted(found.items())
+
+
 def unit_images(run: Path, number: int) -> np.ndarray:
     """The images of a unit that is there, (n, height, width, 3) float32, mapped into memory.
 
@@ -218,7 +242,7 @@ def unit_images(run: Path, number: int) -> np.ndarray:
 
 
 def discard_unit(run: Path, number: int) -> None:
-    """Remove a unit, so that it is made again: from one moment to the next it is no longer there.
+    """Remove a unit, so that it is made again: from one moment to the next it is no longer there; nor is one that is not.
 
     Raises:
       StorageError: it cannot be removed.
@@ -228,6 +252,8 @@ def discard_unit(run: Path, number: int) -> None:
     try:
         os.rename(folder, away)
         sync_directory(folder.parent)
+    except FileNotFoundError:  # somebody else was faster
+        return
     except OSError as error:
         raise StorageError(f"{folder}: cannot be removed: {error.strerror or error}") from error
     shutil.rmtree(away, ignore_errors=True)
@@ -243,12 +269,6 @@ def tidy_units(run: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             elif not _NUMBER.fullmatch(name) and path.is_dir():
                 remove_temporaries(path)
-
-
-def _place(run: Path, number: int, name: str) -> Path:
-    """Where a file of a unit lies now: a picture is in the run's folder once it was moved there."""
-    path = unit_folder(run, number) / PurePosixPath(name).name
-    return path if name in (ARRAY, LINES) or path.exists() else run / name
 
 
 def _listed(folder: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Looks through a run's files: what is missing, altered, orphaned or half-written."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -43,7 +44,12 @@ def verify(directory: Path, watch: Watch = unwatched) -> list[Finding]:
     """
     run = RunDirectory(directory)
     manifest = run.known_manifest()
-    return _of_finished(run, manifest, watch) if manifest.finished else _of_unfinished(run, manifest, watch)
+    while True:
+        found = (_of_finished if manifest.finished else _of_unfinished)(run, manifest, watch)
+        before, manifest = manifest, run.known_manifest()
+        if (manifest.finished, manifest.outputs) == (before.finished, before.outputs):
+            return found
+        # Sealed, or sealed anew, while one looked: nothing that was found is so.
 
 
 def _of_finished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[Finding]:
@@ -71,6 +77,8 @@ def _of_unfinished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[
         found.append(Finding("missing", "config.toml", str(error)))
     except UnsafeInputError as error:
         found.append(Finding("altered", "config.toml or manifest.json", str(error)))
+    # Before the units: what is moved there meanwhile is that of a unit that is listed.
+    pictures = picture_files(run.path)
     final = list(final_units(run.path))
     made: set[int] = set()
     for number in watch(final, "looking through the batches", len(final)):
@@ -78,6 +86,8 @@ def _of_unfinished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[
         try:
             record = check_unit(run.path, number)
             made |= set(range(record.first, record.first + len(record.labels)))
+        except FileNotFoundError:  # somebody else discarded it, or sealed the run
+            continue
         except DamagedError as error:
             kind: Kind = "missing" if "is missing" in str(error) else "altered"
             found.append(Finding(kind, name, str(error)))
@@ -87,7 +97,7 @@ def _of_unfinished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[
         size = None
     size = size if is_batch(size) else 1
     damaged = {int(f.name[-6:]) for f in found if f.name.startswith("units/")}
-    orphans = {i: f for i, f in picture_files(run.path).items() if i not in made and i // size not in damaged}
+    orphans = {i: f for i, f in pictures.items() if i not in made and i // size not in damaged}
     found += [Finding("orphaned", name, "its batch is not there") for name in orphans.values()]
     return found + [f for f in _strange(run) if f.kind == "half-written"]
 
@@ -95,7 +105,8 @@ def _of_unfinished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[
 def _strange(run: RunDirectory) -> list[Finding]:
     """What killed processes left, and what no run writes."""
     found = []
-    for path in sorted(run.path.rglob("*")):
+    listed = os.walk(run.path)  # which passes over a folder that goes away meanwhile
+    for path in sorted(Path(folder, name) for folder, *names in listed for name in (*names[0], *names[1])):
         name = path.relative_to(run.path).as_posix()
         if TEMPORARY.fullmatch(path.name) or name == SCRATCH:
             found.append(Finding("half-written", name))

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -87,16 +88,23 @@ class WorkerLog:
 
 
 def worker_lines(run: Path) -> Iterator[tuple[str, list[WorkerLine]]]:
-    """(token, its lines) of every worker; a line that is not whole is passed over.
+    """(token, its lines) of every worker; a line that is not whole is passed over, and so is a log that went away: whoever
+    sealed the run removed it.
 
     Raises:
       StorageError: a log cannot be read.
     """
     try:
-        paths = sorted((run / WORKERS).glob("*.jsonl"))
+        paths = []
+        with suppress(FileNotFoundError):
+            paths = sorted((run / WORKERS).glob("*.jsonl"))
         for path in paths:
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                continue
             lines = []
-            for text in path.read_bytes().splitlines():
+            for text in data.splitlines():
                 try:
                     lines.append(validated(WorkerLine, parsed(text, path), path))
                 except UnsafeInputError:

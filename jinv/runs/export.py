@@ -187,13 +187,14 @@ class _Export:
         """Write or link an image; its file's sha256."""
         ready = Path(image.file).suffix == SUFFIXES[self.form.format]
         if ready and self.form.quality is None:
-            data = read_picture(run, image)
+            path, data = read_picture(run, image)
             if self.form.link is not None:
-                self._link(run / image.file, name)
+                self._link(path, name)
                 return hashlib.sha256(data).hexdigest()
         else:
             # What was altered is not exported as if it were the run's.
-            pixels = decode_image(read_picture(run, image), str(run / image.file))
+            path, data = read_picture(run, image)
+            pixels = decode_image(data, str(path))
             data = picture_bytes(pixels, self.form.format, self.form.quality)
         # Plainly: `atomic_directory` syncs it before anybody sees it.
         (self.temporary / name).write_bytes(data)

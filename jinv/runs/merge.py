@@ -47,6 +47,8 @@ def drop_damaged(directory: RunDirectory, count: int, say: Callable[[str], None]
     for number in watch(numbers, "looking through the batches", len(numbers)):
         try:
             publish(directory.path, check_unit(directory.path, number))
+        except FileNotFoundError:  # somebody else was faster, on a file system without locks
+            removed.append(number)
         except DamagedError as error:
             say(f"{unit_folder(directory.path, number)}: {error}; the batch is made again")
             discard_unit(directory.path, number)

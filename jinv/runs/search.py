@@ -68,7 +68,7 @@ def run_search(
     """Carry a search out in `directory`; returns what `search.json` holds, the best trial first.
 
     Args:
-      resume: go on with one that was interrupted, or with more trials than it was asked for.
+      resume: go on with one that was interrupted, or with more trials than it was asked for; what is done stays.
 
     Raises:
       JinvError: anything a user can mend. NumericalError: every trial diverged. Interrupted: it was stopped; a call with
@@ -112,8 +112,17 @@ class _State:
     console: Console
 
     def carry_out(self) -> dict[str, Any]:
-        """All trials that are not told yet, then what came of all."""
-        search = self.search
+        """All trials that are not told yet, then what came of all.
+
+        Raises:
+          RunConflictError: more trials have ended than are asked for.
+        """
+        search, told = self.search, self.study.told
+        if told > search.trials:
+            raise RunConflictError(
+                f"{self.directory}: {told} trials are done, --optuna {search.trials} asks for fewer; continue it with --optuna "
+                f"{told} or more"
+            )
         rows: dict[int, dict[str, Any]] = {}
         try:
             with stoppable() as stop:
@@ -121,7 +130,8 @@ class _State:
                     numbers = range(first, min(first + search.at_once, search.trials))
                     stop.check(self.directory, f"before trial {first}")
                     rows |= self._batch(numbers, stop)
-                    self._write(rows)
+                    if numbers.stop >= told:  # until then the record has more than these
+                        self._write(rows)
         except Interrupted as error:
             raise Interrupted(f"{error}; {self._told()} of {search.trials} trials are done") from None
         summary = self._write(rows)
@@ -201,9 +211,8 @@ def _arguments(tuned: Tuned, vocabulary: Vocabulary) -> frozenset[Place]:
 
 def _runs_in(directory: Path) -> list[str]:
     """The names of trials' directories that are there."""
-    if not directory.is_dir():
-        return []
-    return sorted(path.name for path in directory.iterdir() if (path / "manifest.json").is_file())
+    entries = RunDirectory(directory).entries() if directory.is_dir() else []
+    return sorted(path.name for path in entries if (path / "manifest.json").is_file())
 
 
 def _check_directory(directory: Path, search: Search, resume: bool) -> None:

@@ -74,6 +74,12 @@ class Study:
                 trial.suggest_categorical(key, among)
         return {key: trial.params[key] for key in self._space}
 
+    @property
+    def told(self) -> int:
+        """Up to which number trials have ended."""
+        trials = self._study.get_trials(deepcopy=False)
+        return max((trial.number + 1 for trial in trials if trial.state.is_finished()), default=0)
+
     def is_told(self, number: int) -> bool:
         """Whether a trial has ended."""
         trials = self._study.get_trials(deepcopy=False)

@@ -3,9 +3,12 @@
 import jax.numpy as jnp
 import pytest
 
+from jinv.core.contract.findings import says_that_it_couples
 from jinv.core.contract.suite import SUITES, check
 from jinv.core.contract.terms import couples
+from jinv.core.objective import TAKEN
 from jinv.core.types import Image, Number
+from jinv.errors import UsageError
 from jinv.experiment.vocabulary import standard_vocabulary
 from tests.core import broken
 
@@ -52,3 +55,39 @@ def test_the_docstring_decides_what_is_said_of_coupling():
 
     stated.__doc__ = "The spread of the batch's means; couples the images."
     assert couples(stated, {}) and not [f for f in check("terms", "stated", stated) if f.found]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in TAKEN.items() for name in names])
+def test_a_hyperparameter_that_no_config_could_set_is_refused(kind, name):
+    names = {}
+    exec(f"def own(image, *, {name}: float = 1.0): ...", names)
+    found = check(kind, "own", names["own"])[0]
+    assert found.check == "hyperparameters" and f"cannot set the hyperparameter {name}" in found.found
+    with pytest.raises(UsageError, match=f"^vocabulary: 'own': a config has the key '{name}' of {kind} for itself"):
+        standard_vocabulary().extended(**{kind: {"own": names["own"]}})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Couples the images of a batch.", True),
+        ("Couples the images\nof a batch.", True),
+        ("Not smooth; couples the images.", True),
+        ("It does not converge alone, and it couples the images.", True),
+        ("Not only does it move: with squared = False it couples the images.", True),
+        ("It not only couples the images, it mixes them.", True),
+        ("Couples no images, beyond the factor 1/N.", False),
+        ("Never couples the images.", False),
+        ("Does not couple images.", False),
+        ("It doesn't couple the images.", False),
+        ("It doesn\u2019t ever couple the images.", False),
+        ("Cannot\ncouple the images of a batch.", False),
+        ("Neither couples images nor draws.", False),
+        ("No setting couples the images.", False),
+        ("Draws nothing, nor couples images.", False),
+        ("Does not couple images with squared = True; else couples them.", True),
+        ("A mean over images.", False),
+    ],
+)
+def test_what_a_docstring_denies_it_does_not_say(text, said):
+    assert says_that_it_couples(text) == said

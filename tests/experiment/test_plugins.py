@@ -111,6 +111,7 @@ REFUSED = {
     "exits": ("import sys\nsys.exit(0)\n", r"mine.py:2: the plugin cannot be executed: SystemExit"),
     "imports": ("import none_such\n", r"mine.py:1: the plugin cannot be executed: ModuleNotFoundError: No module named 'none_such'"),
     "annotation": ("from __future__ import annotations\ndef f(image) -> Nothing: ...\n", r"mine.py:2: f: an annotation cannot be read: NameError"),
+    "no key of its own": ("import jinv\ndef f(key, image, *, draw: int = 1): ...\n", r"mine.py:2: f: a config has the key 'draw' of augmentations for itself, .*; call it otherwise"),
     "taken": (TERM.format(name="total_variation"), r"mine.py: 'total_variation' is already the name of one of the terms, of jinv; call it otherwise"),
 }  # fmt: skip
 

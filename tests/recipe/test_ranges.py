@@ -5,6 +5,7 @@ import pytest
 
 from jinv.errors import UsageError
 from jinv.recipe.ranges import Interval, interval_of, is_range, points_of
+from jinv.recipe.tuning import read_tuned
 from jinv.recipe.variations import read_variations
 from tests.small_runs import CONFIG
 
@@ -69,6 +70,17 @@ def test_a_search_looks_between_two_ends():
         with pytest.raises(UsageError, match=words):
             interval_of(text, "--tune key")
     assert not is_range("[1,2]") and not is_range('"package:a/b"') and not is_range("3")
+
+
+def test_of_a_search_both_ends_and_every_choice_are_looked_at_and_none_twice(tmp_path):
+    (tmp_path / "c.toml").write_text(CONFIG)
+    tuned = read_tuned(tmp_path / "c.toml", ["seed=0:5", "image.batch=[1,2,3]"])
+    found = [tuple(corner.changes.values()) for corner in tuned.corners]
+    assert found == [(0, 1), (5, 1), (0, 2), (0, 3)]
+    with pytest.raises(UsageError, match=r"image.batch: -2 must be"):
+        read_tuned(tmp_path / "c.toml", ["image.batch=[1,-2,3]"]).corners  # noqa: B018
+    with pytest.raises(UsageError, match=r"^--tune seed: the value 2 appears twice$"):
+        read_tuned(tmp_path / "c.toml", ["seed=[2,1,2]"])
 
 
 def test_a_range_beside_a_list_names_settings_readably(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from jinv.cli import main
 from jinv.record.unfinished import Work
 from jinv.runs import study
+from jinv.runs.search import _State
 from tests.runs.kill_runs import left_by
 from tests.small_runs import CONFIG, save_tiny
 
@@ -143,6 +144,15 @@ def test_a_search_goes_on_with_more_trials_and_with_nothing_else(whole, folder, 
         assert search(folder, out, *steps, *changed, "--resume", trials=3) == 6
         assert words in capsys.readouterr().err
     assert search(folder, out, *steps, trials=3) == 6 and "continue it with --resume" in capsys.readouterr().err
+    # What is done stays in the record, also where fewer trials are asked for, or who goes through them is stopped.
+    record = (out / "search.json").read_bytes()
+    assert search(folder, out, *steps, "--resume", trials=2, at_once=1) == 6
+    error = capsys.readouterr().err
+    assert "3 trials are done, --optuna 2 asks for fewer" in error and error.count("\n") == 1
+    batch = _State._batch
+    monkeypatch.setattr(_State, "_batch", lambda *given: _dies_after(batch(*given), given[1] == range(1, 2)))
+    assert search(folder, out, *steps, "--resume", trials=5, at_once=1) == 130
+    assert (out / "search.json").read_bytes() == record
 
 
 @pytest.mark.parametrize(
@@ -169,6 +179,7 @@ def test_a_search_goes_on_with_more_trials_and_with_nothing_else(whole, folder, 
         (["--tune", "seed=-1:5", "--objective", "steps"], 2, "seed: -1 must be"),
         (["--tune", "seed=0.5:5", "--objective", "steps"], 2, "seed: 0.5 must be a whole number"),
         (["--tune", "seed=0:5", "seed=0:6", "--objective", "steps"], 2, "given twice"),
+        (["--tune", 'stages.0.optimizer=["adam","sgdd","sgd"]', "--objective", "steps"], 2, "did you mean 'sgd'"),
         ([*TUNE, "--objective", "steps", "--seed", "-1"], 2, "--seed: -1"),
         ([*TUNE, "--objective", "steps", "--at-once", "0"], 2, "--at-once: 0"),
         ([*TUNE, "--objective", "steps", "--optuna", "0"], 2, "--optuna: 0"),

@@ -27,7 +27,7 @@ def check_augmentation(function: Function, given: Given) -> Findings:
     Raises:
       Stop: what was found leaves nothing more to ask.
     """
-    yield check_declared(function, given)
+    yield check_declared("augmentations", function, given)
     image, key = images("random")[0], jax.random.key(0)
 
     def call(key: Any, image: Any, hyperparameters: Given = given) -> Any:

@@ -25,8 +25,17 @@ class Finding(NamedTuple):
 
 Findings = Iterator[Finding]
 
-COUPLES = re.compile(r"\bcouples?\b(?!\s+(no|none|nothing)\b)", re.IGNORECASE)
-"""In a docstring: says that the images of a batch are coupled, if only with some hyperparameters."""
+_COUPLES = re.compile(r"\bcouples?\b(?!\s+(?:no|none|nothing|neither)\b)", re.IGNORECASE)
+_DENIED = re.compile(
+    r"(?:\b(?:no|not|never|nor|neither|cannot)|n['\u2019]t)\b(?!\s+only\b)(?:\s+(?!and\b|but\b)\w+){0,3}\s+$",
+    re.IGNORECASE,
+)
+"""In front of the word, with at most three others of the same clause between."""
+
+
+def says_that_it_couples(docstring: str) -> bool:
+    """Does it say that the images of a batch are coupled, if only with some hyperparameters?"""
+    return any(not _DENIED.search(docstring[: match.start()]) for match in _COUPLES.finditer(docstring))
 
 
 class Stop(Exception):

@@ -10,18 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinv.core.contract.findings import Finding, Stop, raised
-from jinv.core.objective import hyperparameters_of
+from jinv.core.objective import hyperparameters_of, taken_by_config
 from jinv.core.types import Number
 
 Given = Mapping[str, Any]
 
 
-def check_declared(function: Callable[..., Any], given: Given, *, defaults: bool = True) -> Finding:
-    """ "hyperparameters": each says what it is, and with `defaults` has one, for a config may leave it out.
+def check_declared(kind: str, function: Callable[..., Any], given: Given, *, defaults: bool = True) -> Finding:
+    """ "hyperparameters": each says what it is and can be set, and with `defaults` has one, for a config may leave it out.
 
     Raises:
       Stop: a default is missing, so that it cannot be called.
     """
+    if (taken := taken_by_config(kind, function)) is not None:
+        return Finding("hyperparameters", taken, "call it otherwise")
     for name, parameter in hyperparameters_of(function).items():
         if parameter.annotation is inspect.Parameter.empty:
             return Finding(

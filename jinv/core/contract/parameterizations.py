@@ -25,7 +25,7 @@ def check_parameterization(function: Function, given: Given) -> Findings:
     Raises:
       Stop: what was found leaves nothing more to ask.
     """
-    yield check_declared(function, given)
+    yield check_declared("parameterizations", function, given)
     random = images("random")
     called = f"a size of {HEIGHT} x {WIDTH} px"
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.core.contract.findings import COUPLES, Finding, Findings, Stop, raised
+from jinv.core.contract.findings import Finding, Findings, Stop, raised, says_that_it_couples
 from jinv.core.contract.hyperparameters import Given, check_declared, check_numbers, shown, variants
 from jinv.core.contract.inputs import COUNT, HEIGHT, KINDS, WIDTH, images
 from jinv.core.contract.purity import check_draws, check_pure
@@ -27,7 +27,7 @@ def check_projection(function: Function, given: Given) -> Findings:
     Raises:
       Stop: what was found leaves nothing more to ask.
     """
-    yield check_declared(function, given)
+    yield check_declared("projections", function, given)
     random = images("random")
 
     def call(image: Any, hyperparameters: Given = given) -> Any:
@@ -92,7 +92,7 @@ def _check_twice(once: Any, twice: Any) -> Finding:
 def _check_coupling(function: Function, images_then: Any, images_now: Any) -> Finding:
     """ "coupling": where one image depends on another, the docstring says so."""
     moved = float(np.abs(np.asarray(images_then[0], np.float64) - np.asarray(images_now[0], np.float64)).max())
-    if moved < 1e-4 or COUPLES.search(inspect.getdoc(function) or ""):
+    if moved < 1e-4 or says_that_it_couples(inspect.getdoc(function) or ""):
         return Finding("coupling")
     found = f"couples the images of a batch without saying so: one image moves by {moved:.3g} where another is changed"
     return Finding(

@@ -28,7 +28,7 @@ def check_schedule(function: Function, given: Given) -> Findings:
     Raises:
       Stop: what was found leaves nothing more to ask.
     """
-    yield check_declared(function, given, defaults=False)
+    yield check_declared("schedules", function, given, defaults=False)
     given = {**_standing_in(function), **given}
     called = f"{LENGTHS[-1]} steps"
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.core.contract.findings import COUPLES, Finding, Findings, Stop, percent, raised
+from jinv.core.contract.findings import Finding, Findings, Stop, percent, raised, says_that_it_couples
 from jinv.core.contract.hyperparameters import Given, check_declared, check_numbers, shown, variants
 from jinv.core.contract.inputs import CALLED, KINDS, images, network
 from jinv.core.contract.purity import check_draws, check_pure
@@ -29,7 +29,7 @@ def check_term(function: Function, given: Given) -> Findings:
     Raises:
       Stop: what was found leaves nothing more to ask.
     """
-    yield check_declared(function, given)
+    yield check_declared("terms", function, given)
     random, call = images("random"), functools.partial(_value, function, given)
     yield from check_traces(call, function, (random,), CALLED)
     yield _check_scalar(call, random)
@@ -126,7 +126,7 @@ def _coupling(value_and_gradient: Function) -> float:
 def _check_coupling(function: Function, coupled: list[tuple[Given, float]]) -> Finding:
     """ "coupling": where one image's gradient depends on the others, the docstring says so."""
     variant, moved = max(coupled, key=lambda pair: pair[1])
-    if moved < LEAST or COUPLES.search(inspect.getdoc(function) or ""):
+    if moved < LEAST or says_that_it_couples(inspect.getdoc(function) or ""):
         return Finding("coupling")
     return Finding(
         "coupling",

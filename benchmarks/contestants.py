@@ -106,11 +106,13 @@ def run_nvlabs(case: Case, folder: Path, compiled: bool) -> Iterator[Moment]:
     mean, std = arrays["mean"], arrays["std"]
     program = nvlabs.Program(str(arrays["architecture"]), weights, setting, compiled=compiled)
     labels = labels_of(case, setting.batch * case.batches).reshape(case.batches, -1)
+    compiling = program.warm_up(setting.batch)  # on the first batch's clock, as jinv's compiling is
     for number, own in enumerate(labels):
         for mark in program.run(own, (-mean / std, (1 - mean) / std), case.every, seed=number):
             place = (number, mark.stage, mark.stage_step, mark.step)
             pictures = to_uint8(mark.images, tuple(mean), tuple(std))
-            yield _saved(folder, Moment(*place, mark.seconds, f"{number}_{mark.step}.npy"), pictures)
+            seconds = mark.seconds + (0.0 if number else compiling)
+            yield _saved(folder, Moment(*place, seconds, f"{number}_{mark.step}.npy"), pictures)
 
 
 def _saved(folder: Path, moment: Moment, pictures: np.ndarray) -> Moment:

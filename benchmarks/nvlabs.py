@@ -116,22 +116,34 @@ class Program:
         self._network, self._setting, self._fused = network, setting, compiled
         self._objective = torch.compile(objective, fullgraph=True, dynamic=False) if compiled else objective
 
+    def warm_up(self, images: int) -> float:
+        """Seconds of a step of every stage, as it is and flipped, of images that are thrown away: after it all is compiled."""
+        started, setting = time.perf_counter(), self._setting
+        labels = torch.zeros(images, dtype=torch.long)
+        for pooled, _ in setting.stages:
+            for flip in (False, True) if setting.flip else (False,):
+                image = self._noise(images, torch.Generator())
+                optimizer = self._optimizer(image)
+                for _ in range(4):  # hooks leave tensors behind, for which the next steps are compiled anew
+                    self._step(image, labels, optimizer, pooled, [1, 1], flip)
+        return time.perf_counter() - started
+
     def run(
         self, labels: np.ndarray, bounds: tuple[np.ndarray, np.ndarray], every: int, seed: int = 0
     ) -> Iterator[Mark]:
         """The synthesis from noise; a mark after every so many steps and at a stage's end. Only steps are on the clock."""
         setting, random = self._setting, torch.Generator().manual_seed(seed)
-        image = torch.randn(len(labels), 3, setting.size, setting.size, generator=random)
-        image = image.to(memory_format=self._layout).requires_grad_()
-        targets = torch.from_numpy(labels).long()
+        image, targets = self._noise(len(labels), random), torch.from_numpy(labels).long()
         lower, upper = (torch.from_numpy(bound).float()[None, :, None, None] for bound in bounds)
         seconds, done = 0.0, 0
         for stage, (pooled, steps) in enumerate(setting.stages):
-            optimizer = torch.optim.Adam([image], setting.learning_rate, setting.betas, fused=self._fused or None)
+            optimizer, most = self._optimizer(image), setting.shift // pooled
             for step in range(steps):
                 started = time.perf_counter()
                 optimizer.param_groups[0]["lr"] = rate(setting, step, steps)
-                self._step(image, targets, optimizer, pooled, random)
+                shift = torch.randint(-most, most + 1, (2,), generator=random).tolist()
+                flip = torch.rand((), generator=random).item() > 0.5 and setting.flip
+                self._step(image, targets, optimizer, pooled, shift, flip)
                 if setting.clip:
                     with torch.no_grad():
                         image.clamp_(lower, upper)
@@ -139,16 +151,22 @@ class Program:
                 if (step + 1) % every == 0 or step + 1 == steps:
                     yield Mark(stage, step + 1, done, seconds, image.detach().permute(0, 2, 3, 1).numpy().copy())
 
-    def _step(self, image: Tensor, labels: Tensor, optimizer: Any, pooled: int, random: torch.Generator) -> None:
+    def _noise(self, images: int, random: torch.Generator) -> Tensor:
+        noise = torch.randn(images, 3, self._setting.size, self._setting.size, generator=random)
+        return noise.to(memory_format=self._layout).requires_grad_()
+
+    def _optimizer(self, image: Tensor) -> torch.optim.Adam:
+        setting = self._setting
+        return torch.optim.Adam([image], setting.learning_rate, setting.betas, fused=self._fused or None)
+
+    def _step(self, image: Tensor, labels: Tensor, optimizer: Any, pooled: int, shift: list[int], flip: bool) -> None:
         view = F.avg_pool2d(image, pooled) if pooled > 1 else image
-        most = self._setting.shift // pooled
-        shift = torch.randint(-most, most + 1, (2,), generator=random).tolist()
         view = torch.roll(view, shift, (2, 3))
-        if torch.rand((), generator=random).item() > 0.5 and self._setting.flip:
+        if flip:
             view = torch.flip(view, (3,))
         optimizer.zero_grad()
         self._network.zero_grad()
-        loss = self._objective(view, labels)
+        loss = self._objective(view.contiguous(memory_format=self._layout), labels)
         loss.backward()
         optimizer.step()
         loss.item()  # the published programs read it in every step

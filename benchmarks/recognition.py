@@ -7,8 +7,8 @@
 One run per contestant on the same network and classes, one after another, each in a process of its own with all cores: NVlabs'
 in eager and in compiled PyTorch, jinv's by the config that its gallery is made with. Each makes batches of its recipe's own
 size. Snapshots of the run are judged when all is done; only steps are on the clock. What the first steps of a stage take
-longer than those after them is compiling, and told apart. A snapshot is what the run had by then, its schedules half done:
-not what a recipe of so many steps would give.
+longer than those after them is compiling, and told apart. PyTorch's is done ahead of them, in every form that a step has.
+A snapshot is what the run had by then, its schedules half done: not what a recipe of so many steps would give.
 """
 
 import argparse

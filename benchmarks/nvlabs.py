@@ -113,12 +113,14 @@ class Program:
         self._layout = torch.channels_last if compiled else torch.contiguous_format
         objective: nn.Module = Objective(network.eval(), setting)
         objective.to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's own types leave it out
-        self._network, self._setting, self._fused = network, setting, compiled
+        self._network, self._setting, self._compiled = network, setting, compiled
         self._objective = torch.compile(objective, fullgraph=True, dynamic=False) if compiled else objective
 
     def warm_up(self, images: int) -> float:
-        """Seconds of a step of every stage, as it is and flipped, of images that are thrown away: after it all is compiled."""
+        """Seconds of steps of every stage, as it is and flipped, of images that are thrown away: after them all is compiled."""
         started, setting = time.perf_counter(), self._setting
+        if not self._compiled:
+            return 0.0
         labels = torch.zeros(images, dtype=torch.long)
         for pooled, _ in setting.stages:
             for flip in (False, True) if setting.flip else (False,):
@@ -157,7 +159,7 @@ class Program:
 
     def _optimizer(self, image: Tensor) -> torch.optim.Adam:
         setting = self._setting
-        return torch.optim.Adam([image], setting.learning_rate, setting.betas, fused=self._fused or None)
+        return torch.optim.Adam([image], setting.learning_rate, setting.betas, fused=self._compiled or None)
 
     def _step(self, image: Tensor, labels: Tensor, optimizer: Any, pooled: int, shift: list[int], flip: bool) -> None:
         view = F.avg_pool2d(image, pooled) if pooled > 1 else image

@@ -78,6 +78,16 @@ def test_the_rate_is_warmed_up_and_let_down_by_a_cosine():
     assert {nvlabs.rate(SETTINGS["cifar10_paper"], step, 2000) for step in (0, 1999)} == {0.05}
 
 
+@pytest.fixture
+def one_thread():
+    """Several would wait for one another longer than steps this small take."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_nvlabs_run_goes_through_its_stages_and_stays_within_black_and_white(network, tmp_path, monkeypatch):
     own = nvlabs.Setting(4, 16, ((2, 40), (1, 20)), 0.25, (0.5, 0.9), 10, 4, True, True, 1e-4, 1e-5, 1e-2, 10.0)
     monkeypatch.setitem(SETTINGS, "small", own)

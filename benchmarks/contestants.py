@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import problem
+from jinv.errors import JinvError
 from jinv.recipe.recipe import Recipe
 
 CONTESTANTS = ("nvlabs_eager", "nvlabs_compiled", "jinv")
@@ -120,8 +121,8 @@ def _saved(folder: Path, moment: Moment, pictures: np.ndarray) -> Moment:
     return moment
 
 
-def write_network(name: str, path: Path) -> None:
-    """The network's tensors as PyTorch calls and lays them out, and its units."""
+def write_network(name: str, path: Path) -> tuple[str, ...]:
+    """The network's tensors as PyTorch calls and lays them out, and its units; returns its classes' names."""
     from flax.traverse_util import flatten_dict
 
     from jinv.weights.load import load
@@ -136,13 +137,19 @@ def write_network(name: str, path: Path) -> None:
         array = flat[target.path]
         weights[f"weights/{key}"] = array.transpose({4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[array.ndim])
     np.savez(path, architecture=classifier.architecture, mean=classifier.mean, std=classifier.std, **weights)  # type: ignore[arg-type]
+    return classifier.class_names
 
 
 def main() -> None:
     """The process."""
     name, folder, case = sys.argv[1], Path(sys.argv[2]), Case(**json.loads(sys.argv[3]))
     run = run_jinv(case, folder) if name == "jinv" else run_nvlabs(case, folder, name == "nvlabs_compiled")
-    (folder / "moments.json").write_text(json.dumps([moment._asdict() for moment in run]))
+    try:
+        moments = [moment._asdict() for moment in run]
+    except JinvError as error:
+        print(f"recognition: {name}: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    (folder / "moments.json").write_text(json.dumps(moments))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.contestants import CONTESTANTS, Case, Moment, labels_of, write_network
-from jinv.errors import JinvError
+from jinv.errors import JinvError, ModelMismatchError
+from jinv.weights.labels import class_names
 
 CONFIGS = Path(__file__).parents[1] / "configs/quality"
 PIXELS = {"white": 255, "layout": "NCHW", "channels": "RGB", "outputs": "logits"}
@@ -100,7 +101,7 @@ def contest(name: str, case: Case, folder: Path) -> list[Moment]:
     command = [sys.executable, "-m", "benchmarks.contestants", name, str(place), json.dumps(asdict(case))]
     done = subprocess.run(command, stdout=subprocess.PIPE)
     if done.returncode:
-        raise SystemExit(f"recognition: {name} ended with {done.returncode}")
+        raise SystemExit(done.returncode)  # it has said why
     return [Moment(**moment) for moment in json.loads((place / "moments.json").read_text())]
 
 
@@ -113,7 +114,8 @@ def measure(case: Case, judge_file: Path, names: Sequence[str]) -> dict[str, Any
     load, curves = machine.load(), {}
     with tempfile.TemporaryDirectory(prefix="jinv-recognition-") as made:
         folder = Path(made)
-        write_network(case.network, folder / "network.npz")
+        if write_network(case.network, folder / "network.npz") != class_names(case.name):
+            raise ModelMismatchError(f"--network {case.network}: its classes are not those of {case.name}")
         for name in names:
             moments = contest(name, case, folder)
             right, images = [], []

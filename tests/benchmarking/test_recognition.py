@@ -171,6 +171,12 @@ def test_a_result_is_judged_printed_drawn_and_written(network, tmp_path, monkeyp
     assert "jinv against nvlabs_eager: per recognised 5.0x, to the same share 5.0x" in capsys.readouterr().out
 
 
+def test_a_network_of_other_classes_is_refused(network, monkeypatch, capsys):
+    monkeypatch.setattr("jinv.judge.onnx_judge.load_onnx", lambda path, tables: None)
+    assert recognition.main(["imagenet", "--network", str(network[0]), "--judge", "a.onnx"]) == 4
+    assert "its classes are not those of imagenet" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

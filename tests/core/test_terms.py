@@ -267,6 +267,8 @@ IMPOSSIBLE = [
     ("layer_activation", {"layer": -1}, "layer -1, but the network's batch-norm layers are 0 to 1"),
     ("natural_colors", {"reduction": "sum"}, "reduction 'sum' must be one of 'image', 'batch'"),
     ("natural_variation", {"reduction": "sum"}, "reduction 'sum' must be one of 'image', 'batch'"),
+    ("natural_colors", {"colors": "recorded"}, "colors 'recorded' must be 'photographs' or recorded colours"),
+    ("natural_variation", {"colors": "recorded"}, "colors 'recorded' must be 'photographs' or recorded colours"),
     ("competition", {"form": "kl"}, "form 'kl' must be one of 'jensen_shannon', 'nvlabs'"),
 ]
 

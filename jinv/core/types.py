@@ -70,7 +70,7 @@ class RecordedStats(NamedTuple):
 # Compared by identity, so that what was computed from it can be kept under it.
 @dataclass(frozen=True, eq=False)
 class RecordedColors:
-    """Colours of real images as `jinv record-stats` wrote them, float64, constants of a program; black is 0, white 1.
+    """Colours of real images as `jinv record-stats` wrote them, constants of a program; black is 0, white 1.
 
     mean, covariance: of red, green and blue over all pixels, biased. descriptor_mean, descriptor_covariance: over images
     of their `colors.color_descriptors`, unbiased. edges: root mean square difference of neighbours along `colors.OPPONENT_AXES`.

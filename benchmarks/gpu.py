@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks import machine
 from jinv.core.choices import Precision
 from jinv.errors import JinvError
+from jinv.experiment.bind import Measured
 from jinv.experiment.experiment import bind_experiment
 from jinv.experiment.inputs import Inputs
 from jinv.experiment.shared import Shared
@@ -145,7 +146,7 @@ def matmul_flops_per_second(size: int, precision: Precision, repetitions: int = 
 def synthesize(recipe: Recipe, classifier: Classifier) -> tuple[np.ndarray, dict[str, Any]]:
     """(images, seconds and the last loss); what is not steps is compiling, for the most part."""
     size = cast(tuple[int, int], recipe.image.size)
-    inputs = Inputs(classifier, _labels(recipe.image.count, classifier).tolist(), size, None, {})
+    inputs = Inputs(classifier, _labels(recipe.image.count, classifier).tolist(), size, None, Measured())
     experiment = bind_experiment(recipe, inputs, shared=Shared({recipe.models[0]: classifier}))
     marks: dict[int, list[tuple[int, float]]] = {}
     with experiment.precision():

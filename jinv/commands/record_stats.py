@@ -1,4 +1,4 @@
-"""`jinv record-stats`: what real images give in a network's layers, for terms that compare with it."""
+"""`jinv record-stats`: what real images give in a network's layers, and their colours, for terms that compare with them."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError, legible
 from jinv.files import check_writable
 
-HELP = "record statistics of real images in a network's layers, for configs with statistics = FILE"
+HELP = "record statistics of real images in a network's layers, and their colours, for configs with statistics = FILE"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -22,6 +22,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "norms, of a network without any the convolutions)"
     )
     command.add_argument("--layers", nargs="+", default=[], metavar="NAME", help=layers)
+    colors = "the colours alone and no layer, so that feature_statistics stays with the network's batch norms"
+    command.add_argument("--colors", action="store_true", help=colors)
     command.add_argument("--per-class", action="store_true", help="also of each class; folders name the classes")
     quantiles = "quantiles of each channel's sorted values, for sorted_features (default: 0, none)"
     command.add_argument("--quantiles", default="0", metavar="K", help=quantiles)
@@ -36,6 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     quantiles = _whole(arguments.quantiles, "--quantiles", 0, 4096)
     batch = _whole(arguments.batch, "--batch", 1, 4096)
     size = None if arguments.size is None else _whole(arguments.size, "--size", 1, 4096)
+    if arguments.colors and (arguments.layers or arguments.per_class or quantiles):
+        flag = "--layers" if arguments.layers else "--per-class" if arguments.per_class else "--quantiles"
+        raise UsageError(f"--colors: records no layer, for which {flag} is; colours are recorded without it too")
     images: Path = arguments.images
     out = arguments.out or Path(f"{images.name.removesuffix('.zip') or 'images'}.statistics.safetensors")
     if out.is_dir():
@@ -61,16 +66,18 @@ def _record(arguments: argparse.Namespace, out: Path, numbers: tuple[int, int, i
     side = size or classifier.input_size
     if side < classifier.min_size:
         raise UsageError(f"--size {side}: {classifier.architecture} needs at least {classifier.min_size} pixels")
-    layers = chosen_layers(classifier, arguments.layers)
+    layers = () if arguments.colors else chosen_layers(classifier, arguments.layers)
     wish = Wish(layers, (side, side), quantiles, arguments.per_class, min(batch, len(folder.names)))
     with Waiting(make_console(stderr=True)) as waiting:
-        record, stats = record_statistics(classifier, folder.watched(waiting.watch, "recording"), wish)
-    save_statistics(out, record, stats)
-    print(legible(f"{out}: {_said(record)}"))
+        record, stats, colors = record_statistics(classifier, folder.watched(waiting.watch, "recording"), wish)
+    save_statistics(out, record, stats, colors)
+    mean = " ".join(f"{value:.3f}" for value in colors.mean)
+    print(legible(f"{out}: {_said(record)}; mean colour {mean}"))
 
 
 def _said(record: Any) -> str:
-    layers = f"{len(record.layers)} layer{'s' * (len(record.layers) > 1)} of {record.architecture}"
+    count = len(record.layers)
+    layers = f"{count} layer{'s' * (count > 1)} of {record.architecture}" if count else "the colours alone"
     images = f"{record.images:,} images of {record.size[0]} px"
     if not record.class_counts:
         return f"{layers}, {images}"

@@ -2,7 +2,6 @@
 
 import argparse
 import inspect
-import typing
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -88,13 +87,13 @@ def _summary(function: Callable[..., Any]) -> str:
 
 
 def _hyperparameters(function: Callable[..., Any]) -> str:
+    from jinv.core.signatures import choices_of
+
     lines = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is not parameter.KEYWORD_ONLY:
             continue
         default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
-        choices = (
-            typing.get_args(parameter.annotation) if typing.get_origin(parameter.annotation) is typing.Literal else ()
-        )
+        choices = choices_of(parameter.annotation)
         lines.append(parameter.name + default + (f"  ({' | '.join(map(repr, choices))})" if choices else ""))
     return "\n".join(lines)

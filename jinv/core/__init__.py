@@ -6,7 +6,7 @@
     committee            several networks in one objective; balance: weights that follow from gradients; inspection: attributions
     objective            terms with weights and schedules; losses, regularizers, colors, statistics: the terms themselves
     image_stats          each image's statistics of a layer; averages: a batch's, over steps
-    augment              random changes of the image; parameterization: what is optimised instead of pixels
+    augment              random changes of the image; parameterization, decorrelation: what is optimised instead
     starts, schedules    what a stage starts from; numbers that follow its steps; optimizers: Adam as published, and others
     draws                keys, and draws that no ambient setting changes; chunked, devices: a batch in parts, over devices
     types, choices       the values that flow, the names that configs choose from; pixels: network units to 8 bits

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jinv.core.choices import Size, Upsample
+from jinv.core.decorrelation import Decorrelate, color_matrix, decorrelated, recorrelated
 from jinv.core.signatures import own_functions, positional, returned
 from jinv.core.types import Image, Number
 
@@ -36,35 +37,36 @@ class Parameterization(NamedTuple):
     from_noise: Callable[[Image], Any] | None = None
 
 
-COLOR_CORRELATION = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
-"""The square root of ImageNet's covariance of red, green and blue; columns: brightness and two opponent colours. Lucid."""
-
-
-def pixels(size: Size, *, decorrelate: bool = False) -> Parameterization:
-    """The image's own pixels; with `decorrelate` in colours that are uncorrelated in natural images."""
-    if not decorrelate:
+def pixels(size: Size, *, decorrelate: Decorrelate = False) -> Parameterization:
+    """The image's own pixels; with `decorrelate` in colours that are uncorrelated in natural images, or in recorded ones."""
+    colors = color_matrix(decorrelate)
+    if colors is None:
         return Parameterization(lambda image: image, lambda params: params, lambda params: params)
-    return Parameterization(_decorrelated, _recorrelated, _recorrelated, plain=False)
+
+    def render(params: Array) -> Image:
+        return recorrelated(params, colors)
+
+    return Parameterization(lambda image: decorrelated(image, colors), render, render, plain=False)
 
 
-def fourier(size: Size, *, decay: float = 1.0, sd: float = 0.01, decorrelate: bool = True) -> Parameterization:
+def fourier(size: Size, *, decay: float = 1.0, sd: float = 0.01, decorrelate: Decorrelate = True) -> Parameterization:
     """The spectrum of the image, every frequency f (cycles per pixel) scaled by `1 / max(f, 1/longer side)^decay`.
 
     `image = irfft2(sqrt(height width) scale (a + ib)) / 4`: gradient steps then move low frequencies more, as in natural
     images. Without a start image the image is as if a and b were independent and normal with deviation `sd`. Olah et al.
     (2017), as in Lucid.
     """
-    height, width = size
+    colors, (height, width) = color_matrix(decorrelate), size
     scale = (height * width) ** 0.5 / 4 / np.maximum(_frequencies(size), 1 / max(size)) ** decay
     scale = scale[None, :, :, None].astype(np.float32)
 
     def render(params: Array) -> Image:
         spectrum = jax.lax.complex(params[..., 0], params[..., 1]) * scale
         image = jnp.fft.irfft2(spectrum, (height, width), axes=(1, 2))
-        return _recorrelated(image) if decorrelate else image
+        return recorrelated(image, colors)
 
     def init(image: Image) -> Array:
-        return _parts(jnp.fft.rfft2(_decorrelated(image) if decorrelate else image, axes=(1, 2)) / scale)
+        return _parts(jnp.fft.rfft2(decorrelated(image, colors), axes=(1, 2)) / scale)
 
     def from_noise(noise: Image) -> Array:
         white = _parts(jnp.fft.rfft2(noise, axes=(1, 2)))
@@ -80,8 +82,8 @@ def maco(
     size: Size,
     *,
     decay: float = 1.0,
-    decorrelate: bool = True,
-    spectrum: Callable[[Size, bool], np.ndarray] | None = None,
+    decorrelate: Decorrelate = True,
+    spectrum: Callable[[Size, Decorrelate], np.ndarray] | None = None,
 ) -> Parameterization:
     """The phase of the spectrum alone; its magnitude stays `1 / f^decay`, or what was measured on images.
 
@@ -91,7 +93,7 @@ def maco(
     Args:
       spectrum: `(size, decorrelate) -> (height, width // 2 + 1, C)` magnitudes, such as `mean_magnitude` of images.
     """
-    height, width = size
+    colors, (height, width) = color_matrix(decorrelate), size
     if spectrum is None:
         frequencies = np.maximum(_frequencies(size), 1 / max(size))
         magnitude = np.repeat((1 / frequencies**decay)[..., None], 3, axis=2)
@@ -107,10 +109,10 @@ def maco(
         image = jnp.fft.irfft2(
             jax.lax.complex(magnitude * jnp.cos(phase), magnitude * jnp.sin(phase)), (height, width), axes=(1, 2)
         )
-        return _recorrelated(image) if decorrelate else image
+        return recorrelated(image, colors)
 
     def init(image: Image) -> Array:
-        return jnp.angle(jnp.fft.rfft2(_decorrelated(image) if decorrelate else image, axes=(1, 2)))
+        return jnp.angle(jnp.fft.rfft2(decorrelated(image, colors), axes=(1, 2)))
 
     return Parameterization(init, render, render, plain=False)
 
@@ -121,7 +123,7 @@ def resolutions(
     ratio: float = 2.0,
     upsampling: Literal["bilinear", "nearest"] = "bilinear",
     sd: float = 0.01,
-    decorrelate: bool = False,
+    decorrelate: Decorrelate = False,
 ) -> Parameterization:
     """A sum of images of every resolution, from one pixel to the full size, each upsampled.
 
@@ -141,6 +143,7 @@ def resolutions(
         share = ratio ** len(sizes)
         sizes.insert(0, (max(round(size[0] / share), 1), max(round(size[1] / share), 1)))
     sizes = list(dict.fromkeys(sizes))
+    colors = color_matrix(decorrelate)
     method = {"bilinear": "linear", "nearest": "nearest"}[upsampling]
 
     def enlarged(part: Image) -> Float[Array, "n _ _ c"]:
@@ -151,10 +154,10 @@ def resolutions(
         image = parts[-1]
         for part in parts[:-1]:
             image = image + enlarged(part)
-        return _recorrelated(image) if decorrelate else image
+        return recorrelated(image, colors)
 
     def init(image: Image) -> tuple[Array, ...]:
-        parts, image = [], _decorrelated(image) if decorrelate else image
+        parts, image = [], decorrelated(image, colors)
         for coarse in sizes[:-1]:
             parts.append(average_pool_to(image, coarse))
             image = image - enlarged(parts[-1])
@@ -219,9 +222,9 @@ def pooled_pixels(size: Size, stage_size: Size, bounds: Bounds | None = None) ->
     return staged(pixels, "pool", size, stage_size, bounds)
 
 
-def mean_magnitude(images: Image, *, decorrelate: bool = True) -> Float[Array, "h f c"]:
+def mean_magnitude(images: Image, *, decorrelate: Decorrelate = True) -> Float[Array, "h f c"]:
     """The mean over images of their spectra's magnitudes, what `maco` keeps fixed."""
-    return jnp.mean(jnp.abs(jnp.fft.rfft2(_decorrelated(images) if decorrelate else images, axes=(1, 2))), axis=0)
+    return jnp.mean(jnp.abs(jnp.fft.rfft2(decorrelated(images, color_matrix(decorrelate)), axes=(1, 2))), axis=0)
 
 
 def low_passed(image: Image, cutoff: Number) -> Image:
@@ -290,18 +293,6 @@ def _sigmoid(bounds: Bounds | None) -> tuple[Callable[[Image], Image], Callable[
         return jnp.log(share) - jnp.log1p(-share)
 
     return lambda image: low + (high - low) * jax.nn.sigmoid(image), unsquash
-
-
-_RECORRELATE = COLOR_CORRELATION / np.linalg.norm(COLOR_CORRELATION, axis=0).max()
-
-
-def _recorrelated(image: Image) -> Image:
-    return jnp.einsum("nhwd,cd->nhwc", image, _RECORRELATE.astype(np.float32), precision=jax.lax.Precision.HIGHEST)
-
-
-def _decorrelated(image: Image) -> Image:
-    inverse = np.linalg.inv(_RECORRELATE).astype(np.float32)
-    return jnp.einsum("nhwc,dc->nhwd", image, inverse, precision=jax.lax.Precision.HIGHEST)
 
 
 def _frequencies(size: Size) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Signatures are registrations: which public functions a module defines, and what their parameters and results say they are."""
 
 import inspect
+import types
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,3 +25,15 @@ def positional(function: Callable[..., Any]) -> tuple[str, ...]:
 def returned(function: Callable[..., Any]) -> Any:
     """What a function's annotation says that it returns, `inspect.Signature.empty` where it says nothing."""
     return inspect.signature(function).return_annotation
+
+
+def choices_of(annotation: Any) -> tuple[Any, ...]:
+    """What a `Literal` may be, also where it is one of several types; of others a bool may be True or False, and no more is said."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
+        return typing.get_args(annotation)
+    if origin not in (typing.Union, types.UnionType):
+        return ()
+    parts = typing.get_args(annotation)
+    choices = tuple(choice for part in parts for choice in choices_of(part))
+    return (*((True, False) if bool in parts else ()), *choices) if choices else ()

@@ -1,9 +1,11 @@
 """The values that flow through the core; every one is a plain pytree that can be printed, saved and tested."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import jaxtyping
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 Image = Float[Array, "n h w c"]
@@ -63,6 +65,27 @@ class RecordedStats(NamedTuple):
     class_mean: Float[Array, "classes channels"] | None = None
     class_var: Float[Array, "classes channels"] | None = None
     class_quantiles: Float[Array, "classes k channels"] | None = None
+
+
+# Compared by identity, so that what was computed from it can be kept under it.
+@dataclass(frozen=True, eq=False)
+class RecordedColors:
+    """Colours of real images as `jinv record-stats` wrote them, constants of a program; black is 0, white 1.
+
+    mean, covariance: of red, green and blue over all pixels, biased. descriptor_mean, descriptor_covariance: over images
+    of their `colors.color_descriptors`, unbiased. edges: root mean square difference of neighbours along `colors.OPPONENT_AXES`.
+    """
+
+    mean: Float[np.ndarray, "3"]
+    covariance: Float[np.ndarray, "3 3"]
+    descriptor_mean: Float[np.ndarray, "6"]
+    descriptor_covariance: Float[np.ndarray, "6 6"]
+    edges: Float[np.ndarray, "3"]
+
+
+Colors = Literal["photographs", "recorded"] | RecordedColors
+"""Whose colours a term compares with. "recorded" is a config's word for those of its `statistics`, which stand in its place
+when it is bound."""
 
 
 class Forward(NamedTuple):

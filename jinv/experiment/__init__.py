@@ -5,7 +5,7 @@
     plugins, plugin_names   files and modules of one's own, executed; which ones
     bind, values   a recipe's tables as the core takes them, each mistake named by its key
     inputs         what a recipe names, loaded: network, labels, sizes; start_images: what it starts from
-    recording      real images' statistics in a network's layers; statistics: whose a file of them is
+    recording, color_moments   real images' statistics in a network's layers, and their colours; statistics: whose a file of them is
     numbers        which numbers a program takes as arguments, so that runs can share it
     shared         networks and programs of several runs, each made once
     devices, memory   where a run computes, and whether it fits

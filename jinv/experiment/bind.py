@@ -7,7 +7,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,13 @@ from jinv.core.augment import Augmentation
 from jinv.core.choices import Size
 from jinv.core.chunked import chunked
 from jinv.core.committee import AnyForward, Committee
+from jinv.core.decorrelation import Decorrelate
 from jinv.core.objective import Term, hyperparameters_of, term_fields
 from jinv.core.parameterization import Bounds, staged
 from jinv.core.projections import Projection
 from jinv.core.step import Method, Stage
 from jinv.core.synthesis import clip_bounds
+from jinv.core.types import Colors, RecordedColors
 from jinv.errors import UsageError
 from jinv.experiment.values import bind_hyperparameters, bind_optimizer, bind_schedule, bind_weight
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
@@ -32,8 +34,15 @@ from jinv.recipe.recipe import Recipe
 _ANY_SIZE = (8, 8)
 """Of a parameterization that is made to see whether its hyperparameters can be."""
 
-Spectra = Mapping[str, Callable[..., Any]]
-"""What a parameterization's `spectrum = FOLDER_OR_ZIP` names, measured, by path."""
+
+class Measured(NamedTuple):
+    """What a config's words stand for that were measured on images.
+
+    spectra: of a parameterization's `spectrum = FOLDER_OR_ZIP`, by path. colors: those that `statistics` has, for "recorded".
+    """
+
+    spectra: Mapping[str, Callable[..., Any]] = {}  # noqa: RUF012  (never written)
+    colors: RecordedColors | None = None
 
 
 def bind_stage(
@@ -41,14 +50,14 @@ def bind_stage(
     index: int,
     batch: int,
     vocabulary: Vocabulary | None = None,
-    spectra: Spectra | None = None,
+    measured: Measured | None = None,
     rate_scale: float = 1.0,
 ) -> Stage:
     """The core's stage: its terms, its augmentations, its optimizer built for batches of `batch` images.
 
     `rate_scale` multiplies the learning rate.
 
-    Without `spectra` a parameterization's spectrum is left out: enough to see whether all else is right.
+    Without what was measured, spectra are left out and colours stay names: enough to see whether all else is right.
     """
     stage, vocabulary = recipe.stages[index], vocabulary or standard_vocabulary()
     rate = bind_schedule(stage.learning_rate, stage.steps, f"stages[{index}].learning_rate", vocabulary)
@@ -56,11 +65,11 @@ def bind_stage(
         rate = _scaled(rate, rate_scale)
     spec = stage.optimizer if isinstance(stage.optimizer, dict) else {"name": stage.optimizer}
     optimizer = bind_optimizer(spec, rate, batch, f"stages[{index}].optimizer", vocabulary)
-    make = _parameterization(stage.parameterization, f"stages[{index}].parameterization", vocabulary, spectra)
+    make = _parameterization(stage.parameterization, f"stages[{index}].parameterization", vocabulary, measured)
     return Stage(
         size=stage.size,
         steps=stage.steps,
-        terms=bind_terms(recipe, stage.steps, vocabulary),
+        terms=bind_terms(recipe, stage.steps, vocabulary, measured),
         optimizer=optimizer,
         learning_rate=rate,
         augmentations=bind_augmentations(recipe, stage.size, stage.steps, vocabulary),
@@ -99,7 +108,9 @@ def _scaled(rate: Any, scale: float) -> Any:
     return (lambda step: scale * rate(step)) if callable(rate) else scale * rate
 
 
-def bind_terms(recipe: Recipe, steps: int, vocabulary: Vocabulary | None = None) -> list[Term]:
+def bind_terms(
+    recipe: Recipe, steps: int, vocabulary: Vocabulary | None = None, measured: Measured | None = None
+) -> list[Term]:
     """The objective's terms for a stage of `steps` steps."""
     vocabulary, bound = vocabulary or standard_vocabulary(), []
     for name, entry in recipe.terms.items():
@@ -115,6 +126,7 @@ def bind_terms(recipe: Recipe, steps: int, vocabulary: Vocabulary | None = None)
         hyperparameters = bind_hyperparameters(
             f"terms.{name}", hyperparameters, known, steps, vocabulary, extra=("weight",)
         )
+        hyperparameters = _with_colors(hyperparameters, known, measured)
         weight = bind_weight(name, recipe.terms, steps, vocabulary)
         bound.append(Term(name, function, weight, hyperparameters))
     return bound
@@ -185,7 +197,7 @@ def _check_augmentation(name: str, given: dict[str, Any], known: dict[str, inspe
 
 
 def _parameterization(
-    spec: str | dict[str, Any], where: str, vocabulary: Vocabulary, spectra: Spectra | None
+    spec: str | dict[str, Any], where: str, vocabulary: Vocabulary, measured: Measured | None
 ) -> Callable[..., Any]:
     hyperparameters: dict[str, Any] = dict(spec) if isinstance(spec, dict) else {"name": spec}
     make = vocabulary.meaning("parameterizations", hyperparameters.pop("name"), where)
@@ -194,10 +206,12 @@ def _parameterization(
     spectrum = hyperparameters.pop("spectrum", None)
     if spectrum is not None and not isinstance(spectrum, str):
         raise UsageError(f"{where}.spectrum: {spectrum!r} must be the path of a folder or zip of images")
-    if spectrum is not None and spectra is not None:
-        hyperparameters["spectrum"] = spectra[spectrum]
+    if spectrum is not None and measured is not None:
+        hyperparameters["spectrum"] = measured.spectra[spectrum]
+    hyperparameters = _with_colors(hyperparameters, known, measured)
+    later = {"spectrum", *_recorded_keys(hyperparameters, known)}
     try:
-        make(_ANY_SIZE, **{key: value for key, value in hyperparameters.items() if key != "spectrum"})
+        make(_ANY_SIZE, **{key: value for key, value in hyperparameters.items() if key not in later})
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from error
     return functools.partial(make, **hyperparameters)
@@ -221,6 +235,35 @@ def spectra_of(recipe: Recipe) -> list[str]:
     """The folders or zips of images whose spectrum a parameterization keeps."""
     specs = [stage.parameterization for stage in recipe.stages]
     return sorted({spec["spectrum"] for spec in specs if isinstance(spec, dict) and "spectrum" in spec})
+
+
+def colors_wanted(recipe: Recipe, vocabulary: Vocabulary) -> str | None:
+    """The first key that asks for recorded colours, None where none does."""
+    wanted = []
+    for name, entry in recipe.terms.items():
+        known = hyperparameters_of(vocabulary.meaning("terms", name, f"terms.{name}"))
+        wanted += [f"terms.{name}.{key}" for key in _recorded_keys(entry, known)]
+    for index, stage in enumerate(recipe.stages):
+        if isinstance(stage.parameterization, dict):
+            where = f"stages[{index}].parameterization"
+            make = vocabulary.meaning("parameterizations", stage.parameterization["name"], where)
+            wanted += [f"{where}.{key}" for key in _recorded_keys(stage.parameterization, hyperparameters_of(make))]
+    return wanted[0] if wanted else None
+
+
+def _recorded_keys(given: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> list[str]:
+    """The hyperparameters that ask for recorded colours, by their annotations."""
+    of_colors = (Colors, Decorrelate)
+    words = [key for key, value in given.items() if isinstance(value, str) and value == "recorded"]
+    return [key for key in words if key in known and known[key].annotation in of_colors]
+
+
+def _with_colors(
+    given: dict[str, Any], known: Mapping[str, inspect.Parameter], measured: Measured | None
+) -> dict[str, Any]:
+    if measured is None or measured.colors is None:
+        return given
+    return given | dict.fromkeys(_recorded_keys(given, known), measured.colors)
 
 
 def bind_classifier(recipe: Recipe, classifier: Classifier) -> Classifier:
@@ -255,8 +298,12 @@ def check_recipe(recipe: Recipe, vocabulary: Vocabulary | None = None) -> None:
     """Bind everything once, so that what is wrong is said before a model is loaded.
 
     Raises:
-      UsageError: an unknown or ill-typed term, augmentation, schedule or optimizer; a precision that is not there.
+      UsageError: an unknown or ill-typed term, augmentation, schedule or optimizer; a precision that is not there; recorded
+        colours, and no file.
     """
     check_precision(recipe.precision)
     for index in range(len(recipe.stages)):
         bind_stage(recipe, index, recipe.image.batch, vocabulary)
+    where = colors_wanted(recipe, vocabulary or standard_vocabulary())
+    if where and not recipe.statistics_files:
+        raise UsageError(f"{where}: 'recorded' needs the colours of images (jinv record-stats); set statistics = FILE")

@@ -42,7 +42,7 @@ class Experiment:
     labels: tuple[int, ...]
     size: Size
     init: np.ndarray | None
-    spectra: bind.Spectra
+    measured: bind.Measured
     vocabulary: Vocabulary
     shared: Shared
     rate_scale: float = 1.0
@@ -77,7 +77,7 @@ class Experiment:
     def stages(self, batch: int) -> list[Stage]:
         """The stages for batches of `batch` images."""
         return [
-            bind.bind_stage(self.recipe, index, batch, self.vocabulary, self.spectra, self.rate_scale)
+            bind.bind_stage(self.recipe, index, batch, self.vocabulary, self.measured, self.rate_scale)
             for index in range(len(self.recipe.stages))
         ]
 
@@ -152,7 +152,7 @@ def bind_experiment(
         labels=tuple(inputs.labels),
         size=inputs.size,
         init=inputs.init,
-        spectra=inputs.spectra,
+        measured=inputs.measured,
         vocabulary=vocabulary or standard_vocabulary(),
         shared=shared,
     )

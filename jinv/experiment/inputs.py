@@ -1,4 +1,4 @@
-"""What a recipe names, loaded and looked at: network, labels, sizes, start images, spectra of real images."""
+"""What a recipe names, loaded and looked at: network, labels, sizes, start images, spectra and colours of real images."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ import numpy as np
 
 from jinv.core.choices import Size
 from jinv.errors import UsageError
-from jinv.experiment.bind import Spectra, check_layers, spectra_of
+from jinv.experiment.bind import Measured, check_layers, spectra_of
 from jinv.experiment.shared import Shared
 from jinv.experiment.start_images import load_init, measured_spectrum
-from jinv.experiment.statistics import check_classes
-from jinv.experiment.vocabulary import Vocabulary
+from jinv.experiment.statistics import check_classes, recorded_colors
+from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.models.classifier import Classifier
 from jinv.models.networks import Networks
 from jinv.recipe.recipe import Recipe
@@ -18,13 +18,13 @@ from jinv.weights.labels import resolve_labels
 
 
 class Inputs(NamedTuple):
-    """A recipe's network, of a committee the first, class ids, image size, start images (None for noise), spectra by path."""
+    """A recipe's network, of a committee the first, class ids, image size, start images (None for noise), what was measured on images."""
 
     classifier: Classifier
     labels: list[int]
     size: Size
     init: np.ndarray | None
-    spectra: Spectra
+    measured: Measured
 
 
 def load_inputs(recipe: Recipe, shared: Shared, vocabulary: Vocabulary | None = None) -> Inputs:
@@ -37,7 +37,10 @@ def load_inputs(recipe: Recipe, shared: Shared, vocabulary: Vocabulary | None = 
     classifier = networks.first
     labels, size = check_against_model(recipe, networks)
     init = load_init(recipe, classifier, labels, size)
-    return Inputs(classifier, labels, size, init, {path: measured_spectrum(path) for path in spectra_of(recipe)})
+    spectra = {path: measured_spectrum(path) for path in spectra_of(recipe)}
+    files = {path: shared.statistics(path) for path in recipe.statistics_files}
+    colors = recorded_colors(recipe, vocabulary or standard_vocabulary(), files)
+    return Inputs(classifier, labels, size, init, Measured(spectra, colors))
 
 
 def check_against_model(recipe: Recipe, networks: Networks) -> tuple[list[int], Size]:

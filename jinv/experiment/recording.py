@@ -1,4 +1,5 @@
-"""Statistics of real images in a network's layers, recorded image by image in memory that does not grow with their number."""
+"""Statistics of real images in a network's layers, and their colours, recorded image by image in memory that does not grow
+with their number."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +14,9 @@ import numpy as np
 
 from jinv.core.choices import Size
 from jinv.core.image_stats import image_stats
-from jinv.core.types import ImageStats, RecordedStats
+from jinv.core.types import ImageStats, RecordedColors, RecordedStats
 from jinv.errors import MemoryLimitError, NumericalError, UsageError, nearest
+from jinv.experiment.color_moments import ColorMoments
 from jinv.images.codec import fit_image
 from jinv.images.folder import ImageFolder
 from jinv.models.classifier import Classifier
@@ -31,7 +33,7 @@ VARIANCES = {"mean": "var", "cell_mean": "cell_var"}
 
 
 class Wish(NamedTuple):
-    """What is recorded: layers by name, images of `size`, `quantiles` of each channel (0: none), `batch` images at once."""
+    """What is recorded beside colours: layers by name, images of `size`, `quantiles` of each channel (0: none), `batch` images at once."""
 
     layers: tuple[str, ...]
     size: Size
@@ -61,8 +63,8 @@ def chosen_layers(classifier: Classifier, patterns: Sequence[str]) -> tuple[str,
 
 def record_statistics(
     classifier: Classifier, folder: ImageFolder, wish: Wish
-) -> tuple[StatisticsRecord, dict[str, RecordedStats]]:
-    """Statistics of all images of a folder, and of each class' where its folders name classes.
+) -> tuple[StatisticsRecord, dict[str, RecordedStats], RecordedColors]:
+    """Statistics of all images of a folder, of each class' where its folders name classes, and the images' colours.
 
     Each image is fitted to `wish.size` and measured alone, in float32; their moments are put together in float64, one by one
     (Chan, Golub & LeVeque 1979), so that the size of a batch matters to rounding alone.
@@ -75,7 +77,8 @@ def record_statistics(
     labels = _labels(classifier, folder) if wish.per_class else dict.fromkeys(folder.names, 0)
     digest = hashlib.sha256()
     moments: _Moments | None = None
-    for names, found in _measured(classifier, folder, wish, digest):
+    colors = ColorMoments()
+    for names, found in _measured(classifier, folder, wish, digest, colors):
         moments = moments or _Moments(classes, found)
         for index, name in enumerate(names):
             moments.add(labels[name], [{key: array[index] for key, array in layer.items()} for layer in found])
@@ -93,7 +96,7 @@ def record_statistics(
         class_counts=tuple(int(count) for count in moments.counts) if wish.per_class else (),
         quantiles=wish.quantiles,
     )
-    return record, dict(zip(wish.layers, moments.recorded(wish.per_class), strict=True))
+    return record, dict(zip(wish.layers, moments.recorded(wish.per_class), strict=True)), colors.recorded()
 
 
 def _labels(classifier: Classifier, folder: ImageFolder) -> dict[str, int]:
@@ -108,7 +111,7 @@ def _labels(classifier: Classifier, folder: ImageFolder) -> dict[str, int]:
 
 
 def _measured(
-    classifier: Classifier, folder: ImageFolder, wish: Wish, digest: Any
+    classifier: Classifier, folder: ImageFolder, wish: Wish, digest: Any, colors: ColorMoments
 ) -> Iterator[tuple[list[str], list[dict[str, np.ndarray]]]]:
     """(names, per layer {value: (images, ...)}) of one batch after another; the last is filled up, for one program."""
     measure = _program(classifier, wish)
@@ -117,6 +120,8 @@ def _measured(
         for name, pixels in chunk:
             digest.update(repr((name, pixels.shape)).encode() + np.ascontiguousarray(pixels).tobytes())
         fitted = [fit_image(pixels, wish.size) for _, pixels in chunk]
+        for image in fitted:
+            colors.add(image / 255)
         batch = np.stack(fitted + fitted[:1] * (wish.batch - len(fitted)))
         stats: list[ImageStats] = measure(classifier.variables, classifier.preprocess(batch))
         layers = []

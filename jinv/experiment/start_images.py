@@ -12,6 +12,7 @@ import numpy as np
 
 from jinv.core import draws
 from jinv.core.choices import Size
+from jinv.core.decorrelation import Decorrelate
 from jinv.core.parameterization import average_pool_to, mean_magnitude
 from jinv.core.starts import class_gaussian
 from jinv.core.types import Key
@@ -50,7 +51,7 @@ def load_init(recipe: Recipe, classifier: Classifier, labels: Sequence[int], siz
     return np.broadcast_to(array, (recipe.image.count, *array.shape[1:]))
 
 
-def measured_spectrum(path: str) -> Callable[[Size, bool], np.ndarray]:
+def measured_spectrum(path: str) -> Callable[[Size, Decorrelate], np.ndarray]:
     """`(size, decorrelate) -> mean magnitude` of the spectra of a folder's or zip's images, read once for each.
 
     The images keep their aspect and fill the size. In units where white is 1; `maco` uses proportions alone.
@@ -61,7 +62,7 @@ def measured_spectrum(path: str) -> Callable[[Size, bool], np.ndarray]:
     folder = open_image_folder(path)
 
     @functools.lru_cache(maxsize=4)
-    def measured(size: Size, decorrelate: bool) -> np.ndarray:
+    def measured(size: Size, decorrelate: Decorrelate) -> np.ndarray:
         names = _spread(folder.names)
         magnitude = jax.jit(functools.partial(mean_magnitude, decorrelate=decorrelate))
         total: Any = 0.0

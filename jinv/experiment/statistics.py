@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
+from jinv.core.types import RecordedColors
 from jinv.errors import ModelMismatchError, UsageError, nearest
+from jinv.experiment.bind import colors_wanted
+from jinv.experiment.vocabulary import Vocabulary
 from jinv.models.classifier import Classifier
 from jinv.models.taps import IMAGE, listening
 from jinv.recipe.recipe import Recipe
@@ -27,7 +30,7 @@ def with_statistics(members: Sequence[Classifier], files: Mapping[str, Statistic
             ours = ", ".join(f"{m.architecture} ({_identity(m)[1]:.12}, mean {_shown(m.mean)})" for m in members)
             raise ModelMismatchError(f"statistics: {path} was recorded of {theirs}, and model is {ours}")
         for index in mine:
-            if found[index].taps is not None and found[index].taps.layers:  # type: ignore[union-attr]
+            if found[index].taps is not None and found[index].taps.sha256:  # type: ignore[union-attr]
                 raise ModelMismatchError(f"statistics: {path} is a second file of {record.architecture}")
             _check_layers(path, members[index], statistics)
             found[index] = found[index].with_statistics(statistics.layers, statistics.sha256, record.class_counts)
@@ -48,6 +51,30 @@ def check_classes(recipe: Recipe, member: Classifier, labels: Sequence[int]) -> 
             raise UsageError(
                 f"terms.{name}: statistics has no images of class {missing[0]} ({member.class_names[missing[0]]!r})"
             )
+
+
+def recorded_colors(recipe: Recipe, vocabulary: Vocabulary, files: Mapping[str, Statistics]) -> RecordedColors | None:
+    """The colours that the recipe's files have, where a term or a parameterization asks for them.
+
+    Raises:
+      UsageError: a file that was recorded without colours; files of other images than one another's.
+    """
+    where = colors_wanted(recipe, vocabulary)
+    if where is None or not files:
+        return None
+    (first, statistics), *others = files.items()
+    for path, other in files.items():
+        if other.colors is None:
+            raise UsageError(
+                f"{where}: {path} has no colours, an earlier jinv recorded it; jinv record-stats records them"
+            )
+    for path, other in others:
+        mine, theirs = statistics.record, other.record
+        if (mine.images_sha256, mine.size) != (theirs.images_sha256, theirs.size):
+            raise UsageError(
+                f"{where}: {first} and {path} are of other images, or of another size; whose colours are it?"
+            )
+    return statistics.colors
 
 
 def _identity(member: Classifier) -> tuple[str, str, tuple[float, ...], tuple[float, ...]]:

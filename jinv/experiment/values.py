@@ -6,7 +6,6 @@ the program: those were checked when they were plain numbers, and pass here.
 
 import inspect
 import math
-import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import optax
 from jinv.core.objective import hyperparameters_of
 from jinv.core.optimizers import check_hyperparameters, make_optimizer
 from jinv.core.schedules import BALANCED, Balance, balanced
+from jinv.core.signatures import choices_of
 from jinv.core.types import Number
 from jinv.errors import UsageError, nearest
 from jinv.experiment.vocabulary import Vocabulary
@@ -133,11 +133,10 @@ def bind_hyperparameters(
 
 def _checked(where: str, value: Any, annotation: Any, steps: int, vocabulary: Vocabulary) -> Any:
     """One value by what the signature says of it; an annotation without a rule here lets it pass."""
-    if typing.get_origin(annotation) is typing.Literal:
-        choices = typing.get_args(annotation)
+    if choices := choices_of(annotation):
         # 1 == True == 1.0 in Python; a choice of numbers wants that number.
         if not any(value == choice and type(value) is type(choice) for choice in choices):
-            raise UsageError(f"{where}: {value!r} must be one of {', '.join(map(repr, choices))}")
+            raise UsageError(f"{where}: {value!r} must be one of {', '.join(map(_written, choices))}")
     elif annotation is bool:
         if not isinstance(value, bool):
             raise UsageError(f"{where}: {value!r} must be true or false")
@@ -154,6 +153,11 @@ def _checked(where: str, value: Any, annotation: Any, steps: int, vocabulary: Vo
             raise UsageError(f"{where}: {value!r} must be a finite number of at least 0")
         return float(value)
     return value
+
+
+def _written(choice: Any) -> str:
+    """As a config has it."""
+    return str(choice).lower() if isinstance(choice, bool) else repr(choice)
 
 
 def _is_finite(value: int | float) -> bool:

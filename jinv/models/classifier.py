@@ -95,8 +95,8 @@ class Classifier:
     ) -> "Classifier":
         """The same classifier, whose `forward` compares the layers of `recorded`, in network order, with what was recorded.
 
-        `norm_stats` are then those layers', instead of its batch norms'; `layers` has each image's own statistics. Carried
-        in `variables["recorded"]`. sha256, class_counts: as `Taps` has them.
+        `norm_stats` are then those layers', instead of its batch norms'; `layers` has each image's own statistics. Without
+        layers nothing is compared, and nothing changes. Carried in `variables["recorded"]`. sha256, class_counts: as `Taps` has them.
         """
         taps = replace(self.taps or Taps(), layers=tuple(recorded), sha256=sha256, class_counts=class_counts)
         return replace(self, variables={**self.variables, "recorded": dict(recorded)}, taps=taps)

@@ -23,7 +23,7 @@ IMAGE = "image"
 class Taps:
     """What terms look at inside a network: `layers` with recorded statistics, in network order, and the `features`.
 
-    sha256: of the file that the statistics come from; class_counts: its images of each class, none where it has no classes.
+    sha256: of the file that the statistics come from, which may have none but colours; class_counts: its images of each class, none where it has no classes.
     """
 
     layers: tuple[str, ...] = ()

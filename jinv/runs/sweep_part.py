@@ -124,7 +124,7 @@ class Part:
             mine = replace_numbers(
                 experiment.recipe, lambda place, value: setting.get(_key(place), value), experiment.vocabulary
             )
-            return bind.bind_stage(mine, index, count, experiment.vocabulary, experiment.spectra)
+            return bind.bind_stage(mine, index, count, experiment.vocabulary, experiment.measured)
 
         return stage
 

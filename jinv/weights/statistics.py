@@ -1,6 +1,7 @@
 """The file of recorded statistics: what real images gave in a network's layers, sealed as converted networks are.
 
-Tensors `layers/<layer>/<field of RecordedStats>`; one text `record` says of which network and of which images.
+Tensors `layers/<layer>/<field of RecordedStats>` and `colors/<field of RecordedColors>`, the latter as pixels of 0 to 1; one
+text `record` says of which network and of which images. Files of format 1 have no colours, and are read too.
 """
 
 import json
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from jinv.core.types import RecordedStats
+from jinv.core.types import RecordedColors, RecordedStats
 from jinv.errors import UnsafeInputError, UsageError
 from jinv.weights.sealed import (
     arrays_of,
@@ -25,15 +26,19 @@ from jinv.weights.sealed import (
     write_sealed,
 )
 
-FORMAT = "1"
+FORMAT = "2"
+WITHOUT_COLORS = "1"
+COLORS = {"mean": (3,), "covariance": (3, 3), "descriptor_mean": (6,), "descriptor_covariance": (6, 6), "edges": (3,)}
+"""The shapes of `RecordedColors`."""
+
 Whole = Annotated[int, Field(ge=0)]
 
 
 class StatisticsRecord(BaseModel):
     """Of what the statistics are.
 
-    model_sha256, mean, std: the network's, as a run's manifest has them. layers: names in network order. size: of the
-    images, in pixels. images: how many; folder: the name of what they lay in; images_sha256: over their names and pixels.
+    model_sha256, mean, std: the network's, as a run's manifest has them. layers: names in network order, none where
+    the colours alone were recorded. size: of the images, in pixels. images: how many; folder: the name of what they lay in; images_sha256: over their names and pixels.
     class_counts: images of each of the network's classes, none where classes were not told apart. quantiles: of each
     channel, 0 is none.
     """
@@ -44,7 +49,7 @@ class StatisticsRecord(BaseModel):
     model_sha256: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    layers: Annotated[tuple[str, ...], Field(min_length=1)]
+    layers: tuple[str, ...]
     size: tuple[Whole, Whole]
     images: Annotated[int, Field(ge=1)]
     images_sha256: str
@@ -54,14 +59,18 @@ class StatisticsRecord(BaseModel):
 
 
 class Statistics(NamedTuple):
-    """A file's content: each layer's statistics in network order, and `sha256`, which covers every byte."""
+    """A file's content: each layer's statistics in network order, the images' colours, None of a file of format 1, and
+    `sha256`, which covers every byte."""
 
     record: StatisticsRecord
     layers: dict[str, RecordedStats]
+    colors: RecordedColors | None
     sha256: str
 
 
-def save_statistics(path: str | Path, record: StatisticsRecord, layers: Mapping[str, RecordedStats]) -> str:
+def save_statistics(
+    path: str | Path, record: StatisticsRecord, layers: Mapping[str, RecordedStats], colors: RecordedColors
+) -> str:
     """Write the file atomically, the same arguments to the same bytes; returns the digest that `Statistics` has.
 
     Raises:
@@ -72,7 +81,7 @@ def save_statistics(path: str | Path, record: StatisticsRecord, layers: Mapping[
         for layer, stats in layers.items()
         for field, value in stats._asdict().items()
         if value is not None
-    }
+    } | {f"colors/{field}": np.asarray(getattr(colors, field), np.float32) for field in COLORS}
     texts = {
         "jinv_statistics": FORMAT,
         "record": compact_json(record.model_dump(mode="json")),
@@ -97,8 +106,9 @@ def read_statistics(path: str | Path) -> Statistics:
     digest = metadata_sha256(texts)
     if digest != texts.get("sha256_of_metadata") or not is_canonical(data, start, arrays, texts):
         raise UnsafeInputError(f"{path}: its header is not what was written; the file is damaged, record it again")
-    if texts["jinv_statistics"] != FORMAT:
-        raise UnsafeInputError(f"{path}: format {texts['jinv_statistics']!r:.40}, this jinv reads {FORMAT!r}")
+    if texts["jinv_statistics"] not in (FORMAT, WITHOUT_COLORS):
+        known = f"{WITHOUT_COLORS!r} and {FORMAT!r}"
+        raise UnsafeInputError(f"{path}: format {texts['jinv_statistics']!r:.40}, this jinv reads {known}")
     try:
         recorded = json.loads(texts["sha256_of_tensors"])
         record = StatisticsRecord.model_validate_json(texts["record"])
@@ -110,10 +120,24 @@ def read_statistics(path: str | Path) -> Statistics:
             raise UnsafeInputError(
                 f"{path}: the sha256 of tensor {name} differs from the recorded one; record it again"
             )
-    return Statistics(record, _layers(str(path), record, arrays), digest)
+    colors = None if texts["jinv_statistics"] == WITHOUT_COLORS else _colors(str(path), arrays)
+    return Statistics(record, _layers(str(path), record, arrays, colors), colors, digest)
 
 
-def _layers(path: str, record: StatisticsRecord, arrays: Mapping[str, np.ndarray]) -> dict[str, RecordedStats]:
+def _colors(path: str, arrays: Mapping[str, np.ndarray]) -> RecordedColors:
+    found = {}
+    for field, shape in COLORS.items():
+        array = arrays.get(f"colors/{field}")
+        if array is None or array.shape != shape or not np.isfinite(array).all():
+            shown = "missing" if array is None else f"of shape {array.shape}, not {shape}, or not finite"
+            raise UnsafeInputError(f"{path}: {field} of the colours is {shown}")
+        found[field] = array.astype(np.float64)
+    return RecordedColors(**found)
+
+
+def _layers(
+    path: str, record: StatisticsRecord, arrays: Mapping[str, np.ndarray], colors: RecordedColors | None
+) -> dict[str, RecordedStats]:
     found, fields = {}, RecordedStats._fields
     for layer in record.layers:
         given = {field: arrays.get(f"layers/{layer}/{field}") for field in fields}
@@ -126,7 +150,9 @@ def _layers(path: str, record: StatisticsRecord, arrays: Mapping[str, np.ndarray
             if field.endswith("var") and array.min(initial=0) < 0:
                 raise UnsafeInputError(f"{path}: {field} of layer {layer!r:.80} is negative")
         found[layer] = RecordedStats(**{field: jnp.asarray(given[field]) for field in shapes})
-    extra = arrays.keys() - {f"layers/{layer}/{field}" for layer in record.layers for field in fields}
+    known = {f"layers/{layer}/{field}" for layer in record.layers for field in fields}
+    known |= set() if colors is None else {f"colors/{field}" for field in COLORS}
+    extra = arrays.keys() - known
     if extra:
         raise UnsafeInputError(f"{path}: {min(extra)!r:.80} is of no layer that it says to have")
     return found

@@ -103,10 +103,10 @@ def test_without_pixels_the_term_says_so(term):
 
 
 def test_the_constants_are_the_photographs_own(shared_data):
-    mean, covariance, edges = measure(str(shared_data / "photos" / "imagenet_one_per_class_256.zip"))
-    np.testing.assert_allclose(mean, PHOTOGRAPHS, atol=6e-4)
-    np.testing.assert_allclose(covariance, PHOTOGRAPHS_COVARIANCE, atol=6e-5)
-    np.testing.assert_allclose(edges, EDGES, atol=6e-5)
+    found = measure(str(shared_data / "photos" / "imagenet_one_per_class_256.zip"))
+    np.testing.assert_allclose(found.descriptor_mean, PHOTOGRAPHS, atol=6e-4)
+    np.testing.assert_allclose(found.descriptor_covariance, PHOTOGRAPHS_COVARIANCE, atol=6e-5)
+    np.testing.assert_allclose(found.edges, EDGES, atol=6e-5)
 
 
 def test_the_descriptors_are_those_of_the_equations():

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jinv.core.decorrelation import COLOR_CORRELATION
 from jinv.core.objective import hyperparameters_of
 from jinv.core.parameterization import (
-    COLOR_CORRELATION,
     PARAMETERIZATIONS,
     fourier,
     low_passed,

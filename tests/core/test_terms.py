@@ -14,7 +14,7 @@ from jinv.core.contract import inputs
 from jinv.core.contract.inputs import network
 from jinv.core.contract.terms import check_finite, couples
 from jinv.core.objective import TERMS, Term, evaluate_terms, hyperparameters_of, term_fields
-from jinv.core.types import Forward
+from jinv.core.types import Forward, RecordedColors
 from tests.core import torch_terms
 
 # Whether a term couples the images of a batch, so that one image's gradient depends on the others.
@@ -53,8 +53,11 @@ for name in ("class_statistics", "patch_statistics"):
     VARIANTS[name] = [{"distance": distance} for distance in ("norm", "gaussian_kl", "wasserstein")]
 VARIANTS["sorted_features"] = [{"target": "all"}, {"target": "class"}]
 VARIANTS["competition"] = [{"form": "jensen_shannon"}, {"form": "nvlabs"}]
-VARIANTS["natural_colors"] = [{"reduction": "image"}, {"reduction": "batch"}]
-VARIANTS["natural_variation"] = [{"reduction": "batch"}, {"reduction": "image"}, {"whitening": 0.5}]
+MINE = RecordedColors(
+    np.zeros(3), np.eye(3), np.linspace(1, 0, 6), np.diag([3, 1, 2, 1, 1, 2.0]), np.array([0.3, 0.1, 0.2])
+)
+VARIANTS["natural_colors"] = [{"reduction": "image"}, {"reduction": "batch"}, {"colors": MINE}]
+VARIANTS["natural_variation"] = [{"reduction": "batch"}, {"reduction": "image"}, {"whitening": 0.5}, {"colors": MINE}]
 VARIANTS["layer_activation"] = [{"layer": 0}, {"layer": 1}]
 CASES = [(name, kwargs) for name in TERMS for kwargs in VARIANTS.get(name, [{}])]
 
@@ -267,6 +270,8 @@ IMPOSSIBLE = [
     ("layer_activation", {"layer": -1}, "layer -1, but the network's batch-norm layers are 0 to 1"),
     ("natural_colors", {"reduction": "sum"}, "reduction 'sum' must be one of 'image', 'batch'"),
     ("natural_variation", {"reduction": "sum"}, "reduction 'sum' must be one of 'image', 'batch'"),
+    ("natural_colors", {"colors": "recorded"}, "colors 'recorded' must be 'photographs' or recorded colours"),
+    ("natural_variation", {"colors": "recorded"}, "colors 'recorded' must be 'photographs' or recorded colours"),
     ("competition", {"form": "kl"}, "form 'kl' must be one of 'jensen_shannon', 'nvlabs'"),
 ]
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from jinv.core import colors
+from jinv.core.colors import EDGES, OPPONENT_AXES, PHOTOGRAPHS, PHOTOGRAPHS_COVARIANCE
 from jinv.core.contract.inputs import recorded_stats
 from jinv.core.types import Forward, RecordedStats
 
@@ -142,13 +142,14 @@ def competition(teacher, student, form="jensen_shannon"):
     return 1 - (divergence / 2).clamp(0, 1)
 
 
-def natural_colors(pixels, reduction="image"):
+def natural_colors(pixels, reduction="image", colors=None):
     """The colour prior of NCHW pixels, by torch's own normal distribution instead of a whitening."""
-    axes = torch.tensor(colors.OPPONENT_AXES, dtype=pixels.dtype)
+    axes = torch.tensor(OPPONENT_AXES, dtype=pixels.dtype)
     y = torch.einsum("dc,nchw->ndhw", axes, pixels).flatten(2)
     spread = (y.var(2, unbiased=False) + 1 / 255**2).sqrt().log()
     photographs = torch.distributions.MultivariateNormal(
-        torch.tensor(colors.PHOTOGRAPHS, dtype=y.dtype), torch.tensor(colors.PHOTOGRAPHS_COVARIANCE, dtype=y.dtype)
+        torch.tensor(PHOTOGRAPHS if colors is None else colors.descriptor_mean, dtype=y.dtype),
+        torch.tensor(PHOTOGRAPHS_COVARIANCE if colors is None else colors.descriptor_covariance, dtype=y.dtype),
     )
     d = torch.cat([y.mean(2), spread], dim=1)
     if reduction == "image":
@@ -158,10 +159,11 @@ def natural_colors(pixels, reduction="image"):
     return torch.distributions.kl_divergence(batch, torch.distributions.Normal(0, 1)).sum()
 
 
-def natural_variation(pixels, whitening=1.0, reduction="batch"):
+def natural_variation(pixels, whitening=1.0, reduction="batch", colors=None):
     """Mahalanobis norms of neighbours' differences, by Cholesky's factor of the inverse covariance of red, green and blue."""
-    axes = torch.tensor(colors.OPPONENT_AXES, dtype=pixels.dtype)
-    spread = torch.tensor(colors.EDGES / colors.EDGES[0], dtype=pixels.dtype) ** whitening
+    axes = torch.tensor(OPPONENT_AXES, dtype=pixels.dtype)
+    edges = EDGES if colors is None else colors.edges
+    spread = torch.tensor(edges / edges[0], dtype=pixels.dtype) ** whitening
     factor = torch.linalg.cholesky(axes.T @ torch.diag(spread**-2) @ axes)
     total = 0.0
     for d in (pixels[:, :, 1:] - pixels[:, :, :-1], pixels[:, :, :, 1:] - pixels[:, :, :, :-1]):

@@ -48,7 +48,7 @@ def variants(function: Callable[..., Any], given: Given) -> Iterator[dict[str, A
         choices: tuple[Any, ...] = ()
         if typing.get_origin(parameter.annotation) is typing.Literal:
             choices = typing.get_args(parameter.annotation)
-        elif parameter.annotation is bool:
+        elif bool in (parameter.annotation, *typing.get_args(parameter.annotation)):
             choices = (False, True)
         yield from ({**given, name: choice} for choice in choices if choice != parameter.default and name not in given)
 

@@ -215,7 +215,7 @@ class PictureFigure(Estimate):
 
 
 class Pictures(Entry):
-    """What the pictures say without any network; see `jinv.judge.picture_metrics`."""
+    """What the pictures say without any network; see `jinv.images.metrics`."""
 
     count: Whole
     high_frequency_energy: PictureFigure

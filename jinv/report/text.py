@@ -140,7 +140,7 @@ PICTURE_FIGURES = {
     "contrast": "contrast, standard deviation of the luma",
     "saturation": "saturation",
 }
-"""How the figures of `jinv.judge.picture_metrics` are called where people read them."""
+"""How the figures of `jinv.images.metrics` are called where people read them."""
 
 
 class PictureRow(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jinv.errors import UsageError, nearest
-from jinv.judge.picture_metrics import MEASURES
+from jinv.images.metrics import MEASURES
 from jinv.recipe.recipe import Recipe
 from jinv.record.evaluation import Pictures, Verdict
 

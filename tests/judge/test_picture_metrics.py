@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 
 from jinv.images.codec import resize_image
-from jinv.judge.picture_metrics import (
+from jinv.images.metrics import (
     WHITE_NOISE_HIGH_FREQUENCY,
     contrast,
     high_frequency_energy,
     mean_frequency,
-    mean_interval,
     mean_variation,
-    picture_figures,
     saturation,
 )
+from jinv.judge.picture_metrics import mean_interval, picture_figures
 from jinv.record.estimate import Estimate
 
 

@@ -1,6 +1,7 @@
 """Signatures are registrations: which public functions a module defines, and what their parameters and results say they are."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,3 +24,23 @@ def positional(function: Callable[..., Any]) -> tuple[str, ...]:
 def returned(function: Callable[..., Any]) -> Any:
     """What a function's annotation says that it returns, `inspect.Signature.empty` where it says nothing."""
     return inspect.signature(function).return_annotation
+
+
+def as_float(value: Any) -> float | None:
+    """What a function that says so returns as a float: a number, or an array of shape () with one; None of all else."""
+    if isinstance(value, bool | complex | str | bytes) or getattr(value, "shape", ()) != ():
+        return None
+    if getattr(getattr(value, "dtype", None), "kind", "f") in "bcSUO":
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond every float
+        return math.inf
+    except (TypeError, ValueError):
+        return None
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in words: "a NoneType", "a ndarray of shape (3,)"."""
+    shape = getattr(value, "shape", None)
+    return f"a {type(value).__name__}" + (f" of shape {shape}" if isinstance(shape, tuple) and shape else "")

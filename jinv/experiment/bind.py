@@ -22,6 +22,7 @@ from jinv.core.projections import Projection
 from jinv.core.step import Method, Stage
 from jinv.core.synthesis import clip_bounds
 from jinv.errors import UsageError
+from jinv.experiment.metrics import bind_metrics
 from jinv.experiment.values import bind_hyperparameters, bind_optimizer, bind_schedule, bind_weight
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.models.classifier import Classifier
@@ -243,8 +244,9 @@ def check_recipe(recipe: Recipe, vocabulary: Vocabulary | None = None) -> None:
     """Bind everything once, so that what is wrong is said before a model is loaded.
 
     Raises:
-      UsageError: an unknown or ill-typed term, augmentation, schedule or optimizer; a precision that is not there.
+      UsageError: an unknown or ill-typed term, augmentation, schedule, optimizer or metric; a precision that is not there.
     """
     check_precision(recipe.precision)
     for index in range(len(recipe.stages)):
         bind_stage(recipe, index, recipe.image.batch, vocabulary)
+    bind_metrics(recipe.metric, vocabulary)

@@ -1,13 +1,20 @@
 """What pictures say by themselves, without any network: fine structure and its scale, contrast and colour.
 
 In pixel units (white is 1), on the luma of 8-bit pictures, so that runs of different networks compare. Computed on the
-host in float64, once per evaluation.
+host in float64, once per evaluation. A metric of one's own is a function `(pixels, *, hyperparameters) -> float` of a plugin.
 """
 
-from collections.abc import Callable
+import inspect
+import math
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
+
+from jinv.core.signatures import as_float, kind_of, positional, returned
+from jinv.errors import NumericalError, UsageError
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 
@@ -81,6 +88,59 @@ MEASURES: dict[str, Callable[[Pixels], float]] = {
 
 SHARES = ("high_frequency_energy", "saturation")
 """Those that cannot be above 1."""
+
+
+def is_metric(function: Callable[..., Any]) -> bool:
+    """The signature is the registration: (pixels, *, hyperparameters) that returns a `float`."""
+    return positional(function) == ("pixels",) and returned(function) is float
+
+
+class Metric(NamedTuple):
+    """A metric of one's own with its hyperparameters bound.
+
+    plugin: what brought it, as it was named, "" where it was added in Python. sha256: of the plugin's file.
+    """
+
+    name: str
+    function: Callable[..., float]
+    hyperparameters: Mapping[str, Any] = {}  # noqa: RUF012  (never written)
+    plugin: str = ""
+    sha256: str | None = None
+
+    def of(self, pixels: Pixels, picture: str) -> float:
+        """The value of a picture that is called `picture`; the function cannot write into it.
+
+        Raises:
+          UsageError: the function raises, or returns no number. NumericalError: the value is not finite.
+        """
+        shown = pixels.view()
+        shown.flags.writeable = False  # other metrics look at it after this one
+        try:
+            with np.errstate(all="ignore"):  # what comes of it is said below
+                value = self.function(shown, **self.hyperparameters)
+        except MemoryError:
+            raise
+        except Exception as error:
+            said = " ".join(str(error).split())
+            where = f"{self._where}: raises {type(error).__name__}{self._line(error)}"
+            raise UsageError(f"{where}: {said:.200}{' ' if said else ''}(of {picture})") from error
+        number = as_float(value)
+        if number is None:
+            raise UsageError(f"{self._where}: returns {kind_of(value)}, not a number (of {picture})")
+        if not math.isfinite(number):
+            raise NumericalError(f"{self._where}: is {number}, not a finite number (of {picture})")
+        return number
+
+    @property
+    def _where(self) -> str:
+        code: Any = getattr(inspect.unwrap(self.function), "__code__", None)
+        place = f"{self.plugin}:{code.co_firstlineno}: " if self.plugin and code else ""
+        return f"{place}metric {self.name}"
+
+    def _line(self, error: Exception) -> str:
+        code: Any = getattr(inspect.unwrap(self.function), "__code__", None)
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if code and f.filename == code.co_filename]
+        return f" at line {frames[-1].lineno}" if frames else ""
 
 
 def _luma(pixels: np.ndarray) -> np.ndarray:

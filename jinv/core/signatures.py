@@ -2,8 +2,12 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 
 def own_functions(namespace: Mapping[str, Any], module: str) -> dict[str, Callable[..., Any]]:
@@ -38,6 +42,14 @@ def as_float(value: Any) -> float | None:
         return math.inf
     except (TypeError, ValueError):
         return None
+
+
+@contextmanager
+def silently() -> Iterator[None]:
+    """NumPy says nothing of divisions by 0 and means of nothing: who asks looks at what comes of them."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
 
 
 def kind_of(value: Any) -> str:

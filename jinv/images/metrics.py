@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from jinv.core.signatures import as_float, kind_of, positional, returned
+from jinv.core.signatures import as_float, kind_of, positional, returned, silently
 from jinv.errors import NumericalError, UsageError
 
 Pixels = UInt8[np.ndarray, "h w 3"]
@@ -116,7 +116,7 @@ class Metric(NamedTuple):
         shown = pixels.view()
         shown.flags.writeable = False  # other metrics look at it after this one
         try:
-            with np.errstate(all="ignore"):  # what comes of it is said below
+            with silently():
                 value = self.function(shown, **self.hyperparameters)
         except MemoryError:
             raise

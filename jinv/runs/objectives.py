@@ -50,7 +50,8 @@ def parse_objective(text: str, metrics: Mapping[str, Metric] | None = None) -> O
     judge, _, figure = name.rpartition(".")
     if not judge and figure == STEPS and STEPS in metrics:
         raise UsageError(
-            f"--objective {text}: are updates, and a metric of {metrics[STEPS].plugin}; call the metric otherwise"
+            f"--objective {text}: the updates of all stages go by that name, and a metric of {metrics[STEPS].plugin}; call the "
+            "metric otherwise"
         )
     known = (STEPS, *MEASURES, *metrics)
     if not judge and figure not in known:

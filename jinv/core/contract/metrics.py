@@ -11,7 +11,7 @@ import numpy as np
 from jinv.core.contract.findings import Finding, Findings, Stop, raised
 from jinv.core.contract.hyperparameters import Given, check_declared, shown, variants
 from jinv.core.contract.inputs import HEIGHT, WIDTH
-from jinv.core.signatures import as_float, kind_of
+from jinv.core.signatures import as_float, kind_of, silently
 
 SIZES = ((HEIGHT, WIDTH), (7, 9), (1, 1), (1, 5), (6, 1))
 CALLS = 4
@@ -116,5 +116,5 @@ def _check_finite(function: Function, given: Given) -> Finding:
 
 
 def _called(function: Function, pixels: np.ndarray, given: Given) -> Any:
-    with np.errstate(all="ignore"):  # what comes of it is asked of the value
+    with silently():
         return function(pixels, **copy.deepcopy(dict(given)))

@@ -20,6 +20,7 @@ from benchmarks.labelled_images import CLASSES, SIZE, Labelled, read_labelled
 from benchmarks.robustness_figure import plot, table
 from benchmarks.robustness_records import Point, Recognition, Twin, read_record, write_record
 from jinv.errors import JinvError, ModelMismatchError, UsageError
+from jinv.images.metrics import high_frequency_energy
 from jinv.judge import assessment
 from jinv.judge.judge import judge
 from jinv.judge.metrics import (
@@ -28,7 +29,7 @@ from jinv.judge.metrics import (
     precision_recall_density_coverage,
 )
 from jinv.judge.onnx_judge import load_onnx
-from jinv.judge.picture_metrics import high_frequency_energy, mean_interval
+from jinv.judge.picture_metrics import mean_interval
 from jinv.models.classifier import Classifier
 from jinv.recipe.read import read_config
 from jinv.record.estimate import Estimate

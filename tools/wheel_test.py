@@ -46,6 +46,11 @@ def edge_prior(image: jax.Array, *, power: jinv.Number = 1.0) -> jinv.Scalar:
 '''
 """A stranger's whole plugin."""
 
+METRIC = '''def brightness(pixels) -> float:
+    """The mean of all values, in units where white is 1."""
+    return pixels.mean() / 255
+'''
+
 
 Completed = subprocess.CompletedProcess[str]
 
@@ -194,6 +199,11 @@ def check_plugin(environment: Environment) -> None:
     for page in ("mine/report.html", "swept/comparison.html"):
         if "edge_prior" not in (environment.work / page).read_text():
             raise Failure(f"{page} says nothing of edge_prior")
+    environment.work.joinpath("my_metric.py").write_text(METRIC)
+    environment.run("jinv", "evaluate", "mine", "--plugin", "my_metric.py")
+    evaluation = json.loads((environment.work / "mine" / "evaluation.json").read_text())
+    if not 0 < evaluation["pictures"].get("metrics", {}).get("brightness", {}).get("value", 0) < 1:
+        raise Failure(f"evaluation.json says nothing of a plugin's metric: {evaluation}")
     if len(programs := json.loads((environment.work / "swept/sweep.json").read_text())["programs"]) != 1:
         raise Failure(f"four settings of a plugin's numbers took {len(programs)} programs")
 

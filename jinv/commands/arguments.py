@@ -65,11 +65,12 @@ def add_training(command: argparse.ArgumentParser, what: str, example: str) -> N
     add_plugins(command)
 
 
-def add_plugins(command: argparse.ArgumentParser) -> None:
-    """`--plugin`, for a command that gives a config's names their meaning."""
+def add_plugins(command: argparse.ArgumentParser, more: str = "") -> None:
+    """`--plugin`, for a command that gives a config's names their meaning; `more` is what it means there besides."""
     help = (
-        "a .py file or an importable module with terms, augmentations, parameterizations, projections or schedules of your "
-        "own, which is executed; as often as wanted (also: the variable JINV_PLUGINS, separated as PATH is)"
+        "a .py file or an importable module with terms, augmentations, parameterizations, projections, schedules or metrics of "
+        "your own, which is executed; as often as wanted (also: the variable JINV_PLUGINS, separated as PATH is)"
+        + (f"; {more}" if more else "")
     )
     command.add_argument("--plugin", action="append", default=[], metavar="FILE_OR_MODULE", dest="plugins", help=help)
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from jinv.commands.arguments import add_plugins, vocabulary_of
 from jinv.errors import JinvError, UsageError, legible
 
 HELP = "draw the gradient of the objective's terms in the pixels of an image, beside it"
@@ -21,6 +22,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, metavar="FILE", help=out)
     arrays = "also the arrays, an .npz of the picture and each term's gradient (height, width, 3) per network unit"
     command.add_argument("--arrays", type=Path, metavar="FILE", help=arrays)
+    add_plugins(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.term,
         image=image if number is None else number,
         label=int(label) if label is not None and label.isdecimal() else label,
+        vocabulary=vocabulary_of(arguments),
     )
     name = where.resolve().name if where.is_dir() else where.stem
     out = arguments.out or Path(f"attribution_{name}_{image if number is not None else Path(image).stem}.png")

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from jinv.core.contract.findings import Finding
     from jinv.experiment.vocabulary import Vocabulary
 
-HELP = (
-    "check terms, augmentations, parameterizations and schedules, your own too, against the contract that jinv's keep"
-)
+HELP = "check terms, augmentations, parameterizations, schedules and metrics, your own too, against the contract that jinv's keep"
 
 VIOLATED = NumericalError.exit_code
 

@@ -1,4 +1,4 @@
-"""`jinv evaluate`: other networks judge a run's images, or real ones."""
+"""`jinv evaluate`: other networks judge a run's images, or real ones, and metrics of one's own are taken of them."""
 
 import argparse
 import json
@@ -6,10 +6,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from jinv.commands.arguments import add_plugins, vocabulary_of
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError
 
-HELP = "let other networks judge a run's images, or real images alone"
+HELP = "let other networks judge a run's images, or real images alone, and measure them by metrics of your own"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -29,6 +30,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--json", type=Path, metavar="FILE", help="for real images alone: write what was found as JSON"
     )
+    metrics = "here every metric of it is taken, beside those of the run's config; with no verifier anywhere, alone"
+    add_plugins(command, metrics)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         reference=arguments.reference,
         photographs=arguments.photographs,
         console=console,
+        vocabulary=vocabulary_of(arguments),
     )
     print_evaluation(evaluation)
     return 0
@@ -71,6 +75,7 @@ def _holds_images_alone(path: Path) -> bool:
 
 def _judge_images(arguments: argparse.Namespace, console: Any) -> int:
     from jinv.console import Waiting, make_console
+    from jinv.experiment.metrics import bind_metrics, with_named
     from jinv.files import check_writable, is_stream, write_text
     from jinv.judge.photographs import evaluate_photographs
     from jinv.report.text import print_control
@@ -81,8 +86,12 @@ def _judge_images(arguments: argparse.Namespace, console: Any) -> int:
             raise UsageError(f"--{option}: is for a run, and {arguments.run} is none (no manifest.json)")
     if arguments.json is not None:
         check_writable(arguments.json)
+    vocabulary = vocabulary_of(arguments)
+    metrics = bind_metrics(with_named({}, vocabulary), vocabulary)
     with Waiting(console) as waiting:
-        control = evaluate_photographs(arguments.run, arguments.verifier, say=teller(console), watch=waiting.watch)
+        control = evaluate_photographs(
+            arguments.run, arguments.verifier, metrics=metrics, say=teller(console), watch=waiting.watch
+        )
     print_control(control, make_console(stderr=arguments.json is not None and is_stream(arguments.json)))
     if arguments.json is not None:
         write_text(arguments.json, json.dumps(control.to_json(), indent=1) + "\n")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.commands.arguments import add_positional, add_words
+from jinv.commands.arguments import add_plugins, add_positional, add_words, vocabulary_of
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError, legible, nearest
 
@@ -28,6 +28,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--reference", type=Path, metavar="FOLDER_OR_ZIP", help=reference)
     photograph = "a photograph of a golden retriever, figure 3.1"
     command.add_argument("--photograph", type=Path, metavar="FILE", help=photograph)
+    add_plugins(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     out = arguments.out or Path("runs") / f"{folder.name}-{arguments.preset}"
     only = [name.strip() for name in arguments.only.split(",") if name.strip()]
-    index = reproduce(folder, out, choices, only=only)
+    index = reproduce(folder, out, choices, only=only, vocabulary=vocabulary_of(arguments))
     print(legible(f"\nfigures and findings   {index}"))
     return 0
 

@@ -17,7 +17,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     tune = "what may change, and between what: low:high, low:high:log, or a list to choose from"
     add_words(command, "--tune", "key.path=low:high[:log]", tune, positional="config", dest="tune")
     objective = (
-        "what is improved: JUDGE.confidence, JUDGE.accuracy, steps, high_frequency_energy ...; :min or :max behind it"
+        "what is improved: JUDGE.confidence, JUDGE.accuracy, steps, high_frequency_energy, a plugin's metric ...; :min or "
+        ":max behind it"
     )
     command.add_argument("--objective", action="append", default=[], metavar="NAME", help=objective)
     held_out = "a judge that is no relative of the others; it is asked of every trial and decides nothing"
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--at-once: {arguments.at_once} must be a whole number of at least 1")
     if not 0 <= arguments.seed < 2**32:
         raise UsageError(f"--seed: {arguments.seed} must be a whole number from 0 to {2**32 - 1}")
+    from jinv.experiment.metrics import metrics_of_plugins
     from jinv.runs.objectives import EXAMPLE, parse_objective
     from jinv.runs.search import Search, check_held_out, run_search
     from jinv.runs.search_summary import print_search
@@ -58,7 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sampler not in SAMPLERS:
         hint = nearest(arguments.sampler, SAMPLERS)
         raise UsageError(f"--sampler {arguments.sampler}: no such sampler{hint} (known: {', '.join(SAMPLERS)})")
-    objectives = tuple(parse_objective(text) for text in arguments.objective)
+    vocabulary = vocabulary_of(arguments)
+    metrics = metrics_of_plugins(vocabulary)
+    objectives = tuple(parse_objective(text, metrics) for text in arguments.objective)
     if not objectives:
         raise UsageError(f"search: what is improved? For example: {EXAMPLE}")
     if len({objective.name for objective in objectives}) < len(objectives):
@@ -66,7 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_held_out(objectives, arguments.held_out)
     config = find_config(arguments.config)
     judges = [*(objective.judge for objective in objectives if objective.judge is not None), *arguments.held_out]
-    tuned = read_tuned(config, arguments.tune, overrides=arguments.overrides, judges=judges)
+    measured = [objective.figure for objective in objectives if objective.metric is not None]
+    tuned = read_tuned(config, arguments.tune, overrides=arguments.overrides, judges=judges, metrics=measured)
     check_sampler(arguments.sampler, tuned.space, len(objectives))
     for corner in tuned.corners:
         check_packaged_files(config, corner.recipe)
@@ -81,6 +86,6 @@ def run(arguments: argparse.Namespace) -> int:
         sampler=arguments.sampler,
         seed=arguments.seed,
     )
-    print_search(run_search(search, out, resume=arguments.resume, vocabulary=vocabulary_of(arguments)))
+    print_search(run_search(search, out, resume=arguments.resume, vocabulary=vocabulary))
     print(legible(f"trials     {out / 'search.json'}\ncomparison {out / 'comparison.html'}"))
     return 0

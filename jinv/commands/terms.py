@@ -13,7 +13,7 @@ from jinv.commands.arguments import add_plugins, vocabulary_of
 if TYPE_CHECKING:
     from jinv.experiment.vocabulary import Vocabulary
 
-HELP = "list the terms of the objective, augmentations, parameterizations, projections and schedules"
+HELP = "list the terms of the objective, augmentations, parameterizations, projections, schedules and metrics"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def print_terms(vocabulary: "Vocabulary", console: Console | None = None) -> None:
-    """Every term, augmentation, parameterization and schedule with its hyperparameters and defaults, and whose it is."""
+    """Every term, augmentation, parameterization, schedule and metric with its hyperparameters and defaults, and whose it is."""
     from jinv.console import add, make_console, say
     from jinv.core.objective import term_fields
     from jinv.core.schedules import BALANCED, balanced
@@ -51,6 +51,11 @@ def print_terms(vocabulary: "Vocabulary", console: Console | None = None) -> Non
             "schedules",
             "Schedules of weights, learning rates and other numbers",
             ("schedule", "hyperparameters", "what it does"),
+        ),
+        (
+            "metrics",
+            "Metrics of finished pictures; jinv's own are always taken, of plugins those that a config names",
+            ("[metric.NAME]", "hyperparameters", "what it measures"),
         ),
     ):
         if getattr(vocabulary, kind):  # jinv's own projections are keys: clip, low_pass

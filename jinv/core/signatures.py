@@ -1,10 +1,15 @@
 """Signatures are registrations: which public functions a module defines, and what their parameters and results say they are."""
 
 import inspect
+import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 
 def own_functions(namespace: Mapping[str, Any], module: str) -> dict[str, Callable[..., Any]]:
@@ -37,3 +42,31 @@ def choices_of(annotation: Any) -> tuple[Any, ...]:
     parts = typing.get_args(annotation)
     choices = tuple(choice for part in parts for choice in choices_of(part))
     return (*((True, False) if bool in parts else ()), *choices) if choices else ()
+
+
+def as_float(value: Any) -> float | None:
+    """What a function that says so returns as a float: a number, or an array of shape () with one; None of all else."""
+    if isinstance(value, bool | complex | str | bytes) or getattr(value, "shape", ()) != ():
+        return None
+    if getattr(getattr(value, "dtype", None), "kind", "f") in "bcSUO":
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond every float
+        return math.inf
+    except (TypeError, ValueError):
+        return None
+
+
+@contextmanager
+def silently() -> Iterator[None]:
+    """NumPy says nothing of divisions by 0 and means of nothing: who asks looks at what comes of them."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in words: "a NoneType", "a ndarray of shape (3,)"."""
+    shape = getattr(value, "shape", None)
+    return f"a {type(value).__name__}" + (f" of shape {shape}" if isinstance(shape, tuple) and shape else "")

@@ -4,6 +4,7 @@
     vocabulary     what a config's names stand for, as a value that a plugin extends
     plugins, plugin_names   files and modules of one's own, executed; which ones
     bind, values   a recipe's tables as the core takes them, each mistake named by its key
+    metrics        a config's metrics of finished pictures, bound and tried once
     inputs         what a recipe names, loaded: network, labels, sizes; start_images: what it starts from
     recording, color_moments   real images' statistics in a network's layers, and their colours; statistics: whose a file of them is
     numbers        which numbers a program takes as arguments, so that runs can share it

@@ -24,6 +24,7 @@ from jinv.core.step import Method, Stage
 from jinv.core.synthesis import clip_bounds
 from jinv.core.types import Colors, RecordedColors
 from jinv.errors import UsageError
+from jinv.experiment.metrics import bind_metrics
 from jinv.experiment.values import bind_hyperparameters, bind_optimizer, bind_schedule, bind_weight
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.models.classifier import Classifier
@@ -298,7 +299,7 @@ def check_recipe(recipe: Recipe, vocabulary: Vocabulary | None = None) -> None:
     """Bind everything once, so that what is wrong is said before a model is loaded.
 
     Raises:
-      UsageError: an unknown or ill-typed term, augmentation, schedule or optimizer; a precision that is not there; recorded
+      UsageError: an unknown or ill-typed term, augmentation, schedule, optimizer or metric; a precision that is not there; recorded
         colours, and no file.
     """
     check_precision(recipe.precision)
@@ -307,3 +308,4 @@ def check_recipe(recipe: Recipe, vocabulary: Vocabulary | None = None) -> None:
     where = colors_wanted(recipe, vocabulary or standard_vocabulary())
     if where and not recipe.statistics_files:
         raise UsageError(f"{where}: 'recorded' needs the colours of images (jinv record-stats); set statistics = FILE")
+    bind_metrics(recipe.metric, vocabulary)

@@ -25,8 +25,8 @@ def groups(variations: Sequence[Variation], vocabulary: Vocabulary) -> list[list
     found: dict[str, list[Variation]] = {}
     for variation in variations:
         masked = replace_numbers(variation.recipe, lambda path, value: "a number", vocabulary)
-        # Seeds and labels are arguments of every program.
-        program = replaced(masked, seed=0, image=replaced(masked.image, labels=()))
+        # Seeds and labels are arguments of every program; metrics are of what it leaves.
+        program = replaced(masked, seed=0, image=replaced(masked.image, labels=()), metric={})
         found.setdefault(repr(program), []).append(variation)
     return list(found.values())
 
@@ -39,6 +39,7 @@ def program_of(recipe: Recipe) -> str:
         image=image,
         seed=0,
         evaluate=None,
+        metric=None,
         output=None,
         checkpoint=None,
         log_every=1,

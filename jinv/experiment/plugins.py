@@ -30,6 +30,7 @@ from jinv.core.types import Forward
 from jinv.errors import UsageError, nearest
 from jinv.experiment.plugin_names import OPTION, installed_plugins, is_module, named_plugins, read_source
 from jinv.experiment.vocabulary import Plugin, Vocabulary, standard_vocabulary
+from jinv.images.metrics import is_metric
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.training import Schooling
 from jinv.record.manifest import PluginUse
@@ -40,12 +41,14 @@ KINDS: dict[str, Callable[[Callable[..., Any]], bool]] = {
     "parameterizations": is_parameterization,
     "projections": is_projection,
     "schedules": is_schedule,
+    "metrics": is_metric,
 }
 """What a function of a plugin can be, by kind, and the predicate on its signature."""
 
 FORMS = (
     "a term is (fields of Forward, *, ...) -> jinv.Scalar, an augmentation (key, image, *, ...), a parameterization "
-    "(size, *, ...) -> Parameterization, a projection (image, *, ...) -> jinv.Image, a schedule (steps, *, ...) -> optax.Schedule"
+    "(size, *, ...) -> Parameterization, a projection (image, *, ...) -> jinv.Image, a schedule (steps, *, ...) -> "
+    "optax.Schedule, a metric (pixels, *, ...) -> float"
 )
 
 
@@ -166,6 +169,7 @@ def _why_not(function: Callable[..., Any], name: str) -> str:
     looks = bool(names) and set(names) <= set(Forward._fields)
     others: dict[tuple[str, ...], str] = {
         ("image",): "jinv.Scalar (a term) or -> jinv.Image (a projection)",
+        ("pixels",): "float (a metric of a finished picture) or -> jinv.Scalar (a term)",
         ("size",): "jinv.parameterization.Parameterization",
         ("steps",): "optax.Schedule",
     }
@@ -174,6 +178,11 @@ def _why_not(function: Callable[..., Any], name: str) -> str:
         raise UsageError(
             f"{where}({', '.join(names)}): what it returns is not annotated; write -> {missing}, or begin its name with "
             "an underscore if a config is not to name it"
+        )
+    if gives is float and names[:1] == ("pixels",):
+        raise UsageError(
+            f"{where}: returns a float as a metric, but {names[1]!r} stands in front of the *: a metric is (pixels, *, "
+            "hyperparameters)"
         )
     if is_scalar(gives):
         strange = next((one for one in names if one not in Forward._fields), None)
@@ -190,8 +199,11 @@ def _why_not(function: Callable[..., Any], name: str) -> str:
     ):
         if gives == annotation:
             raise UsageError(f"{where}: a {kind} is ({wanted}, *, hyperparameters), not ({', '.join(names)}, ...)")
+    if names == ("pixels",):
+        return f"is no metric and no term, for it returns {_annotation(gives)}; a metric is annotated -> float, a term -> jinv.Scalar"
     if looks:
-        return f"is no term, for it returns {_annotation(gives)}; a term is annotated -> jinv.Scalar"
+        metric = "; a metric is (pixels, *, ...) -> float" if gives is float else ""
+        return f"is no term, for it returns {_annotation(gives)}; a term is annotated -> jinv.Scalar{metric}"
     return "is nothing that a config could name"
 
 
@@ -244,6 +256,7 @@ def _names(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield from (("terms", name) for name in recipe.terms)
     yield from (("augmentations", name) for name in recipe.augment)
     yield from (("projections", name) for name in recipe.project)
+    yield from (("metrics", name) for name in recipe.metric)
     for stage in recipe.stages:
         spec = stage.parameterization
         yield "parameterizations", spec["name"] if isinstance(spec, dict) else spec

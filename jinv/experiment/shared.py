@@ -31,6 +31,7 @@ class Shared:
         self._statistics: dict[str, Statistics] = {}
         self._bound: dict[tuple[Any, ...], Classifier] = {}
         self._syntheses: dict[Hashable, Synthesis] = {}
+        self._seen: set[Hashable] = set()
 
     def has(self, name: str) -> bool:
         """Whether that network was given from the start."""
@@ -76,6 +77,12 @@ class Shared:
         if (*kind, recipe.remat) not in self._bound:
             self._bound[(*kind, True)] = self._bound[(*kind, False)].rematerialised()
         return self._bound[(*kind, recipe.remat)]
+
+    def is_new(self, key: Hashable) -> bool:
+        """Whether this is asked of that key for the first time: what is looked at once for all runs."""
+        new = key not in self._seen
+        self._seen.add(key)
+        return new
 
     def synthesis(self, key: Hashable, make: Callable[[], Synthesis]) -> Synthesis:
         """What `make` makes, made once for equal keys; those longest out of use make room."""

@@ -1,4 +1,4 @@
-"""What a recipe's names stand for: terms, augmentations, parameterizations, projections, schedules, optimizers and networks.
+"""What a recipe's names stand for: terms, augmentations, parameterizations, projections, schedules, metrics, optimizers, networks.
 
 A `Vocabulary` is a value that is handed on. A plugin makes another one of it (`jinv.experiment.plugins`, `with_terms`,
 `extended`) and changes nothing for anybody else.
@@ -19,6 +19,7 @@ from jinv.core.parameterization import PARAMETERIZATIONS, Parameterization
 from jinv.core.schedules import SCHEDULES
 from jinv.core.types import Forward
 from jinv.errors import UsageError, nearest
+from jinv.images.metrics import MEASURES
 from jinv.models.architecture import Architecture
 from jinv.models.registry import ARCHITECTURES
 
@@ -51,6 +52,7 @@ class Vocabulary:
     optimizers: Mapping[str, Callable[..., optax.GradientTransformation]]
     networks: Mapping[str, Architecture]
     projections: Mapping[str, Callable[..., Array]] = field(default_factory=dict, kw_only=True)
+    metrics: Mapping[str, Callable[..., float]] = field(default_factory=dict, kw_only=True)
     plugins: tuple[Plugin, ...] = field(default=(), kw_only=True)
 
     def with_terms(self, *functions: Callable[..., Array]) -> "Vocabulary":
@@ -90,13 +92,14 @@ class Vocabulary:
         return replace(self, **joined)
 
     def with_plugin(self, plugin: Plugin) -> "Vocabulary":
-        """This vocabulary and what a plugin brings; one whose file is that of another brings nothing new.
+        """This vocabulary and what a plugin brings; one whose file is that of another brings nothing new but who names it.
 
         Raises:
           UsageError: a name that is taken, by jinv or by another plugin.
         """
         if any(known.sha256 == plugin.sha256 for known in self.plugins):
-            return self
+            named = (replace(p, origin=plugin.origin) if p.sha256 == plugin.sha256 else p for p in self.plugins)
+            return replace(self, plugins=tuple(named))
         for kind, names in plugin.functions.items():
             for name in names:
                 if name in getattr(self, kind):
@@ -128,4 +131,4 @@ class Vocabulary:
 @functools.cache
 def standard_vocabulary() -> Vocabulary:
     """The names that jinv brings."""
-    return Vocabulary(TERMS, AUGMENTATIONS, PARAMETERIZATIONS, SCHEDULES, OPTIMIZERS, ARCHITECTURES)
+    return Vocabulary(TERMS, AUGMENTATIONS, PARAMETERIZATIONS, SCHEDULES, OPTIMIZERS, ARCHITECTURES, metrics=MEASURES)

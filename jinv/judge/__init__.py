@@ -8,7 +8,7 @@
     photographs       real images of the run's classes, judged in the same way: the ceiling
     real_images       the run's images beside real ones, in a network's features
     metrics           accuracy with an interval, distances between two sets of features
-    picture_metrics   what pictures say by themselves, without a network
+    picture_metrics   the means over pictures of what each says by itself, `jinv.images.metrics`
 
 Figures are NumPy in float64, once per evaluation; too few images for a figure withhold it. May import the converter,
 `weights` and what is below them. `runs`, `reproduce` and `commands` use it.

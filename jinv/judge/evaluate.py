@@ -12,7 +12,7 @@ from jinv.images.codec import read_image
 from jinv.images.folder import ImageFolder, Watch, open_image_folder, unwatched
 from jinv.images.sample import SHOWN_IMAGES, draw_by_class, sample_by_class
 from jinv.judge.assessment import MOST_FEATURES, Said, assess, recognition_of
-from jinv.judge.judges import Judge, Say, Tables, digests_of, find_judge, judge_digests, judge_file, silent
+from jinv.judge.judges import Judge, Say, digests_of, find_judge, judge_digests, judge_file, silent
 from jinv.judge.metrics import norm_distances
 from jinv.judge.onnx_judge import load_onnx
 from jinv.judge.photographs import (
@@ -22,7 +22,7 @@ from jinv.judge.photographs import (
     unique_name,
     watch_judge,
 )
-from jinv.judge.picture_metrics import picture_figures
+from jinv.judge.picture_metrics import Metrics, are_measured, picture_figures
 from jinv.judge.real_images import Generated, compare_with_reference, diversity, figure, with_thumbnails
 from jinv.judge.relations import pedigree_of, pedigrees_of, relation_of
 from jinv.models.classifier import Classifier
@@ -40,57 +40,57 @@ def evaluate_run(
     reference: str | Path | None = None,
     photographs: str | Path | None = None,
     *,
-    network: Callable[[str], Classifier] | None = None,
-    onnx: Tables | None = None,
-    say: Say = silent,
+    find: Callable[[str], Judge] = find_judge,
+    metrics: Metrics | None = None,
     watch: Watch = unwatched,
 ) -> Evaluation:
     """Let `verifiers` (names, converted files, ONNX files) judge the run; writes and returns `evaluation.json`.
 
+    Without a verifier the verdicts that are there stay, and what the pictures say by themselves is new.
+
     Args:
       reference: real images to compare with.
       photographs: real images of the run's classes, which are made as large as the run's and judged in the same way.
-      network: finds a network by name or file, where another way than `load` is wanted.
-      onnx: what is said of ONNX files, by name; else the file beside each says it.
-      say: is told what was fetched.
+      find: finds a judge by name or file.
+      metrics: what else is measured of each picture, the real ones' too.
       watch: is told of every image.
 
     Raises:
-      UsageError: no verifier, or an unknown one; as `open_photographs`. StorageError: no run, or images missing from it.
-      UnsafeInputError: a damaged image. ModelMismatchError: a verifier with other classes than the run's.
-      NumericalError: logits that are not finite.
+      UsageError: neither a verifier nor a metric, or an unknown one; as `open_photographs`. StorageError: no run, or images
+      missing from it. UnsafeInputError: a damaged image. ModelMismatchError: a verifier with other classes than the run's.
+      NumericalError: logits that are not finite. Others as `Metric.of`.
     """
-    if not verifiers:
+    if not verifiers and not metrics:
         raise UsageError("evaluate: no verifier is given, for example efficientnet_lite1")
+    if not verifiers and (reference is not None or photographs is not None):
+        raise UsageError("evaluate: which verifier is to look at the real images? For example efficientnet_lite1")
     run = open_run(run_dir)
-    pictures = picture_figures(watch(read_pictures(run), "the images alone", len(run.labels)))
+    alone = watch(read_pictures(run), "the images alone", len(run.labels))
+    pictures = picture_figures(alone, metrics, run.picture_files)
+    directory = RunDirectory(run.path)
+    if not verifiers:
+        evaluation = (directory.evaluation() or Evaluation()).model_copy(update={"pictures": pictures})
+        directory.write_evaluation(evaluation)
+        return evaluation
     folder = None if reference is None else open_image_folder(reference)
     verdicts: dict[str, Verdict] = {}
     inverted, beside = pedigrees_of(run.manifest), None
     for name in dict.fromkeys(str(v) for v in verifiers):
-        classifier = find_judge(name, onnx, network=network, say=say)
+        classifier = find(name)
         _check_classes(name, classifier.class_names, run.labels.tolist(), run.class_names)
         if photographs is not None and beside is None:
-            height, width = next(read_pictures(run)).shape[:2]
-            classes = set(run.labels.tolist())
-            beside = open_photographs(photographs, classifier.class_names, classes, (height, width))
+            classes, size = set(run.labels.tolist()), next(read_pictures(run)).shape[:2]
+            beside = open_photographs(photographs, classifier.class_names, classes, size)
         verdict = judge_run(classifier, run, folder, beside, watch_judge(watch, name))
         relation = relation_of(pedigree_of(classifier), inverted, run.manifest.student_sha256)
         verdicts[unique_name(name, verdicts)] = _related(verdict, relation)
-    verdicts = in_order(verdicts)
     # An earlier evaluation's neighbours are not this one's.
     shutil.rmtree(run.path / "nearest", ignore_errors=True)
-    directory = RunDirectory(run.path)
-    if folder is not None:
-        compared = (name for name, verdict in verdicts.items() if verdict.reference and verdict.reference.nearest)
-        if (first := next(compared, None)) is not None:
-            shown = {legible(run.picture_files[index]) for index in sample_by_class(run.labels, SHOWN_IMAGES)}
-            verdicts[first] = _keep_neighbors(directory, folder, verdicts[first], shown)
     evaluation = Evaluation(
-        verifiers=verdicts,
+        verifiers=_with_neighbors(run, folder, in_order(verdicts)),
         pictures=pictures,
         reference=None if reference is None else str(reference),
-        photographs=beside.watched(watch).control() if beside is not None else None,
+        photographs=beside.watched(watch).control(metrics) if beside is not None else None,
     )
     directory.write_evaluation(evaluation)
     return evaluation
@@ -102,8 +102,9 @@ def _related(verdict: Verdict, relation: Relation) -> Verdict:
     return verdict.model_copy(update={"relation": relation, "part": part, "independent": part is None})
 
 
-def is_judged(run: RunDirectory, recipe: Recipe) -> bool:
-    """Whether `evaluation.json` holds what these verifiers, as their files and tables are now, say beside these real images."""
+def is_judged(run: RunDirectory, recipe: Recipe, metrics: Metrics) -> bool:
+    """Whether `evaluation.json` holds these metrics, and what the recipe's verifiers, as their files and tables are now, say
+    beside its real images."""
     try:
         evaluation = run.evaluation()
     except (StorageError, UnsafeInputError):
@@ -111,6 +112,10 @@ def is_judged(run: RunDirectory, recipe: Recipe) -> bool:
     if evaluation is None:
         return False
     asked = recipe.evaluate
+    if not are_measured(evaluation.pictures, metrics):
+        return False
+    if not asked.verifiers:
+        return True
     wanted = [judge_digests(name, asked.onnx, check_file) for name in dict.fromkeys(asked.verifiers)]
     control = evaluation.photographs.source if evaluation.photographs else None
     if not (_same_path(evaluation.reference, asked.reference) and _same_path(control, asked.photographs)):
@@ -125,6 +130,15 @@ def _same_path(before: str | None, now: str | None) -> bool:
         if before is None or now is None
         else legible(str(Path(now).resolve())) in (before, str(Path(before).resolve()))
     )
+
+
+def _with_neighbors(run: RunRecord, folder: ImageFolder | None, verdicts: dict[str, Verdict]) -> dict[str, Verdict]:
+    """The verdicts, of which the first that compares with real images keeps its nearest ones."""
+    compared = (name for name, verdict in verdicts.items() if verdict.reference and verdict.reference.nearest)
+    if folder is None or (first := next(compared, None)) is None:
+        return verdicts
+    shown = {legible(run.picture_files[index]) for index in sample_by_class(run.labels, SHOWN_IMAGES)}
+    return verdicts | {first: _keep_neighbors(RunDirectory(run.path), folder, verdicts[first], shown)}
 
 
 def _keep_neighbors(run: RunDirectory, folder: ImageFolder, verdict: Verdict, shown: Collection[str]) -> Verdict:

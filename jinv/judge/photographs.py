@@ -17,7 +17,7 @@ from jinv.images.codec import fit_image
 from jinv.images.folder import ImageFolder, Watch, open_image_folder, unwatched
 from jinv.judge.assessment import assess, recognition_of
 from jinv.judge.judges import Judge, Say, find_judge, silent
-from jinv.judge.picture_metrics import picture_figures
+from jinv.judge.picture_metrics import Metrics, picture_figures
 from jinv.recipe.paths import is_onnx
 from jinv.record.evaluation import Control, ControlEvaluation, Photographed
 from jinv.weights.labels import find_class, folder_class
@@ -54,9 +54,10 @@ class Photographs:
             except UsageError as error:
                 raise UsageError(f"{self.folder.path}, {name}: {error}") from None
 
-    def control(self) -> Control:
-        """What they say without any network; every picture's own value is not kept."""
-        return Control(source=str(self.folder.path), pictures=picture_figures(self.read(), each=False))
+    def control(self, metrics: Metrics | None = None) -> Control:
+        """What they say without any network; every picture's own value is not kept. Raises as `picture_figures`."""
+        figures = picture_figures(self.read(), metrics, self.names, each=False)
+        return Control(source=str(self.folder.path), pictures=figures)
 
 
 def open_photographs(
@@ -100,25 +101,39 @@ def judge_photographs(classifier: Judge, photographs: Photographs) -> Photograph
 
 
 def evaluate_photographs(
-    path: str | Path, verifiers: Sequence[str], *, say: Say = silent, watch: Watch = unwatched
+    path: str | Path,
+    verifiers: Sequence[str],
+    *,
+    metrics: Metrics | None = None,
+    say: Say = silent,
+    watch: Watch = unwatched,
 ) -> ControlEvaluation:
     """Let networks (names, converted files, ONNX files) judge all real images in a folder or zip; nothing is written.
 
-    `say` is told what was fetched, `watch` of every image.
+    Args:
+      metrics: what else is measured of them; with any, there need be no network.
+      say: is told what was fetched.
+      watch: is told of every image.
 
     Raises:
-      UsageError: no verifier, or as `open_photographs`. Others as `find_judge` and `judge`.
+      UsageError: neither a verifier nor a metric, or as `open_photographs`. Others as `find_judge`, `judge` and `Metric.of`.
     """
-    if not verifiers:
+    if not verifiers and not metrics:
         raise UsageError(
-            f"evaluate: {path} holds images, no run: who judges them? Such as --verifier efficientnet_lite1"
+            f"evaluate: {path} holds images, no run: who judges them? Such as --verifier efficientnet_lite1, or a "
+            "--plugin with metrics"
         )
+    if not verifiers:
+        # Whatever their classes are.
+        folder = open_image_folder(path)
+        alone = Photographs(folder, folder.names, np.zeros(0, np.int64)).watched(watch)
+        return ControlEvaluation(verifiers={}, photographs=alone.control(metrics))
     found: dict[str, Photographed] = {}
     control = None
     for name in dict.fromkeys(map(str, verifiers)):
         classifier = find_judge(name, say=say)
         photographs = open_photographs(path, classifier.class_names)
-        control = control or photographs.watched(watch).control()
+        control = control or photographs.watched(watch).control(metrics)
         found[unique_name(name, found)] = judge_photographs(classifier, photographs.watched(watch_judge(watch, name)))
     assert control is not None
     return ControlEvaluation(verifiers=found, photographs=control)

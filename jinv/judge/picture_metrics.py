@@ -1,108 +1,69 @@
-"""What pictures say by themselves, without any network: fine structure and its scale, contrast and colour.
+"""Figures of many pictures without any network: each metric's mean over them, with its interval."""
 
-In pixel units (white is 1), on the luma of 8-bit pictures, so that runs of different networks compare. Computed on the
-host in float64, once per evaluation.
-"""
-
+import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
 from scipy.special import stdtrit
 
+from jinv.images.metrics import MEASURES, SHARES, Metric
 from jinv.record.estimate import Estimate
-from jinv.record.evaluation import PictureFigure, Pictures
+from jinv.record.evaluation import MetricFigure, PictureFigure, Pictures
 
-Pixels = UInt8[np.ndarray, "h w 3"]
-
-LUMA = (0.299, 0.587, 0.114)
-"""Rec. 601's weights, as in JPEG and PNG viewers' grey."""
-
-HIGH_FREQUENCY = 0.25
-"""Cycles per pixel above which a frequency counts as high: half of the finest grating that pixels can show."""
-
-WHITE_NOISE_HIGH_FREQUENCY = 1 - np.pi * HIGH_FREQUENCY**2
-"""What white noise has above it: the share of the square of all frequencies outside the circle, 0.80."""
+Metrics = Mapping[str, Metric]
+"""Plugins' metrics by name, with their hyperparameters."""
 
 
-def high_frequency_energy(pixels: Pixels, *, above: float = HIGH_FREQUENCY) -> float:
-    """The share of the spectral energy at radial frequencies above `above` cycles per pixel.
-
-    `sum_{|f| > above} |F(f)|^2 / sum_{f != 0} |F(f)|^2`, F the 2-D Fourier transform of the luma less its mean under a
-    Hann window in both directions; the window keeps the jump between opposite edges out. White noise has 0.80, a
-    photograph a few hundredths. 0 for a picture of one colour.
-    """
-    energy, radius = _spectrum(pixels)
-    total = energy.sum()
-    return float(energy[radius > above].sum() / total) if total > 0 else 0.0
-
-
-def mean_frequency(pixels: Pixels) -> float:
-    """The mean radial frequency in cycles per pixel, weighted with energy; 0 for a picture of one colour.
-
-    `sum |f| |F(f)|^2 / sum |F(f)|^2` without f = 0, F as in `high_frequency_energy`. A picture enlarged k times has 1/k
-    of it, one that shows more objects of the same size has the same. White noise has 0.38.
-    """
-    energy, radius = _spectrum(pixels)
-    total = energy.sum()
-    return float((energy * radius).sum() / total) if total > 0 else 0.0
-
-
-def mean_variation(pixels: Pixels) -> float:
-    """Total variation per pixel: the mean absolute difference of vertical and of horizontal neighbours, summed."""
-    values = pixels.astype(np.float64) / 255
-    return float(sum(np.abs(np.diff(values, axis=axis)).mean() if values.shape[axis] > 1 else 0.0 for axis in (0, 1)))
-
-
-def contrast(pixels: Pixels) -> float:
-    """RMS contrast: the standard deviation of the luma over the picture's pixels, in units where white is 1.
-
-    0 for a picture of one colour, 0.5 at most (half black, half white). Peli (1990).
-    """
-    return float(_luma(pixels).std())
-
-
-def saturation(pixels: Pixels) -> float:
-    """HSV's saturation, `(max - min) / max` of a pixel's channels, every pixel weighted with its value `max`.
-
-    That is `sum (max - min) / sum max`, from 0 (grey) to 1. The plain mean would count nearly black pixels, whose
-    saturation is rounding, as much as bright ones. 0 for a black picture. Smith (1978).
-    """
-    values = pixels.astype(np.float64)
-    most, least = values.max(axis=2), values.min(axis=2)
-    total = most.sum()
-    return float((most - least).sum() / total) if total > 0 else 0.0
-
-
-MEASURES: dict[str, Callable[[Pixels], float]] = {
-    "high_frequency_energy": high_frequency_energy,
-    "mean_variation": mean_variation,
-    "mean_frequency": mean_frequency,
-    "contrast": contrast,
-    "saturation": saturation,
-}
-"""By their names in evaluation.json."""
-
-SHARES = ("high_frequency_energy", "saturation")
-"""Those that cannot be above 1."""
-
-
-def picture_figures(pictures: Iterable[np.ndarray], *, each: bool = True) -> Pictures:
+def picture_figures(
+    pictures: Iterable[np.ndarray], metrics: Metrics | None = None, names: Sequence[str] = (), *, each: bool = True
+) -> Pictures:
     """What uint8 pictures (height, width, 3) of any sizes say; with `each` also every picture's own value.
 
+    Args:
+      metrics: what else is measured of them.
+      names: of the pictures in their order, for messages; what has none goes by its number.
+
     Raises:
-      ValueError: no pictures.
+      ValueError: no pictures. UsageError, NumericalError: as `Metric.of`.
     """
+    metrics = metrics or {}
     values: dict[str, list[float]] = {name: [] for name in MEASURES}
-    for pixels in pictures:
+    own: dict[str, list[float]] = {name: [] for name in metrics}
+    for number, pixels in enumerate(pictures):
         for name, measure in MEASURES.items():
             values[name].append(measure(pixels))
+        for name, metric in metrics.items():
+            own[name].append(metric.of(pixels, names[number] if names else f"picture {number}"))
     figures = {}
     for name, column in values.items():
         mean = mean_interval(column, 0.0, 1.0 if name in SHARES else math.inf)
         figures[name] = PictureFigure(mean.value, mean.low, mean.high, per_image=tuple(column) if each else ())
-    return Pictures(count=len(values["contrast"]), **figures)
+    found = {name: _metric_figure(metrics[name], column, each) for name, column in own.items()}
+    return Pictures(count=len(values["contrast"]), **figures, metrics=found)
+
+
+def _metric_figure(metric: Metric, values: list[float], each: bool) -> MetricFigure:
+    mean = mean_interval(values)
+    return MetricFigure(
+        mean.value,
+        mean.low,
+        mean.high,
+        per_image=tuple(values) if each else (),
+        sha256=metric.sha256,
+        hyperparameters=dict(metric.hyperparameters),
+    )
+
+
+def are_measured(pictures: Pictures | None, metrics: Metrics) -> bool:
+    """Whether these figures have every metric, of the plugin as it is now and with the same hyperparameters."""
+    found = pictures.metrics if pictures else {}
+    return all(
+        name in found
+        and found[name].sha256 == metric.sha256
+        and json.dumps(dict(found[name].hyperparameters)) == json.dumps(dict(metric.hyperparameters))
+        for name, metric in metrics.items()
+    )
 
 
 def mean_interval(values: list[float], least: float = -math.inf, most: float = math.inf) -> Estimate:
@@ -121,27 +82,3 @@ def mean_interval(values: list[float], least: float = -math.inf, most: float = m
         return Estimate(mean)
     half = float(stdtrit(len(array) - 1, 0.975) * array.std(ddof=1)) / len(array) ** 0.5
     return Estimate(mean, max(mean - half, least), min(mean + half, most))
-
-
-def _luma(pixels: np.ndarray) -> np.ndarray:
-    luma: np.ndarray = (pixels.astype(np.float64) / 255) @ np.asarray(LUMA)
-    return luma
-
-
-def _spectrum(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(energy without the mean's, radial frequency in cycles per pixel), both (h, w)."""
-    luma = _luma(pixels)
-    height, width = luma.shape
-    window = np.outer(_hann(height), _hann(width))
-    # Subtracting the window's own mean of the picture makes the windowed picture's zero frequency exactly zero.
-    luma = luma - (luma * window).sum() / window.sum()
-    luma = np.where(np.abs(luma) < 1e-12, 0.0, luma)  # rounding is not structure
-    energy = np.abs(np.fft.fft2(luma * window)) ** 2
-    energy[0, 0] = 0.0
-    rows, columns = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :]
-    return energy, np.hypot(np.broadcast_to(rows, energy.shape), np.broadcast_to(columns, energy.shape))
-
-
-def _hann(length: int) -> np.ndarray:
-    """Hann's window without its zeros at the ends, so that no pixel is left out."""
-    return np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 2

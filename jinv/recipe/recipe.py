@@ -11,7 +11,7 @@ from jinv.recipe.batches import Batches
 from jinv.recipe.checking import Needed, shown
 from jinv.recipe.declaration import Aside, Part, PartType, Recorded, Table, Written, key
 from jinv.recipe.onnx import OnnxTable
-from jinv.recipe.tables import Augmentations, NumberOrSchedule, Optimizer, Parameterization, Projections, Terms
+from jinv.recipe.tables import Augmentations, Metrics, NumberOrSchedule, Optimizer, Parameterization, Projections, Terms
 from jinv.recipe.values import (
     MAXIMUM_FRAMES,
     MAXIMUM_STEPS,
@@ -208,6 +208,10 @@ class Recipe(Part):
         Annotated[Terms, MinLen(1), Needed("at least one term is needed in [terms], such as [terms.cross_entropy]")]
     ] = key("the objective's terms by name")
     evaluate: Annotated[EvaluateRecipe, Aside()] = key("who judges the images", EvaluateRecipe())
+    metric: Annotated[Metrics, Aside()] = key(
+        "what is measured of each finished picture, by the names of plugins' metrics, beside what jinv itself measures",
+        default_factory=dict,
+    )
     output: OutputRecipe = key("how pictures are written", OutputRecipe())
     checkpoint: Annotated[CheckpointRecipe, Aside()] = key("what long runs save", CheckpointRecipe())
 

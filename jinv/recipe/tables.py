@@ -82,6 +82,11 @@ class ProjectionTable(OpenTable):
     """What is applied to the pixels after every update; its keys are its hyperparameters, see `jinv terms`."""
 
 
+class MetricTable(OpenTable):
+    """A metric of finished pictures; its keys are its hyperparameters, see `jinv terms`."""
+
+
 Terms = dict[str, Annotated[dict[str, Any], Table(TermTable)]]
 Augmentations = dict[str, Annotated[dict[str, Any], Table(AugmentTable)]]
 Projections = dict[str, Annotated[dict[str, Any], Table(ProjectionTable)]]
+Metrics = dict[str, Annotated[dict[str, Any], Table(MetricTable)]]

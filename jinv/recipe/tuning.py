@@ -48,9 +48,14 @@ class Tuned:
 
 
 def read_tuned(
-    config: str | Path, tune: Sequence[str], *, overrides: Sequence[str] = (), judges: Sequence[str] = ()
+    config: str | Path,
+    tune: Sequence[str],
+    *,
+    overrides: Sequence[str] = (),
+    judges: Sequence[str] = (),
+    metrics: Sequence[str] = (),
 ) -> Tuned:
-    """A config and what is searched in it; `judges` are added to its verifiers.
+    """A config and what is searched in it; `judges` are added to its verifiers, and `metrics` at their defaults to its own.
 
     Raises:
       StorageError: no such config. UsageError: anything wrong in it, or in what is to be tuned.
@@ -69,6 +74,9 @@ def read_tuned(
     if isinstance(evaluate, dict) and isinstance(evaluate.get("verifiers", []), list):
         own = evaluate.get("verifiers", [])
         evaluate["verifiers"] = [*own, *(typed(name) for name in dict.fromkeys(judges) if name not in own)]
+    measured = table.setdefault("metric", {}) if metrics else {}
+    if isinstance(measured, dict):
+        measured.update({name: {} for name in metrics if name not in measured})
     return Tuned(path, table, space)
 
 

@@ -11,7 +11,7 @@ there were too few images is `Withheld`, and says how many it takes.
 import json
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -214,8 +214,16 @@ class PictureFigure(Estimate):
     per_image: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class MetricFigure(PictureFigure):
+    """Of a plugin's metric: the sha256 of the plugin's file, and the hyperparameters that are not at their defaults."""
+
+    sha256: str | None = None
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Pictures(Entry):
-    """What the pictures say without any network; see `jinv.judge.picture_metrics`."""
+    """What the pictures say without any network; see `jinv.images.metrics`. metrics: of plugins, by name."""
 
     count: Whole
     high_frequency_energy: PictureFigure
@@ -223,6 +231,10 @@ class Pictures(Entry):
     mean_frequency: PictureFigure
     contrast: PictureFigure | None = None
     saturation: PictureFigure | None = None
+    metrics: dict[str, MetricFigure] = {}
+
+    def _laid_out(self, table: dict[str, Any]) -> dict[str, Any]:
+        return table if self.metrics else {key: value for key, value in table.items() if key != "metrics"}
 
 
 class Control(Entry):

@@ -125,7 +125,7 @@ def settings(config: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
                 (f"stage {i + 1}" if len(value) > 1 else "stage", [(k, value_text(v, k)) for k, v in stage.items()])
                 for i, stage in enumerate(value)
             ]
-        elif key in ("terms", "augment", "project") and isinstance(value, dict):
+        elif key in ("terms", "augment", "project", "metric") and isinstance(value, dict):
             groups.append((key, [(name, _entry_text(entry)) for name, entry in value.items()] or [("none", "")]))
         elif isinstance(value, dict):
             groups.append((key, [(k, value_text(v, k)) for k, v in value.items()]))

@@ -16,6 +16,7 @@ from jinv.record.evaluation import (
     Distance,
     Diversity,
     Evaluation,
+    MetricFigure,
     Pictures,
     RealImages,
     Relation,
@@ -51,7 +52,8 @@ def print_evaluation(evaluation: Evaluation, console: Console | None = None) -> 
     for name, verdict in verdicts.items():
         row = _shares(verdict.top1, verdict.top5, verdict.mean_confidence)
         add(shown, f"{name}\n{KIN[verdict.kin]}", *row, accuracy_text(verdict))
-    console.print(shown)
+    if verdicts:
+        console.print(shown)
     _print_notes(verdicts, console)
     real = evaluation.photographs.pictures if evaluation.photographs else None
     if evaluation.pictures is not None:
@@ -72,7 +74,8 @@ def print_control(control: ControlEvaluation, console: Console | None = None) ->
     shown = table(*_columns("network"), caption=INTERVALS)
     for name, said in control.verifiers.items():
         add(shown, name, *_shares(said.top1, said.top5, said.mean_confidence))
-    console.print(shown)
+    if control.verifiers:
+        console.print(shown)
     pictures = control.photographs.pictures
     _print_pictures(f"the {pictures.count} real images alone", picture_rows(pictures), console)
 
@@ -89,6 +92,9 @@ def print_result(run: Path) -> None:
         print(f"{name}, {who} recognises {top1.right} of {verdict.count} ({whole_percent(top1.value)} %, "
               f"95 % interval {100 * top1.low:.0f} to {100 * top1.high:.0f} %){sure}")  # fmt: skip
     _print_notes(verdicts, make_console())
+    pictures = evaluation.pictures if evaluation else None
+    for name, figure in (pictures.metrics if pictures else {}).items():
+        print(legible(f"{metric_title(name, figure)} {figure.value:.3g}, 95 % interval {_ends(figure)}"))
 
 
 def headline(verdicts: Iterable[Verdict]) -> str:
@@ -140,7 +146,7 @@ PICTURE_FIGURES = {
     "contrast": "contrast, standard deviation of the luma",
     "saturation": "saturation",
 }
-"""How the figures of `jinv.judge.picture_metrics` are called where people read them."""
+"""How the figures of `jinv.images.metrics` are called where people read them."""
 
 
 class PictureRow(NamedTuple):
@@ -155,13 +161,27 @@ class PictureRow(NamedTuple):
 def picture_rows(pictures: Pictures, real: Pictures | None = None) -> list[PictureRow]:
     """What the pictures say by themselves, beside what `real` ones of the same classes do."""
     rows = []
-    for key, title in PICTURE_FIGURES.items():
-        figure: Estimate | None = getattr(pictures, key)
-        beside: Estimate | None = getattr(real, key, None)
+    asked: list[tuple[str, Estimate | None, Estimate | None]] = [
+        (title, getattr(pictures, key), getattr(real, key, None)) for key, title in PICTURE_FIGURES.items()
+    ]
+    for name, metric in pictures.metrics.items():
+        other = real.metrics.get(name) if real else None
+        same = other is not None and (other.sha256, other.hyperparameters) == (metric.sha256, metric.hyperparameters)
+        asked.append((metric_title(name, metric), metric, other if same else None))
+    for title, figure, beside in asked:
         if figure is not None:
             text = "" if beside is None else f"{beside.value:.3g}" + (f" ({_ends(beside)})" if beside.bounded else "")
             rows.append(PictureRow(title, f"{figure.value:.3g}", _ends(figure), text))
     return rows
+
+
+def metric_title(name: str, figure: MetricFigure) -> str:
+    """A plugin's metric, with what of it is not at its default: "sharpness (sigma 2)"."""
+    given = ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in figure.hyperparameters.items()
+    )
+    return f"{name} ({given})" if given else name
 
 
 def reference_rows(name: str, verdict: Verdict, reference: RealImages) -> list[tuple[str, str]]:

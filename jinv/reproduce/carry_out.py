@@ -8,7 +8,7 @@ can be wrong with a run before its first step is found before the first run's.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +25,7 @@ from jinv.errors import (
     legible,
 )
 from jinv.experiment.shared import Shared
+from jinv.experiment.vocabulary import Vocabulary
 from jinv.files import write_text
 from jinv.record.directory import RunDirectory
 from jinv.record.lock import held
@@ -36,12 +37,28 @@ from jinv.runs.progress import teller
 from jinv.runs.synthesize import run
 
 
+@dataclass(frozen=True)
+class Means:
+    """What all runs of a reproduction have in common."""
+
+    shared: Shared
+    vocabulary: Vocabulary | None
+    console: Console
+
+
 def reproduce(
-    folder: str | Path, out: str | Path, choices: Choices, *, only: Sequence[str] = (), console: Console | None = None
+    folder: str | Path,
+    out: str | Path,
+    choices: Choices,
+    *,
+    only: Sequence[str] = (),
+    console: Console | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> Path:
     """Carry out what `folder/sheets.toml` lists; returns the path of `index.html`.
 
-    `only` limits what is run; sheets and findings take in whatever runs are finished in `out`.
+    `only` limits what is run; sheets and findings take in whatever runs are finished in `out`. `vocabulary` is what the
+    configs' names stand for.
 
     Raises:
       JinvError: a config, model or option that is wrong, as `jinv.runs.synthesize.run`.
@@ -60,9 +77,9 @@ def reproduce(
     shared = Shared()
     for panel in runs.values():
         assert panel.recipe is not None
-        check_run(panel.recipe, shared, say=teller(console))
+        check_run(panel.recipe, shared, vocabulary, say=teller(console))
     with held(out, teller(console)):
-        return _carry_out(sheets, panels, choices, out, runs, shared, console)
+        return _carry_out(sheets, panels, choices, out, runs, Means(shared, vocabulary, console))
 
 
 def _carry_out(
@@ -71,10 +88,10 @@ def _carry_out(
     choices: Choices,
     out: Path,
     runs: Mapping[str, Panel],
-    shared: Shared,
-    console: Console,
+    means: Means,
 ) -> Path:
     """What `reproduce` does once nothing is found to be wrong, in a directory that is held."""
+    console = means.console
     try:
         (out / "runs").mkdir(exist_ok=True)
     except OSError as error:
@@ -84,14 +101,15 @@ def _carry_out(
         say(console, f"\nrun {number} of {len(runs)}: {name}")
         assert panel.recipe is not None
         try:
-            run(panel.recipe, out / "runs" / name, resume=True, console=console, shared=shared)
+            place, shared, vocabulary = out / "runs" / name, means.shared, means.vocabulary
+            run(panel.recipe, place, resume=True, console=console, shared=shared, vocabulary=vocabulary)
         except Interrupted as error:
             raise Interrupted(f"{error}; the same jinv reproduce command does so") from None
         except (NumericalError, MemoryLimitError) as error:
             failed[name] = error
             say(console, f"{name}: {error}")
     panels = [replace(p, recipe=None, skipped=str(failed[p.run])) if p.run in failed else p for p in panels]
-    index = write_pages(sheets, panels, choices, out, carried_out=set(runs))
+    index = write_pages(sheets, panels, choices, out, carried_out=set(runs), vocabulary=means.vocabulary)
     for name, failure in failed.items():
         more = f"; {len(failed)} of {len(runs)} runs failed" if len(failed) > 1 else ""
         raise type(failure)(f"{name}: {failure}{more}; the pages have the others: {index}")
@@ -108,14 +126,20 @@ def unique_runs(panels: Sequence[Panel]) -> dict[str, Panel]:
 
 
 def write_pages(
-    sheets: Sheets, panels: Sequence[Panel], choices: Choices, out: Path, *, carried_out: Collection[str] = ()
+    sheets: Sheets,
+    panels: Sequence[Panel],
+    choices: Choices,
+    out: Path,
+    *,
+    carried_out: Collection[str] = (),
+    vocabulary: Vocabulary | None = None,
 ) -> Path:
     """A sheet per figure, the findings and the index, from whatever runs are finished; returns the index's path.
 
     Runs that are not among those `carried_out` just now count only if they were made as their panels say.
     """
     shared = Shared()
-    panels = [panel if panel.run in carried_out else _as_made(out, panel, shared) for panel in panels]
+    panels = [p if p.run in carried_out else _as_made(out, p, shared, vocabulary) for p in panels]
     made = [panel for panel in panels if panel.recipe is not None]
     measured = {
         (p.figure, p.network, p.variant): numbers_of(out / "runs" / p.run, f"figure {p.figure}, {p.title}")
@@ -146,7 +170,7 @@ def write_pages(
     return write_index(sheets, choices.preset, summaries, findings, out)
 
 
-def _as_made(out: Path, panel: Panel, shared: Shared) -> Panel:
+def _as_made(out: Path, panel: Panel, shared: Shared, vocabulary: Vocabulary | None) -> Panel:
     """The panel, or why its run does not show: it is not there, or was made with other settings or weights."""
     if panel.recipe is None:
         return panel
@@ -155,7 +179,7 @@ def _as_made(out: Path, panel: Panel, shared: Shared) -> Panel:
     if manifest is None or not manifest.finished:
         return replace(panel, recipe=None, skipped="not run yet")
     try:
-        check_same(run_directory, manifest, check_run(panel.recipe, shared), everything=True)
+        check_same(run_directory, manifest, check_run(panel.recipe, shared, vocabulary), everything=True)
     except RunConflictError:
         return replace(panel, recipe=None, skipped="run with other settings than these")
     except JinvError as error:

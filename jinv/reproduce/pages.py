@@ -57,7 +57,7 @@ def write_sheet(figure: Figure, panels: Sequence[Panel], out: Path, folder: Path
                 if (beside := v.verdict.reference) is not None
             ],
             "settings": settings(view.config),
-            "command": command(folder / figure.config, panel),
+            "command": command(folder / figure.config, panel, [used.plugin for used in view.manifest.plugins or ()]),
         }
         for panel, view, columns in zip(made, views, shown, strict=True)
     ]
@@ -114,12 +114,13 @@ def write_index(
     return out / "index.html"
 
 
-def command(config: Path, panel: Panel) -> str:
-    """The `jinv synthesize` command that makes a panel's images."""
+def command(config: Path, panel: Panel, plugins: Sequence[str] = ()) -> str:
+    """The `jinv synthesize` command that makes a panel's images, with the plugins that its run took something of."""
     import shlex
 
-    changes = " ".join(shlex.quote(change) for change in panel.changes)
-    return f"jinv synthesize {shlex.quote(config.as_posix())}" + (f" --set {changes}" if changes else "")
+    own = [word for plugin in plugins for word in ("--plugin", plugin)]
+    changes = ["--set", *panel.changes] if panel.changes else []
+    return shlex.join(["jinv", "synthesize", config.as_posix(), *own, *changes])
 
 
 def result_line(view: RunView) -> str:

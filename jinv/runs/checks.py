@@ -1,12 +1,13 @@
 """What can be wrong with a run before its first step: mistakes should not cost a synthesis first."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from jinv.errors import RunConflictError, UnsafeInputError, UsageError
 from jinv.experiment.experiment import Experiment, load_experiment
+from jinv.experiment.metrics import bind_metrics, try_metric
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.judge.evaluate import check_judges
@@ -15,7 +16,7 @@ from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import asides, changes_between
 from jinv.record.directory import RunDirectory
-from jinv.record.manifest import Manifest
+from jinv.record.manifest import Manifest, PluginUse
 from jinv.record.unfinished import INSTEAD
 from jinv.runs.records import new_manifest, start_digest
 from jinv.runs.sinks import check_sinks
@@ -23,6 +24,9 @@ from jinv.weights.load import check_file, class_names_of
 
 START = ("image.init", "image.init_reference")
 DRAWN = ("noise", "uniform", "class_gaussian")
+METRICS = "metrics"
+"""The kind of what plugins bring that decides no image."""
+
 WEIGHTS = ("sha256", "architecture", "mean", "std")
 
 UNKNOWN = (".architecture", ".mean", ".std")
@@ -55,6 +59,9 @@ def check_run(
         return class_names_of(check_file(judge_file(verifier, say), networks=names.networks))
 
     check_judges(recipe, experiment.classifier, experiment.labels, class_names)
+    for metric in bind_metrics(recipe.metric, names).values():
+        if experiment.shared.is_new((metric.function, repr(metric.hyperparameters), experiment.size)):
+            try_metric(metric, *experiment.size)
     return experiment
 
 
@@ -94,7 +101,9 @@ def check_same(
                 f"{run_directory.path}: cannot be resumed with {what} than it was started with: {'; '.join(differing)}"
             )
     changed = [
-        _change("plugin", *pair) for pair in zip_longest(_plugins(manifest), _plugins(now)) if pair[0] != pair[1]
+        _change("plugin", *pair)
+        for pair in zip_longest(*(_plugins(of, everything=everything) for of in (manifest, now)))
+        if pair[0] != pair[1]
     ]
     if changed:
         raise RunConflictError(
@@ -113,24 +122,51 @@ def check_same(
             )
 
 
-def check_plugins(manifest: Manifest | None, vocabulary: Vocabulary | None, directory: Path) -> None:
+def check_plugins(
+    manifest: Manifest | None, metrics: Container[str], vocabulary: Vocabulary | None, directory: Path
+) -> None:
     """Is there, for a run that is to go on, what it took from plugins? Whether it is the same says `check_same`.
+
+    Args:
+      metrics: those that are asked for now; the manifest may name others.
 
     Raises:
       UsageError: something is not; the message names the plugin.
     """
+    _check_here(manifest, vocabulary, directory, lambda kind, name: kind != METRICS or name in metrics)
+
+
+def check_metrics(
+    manifest: Manifest | None, metrics: Container[str], vocabulary: Vocabulary | None, directory: Path
+) -> None:
+    """As `check_plugins` for what needs of a run's plugins the metrics alone."""
+    _check_here(manifest, vocabulary, directory, lambda kind, name: kind == METRICS and name in metrics)
+
+
+def _check_here(
+    manifest: Manifest | None,
+    vocabulary: Vocabulary | None,
+    directory: Path,
+    needed: Callable[[str, str], bool],
+) -> None:
     vocabulary = vocabulary or standard_vocabulary()
     for plugin in (manifest.plugins if manifest else None) or ():
         for kind, _, name in (word.partition(".") for word in plugin.names):
-            if name not in getattr(vocabulary, kind, ()):
+            if needed(kind, name) and name not in getattr(vocabulary, kind, ()):
                 raise UsageError(
                     f"{directory}: was made with the plugin {plugin}, which is not here; name it with --plugin"
                 )
 
 
-def _plugins(manifest: Manifest) -> list[str]:
-    """What a run took from plugins, each with its whole digest; what they were called is nothing to it."""
-    return sorted(used.what for used in manifest.plugins or ())
+def _plugins(manifest: Manifest, *, everything: bool) -> list[str]:
+    """What a run took from plugins, each with its whole digest; what they were called is nothing to it, and metrics are
+    nothing to its images."""
+    used = [(plugin, plugin.names if everything else _deciding(plugin)) for plugin in manifest.plugins or ()]
+    return sorted(plugin.model_copy(update={"names": names}).what for plugin, names in used if names)
+
+
+def _deciding(plugin: PluginUse) -> tuple[str, ...]:
+    return tuple(name for name in plugin.names if name.partition(".")[0] != METRICS)
 
 
 def _compared(manifest: Manifest, key: str) -> list[dict[str, Any]]:

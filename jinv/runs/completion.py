@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -9,9 +10,11 @@ from rich.console import Console
 
 from jinv.console import Waiting, say
 from jinv.errors import Interrupted, JinvError, RunConflictError
+from jinv.experiment.metrics import bind_metrics
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.judge.evaluate import evaluate_run, is_judged
+from jinv.judge.judges import find_judge
 from jinv.models.classifier import Classifier
 from jinv.recipe.read import read_config
 from jinv.recipe.recipe import Recipe
@@ -21,7 +24,7 @@ from jinv.record.manifest import Manifest
 from jinv.record.timing import join_times
 from jinv.record.units import missing_units
 from jinv.record.workers import WORKERS, seconds_spent
-from jinv.runs.checks import judging_network
+from jinv.runs.checks import check_metrics, judging_network
 from jinv.runs.merge import assemble, check_failed, drop_damaged, join_lines
 from jinv.runs.progress import teller
 from jinv.runs.stopping import Stop, stoppable
@@ -58,7 +61,8 @@ def merge(directory: Path, *, console: Console, vocabulary: Vocabulary | None = 
 
     Raises:
       RunConflictError: somebody is at work there, or units are missing: names them. NumericalError: units failed.
-      StorageError, UnsafeInputError: no run, or a damaged one. Interrupted: it was stopped.
+      UsageError: a metric's plugin is not here. StorageError, UnsafeInputError: no run, or a damaged one.
+      Interrupted: it was stopped.
     """
     run_directory = RunDirectory(directory)
     run_directory.known_manifest()
@@ -71,7 +75,9 @@ def merge(directory: Path, *, console: Console, vocabulary: Vocabulary | None = 
             say(console, f"{directory}: already finished")
             return run_directory
         run_directory.check_unfinished()
-        carried = Recorded(read_config(directory / "config.toml"), Shared(), vocabulary or standard_vocabulary())
+        recipe = read_config(directory / "config.toml")
+        check_metrics(manifest, recipe.metric, vocabulary, directory)
+        carried = Recorded(recipe, Shared(), vocabulary or standard_vocabulary())
         count = len(carried.recipe.image.batches)
         with stoppable() as stop:
             with Waiting(console) as waiting:
@@ -105,7 +111,7 @@ def complete(run_directory: RunDirectory, carried: Carried, manifest: Manifest, 
     with Waiting(console) as waiting:
         watch = stop.watched(waiting.watch, run_directory.path)
         assemble(run_directory, manifest, count, carried.recipe.output.arrays, watch)
-    if carried.recipe.evaluate.verifiers:
+    if carried.recipe.evaluate.verifiers or carried.recipe.metric:
         _evaluate(run_directory, carried, manifest, console, stop)
     else:
         finish(run_directory, manifest)
@@ -114,9 +120,10 @@ def complete(run_directory: RunDirectory, carried: Carried, manifest: Manifest, 
 def judge_again(
     run_directory: RunDirectory, carried: Carried, manifest: Manifest, console: Console, stop: Stop
 ) -> None:
-    """Let the verifiers judge a finished run that they, as their files are now, have not judged yet; raises as `complete`.
-    Goes what one that was killed just after its seal left."""
-    if carried.recipe.evaluate.verifiers and not is_judged(run_directory, carried.recipe):
+    """Let the verifiers judge a finished run that they, as their files are now, have not judged yet, or of which a metric has
+    not been taken; raises as `complete`. Goes what one that was killed just after its seal left."""
+    recipe, metrics = carried.recipe, bind_metrics(carried.recipe.metric, carried.vocabulary)
+    if (recipe.evaluate.verifiers or metrics) and not is_judged(run_directory, recipe, metrics):
         run_directory.check_sealed(manifest)
         _evaluate(run_directory, carried, manifest, console, stop)
     run_directory.clean()
@@ -124,18 +131,18 @@ def judge_again(
 
 def _evaluate(run_directory: RunDirectory, carried: Carried, manifest: Manifest, console: Console, stop: Stop) -> None:
     asked = carried.recipe.evaluate
-    say(console, "evaluating with " + ", ".join(asked.verifiers))
+    metrics = bind_metrics(carried.recipe.metric, carried.vocabulary)
+    say(console, "evaluating with " + ", ".join((*asked.verifiers, *metrics)))
 
     def network(name: str) -> Classifier:
         return judging_network(carried.shared, name, carried.vocabulary, teller(console))
 
+    find = partial(find_judge, tables=asked.onnx, network=network)
     try:
         real = asked.reference, asked.photographs
         with Waiting(console) as waiting:
             watch = stop.watched(waiting.watch, run_directory.path)
-            evaluate_run(
-                run_directory.path, list(asked.verifiers), *real, network=network, onnx=asked.onnx, watch=watch
-            )
+            evaluate_run(run_directory.path, asked.verifiers, *real, find=find, metrics=metrics, watch=watch)
     except Interrupted:
         raise
     except JinvError as error:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jinv.errors import UsageError, nearest
-from jinv.judge.picture_metrics import MEASURES
+from jinv.images.metrics import MEASURES, Metric
 from jinv.recipe.recipe import Recipe
 from jinv.record.evaluation import Pictures, Verdict
 
@@ -20,12 +20,14 @@ EXAMPLE = "--objective JUDGE.confidence, with the name or the file of a judge"
 
 @dataclass(frozen=True)
 class Objective:
-    """`name` is how it was given, without its direction; `judge` None is for what needs none."""
+    """`name` is how it was given, without its direction; `judge` None is for what needs none. metric: a plugin's, which the
+    configs have to name."""
 
     name: str
     judge: str | None
     figure: str
     maximize: bool
+    metric: Metric | None = None
 
     @property
     def words(self) -> str:
@@ -33,17 +35,25 @@ class Objective:
         return f"{self.name} ({'higher' if self.maximize else 'lower'} is better)"
 
 
-def parse_objective(text: str) -> Objective:
+def parse_objective(text: str, metrics: Mapping[str, Metric] | None = None) -> Objective:
     """`JUDGE.confidence`, `steps` or `high_frequency_energy`, each with `:min` or `:max` behind it where the way is not plain.
+
+    `metrics` are those of plugins, which are objectives too.
 
     Raises:
       UsageError: no such figure, or its direction is not said and not plain.
     """
+    metrics = metrics or {}
     name, _, direction = text.rpartition(":")
     if direction not in DIRECTIONS:
         name, direction = text, ""
     judge, _, figure = name.rpartition(".")
-    known = (STEPS, *MEASURES)
+    if not judge and figure == STEPS and STEPS in metrics:
+        raise UsageError(
+            f"--objective {text}: the updates of all stages go by that name, and a metric of {metrics[STEPS].plugin}; call the "
+            "metric otherwise"
+        )
+    known = (STEPS, *MEASURES, *metrics)
     if not judge and figure not in known:
         raise UsageError(
             f"--objective {text}: unknown{nearest(figure, known)} (known: {', '.join(known)}, and of a judge "
@@ -56,7 +66,8 @@ def parse_objective(text: str) -> Objective:
     plain = {STEPS: "min", "high_frequency_energy": "min", "mean_variation": "min"} | dict.fromkeys(JUDGED, "max")
     if not direction and figure not in plain:
         raise UsageError(f"--objective {text}: more or less of it? Say {text}:max or {text}:min")
-    return Objective(name, judge or None, figure, (direction or plain[figure]) == "max")
+    metric = None if judge else metrics.get(figure)
+    return Objective(name, judge or None, figure, (direction or plain[figure]) == "max", metric)
 
 
 def figure_of(objective: Objective, recipe: Recipe, verdicts: Mapping[str, Verdict], pictures: Pictures) -> float:
@@ -65,7 +76,8 @@ def figure_of(objective: Objective, recipe: Recipe, verdicts: Mapping[str, Verdi
         return judged(verdicts[objective.judge])[objective.figure]
     if objective.figure == STEPS:
         return float(sum(stage.steps for stage in recipe.stages))
-    value = getattr(pictures, objective.figure).value
+    found = pictures.metrics[objective.figure] if objective.metric else getattr(pictures, objective.figure)
+    value = found.value
     return float(value)
 
 

@@ -120,6 +120,15 @@ def new_manifest(experiment: Experiment) -> Manifest:
     )
 
 
+def going_on(manifest: Manifest, experiment: Experiment) -> Manifest:
+    """The manifest of a run that goes on as `experiment`: if it is not finished, its metrics may be others than at its start."""
+    plugins = used_plugins(experiment.recipe, experiment.vocabulary)
+    then, now = (sorted(plugin.what for plugin in some) for some in (manifest.plugins or (), plugins))
+    if manifest.finished or then == now:
+        return manifest
+    return manifest.model_copy(update={"plugins": plugins or None})
+
+
 def _command() -> str:
     """The command line, whichever way jinv was called."""
     program = Path(sys.argv[0])

@@ -65,8 +65,9 @@ def repair(directory: Path, console: Console, vocabulary: Vocabulary | None = No
         for finding in wrong:
             if finding.name.startswith("config.toml"):
                 raise UnsafeInputError(f"{directory / 'config.toml'}: it says what the run is; put it back as it was")
-        check_plugins(manifest, vocabulary, directory)
-        experiment = check_run(read_config(directory / "config.toml"), None, vocabulary, say=teller(console))
+        recipe = read_config(directory / "config.toml")
+        check_plugins(manifest, recipe.metric, vocabulary, directory)
+        experiment = check_run(recipe, None, vocabulary, say=teller(console))
         check_same(run, manifest, experiment)
         if manifest.finished:
             try:

@@ -15,7 +15,7 @@ from jinv.report.charts import format_number
 from jinv.report.settings import Column, SettingRow, SettingsTable
 from jinv.runs.objectives import JUDGED, Objective
 from jinv.runs.panel import Panel
-from jinv.runs.sweep_summary import diverged_text, outcome_columns, outcomes
+from jinv.runs.sweep_summary import diverged_text, metric_column, outcome_columns, outcomes
 
 SCHEMA = 1
 HELD_OUT_FIGURE = JUDGED[0]
@@ -32,7 +32,9 @@ def asked_table(
         for key, among in tuned.space.items()
     }
     directions = {objective.name: "max" if objective.maximize else "min" for objective in objectives}
-    return {"tune": space, "objectives": directions, "held_out": list(held_out), "sampler": sampler, "seed": seed}
+    asked = {"tune": space, "objectives": directions, "held_out": list(held_out), "sampler": sampler, "seed": seed}
+    metrics = {objective.name: objective.metric.sha256 for objective in objectives if objective.metric is not None}
+    return asked | ({"metrics": metrics} if metrics else {})
 
 
 def summarize_search(
@@ -77,7 +79,8 @@ def search_table(summary: dict[str, Any], directory: Path) -> SettingsTable:
         columns.append(Column(name, "objective", better[direction], judge is not None, note))  # type: ignore[arg-type]
     held_out = _held_out_columns(summary)
     columns += [Column(name, "held out", "higher", True, note) for name, _, note in held_out]
-    outcome = [column for column in outcome_columns(trials) if column.name not in objectives]
+    shown = {*objectives, *map(metric_column, objectives)}
+    outcome = [column for column in outcome_columns(trials) if column.name not in shown]
     rows = [
         SettingRow(
             row["run"],

@@ -76,7 +76,7 @@ def submit(
 
     Args:
       options: of sbatch, as `check_options` leaves them.
-      plugins: files and modules, for every worker.
+      plugins: files and modules, for every worker, and for what completes the run.
 
     Raises:
       UsageError: submitit or SLURM are not here, or sbatch refuses. StorageError: the jobs' folder cannot be written, or a
@@ -117,7 +117,7 @@ def submit(
     workers = given(executor(), worker_command(config, directory, *kept), tasks)
     after = f"afterany:{workers[0].partition('_')[0]}"
     try:
-        (merge,) = given(executor(dependency=after), merge_command(directory), 1)
+        (merge,) = given(executor(dependency=after), merge_command(directory, *kept), 1)
     except UsageError as error:
         raise UsageError(
             f"{error}; the tasks are submitted, {workers[0]} and on: jinv merge {directory} after them"
@@ -160,7 +160,8 @@ def carry_out_here(
     from jinv.runs.stopping import stoppable
 
     folder, config = _keep_config(recipe, directory)
-    command = worker_command(config, directory, *_keep_plugins(plugins, folder))
+    kept = _keep_plugins(plugins, folder)
+    command = worker_command(config, directory, *kept)
     with stoppable() as stop:
         codes = _awaited([command] * tasks, folder, stop)
         stop.check(directory, f"with {tasks} tasks")
@@ -169,19 +170,23 @@ def carry_out_here(
                 tell(f"task {number} ended with {code}: {_last_line(_log(folder, number))}")
         if not {0, 7} & set(codes):
             return codes[0] if codes[0] > 0 else 1
-        (merged,) = _awaited([merge_command(directory)], None, stop)
+        (merged,) = _awaited([merge_command(directory, *kept)], None, stop)
         return merged
 
 
 def worker_command(config: Path, directory: Path, *plugins: str) -> list[str]:
     """One worker, as any engine may start it."""
-    own = [word for plugin in plugins for word in (OPTION, plugin)]
-    return [sys.executable, "-m", "jinv.cli", "worker", str(config), "--out", str(directory.absolute()), *own]
+    out = str(directory.absolute())
+    return [sys.executable, "-m", "jinv.cli", "worker", str(config), "--out", out, *_named(plugins)]
 
 
-def merge_command(directory: Path) -> list[str]:
+def merge_command(directory: Path, *plugins: str) -> list[str]:
     """What completes the run."""
-    return [sys.executable, "-m", "jinv.cli", "merge", str(directory.absolute())]
+    return [sys.executable, "-m", "jinv.cli", "merge", str(directory.absolute()), *_named(plugins)]
+
+
+def _named(plugins: Sequence[str]) -> list[str]:
+    return [word for plugin in plugins for word in (OPTION, plugin)]
 
 
 def check_options(given: Mapping[str, str]) -> dict[str, str | bool]:

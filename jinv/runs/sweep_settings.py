@@ -23,7 +23,7 @@ from jinv.runs.checks import check_plugins, check_run
 from jinv.runs.completion import complete, judge_again, timed
 from jinv.runs.merge import drop_damaged, join_lines
 from jinv.runs.progress import SynthesisProgress, teller
-from jinv.runs.records import new_manifest
+from jinv.runs.records import going_on, new_manifest
 from jinv.runs.sinks import logging
 from jinv.runs.stopping import Saving, Stop
 from jinv.runs.sweep_batch import synthesize_batch
@@ -50,13 +50,14 @@ def prepare_settings(
             )
         place = RunDirectory(directory / variation.name)
         manifest = place.manifest()
-        check_plugins(manifest, vocabulary, place.path)
+        check_plugins(manifest, variation.recipe.metric, vocabulary, place.path)
         experiment = check_run(variation.recipe, shared, vocabulary, say=teller(console), alone=False)
         if manifest is None or not place.has_begun(manifest):
             sweep = SweepSetting(name=variation.name, changes=variation.changes)
             manifest = new_manifest(experiment).model_copy(update={"sweep": sweep})
         else:
             check_resumable(place, experiment, manifest)
+            manifest = going_on(manifest, experiment)
         runs.append(SettingRun(variation, place, experiment, manifest))
     return runs
 

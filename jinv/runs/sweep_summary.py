@@ -58,7 +58,8 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     verifiers = list(dict.fromkeys(name for row in settings for name in row["verifiers"]))
     relations = {name: kin for row in settings for name, kin in row["relations"].items()}
     judged = (f"{name} ({relations[name]}) right" for name in verifiers)
-    shown = table("run", *varied, "total", *terms, *judged)
+    metrics = list(dict.fromkeys(name for row in settings for name in row.get("metrics", ())))
+    shown = table("run", *varied, "total", *terms, *judged, *map(metric_column, metrics))
     for row in settings:
         values = [_text(row["changes"][key]) for key in varied]
         if row["diverged_at_step"] is not None:
@@ -66,7 +67,8 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
             continue
         losses = [_number(row["total"]), *(_number(row["terms"].get(name)) for name in terms)]
         opinions = [f"{100 * row['verifiers'][name]:.0f} %" if name in row["verifiers"] else "" for name in verifiers]
-        add(shown, row["run"].split("_")[0], *values, *losses, *opinions)
+        measured = [_number(row.get("metrics", {}).get(name)) for name in metrics]
+        add(shown, row["run"].split("_")[0], *values, *losses, *opinions, *measured)
     (console or make_console()).print(shown)
 
 
@@ -91,18 +93,31 @@ def settings_table(summary: dict[str, Any], directory: Path) -> SettingsTable:
 
 
 def outcome_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
-    """Columns for what came of settings: their judges, strangers first, their total, their terms."""
+    """Columns for what came of settings: their judges, strangers first, their metrics, their total, their terms."""
     terms = dict.fromkeys(name for row in rows for name in row["terms"])
     relations = {name: kin for row in rows for name, kin in row["relations"].items()}
     judges = (Column(f"{name} recognises", "outcome", "higher", True, relations[name]) for name in relations)
-    return (*judges, Column("total", "outcome", "lower"), *(Column(name, "outcome", "lower") for name in terms))
+    metrics = dict.fromkeys(metric_column(name) for row in rows for name in row.get("metrics", ()))
+    measured = (Column(name, "outcome") for name in metrics)
+    return (
+        *judges,
+        *measured,
+        Column("total", "outcome", "lower"),
+        *(Column(name, "outcome", "lower") for name in terms),
+    )
 
 
 def outcomes(row: Mapping[str, Any], columns: Sequence[Column]) -> Iterator[Any]:
     """A row's values in `outcome_columns`."""
     known = {f"{name} recognises": share for name, share in row["verifiers"].items()}
+    known |= {metric_column(name): value for name, value in row.get("metrics", {}).items()}
     known |= {"total": row["total"]} | row["terms"]
     return (known.get(column.name) for column in columns)
+
+
+def metric_column(name: str) -> str:
+    """What the column of a plugin's metric is called; a term may have its name."""
+    return f"{name} (metric)"
 
 
 def diverged_text(row: Mapping[str, Any]) -> str:
@@ -118,6 +133,8 @@ def row_of(result: SettingResult) -> dict[str, Any]:
     diverged = result.diverged_at is not None
     judges = _judges(result.evaluation)
     names = list(last[0].terms) if last and not diverged else []
+    pictures = None if diverged or result.evaluation is None else result.evaluation.pictures
+    metrics = {name: figure.value for name, figure in (pictures.metrics if pictures else {}).items()}
     return {
         "run": result.name,
         "changes": result.changes,
@@ -127,7 +144,7 @@ def row_of(result: SettingResult) -> dict[str, Any]:
         "own_accuracy": _mean([line.accuracy for line in last]) if names else None,
         "verifiers": {} if diverged else {name: v.top1.value for name, v in judges.items()},
         "relations": {} if diverged else {name: v.kin for name, v in judges.items()},
-    }
+    } | ({"metrics": metrics} if metrics else {})
 
 
 def _judges(evaluation: Evaluation | None) -> dict[str, Verdict]:

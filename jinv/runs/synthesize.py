@@ -29,7 +29,7 @@ from jinv.runs.distributed import digest, leading
 from jinv.runs.job import Job
 from jinv.runs.merge import check_failed, drop_damaged
 from jinv.runs.progress import SynthesisProgress, teller
-from jinv.runs.records import new_manifest
+from jinv.runs.records import going_on, new_manifest
 from jinv.runs.sinks import SILENT, logging
 from jinv.runs.stopping import Saving, Stop, stoppable
 from jinv.runs.units import Units
@@ -71,7 +71,7 @@ def run(
         if alone:
             run_directory.tidy()
         if resume:
-            check_plugins(run_directory.manifest(), vocabulary, directory)
+            check_plugins(run_directory.manifest(), recipe.metric, vocabulary, directory)
         experiment = check_run(recipe, shared, vocabulary, say=teller(console))
         check_fits(experiment)
         if replace or not run_directory.is_finished():
@@ -106,7 +106,7 @@ def work_on(
     keep_freed_memory()
     run_directory = RunDirectory(directory)
     run_directory.check_place()
-    check_plugins(run_directory.manifest(), vocabulary, directory)
+    check_plugins(run_directory.manifest(), recipe.metric, vocabulary, directory)
     experiment = check_run(recipe, None, vocabulary, say=teller(console))
     check_fits(experiment)
     experiment.check_traces()
@@ -215,6 +215,7 @@ def _manifest(run_directory: RunDirectory, experiment: Experiment, resume: bool)
         assert manifest is not None
         if run_directory.has_begun(manifest):
             check_resumable(run_directory, experiment, manifest)
+            manifest = going_on(manifest, experiment)
             if not manifest.finished:
                 begin(run_directory, experiment, manifest)  # what decides no image may be another now
             return manifest

@@ -1,6 +1,6 @@
 """Networks that come with jinv, trained by `jinv train`: of each the directory that it was trained in, without its page.
 
-    networks/NAME/   model.safetensors  training.json  metrics.jsonl  config.toml
+networks/NAME/   model.safetensors  training.json  metrics.jsonl  config.toml
 """
 
 from pathlib import Path

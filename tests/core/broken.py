@@ -1,6 +1,8 @@
 """Functions that each break the contract in one way, and what is said of it; tests/core/test_contract.py."""
 
+import math
 import random
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ from jinv.core.types import Image, Key, NormStats, Number, Scalar
 
 KEPT = []
 CALLS = 0
+SEEN = []
 TABLE = np.array([0.1, 0.2, 0.7])
 
 
@@ -179,6 +182,53 @@ def branches(steps: int, *, start: Number = 1.0) -> optax.Schedule:
     return lambda step: start if step < 5 else 0.0
 
 
+def mean_red(pixels: np.ndarray) -> float:
+    return pixels[..., 0]
+
+
+def says_nothing(pixels: np.ndarray) -> float:
+    pixels.mean()
+
+
+def dynamic_range(pixels: np.ndarray) -> float:
+    return float((pixels.max() - pixels.min()) / np.float64(pixels.max()))
+
+
+def log_of_spread(pixels: np.ndarray) -> float:
+    return math.log(pixels.astype(float).std())
+
+
+def finite_in_one_form(pixels: np.ndarray, *, form: Literal["plain", "relative"] = "plain") -> float:
+    spread = float(pixels.astype(float).std())
+    return spread if form == "plain" else float(np.float64(spread) / np.float64(pixels.max()))
+
+
+def center_alone(pixels: np.ndarray) -> float:
+    return float(pixels[8, 6, 0])
+
+
+def inverts_in_place(pixels: np.ndarray) -> float:
+    pixels[:] = 255 - pixels
+    return float(pixels.mean())
+
+
+def sampled_pixels(pixels: np.ndarray) -> float:
+    return float(pixels.reshape(-1)[np.random.randint(pixels.size)])
+
+
+def fresh_pixels(pixels: np.ndarray) -> float:
+    return float(pixels.reshape(-1)[np.random.default_rng().integers(pixels.size, size=50)].mean())
+
+
+def running_mean(pixels: np.ndarray) -> float:
+    SEEN.append(float(pixels.mean()))
+    return sum(SEEN) / len(SEEN)
+
+
+def needs_a_width(pixels: np.ndarray, *, sigma: float) -> float:
+    return float(pixels.mean() * sigma)
+
+
 SAID = {
     "nan_gradient": ("terms", "finite", "its gradient is NaN in 1728 of 1728 values on images of one colour"),
     "infinite_value": ("terms", "finite", "is inf on images of zeros"),
@@ -236,6 +286,17 @@ SAID = {
     ),
     "divides": ("schedules", "finite", "raises ZeroDivisionError"),
     "branches": ("schedules", "compiles", "raises TracerBoolConversionError"),
+    "mean_red": ("metrics", "number", "returns a ndarray of shape (16, 12)"),
+    "says_nothing": ("metrics", "number", "returns a NoneType"),
+    "dynamic_range": ("metrics", "finite", "is nan of a black picture of 16 x 12 px"),
+    "log_of_spread": ("metrics", "finite", "of a black picture of 16 x 12 px raises ValueError at line LINE"),
+    "finite_in_one_form": ("metrics", "finite", "is nan of a black picture of 16 x 12 px with form = 'relative'"),
+    "center_alone": ("metrics", "finite", "of a random picture of 7 x 9 px raises IndexError at line LINE"),
+    "inverts_in_place": ("metrics", "argument", "changes the picture that it is given, 192 of 192 pixels"),
+    "sampled_pixels": ("metrics", "pure", "of one picture: it draws, reads a clock, or keeps something between calls"),
+    "fresh_pixels": ("metrics", "pure", "of one picture: it draws"),
+    "running_mean": ("metrics", "pure", "of one picture: it draws, reads a clock, or keeps something"),
+    "needs_a_width": ("metrics", "hyperparameters", "sigma has no default, and a config may leave it out"),
 }
 """By name: of what kind the function is, the one check that it violates, and what the finding says."""
 

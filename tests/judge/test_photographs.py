@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from jinv.errors import StorageError, UsageError
+from jinv.images.metrics import contrast
 from jinv.judge import judges
 from jinv.judge.assessment import recognition
 from jinv.judge.evaluate import evaluate_run
 from jinv.judge.metrics import wilson_interval
 from jinv.judge.photographs import evaluate_photographs, image_label, open_photographs
-from jinv.judge.picture_metrics import contrast
 from jinv.weights.labels import class_names
 from tests.judge.test_evaluate import COLOURS, classifier, real, run  # noqa: F401
 

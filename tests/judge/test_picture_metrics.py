@@ -2,21 +2,24 @@
 
 import colorsys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jinv.errors import NumericalError, UsageError
 from jinv.images.codec import resize_image
-from jinv.judge.picture_metrics import (
+from jinv.images.metrics import (
     WHITE_NOISE_HIGH_FREQUENCY,
+    Metric,
     contrast,
     high_frequency_energy,
     mean_frequency,
-    mean_interval,
     mean_variation,
-    picture_figures,
     saturation,
 )
+from jinv.judge.picture_metrics import are_measured, mean_interval, picture_figures
 from jinv.record.estimate import Estimate
+from jinv.record.evaluation import Pictures
 
 
 def naive_spectrum(pixels):
@@ -132,3 +135,57 @@ def test_one_value_has_no_interval_and_none_no_mean():
     assert mean_interval([2.0]) == Estimate(2.0, -np.inf, np.inf)
     with pytest.raises(ValueError, match="no values"):
         mean_interval([])
+
+
+def brightest(pixels, *, share: float = 1.0) -> float:
+    return share * float(pixels.max())
+
+
+def test_a_metric_of_ones_own_is_beside_jinvs_with_what_it_was_asked_for():
+    pictures = [picture(8), picture(9, (4, 4, 3)), np.full((3, 3, 3), 7, np.uint8)]
+    metric = Metric("brightest", brightest, {"share": 0.5}, "mine.py", "ab")
+    figures = picture_figures(iter(pictures), {"brightest": metric})
+    found = figures.metrics["brightest"]
+    each = [0.5 * p.max() for p in pictures]
+    half = 4.302653 * np.std(each, ddof=1) / 3**0.5  # Student's t of two degrees of freedom
+    assert found.per_image == tuple(each) and found.value == pytest.approx(np.mean(each))
+    assert (found.low, found.high) == pytest.approx((np.mean(each) - half, np.mean(each) + half))  # cut nowhere
+    assert (found.sha256, found.hyperparameters) == ("ab", {"share": 0.5})
+    assert picture_figures(pictures, {"brightest": metric}, each=False).metrics["brightest"].per_image == ()
+    # As it is in the file; and one from before there were any.
+    table = figures.to_json()
+    assert Pictures.model_validate(table) == figures
+    del table["metrics"]
+    assert Pictures.model_validate(table).metrics == {} and "metrics" not in Pictures.model_validate(table).to_json()
+
+
+def test_a_figure_is_taken_again_where_plugin_or_hyperparameters_are_others():
+    metric = Metric("brightest", brightest, {"share": 0.5}, "mine.py", "ab")
+    figures = picture_figures([picture(8)], {"brightest": metric})
+    assert are_measured(figures, {"brightest": metric}) and are_measured(None, {})
+    for other in (metric._replace(sha256="cd"), metric._replace(hyperparameters={"share": 1.0})):
+        assert not are_measured(figures, {"brightest": other})
+    assert not are_measured(None, {"brightest": metric})
+
+
+def test_what_a_metric_returns_is_a_number_or_is_said(recwarn):
+    def metric(value):
+        return Metric("m", lambda pixels: value(pixels), {}, "mine.py")
+
+    pixels = picture(10)
+    for value in (3, 2.5, np.float32(2.5), np.array(2.5), np.int64(7), jnp.float32(2.5)):
+        assert metric(lambda pixels, value=value: value).of(pixels, "p") == float(value)
+    for value, said in (
+        ("2", "a str"),
+        (True, "a bool"),
+        (1j, "a complex"),
+        ([1.0], "a list"),
+        (np.array([2.5]), r"shape \(1,\)"),
+    ):
+        with pytest.raises(UsageError, match=rf"metric m: returns .*{said}.*\(of p\)"):
+            metric(lambda pixels, value=value: value).of(pixels, "p")
+    with pytest.raises(NumericalError, match=r"metric m: is nan, not a finite number \(of p\)"):
+        metric(lambda pixels: pixels[:0].mean()).of(pixels, "p")
+    with pytest.raises(MemoryError):
+        metric(lambda pixels: (_ for _ in ()).throw(MemoryError())).of(pixels, "p")
+    assert pixels.flags.writeable and not recwarn

@@ -171,6 +171,12 @@ def test_what_needs_no_plugin_does_without(folder, finished, capsys, tmp_path):
     capsys.readouterr()
 
 
+def test_an_attribution_takes_a_plugins_term(folder, finished, tmp_path, capsys):
+    words = ["attribute", finished, "--term", "edge_prior", "--out", tmp_path / "a.png"]
+    assert said(words) == 2 and "no such term 'edge_prior'" in capsys.readouterr().err
+    assert said(words, folder / "my_prior.py") == 0 and (tmp_path / "a.png").exists()
+
+
 def test_a_repair_names_the_plugin_that_it_needs(folder, finished, capsys):
     picture = sorted((finished / "images").iterdir())[0]
     kept = picture.read_bytes()

@@ -1,7 +1,7 @@
-"""What every term, augmentation, parameterization, projection and schedule keeps: one suite for jinv's own and for anybody's.
+"""What every term, augmentation, parameterization, projection, schedule and metric keeps: one suite for jinv's own and for anybody's.
 
     suite              every check of a function of some kind, and what a config fills in
-    terms, augmentations, parameterizations, projections, schedules   the checks of each kind
+    terms, augmentations, parameterizations, projections, schedules, metrics   the checks of each kind
     tracing, purity    whether JAX can compile a function, and whether its value depends on its arguments alone
     hyperparameters    what a config may set, and what a sweep or a schedule hands in
     inputs             the images and the stand-in network that functions are called with

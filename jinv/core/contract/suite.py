@@ -6,6 +6,7 @@ from typing import Any
 from jinv.core.contract.augmentations import check_augmentation
 from jinv.core.contract.findings import Finding, Findings, Stop
 from jinv.core.contract.hyperparameters import Given
+from jinv.core.contract.metrics import check_metric
 from jinv.core.contract.parameterizations import check_parameterization
 from jinv.core.contract.projections import check_projection
 from jinv.core.contract.schedules import check_schedule
@@ -17,6 +18,7 @@ SUITES: Mapping[str, Callable[[Callable[..., Any], Given], Findings]] = {
     "parameterizations": check_parameterization,
     "projections": check_projection,
     "schedules": check_schedule,
+    "metrics": check_metric,
 }
 """By kind, as a vocabulary calls them."""
 

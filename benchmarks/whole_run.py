@@ -162,7 +162,7 @@ def account(run: Observed, stages: Sequence[int]) -> dict[str, float]:
       UsageError: it was logged too rarely, or saved too often, to say.
     """
     moments, steps, delays = run.moments, 0.0, 0.0
-    ends = [sum(stages[: index + 1]) for index in range(len(stages))]
+    ends = sorted({sum(stages[: index + 1]) for index in range(len(stages))} - {0})  # a stage may have no steps
     for begin, end in pairwise([0, *ends]):
         taken, delayed = _stage(run, begin, end)
         steps, delays = steps + taken, delays + delayed

@@ -31,6 +31,7 @@ from jinv.judge import metrics
 from jinv.judge.judge import judge
 from jinv.models.classifier import Classifier
 from jinv.models.layers import Conv, Dense
+from jinv.models.ops import for_shapes
 from jinv.models.precision import check_precision, matmul_precision
 from jinv.models.registry import get_architecture
 from jinv.recipe.read import check_config
@@ -88,7 +89,8 @@ def random_classifier(name: str, seed: int = 0) -> Classifier:
     architecture = get_architecture(name)
     module = architecture.make(architecture.num_classes)
     image = jax.ShapeDtypeStruct((1, architecture.min_size, architecture.min_size, 3), jnp.float32)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), image)
+    with for_shapes():
+        shapes = jax.eval_shape(module.init, jax.random.key(0), image)
     random = np.random.default_rng(seed)
     spans = {"scale": (0.25, 0.75), "bias": (-0.2, 0.2), "mean": (-0.3, 0.3), "var": (0.5, 2.0)}
 

@@ -118,7 +118,7 @@ def observe(command: Sequence[str], out: Path, folder: Path) -> Observed:
     if not log or "directory" not in seen:
         raise UsageError(f"the run made nothing at {out}: was it finished before?")
     begun, computed = _worked(log)
-    moments = Moments(started, min(seen["directory"], begun), begun, computed, *_written(out), ended)
+    moments = Moments(started, min(seen["directory"], begun), begun, computed, *_written(out, computed), ended)
     saved = [line.at for line in log if line.event == "checkpoint"]
     return Observed(moments, list(iter_times(out, out)), saved, programs, _processor_seconds() - before)
 
@@ -139,11 +139,13 @@ def _worked(log: Sequence[WorkerLine]) -> tuple[float, float]:
     return min(line.at for line in log if line.event == "begin"), max(units)
 
 
-def _written(out: Path) -> tuple[float, float, float, float]:
-    """When a finished run was assembled, evaluated, reported and sealed; each not before the one before it."""
-    assembled = max(
-        path.stat().st_mtime for path in (out / "timing.jsonl", *out.glob("images.npy"), *out.glob("grid.*"))
-    )
+def _written(out: Path, computed: float) -> tuple[float, float, float, float]:
+    """When a finished run was assembled, evaluated, reported and sealed; each not before the one before it.
+
+    A file system's clock goes by ticks of some milliseconds, and may be behind that of the worker's log.
+    """
+    last = [path.stat().st_mtime for path in (out / "timing.jsonl", *out.glob("images.npy"), *out.glob("grid.*"))]
+    assembled = max(computed, *last)
     judged = out / "evaluation.json"  # none where no verifier was asked
     evaluated = max(assembled, judged.stat().st_mtime) if judged.exists() else assembled
     reported = max(evaluated, (out / "report.html").stat().st_mtime)
@@ -162,7 +164,7 @@ def account(run: Observed, stages: Sequence[int]) -> dict[str, float]:
       UsageError: it was logged too rarely, or saved too often, to say.
     """
     moments, steps, delays = run.moments, 0.0, 0.0
-    ends = [sum(stages[: index + 1]) for index in range(len(stages))]
+    ends = sorted({sum(stages[: index + 1]) for index in range(len(stages))} - {0})  # a stage may have no steps
     for begin, end in pairwise([0, *ends]):
         taken, delayed = _stage(run, begin, end)
         steps, delays = steps + taken, delays + delayed

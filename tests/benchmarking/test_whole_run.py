@@ -48,6 +48,7 @@ def test_every_second_is_in_one_part():
         "assembling": 1, "evaluating": 7, "report": 1, "sealing": 0.5, "ending": 1.5,
     }  # fmt: skip
     assert list(parts) == list(whole_run.PARTS)
+    assert account(run(), [0, 20, 0, 10]) == parts
     assert sum(parts.values()) == MOMENTS.ended - MOMENTS.started
 
 

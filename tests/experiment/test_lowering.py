@@ -111,27 +111,33 @@ every_program = pytest.mark.parametrize("name", EXPERIMENTS)
 every_platform = pytest.mark.parametrize("platform", PLATFORMS)
 
 
-def shapes_of_convolutions(name: str) -> Counter[int]:
-    """Groups of each convolution of a network by its torch twin; each is met twice, forward and for the image's gradient."""
-    layers = [layer for layer in make_reference(NETWORKS[name]).modules() if isinstance(layer, nn.Conv2d)]
-    return Counter(2 * [layer.groups for layer in layers])
-
-
-def groups_of_convolutions(module: Module) -> Counter[int]:
-    return Counter(operation.integer("feature_group_count") for operation in module.all("convolution"))
+def kinds(module: Module) -> Counter[tuple[int, int, int]]:
+    """(groups, stride, how far its input is spread) of every convolution."""
+    return Counter(
+        (
+            operation.integer("feature_group_count"),
+            operation.integers("window_strides")[0],
+            operation.integers("lhs_dilation")[0],
+        )
+        for operation in module.all("convolution")
+    )
 
 
 @every_platform
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_convolution_is_the_librarys_forward_and_backward(name, platform):
-    assert groups_of_convolutions(lowered(name, platform)) == shapes_of_convolutions(name)
+    """Each of the torch twin's layers is met twice: forward, and spread by its stride for the image's gradient."""
+    layers = [layer for layer in make_reference(NETWORKS[name]).modules() if isinstance(layer, nn.Conv2d)]
+    forward = Counter((layer.groups, layer.stride[0], 1) for layer in layers)
+    backward = Counter((layer.groups, 1, layer.stride[0]) for layer in layers)
+    assert kinds(lowered(name, platform)) == forward + backward
 
 
 @every_platform
 def test_of_a_committee_that_draws_each_member_is_in_the_program_once(platform):
     """Seven convolutions and one; a program that computed both in every step would have no case of two."""
     module = lowered("committee", platform)
-    assert groups_of_convolutions(module) == {1: 2 * (7 + 1)}
+    assert module.counts["convolution"] == 2 * (7 + 1)
     asked = [case for case in module.all("case") if computing(case) > 1]
     assert [len(list(case.raw.regions)) for case in asked] == [2]
 
@@ -159,8 +165,8 @@ def test_nothing_of_the_cpus_formulations_is_there(platform):
 def test_the_same_program_for_a_cpu_has_other_formulations():
     """What the tests above would see: no depthwise convolution, dots for 1x1 ones, a choice in every variance."""
     module = lowered("lite0_bf16", "cpu")
-    dense = {1: 2}  # the stem, forward; and backward, where it is gathered from residues
-    assert groups_of_convolutions(module) == dense
+    # The stem is left: forward, and backward where each residue's pixels are channels and nothing is spread.
+    assert kinds(module) == {(1, 2, 1): 1, (1, 1, 1): 1}
     assert module.counts["dot_general"] > 60
     assert len([case for case in module.all("case") if computing(case) > 1]) > 40
 

@@ -26,6 +26,7 @@ from jinv.images.codec import JPEG_QUALITY, decode_image, picture_bytes
 from jinv.images.folder import Watch, unwatched
 from jinv.record.pictures import SUFFIXES, ImageRecord, read_picture
 from jinv.record.run import RunRecord, open_run
+from jinv.record.units import UNITS
 from jinv.weights.labels import class_folders, slug
 
 LISTS = ("classes.json", "labels.csv")
@@ -189,6 +190,11 @@ class _Export:
         if ready and self.form.quality is None:
             path, data = read_picture(run, image)
             if self.form.link is not None:
+                if self.form.link == "symbolic" and path.is_relative_to(run / UNITS):
+                    raise StorageError(
+                        f"{path}: is not in the run's images/ yet, and goes there: a link to it would lead nowhere then; use "
+                        "--link, or copy, or export once the run is finished"
+                    )
                 self._link(path, name)
                 return hashlib.sha256(data).hexdigest()
         else:

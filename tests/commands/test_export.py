@@ -196,7 +196,13 @@ def test_the_finished_part_of_an_unfinished_run_is_exported(tmp_path, capsys):
     expected = np.rint(np.clip(images[1] * [0.25, 0.2, 0.3] + [0.5, 0.4, 0.3], 0, 1) * 255)
     assert np.abs(pixels(tmp_path / "out/airplane/000001_airplane.png") - expected).max() <= 1
     assert rows(tmp_path / "out")[0]["source"] == "images/000000_cat.png"
+    shutil.move(tmp_path / "run" / "images" / "000001_airplane.png", tmp_path / "run" / "units/000/000000")
+    code, said = run(["--symlink", tmp_path / "run", tmp_path / "none"], capsys)
+    assert code == 5 and "000001_airplane.png: is not in the run's images/ yet" in said.err
+    assert said.err.count("\n") == 1 and not (tmp_path / "none").exists()
+    assert run(["--link", tmp_path / "run", tmp_path / "links"], capsys)[0] == 0
     shutil.rmtree(tmp_path / "run" / "images")
+    (tmp_path / "run" / "units/000/000000/000001_airplane.png").unlink()
     code, said = run([tmp_path / "run", tmp_path / "none"], capsys)
     assert code == 5 and "none of its images is finished yet" in said.err and not (tmp_path / "none").exists()
 

@@ -78,6 +78,7 @@ TAKEN: Mapping[str, tuple[str, ...]] = {
     "terms": ("weight", "schedule"),
     "augmentations": ("draw", "schedule"),
     "projections": ("schedule",),
+    "metrics": ("schedule",),
     "parameterizations": ("name",),
     "schedules": ("schedule",),
 }

@@ -26,7 +26,7 @@ def check_metric(function: Function, given: Given) -> Findings:
     Raises:
       Stop: what was found leaves nothing more to ask.
     """
-    yield check_declared(function, given)
+    yield check_declared("metrics", function, given)
     yield _check_number(function, given)
     yield _check_argument(function, given)
     yield _check_pure(function, given)

@@ -5,6 +5,7 @@ import pytest
 from jinv.cli import main
 from jinv.errors import MemoryLimitError, UsageError
 from jinv.experiment import memory
+from jinv.experiment.bind import Measured
 from jinv.experiment.experiment import bind_experiment
 from jinv.experiment.inputs import Inputs
 from jinv.experiment.memory import parse_bytes
@@ -39,7 +40,7 @@ def test_what_is_no_amount_of_memory_is_refused(text):
 
 
 def experiment(recipe=RECIPE, blocks=0):
-    inputs = Inputs(tiny_classifier(blocks=blocks), [1] * 8, (32, 32), None, {})
+    inputs = Inputs(tiny_classifier(blocks=blocks), [1] * 8, (32, 32), None, Measured())
     return bind_experiment(recipe, inputs, shared=Shared({"tiny": inputs.classifier}))
 
 

@@ -348,8 +348,8 @@ def test_another_preprocessing_is_another_judge(run, save):
     """The file stays as it is; a run that is resumed has to be judged again."""
     path = save(text=EVEN)
     recipe = check_config(RECIPE | {"evaluate": {"verifiers": [str(path)]}})
-    assert not is_judged(RunDirectory(run), recipe)
+    assert not is_judged(RunDirectory(run), recipe, {})
     evaluate_run(run, [str(path)])
-    assert is_judged(RunDirectory(run), recipe)
+    assert is_judged(RunDirectory(run), recipe, {})
     path.with_suffix(".toml").write_text(EVEN.replace('"RGB"', '"BGR"'))
-    assert not is_judged(RunDirectory(run), recipe)
+    assert not is_judged(RunDirectory(run), recipe, {})

@@ -1,6 +1,6 @@
-"""Networks that come with jinv, trained by `jinv train`: of each the directory that it was trained in, without its page.
+"""Networks that come with jinv, trained by `jinv train`: of each what lay in the directory that it was trained in.
 
-networks/NAME/   model.safetensors  training.json  metrics.jsonl  config.toml
+networks/NAME/   model.safetensors  training.json  metrics.jsonl
 """
 
 from pathlib import Path
@@ -11,7 +11,10 @@ from jinv.weights.cache import file_sha256
 
 FOLDER = Path(__file__).with_name("networks")
 
-PACKAGED: dict[str, str] = {}
+PACKAGED: dict[str, str] = {
+    "cifar10_resnet20": "c73f1f1cea923980f8a476f36e2cdd29e3c324ceb5b14c05f2d8a5f259ae3f34",
+    "cifar10_resnet20_linf8": "1502c14fc656ae5a0211db63be4e2472263a009dca37355db34826795703f699",
+}
 """sha256 of the network's file by name."""
 
 

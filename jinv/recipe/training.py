@@ -72,14 +72,20 @@ class AdversaryRecipe(Part):
 class AttackRecipe(Part):
     """The `[attack]` table: under what the trained network is tested besides, by projected gradient descent."""
 
-    eps: Annotated[
-        tuple[Levels, ...],
-        BeforeValidator(
-            lambda value: (
-                as_tuple(value) if isinstance(value, list) else (value,) if isinstance(value, int | float) else value
-            )
-        ),
-        Must("a number of levels from 0 to 255, or a list of these"),
+    eps: Recorded[
+        Annotated[
+            tuple[Levels, ...],
+            BeforeValidator(
+                lambda value: (
+                    as_tuple(value)
+                    if isinstance(value, list)
+                    else (value,)
+                    if isinstance(value, int | float)
+                    else value
+                )
+            ),
+            Must("a number of levels from 0 to 255, or a list of these"),
+        ]
     ] = key("how far pixels are changed, in levels of 0 to 255: one or several; none is tested where it is empty", ())
     steps: Count = key("of the attack", 20)
     step: Levels | None = key("of one step; 2.5 eps / steps where it is not given", None)

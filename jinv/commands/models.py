@@ -67,8 +67,8 @@ def _packaged() -> Table:
         record = read_training_record(packaged_training(name))
         assert record is not None
         plain, *attacked = record.tested
-        worth = f"{plain.right / plain.count:.1%} of {plain.count:,} test images"
-        worth += "".join(f", {test.right / test.count:.1%} within {test.eps:g} of 255" for test in attacked)
+        worth = f"{plain.estimate.value:.1%} of {plain.count:,} test images"
+        worth += "".join(f", {test.estimate.value:.1%} within {test.eps:g} of 255" for test in attacked)
         add(shown, name, record.architecture, f"{record.images:,} images", worth)
     return shown
 

@@ -8,7 +8,7 @@ A source's figure beside that of as many random real images under the same recip
 for: soft labels and augmentation alone make students of anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -201,7 +201,7 @@ def _check_sources(bench: Bench, experiments: Mapping[str, Recipe]) -> None:
     for name, source in bench.recipe.sources.items():
         bench.stop.check(bench.directory, f"before the source {name} was looked at")
         if source.recipe is None:
-            _read(bench, name, source, bench.recipe.seeds[0])
+            _chosen(bench, name, _pictures(bench, name), bench.recipe.seeds[0])
         else:
             # The teacher stands for the student that there is not yet.
             student = bench.recipe.teacher if source.after else experiments[name].student
@@ -229,13 +229,14 @@ def _carry_out(bench: Bench, name: str, source: SourceRecipe, experiment: Recipe
     """Make a source's images and its students, or take those that are there."""
     kind = "recipe" if source.recipe else "run" if source.run else "real"
     seconds = None
-    made: Pictures | None = None
-    if experiment is not None:
-        made, seconds = _synthesised(bench, name, source, experiment)
+    if experiment is None:
+        found = _pictures(bench, name)
+    else:
+        found, seconds = _synthesised(bench, name, source, experiment)
     students, digest = [], ""
     for seed in bench.recipe.seeds:
         bench.stop.check(bench.directory, f"before the student of {name} of seed {seed}")
-        pictures = made or _read(bench, name, source, seed)
+        pictures = _chosen(bench, name, found, seed)
         digest = digest or pictures.sha256
         trained = _trained(bench, name, seed, pictures)
         tested = trained.tested[0]
@@ -256,35 +257,39 @@ def _synthesised(bench: Bench, name: str, source: SourceRecipe, experiment: Reci
     """A source's images, and the seconds that they took, those of the source that it goes on from included."""
     first, seconds = None, 0.0
     if source.after:
-        before = bench.recipe.sources[source.after]
-        first = _read(bench, source.after, before, bench.recipe.seeds[0])
-        first = first.drawn(bench.recipe.count // 2, 0)
+        before = _chosen(bench, source.after, _pictures(bench, source.after), bench.recipe.seeds[0])
+        first = before.drawn(bench.recipe.count // 2, 0)
         student = bench.student(source.after, bench.recipe.seeds[0]) / NETWORK
         experiment = replaced(experiment, student=str(student))
         manifest = RunDirectory(bench.run(source.after)).manifest()
         seconds = (manifest.wall_seconds or 0.0) / 2 if manifest else 0.0
     run = synthesize.run(experiment, bench.run(name), resume=True, console=bench.console, vocabulary=bench.vocabulary)
-    pictures = _pictures(bench, (str(bench.run(name)),), name)
+    pictures = _pictures(bench, name)
     if first is not None:
         pictures = Pictures(*(np.concatenate(pair) for pair in zip(first, pictures, strict=True)))
     return pictures, seconds + (run.known_manifest().wall_seconds or 0.0)
 
 
-def _read(bench: Bench, name: str, source: SourceRecipe, seed: int) -> Pictures:
-    """A source's pictures, of a larger one as many of each class as of the others; real ones are drawn by the student's seed."""
-    path, count = bench.path(name), bench.recipe.count
-    pictures = _pictures(bench, (path,), name)
-    if len(pictures.labels) < count:
-        raise UsageError(f"images.{name}: {path} has {len(pictures.labels)} images, count is {count}")
-    if source.real is None and len(pictures.labels) == count:
-        return pictures
-    return pictures.drawn(count, seed if source.real else 0)
-
-
-def _pictures(bench: Bench, paths: Sequence[str], name: str) -> Pictures:
+def _pictures(bench: Bench, name: str) -> Pictures:
+    """All of a source's pictures."""
     with Waiting(bench.console) as waiting:
         watch: Watch = bench.stop.watched(waiting.watch, bench.directory)
-        return read_pictures(paths, bench.teacher.class_names, bench.teacher.input_size, f"images.{name}", watch)
+        teacher = bench.teacher
+        return read_pictures((bench.path(name),), teacher.class_names, teacher.input_size, f"images.{name}", watch)
+
+
+def _chosen(bench: Bench, name: str, pictures: Pictures, seed: int) -> Pictures:
+    """`count` of a source's pictures, as many of each class as of the others; real ones are drawn by the student's seed.
+
+    Raises:
+      UsageError: there are not so many.
+    """
+    real, count = bench.recipe.sources[name].real, bench.recipe.count
+    if len(pictures.labels) < count:
+        raise UsageError(f"images.{name}: {bench.path(name)} has {len(pictures.labels)} images, count is {count}")
+    if real is None and len(pictures.labels) == count:
+        return pictures
+    return pictures.drawn(count, seed if real else 0)
 
 
 def _trained(bench: Bench, name: str, seed: int, pictures: Pictures) -> TrainingRecord:

@@ -102,19 +102,12 @@ def finished(directory: Path, inputs: TrainingInputs, record: TrainingRecord, wa
     network = load(path, networks=inputs.vocabulary.networks)
     if network.source["source_sha256"] != record.network_sha256:
         raise UnsafeInputError(f"{path}: is not the network that was trained here; put it back, or train anew")
-    if inputs.test is not None and _asked(record, inputs) != _asked(record):
+    before = [(test.eps, test.steps, test.step) for test in record.tested if test.eps is not None]
+    asked = list(map(_in_levels, _attacks(inputs)))
+    if inputs.test is not None and (inputs.test.sha256, asked) != (record.test_sha256, before):
         tested = test_network(directory, inputs, dict(network.variables), watch)
         record = record.model_copy(update={"tested": tested, "test_sha256": inputs.test.sha256})
     return _seal(directory, record)
-
-
-def _asked(record: TrainingRecord, inputs: TrainingInputs | None = None) -> tuple[Any, ...]:
-    """What a network was tested on and under; with `inputs` what it is to be."""
-    if inputs is None:
-        attacks = [(test.eps, test.steps, test.step) for test in record.tested if test.eps is not None]
-        return record.test_sha256, attacks
-    assert inputs.test is not None
-    return inputs.test.sha256, list(map(_in_levels, _attacks(inputs)))
 
 
 def _seal(directory: Path, record: TrainingRecord) -> TrainingRecord:

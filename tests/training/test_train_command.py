@@ -9,8 +9,11 @@ import pytest
 import jinv
 from jinv.cli import main
 from jinv.errors import Interrupted
+from jinv.files import write_text
 from jinv.images.codec import png_bytes
-from jinv.recipe.training import DistillationRecipe, TrainingRecipe
+from jinv.recipe.resolved import table_of
+from jinv.recipe.training import DistillationRecipe, TrainingRecipe, read_training
+from jinv.record.config import signed_text
 from jinv.record.training import read_training_record
 from jinv.students import distill as distillation
 from jinv.students import train as training
@@ -72,6 +75,12 @@ def assert_tested_as_it_is_asked(tmp_path, out, capsys):
     assert [t.eps for t in record.tested] == [None, 2.0, 8.0] and record.tested[::2] == before.tested
     assert record.network_sha256 == before.network_sha256 and record.wall_seconds == before.wall_seconds
     assert not list(out.glob("checkpoint*")) and "attacked within 2/255" in (out / "training.html").read_text()
+    (out / "config.toml").unlink()  # as of a training that was begun under no attack
+    write_text(
+        out / "config.toml",
+        signed_text(table_of(read_training(tmp_path / "c.toml", TrainingRecipe, ("attack.eps=[]",)))),
+    )
+    assert main(again) == 0 and [t.eps for t in read_training_record(out).tested] == [None, 8.0]
     (out / "model.safetensors").rename(out / "other.safetensors")
     assert main(again) == 5
     assert "model.safetensors: no such file" in capsys.readouterr().err
@@ -248,7 +257,5 @@ def test_sources_are_as_many_of_each_class():
     object.__setattr__(bench, "recipe", recipe)
     labels = np.repeat(np.arange(5, dtype=np.int32), 4)
     run = Pictures(np.zeros((20, 1, 1, 3), np.uint8), labels)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distillation, "_pictures", lambda bench, paths, name: run)
-        drawn = distillation._read(bench, "run", recipe.sources["run"], 3)
+    drawn = distillation._chosen(bench, "run", run, 3)
     assert np.bincount(drawn.labels).tolist() == [1] * 5

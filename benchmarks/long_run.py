@@ -45,10 +45,11 @@ import json, resource, shutil, sys
 from pathlib import Path
 from jinv.cli import main
 from jinv.record.directory import RunDirectory
+from jinv.record.workers import worker_lines
 clean = RunDirectory.clean
 def keeps(self):
-    lines = [json.loads(line) for log in (self.path / "workers").glob("*") for line in log.read_text().splitlines()]
-    Path(sys.argv[1]).write_text(json.dumps([line["seconds"] for line in lines if line["event"] == "unit"]))
+    lines = [line for _, lines in worker_lines(self.path) for line in lines]
+    Path(sys.argv[1]).write_text(json.dumps([line.seconds for line in lines if line.event == "unit"]))
     clean(self)
 RunDirectory.clean = keeps
 code = main(["synthesize", sys.argv[2], "--out", sys.argv[3]])

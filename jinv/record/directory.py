@@ -245,13 +245,13 @@ class RunDirectory:
         write_bytes(self.path / name, data)
 
     def sync_folders(self) -> None:
-        """Make safe under which names pictures and units are: who moved them may have been killed just then.
+        """Make safe under which names files, pictures and units are: who moved them may have been killed just then.
 
         Raises:
           StorageError: the disk fails.
         """
         try:
-            for folder in (path for path in (self.path / UNITS, self.path / "images") if path.is_dir()):
+            for folder in (path for path in (self.path, self.path / UNITS, self.path / "images") if path.is_dir()):
                 make_directory(folder)
                 sync_directory(folder)
                 with os.scandir(folder) as entries:
@@ -263,11 +263,11 @@ class RunDirectory:
 
     def is_finished(self) -> bool:
         """Whether a finished run is there."""
-        manifest = self.manifest()
-        return manifest is not None and manifest.finished is not None
+        return (manifest := self.manifest()) is not None and manifest.finished is not None
 
     def clean(self) -> None:
-        """Remove what only an unfinished run needs: of a run whose images lie in shards all but these."""
+        """Remove what only an unfinished run needs, of a run whose images lie in shards all but these; raises as `sync_folders`."""
+        self.sync_folders()  # who sealed it may have been killed just then
         shutil.rmtree(self.path / WORKERS, ignore_errors=True)
         if (self.path / "images.npy").exists():
             return shutil.rmtree(self.path / UNITS, ignore_errors=True)

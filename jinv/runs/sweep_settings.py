@@ -165,12 +165,19 @@ def _make_batches(part: Part, progress: SynthesisProgress, place: tuple[str, flo
                     stop.check(part.members[0].directory.path.parent, f"before batch {number} of {place[0]}")
                     if not all(run.has(number) for run in part.members):
                         synthesize_batch(part, number, progress, place, saving)
-        finally:
-            for run in part.members:
-                if run.work is not None:
-                    run.work.close()
+        except BaseException:
+            _close_batch(part)
             with suppress(JinvError):  # what stopped the sweep says more than that its time is lost
                 _note_time(part)
+            raise
+        _close_batch(part)
+        _note_time(part)
+
+
+def _close_batch(part: Part) -> None:
+    for run in part.members:
+        if run.work is not None:
+            run.work.close()
 
 
 def _note_time(part: Part) -> None:

@@ -1,7 +1,8 @@
 """Every operation of a piece of work fails once, in every way; then the disk is healthy and the work goes on.
 
-Four things must hold: what fails ends in an error of jinv's with exit code 5, nothing partial has a final name, nobody
-keeps a descriptor, and whoever goes on ends as if nothing had happened, with nothing left over.
+Five things must hold: what fails ends in an error of jinv's with exit code 5, nothing partial has a final name, nobody
+keeps a descriptor, whoever goes on ends as if nothing had happened, with nothing left over, and then a power loss takes
+nothing.
 """
 
 import random
@@ -137,12 +138,16 @@ def trial(tally: Tally, work: Work, folder: Path, name: str, fault: Fault) -> No
     story = f"{name} at operation {fault.at}, {operation} {path}" + (f", seed {fault.seed}" if fault.kind.power else "")
     _prepared(work, folder)
     tally.trials[name] += 1
-    error, killed = _carry_out(tally, work, folder, fault, story, resume=False)
+    journal = None if fault.kind.power else Journal(str(folder))
+    error, killed = _carry_out(tally, work, folder, fault, story, resume=False, journal=journal)
     if error is None and not killed:
         if operation == "sync" and (folder / path).exists():  # what was dropped for it is no matter
             tally.wrong.append(f"{story}: a sync that failed was passed over")
         _compare(tally, work, folder, f"{story}: it ended as if nothing had happened", more=True)
-    _go_on(tally, work, folder, story)
+    journal = journal or Journal(str(folder))
+    _go_on(tally, work, folder, story, journal)
+    journal.lose(fault.seed, kept=0)
+    _compare(tally, work, folder, f"{story}: then, power loss after the end", more=True)
     shutil.rmtree(folder)
 
 
@@ -182,9 +187,9 @@ def _carry_out(
     return error, disk.dead
 
 
-def _go_on(tally: Tally, work: Work, folder: Path, story: str) -> None:
+def _go_on(tally: Tally, work: Work, folder: Path, story: str, journal: Journal | None = None) -> None:
     """The disk is healthy again, the work goes on to its end, and it is as it had to be."""
-    if _carry_out(tally, work, folder, NO_FAULT, f"{story}: then", resume=True)[0] is None:
+    if _carry_out(tally, work, folder, NO_FAULT, f"{story}: then", resume=True, journal=journal)[0] is None:
         _compare(tally, work, folder, f"{story}: then")
         tally.wrong += [f"{story}: {name} is left over" for name in _hidden(folder)]
 

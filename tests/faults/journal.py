@@ -103,10 +103,10 @@ class Journal:
         directory, name = self._place(path)
         self.pending.append(Change(goes=(directory, name, directory.now.pop(name))))
 
-    def lose(self, seed: int) -> None:
-        """The power goes and comes back: of what was not synced each part is lost by chance; some seeds lose all, or none."""
+    def lose(self, seed: int, kept: float | None = None) -> None:
+        """The power goes and comes back: of what was not synced each part is `kept` by chance; some seeds keep all, or nothing."""
         draws = random.Random(seed)
-        share = draws.choice([0.0, 0.5, 1.0])
+        share = draws.choice([0.0, 0.5, 1.0]) if kept is None else kept
         for change in self.pending:
             if draws.random() < share:
                 change.carry_out()

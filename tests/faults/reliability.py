@@ -78,7 +78,7 @@ def again(folder: Path, quick: bool) -> Part:
         with fake_synthesizer(beside=True):
             tally = random_kills(work(), folder, 15 if quick else 400)
         rows.append((f"{what}, killed again and again", f"{sum(tally.trials.values()):,}", _bytes(tally)))
-        wrong += tally.wrong
+        wrong += [f"{what}: {one}" for one in tally.wrong]
     return Part(rows, wrong)
 
 

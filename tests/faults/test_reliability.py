@@ -1,5 +1,6 @@
 """What docs/reliability.md says, a part of it each time: all kills of a run, some of all else; and what has no row there."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,11 +12,14 @@ import numpy as np
 import pytest
 
 import jinv.runs.units
-from jinv.errors import JinvError, NumericalError
+from jinv.errors import JinvError, NumericalError, StorageError
 from jinv.record.claims import Claims, claim_path
 from jinv.record.units import final_units, unit_images, unit_record
+from jinv.record.workers import WorkerLog
 from tests.faults.disk import KINDS, Disk, Fault, Killed
-from tests.faults.fake import HOPELESS, UNSTABLE, fake_synthesizer, synthesize, work_on
+from tests.faults.enumeration import trial, undisturbed
+from tests.faults.fake import HOPELESS, UNSTABLE, fake_synthesizer, sweep, synthesize, work_on
+from tests.faults.run_work import shared_work, sweeping, synthesis
 from tests.runs.kill_runs import left_by
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +36,38 @@ def test_what_fails_costs_nothing_that_was_done(parts, tmp_path):
         pytest.skip("no file system can be mounted here")
     counts = [row.split("|")[2].strip() for row in done.stdout.splitlines()[2:]]
     assert counts and "0" not in counts, done.stdout
+
+
+@pytest.mark.parametrize("make", [synthesis, shared_work, sweeping])
+def test_who_finds_a_run_sealed_makes_that_safe(make, tmp_path):
+    """It may have been killed between the manifest's new name and the folder's sync: a power loss takes the name back."""
+    work, folder = make(), Path(os.path.realpath(tmp_path))
+    with fake_synthesizer(beside=True):
+        tally = undisturbed(work, folder / "alone")
+        names = list(enumerate(tally.operations, 1))
+        renamed = [n for n, (name, path) in names if name == "rename" and path.endswith("manifest.json")]
+        for number in renamed:
+            sync = next(n for n, (name, _) in names if name == "sync" and n > number)
+            trial(tally, work, folder / "trial", "killed", Fault(KINDS["killed"], sync))
+    assert renamed and not tally.wrong, tally.wrong
+
+
+def test_a_sweep_whose_time_cannot_be_written_says_so(tmp_path, monkeypatch):
+    """It was passed over, and the settings were sealed without their seconds."""
+    say = WorkerLog.say
+
+    def full(self, event, *arguments, **named):
+        if event == "end":
+            raise StorageError(f"{self.path}: cannot be written: No space left on device")
+        say(self, event, *arguments, **named)
+
+    with fake_synthesizer(beside=True):
+        with monkeypatch.context() as patch, pytest.raises(StorageError, match="No space left"):
+            patch.setattr(WorkerLog, "say", full)
+            sweep(tmp_path / "sweep")
+        sweep(tmp_path / "sweep", resume=True)
+    for run in (path for path in (tmp_path / "sweep").iterdir() if path.is_dir()):
+        assert json.loads((run / "manifest.json").read_text())["wall_seconds"] >= 0
 
 
 @pytest.mark.parametrize("seed", [UNSTABLE, HOPELESS])

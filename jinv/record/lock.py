@@ -117,8 +117,8 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return False
 
 
-def held_by(directory: Path) -> str | None:
-    """Who works on a directory, in words; None where nobody does."""
+def held_by(directory: Path, *, shared: bool = False) -> str | None:
+    """Who works on a directory alone, in words, or `shared`, beside others; None where nobody does."""
     path = directory / LOCK
     for _ in range(ATTEMPTS):
         try:
@@ -126,7 +126,7 @@ def held_by(directory: Path) -> str | None:
         except OSError:
             return None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_EX if shared else fcntl.LOCK_SH) | fcntl.LOCK_NB)
             return None
         except BlockingIOError:
             time.sleep(PATIENCE_S)

@@ -1,6 +1,7 @@
 """Looks through a run's files: what is missing, altered, orphaned or half-written."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ from jinv.files import TEMPORARY
 from jinv.images.folder import Watch, unwatched
 from jinv.record.config import batch_of, is_batch
 from jinv.record.directory import ASIDE, REWRITTEN, SINKS, RunDirectory
-from jinv.record.lock import LOCK
+from jinv.record.lock import LOCK, held_by
 from jinv.record.manifest import Manifest
 from jinv.record.pictures import picture_files
 from jinv.record.sealed import DamagedError, digest_of
@@ -34,10 +35,10 @@ class Finding:
         return f"{self.kind} {self.name}" + (f": {self.why}" if self.why else "")
 
 
-def verify(directory: Path, watch: Watch = unwatched) -> list[Finding]:
+def verify(directory: Path, watch: Watch = unwatched, *, alone: bool = False) -> list[Finding]:
     """What is wrong with a run's files, finished or not; nothing is changed. `watch` is told of every file.
 
-    Of a run that goes on at this moment only what is final is looked at.
+    Of a run that goes on at this moment only what is final is looked at; `alone`: it is the caller who holds it.
 
     Raises:
       StorageError: no run, or its directory cannot be read. UnsafeInputError: its manifest is damaged.
@@ -48,7 +49,7 @@ def verify(directory: Path, watch: Watch = unwatched) -> list[Finding]:
         found = (_of_finished if manifest.finished else _of_unfinished)(run, manifest, watch)
         before, manifest = manifest, run.known_manifest()
         if (manifest.finished, manifest.outputs) == (before.finished, before.outputs):
-            return found
+            return found if alone else _left(run, found)
         # Sealed, or sealed anew, while one looked: nothing that was found is so.
 
 
@@ -100,6 +101,13 @@ def _of_unfinished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[
     orphans = {i: f for i, f in pictures.items() if i not in made and i // size not in damaged}
     found += [Finding("orphaned", name, "its batch is not there") for name in orphans.values()]
     return found + [f for f in _strange(run) if f.kind == "half-written"]
+
+
+def _left(run: RunDirectory, found: Sequence[Finding]) -> list[Finding]:
+    """Without what somebody is writing who is at work on the run or its sweep, or has written by now."""
+    places = run.path, Path(os.path.realpath(run.path)).parent
+    living = any(held_by(place, shared=True) is not None for place in places)
+    return [f for f in found if f.kind != "half-written" or (not living and os.path.lexists(run.path / f.name))]
 
 
 def _strange(run: RunDirectory) -> list[Finding]:

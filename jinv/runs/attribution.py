@@ -13,11 +13,14 @@ from jinv.core.parameterization import staged
 from jinv.errors import NumericalError, UsageError, nearest
 from jinv.experiment import bind
 from jinv.experiment.experiment import Experiment, load_experiment
+from jinv.experiment.plugins import used_plugins
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.images.codec import fit_image, read_image
 from jinv.recipe.read import read_config
 from jinv.recipe.recipe import Recipe, replaced
 from jinv.record.run import RunRecord, open_run
+from jinv.runs.checks import check_made_with
+from jinv.runs.records import new_manifest
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ def attribute(
       label: of a picture, its class.
 
     Raises:
-      UsageError: no such term, image or class; a recipe and no picture. NumericalError: a gradient is not finite. Others
-      as `open_run`, `load_experiment` and `read_image`.
+      UsageError: no such term, image or class; a recipe and no picture. NumericalError: a gradient is not finite.
+      RunConflictError: the networks, plugins or statistics of the run are others by now. Others as `open_run`, `load_experiment` and `read_image`.
     """
     record = None if isinstance(run, Recipe) else open_run(run)
     recipe = run if isinstance(run, Recipe) else read_config(Path(run) / "config.toml")
@@ -98,6 +101,9 @@ def _of_run(
     labels = tuple(record.labels[batch].tolist())
     own = replaced(recipe.image, labels=labels, count=len(labels), batch=len(labels), plan="cycle")
     experiment = _experiment(replaced(recipe, image=own), vocabulary)
+    plugins = used_plugins(recipe, experiment.vocabulary) or None  # of the whole recipe, as the run has them
+    now = new_manifest(experiment).model_copy(update={"plugins": plugins})
+    check_made_with(record.path, record.manifest, now, "attributed")
     pixels = np.asarray(record.images[batch], np.float32)
     return _attribution(experiment, chosen, pixels, number - batch.start, f"image {number}")
 

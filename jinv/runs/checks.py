@@ -94,32 +94,37 @@ def check_same(
     if changed:
         raise RunConflictError(f"{run_directory.path}: cannot be resumed with another config: {'; '.join(changed)}")
     now = new_manifest(experiment)
-    for what, key in (("other weights", "model"), ("another student", "student_sha256")):
-        differing = _differing(key, _compared(manifest, key), _compared(now, key))
-        if differing:
-            raise RunConflictError(
-                f"{run_directory.path}: cannot be resumed with {what} than it was started with: {'; '.join(differing)}"
-            )
-    changed = [
-        _change("plugin", *pair)
-        for pair in zip_longest(*(_plugins(of, everything=everything) for of in (manifest, now)))
-        if pair[0] != pair[1]
-    ]
-    if changed:
-        raise RunConflictError(
-            f"{run_directory.path}: cannot be resumed with other plugins than it was started with: {'; '.join(changed)}"
-        )
-    if manifest.statistics_sha256 != now.statistics_sha256:
-        change = _change("statistics_sha256", manifest.statistics_sha256, now.statistics_sha256)
-        raise RunConflictError(
-            f"{run_directory.path}: cannot be resumed with other recorded statistics than it was started with: {change}"
-        )
+    check_made_with(run_directory.path, manifest, now, everything=everything)
     for key in ("labels", "class_names", "image_size"):
         if getattr(manifest, key) != getattr(now, key):
             raise UnsafeInputError(
                 f"{run_directory.path / 'manifest.json'}: {key}: {getattr(manifest, key)!r:.60} is not what the config "
                 f"comes to, {getattr(now, key)!r:.60}; {INSTEAD}"
             )
+
+
+def check_made_with(
+    directory: Path, manifest: Manifest, now: Manifest, doing: str = "resumed", *, everything: bool = False
+) -> None:
+    """Refuse other networks, plugins or recorded statistics than a run was started with; `doing`: what is refused, in a word.
+
+    Raises:
+      RunConflictError: they are others; the message names what differs, then and now.
+    """
+
+    def refuse(what: str, changed: Sequence[str]) -> None:
+        if changed:
+            raise RunConflictError(
+                f"{directory}: cannot be {doing} with {what} than it was started with: {'; '.join(changed)}"
+            )
+
+    for what, key in (("other weights", "model"), ("another student", "student_sha256")):
+        refuse(what, _differing(key, _compared(manifest, key), _compared(now, key)))
+    plugins = zip_longest(*(_plugins(of, everything=everything) for of in (manifest, now)))
+    refuse("other plugins", [_change("plugin", *pair) for pair in plugins if pair[0] != pair[1]])
+    if manifest.statistics_sha256 != now.statistics_sha256:
+        change = _change("statistics_sha256", manifest.statistics_sha256, now.statistics_sha256)
+        refuse("other recorded statistics", [change])
 
 
 def check_plugins(

@@ -54,7 +54,7 @@ def repair(directory: Path, console: Console, vocabulary: Vocabulary | None = No
     run.known_manifest()
     with held(directory, teller(console)) as alone, stoppable() as stop:
         with Waiting(console) as waiting:
-            found = verify(directory, stop.watched(waiting.watch, directory))
+            found = verify(directory, stop.watched(waiting.watch, directory), alone=True)
         if alone:
             run.tidy()
         shutil.rmtree(directory / SCRATCH, ignore_errors=True)

@@ -16,6 +16,7 @@ from jinv.cli import main
 from jinv.errors import StorageError
 from jinv.images.codec import png_bytes
 from jinv.record.directory import RunDirectory
+from jinv.record.lock import held
 from jinv.record.manifest import Manifest
 from jinv.record.metrics import lines_text
 from jinv.record.run import open_run
@@ -273,3 +274,29 @@ def test_an_image_that_is_moved_before_it_is_read_is_read(run, act):
     (run / "images/000000_cat.png").unlink()
     with pytest.raises(StorageError, match="000000_cat"):
         image.pixels  # noqa: B018
+
+
+def test_what_somebody_is_writing_is_not_called_half_written(run):
+    """Nor what was there when it was listed, and has its final name by now."""
+    temporary = run / ".grid.png.0123abcd.tmp"
+    temporary.write_bytes(b"half")
+    with held(run, shared=True):
+        assert verify(run) == []
+        assert [(f.kind, f.name) for f in verify(run, alone=True)] == [("half-written", temporary.name)]
+    with held(run.parent):  # the sweep to which it belongs
+        assert verify(run) == []
+    assert [(f.kind, f.name) for f in verify(run)] == [("half-written", temporary.name)]
+
+
+def test_what_was_written_while_one_listed_is_not_called_half_written(run, monkeypatch):
+    temporary = run / ".grid.png.0123abcd.tmp"
+    temporary.write_bytes(b"half")
+    strange = verify_module._strange
+
+    def then_written(run):
+        found = strange(run)
+        temporary.rename(run.path / "grid.png")
+        return found
+
+    monkeypatch.setattr(verify_module, "_strange", then_written)
+    assert verify(run) == []

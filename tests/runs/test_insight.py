@@ -361,6 +361,20 @@ def test_an_attribution_is_of_the_runs_batch_and_is_drawn(folder, whole, tmp_pat
         assert said in error and error.count("\n") == 1, (words, error)
 
 
+def test_an_attribution_of_a_run_is_by_the_network_that_made_it(folder, whole, no_block, tmp_path, capsys):
+    """Another one by the same name explains nothing of the image."""
+    network = folder / "tiny.safetensors"
+    kept = network.read_bytes()
+    try:
+        save_tiny(network, 1, name=no_block)
+        assert main(["attribute", str(whole), "--out", str(tmp_path / "a.png")]) == 6
+    finally:
+        network.write_bytes(kept)
+    error = capsys.readouterr().err
+    assert "cannot be attributed with other weights" in error and error.count("\n") == 1
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_a_name_that_no_sink_has_is_refused():
     with pytest.raises(UsageError, match="wandb"):
         sys.modules.pop("wandb", None)

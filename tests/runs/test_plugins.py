@@ -174,6 +174,8 @@ def test_what_needs_no_plugin_does_without(folder, finished, capsys, tmp_path):
 def test_an_attribution_takes_a_plugins_term(folder, finished, tmp_path, capsys):
     words = ["attribute", finished, "--term", "edge_prior", "--out", tmp_path / "a.png"]
     assert said(words) == 2 and "no such term 'edge_prior'" in capsys.readouterr().err
+    assert said(words, folder / "edited.py") == 6
+    assert "cannot be attributed with other plugins" in capsys.readouterr().err and not (tmp_path / "a.png").exists()
     assert said(words, folder / "my_prior.py") == 0 and (tmp_path / "a.png").exists()
 
 

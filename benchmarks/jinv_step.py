@@ -91,11 +91,18 @@ class Implementation:
             multiply = jax.jit(jnp.dot).lower(a, a).compile()
         return lambda: multiply(a, a).block_until_ready()
 
+    def stream(self, size: int) -> Any:
+        """A function that reads `size` bytes from memory once, and writes as many."""
+        a = jnp.ones((size // 4,), jnp.float32)
+        add = jax.jit(lambda a: a + 1).lower(a).compile()
+        return lambda: add(a).block_until_ready()
+
     def describe(self) -> dict[str, Any]:
         """What the compiler says of the step; repeatable, unlike a time."""
         memory, cost = self._step.memory_analysis(), self._step.cost_analysis() or {}
         return {
             "device": str(jax.devices()[0].device_kind),
             "compiled_flops": cost.get("flops"),
+            "compiled_bytes": cost.get("bytes accessed"),
             "buffer_bytes": memory.temp_size_in_bytes + memory.argument_size_in_bytes if memory else None,
         }

@@ -57,12 +57,13 @@ def answer(implementation: Any, request: dict[str, Any]) -> dict[str, Any]:
         started = time.perf_counter()
         implementation.run(request["steps"])
         return {"seconds": (time.perf_counter() - started) / request["steps"]}
-    if request["command"] == "matmul":
-        multiply = implementation.matmul(request["size"])
-        multiply()
+    if request["command"] in ("matmul", "stream"):
+        matmul = request["command"] == "matmul"
+        once = implementation.matmul(request["size"]) if matmul else implementation.stream(request["bytes"])
+        once()
         started = time.perf_counter()
         for _ in range(request["times"]):
-            multiply()
+            once()
         return {"seconds": (time.perf_counter() - started) / request["times"]}
     if request["command"] == "forget_peak":
         forget_peak()

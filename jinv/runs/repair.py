@@ -61,6 +61,7 @@ def repair(directory: Path, console: Console, vocabulary: Vocabulary | None = No
         wrong = [finding for finding in found if finding.kind in ("missing", "altered")]
         manifest = run.known_manifest()
         if not wrong:
+            run.sync_folders()  # who made it again may have failed just then
             return found
         for finding in wrong:
             if finding.name.startswith("config.toml"):

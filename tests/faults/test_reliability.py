@@ -19,7 +19,7 @@ from jinv.record.workers import WorkerLog
 from tests.faults.disk import KINDS, Disk, Fault, Killed
 from tests.faults.enumeration import trial, undisturbed
 from tests.faults.fake import HOPELESS, UNSTABLE, fake_synthesizer, sweep, synthesize, work_on
-from tests.faults.run_work import shared_work, sweeping, synthesis
+from tests.faults.run_work import repairing, shared_work, sweeping, synthesis
 from tests.runs.kill_runs import left_by
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,14 +38,16 @@ def test_what_fails_costs_nothing_that_was_done(parts, tmp_path):
     assert counts and "0" not in counts, done.stdout
 
 
-@pytest.mark.parametrize("make", [synthesis, shared_work, sweeping])
-def test_who_finds_a_run_sealed_makes_that_safe(make, tmp_path):
-    """It may have been killed between the manifest's new name and the folder's sync: a power loss takes the name back."""
+@pytest.mark.parametrize("make", [synthesis, shared_work, sweeping, repairing])
+def test_who_finds_a_run_whole_makes_that_safe(make, tmp_path):
+    """Who made it may have been killed between a file's new name and its folder's sync: a power loss takes the name back."""
     work, folder = make(), Path(os.path.realpath(tmp_path))
     with fake_synthesizer(beside=True):
         tally = undisturbed(work, folder / "alone")
         names = list(enumerate(tally.operations, 1))
-        renamed = [n for n, (name, path) in names if name == "rename" and path.endswith("manifest.json")]
+        renamed = [
+            n for n, (name, path) in names if name == "rename" and path.endswith(("manifest.json", "/images.npy"))
+        ]
         for number in renamed:
             sync = next(n for n, (name, _) in names if name == "sync" and n > number)
             trial(tally, work, folder / "trial", "killed", Fault(KINDS["killed"], sync))

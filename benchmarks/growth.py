@@ -5,11 +5,12 @@
 jinv alone, a process per case. Beside each time stands the roofline (Williams et al. 2009): the larger of the step's FLOPs
 over the rate of matrix products and of its bytes over the rate of memory, FLOPs and bytes as the compiler counts them. It
 counts what each operation reads and writes, as if nothing stayed in a cache: a step may be above that roof. Where an image of
-a larger batch costs more than `BEND` of the cheapest, the curve bends, and the table says which roof is nearer there.
+a larger batch costs more than `BEND` of the cheapest, the curve bends, and it is said how far above its roof the step is there.
 """
 
 import argparse
 import json
+import math
 import statistics
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -37,7 +38,7 @@ SHARE_OF_MEMORY = 0.7
 
 
 class Row(NamedTuple):
-    """A case as it was measured. flops, bytes: of a step, by the compiler; roof_seconds: no step can be faster."""
+    """A case as it was measured. flops, bytes: of a step, by the compiler."""
 
     varied: str
     at: int
@@ -93,19 +94,17 @@ def measure(case: Problem, rounds: int, seconds: float) -> dict[str, float]:
             worker.ask("run", steps=1)
             steps = max(1, round(seconds / worker.ask("run", steps=1)["seconds"]))
             worker.ask("forget_peak")
-            times, matmuls, streams = [], [], []
-            for _ in range(rounds):
-                times.append(worker.ask("run", steps=steps)["seconds"])
-                matmuls.append(worker.ask("matmul", size=MATMUL_SIZE, times=3)["seconds"])
-            described = worker.ask("describe")  # before the stream, whose arrays are no step's
+            times = [worker.ask("run", steps=steps)["seconds"] for _ in range(rounds)]
+            described = worker.ask("describe")  # before the others, whose arrays are no step's
+            matmuls = [worker.ask("matmul", size=MATMUL_SIZE, times=3)["seconds"] for _ in range(rounds)]
             streams = [worker.ask("stream", bytes=STREAM_BYTES, times=3)["seconds"] for _ in range(rounds)]
         finally:
             worker.close()
     return {
         "seconds": statistics.median(times),
         "peak_bytes": described["peak_bytes"],
-        "flops": described["compiled_flops"],
-        "bytes": described["compiled_bytes"],
+        "flops": described["compiled_flops"] or math.nan,
+        "bytes": described["compiled_bytes"] or math.nan,
         "matmul_flops": 2 * MATMUL_SIZE**3 / min(matmuls),
         "stream_bytes": 2 * STREAM_BYTES / min(streams),  # read, and written
     }
@@ -118,13 +117,26 @@ def grow(model: str, only: Sequence[str], *, quick: bool, rounds: int, seconds: 
     memory = machine.describe()["memory_gib"] * 2**30 * SHARE_OF_MEMORY
     console = Console(stderr=True)
     for varied, at, case in cases(model, only, quick):
-        before = [row for row in rows if row.varied == varied]
-        if before and before[-1].peak_bytes * _pixels(case) / _pixels(before[-1].case) > memory and varied != "depth":
+        if varied != "depth" and _expected([row for row in rows if row.varied == varied], case) > memory:
             left_out.append(f"{varied} {at}: more memory than {SHARE_OF_MEMORY:.0%} of the machine's")
             continue
-        rows.append(Row(varied, at, case, **measure(case, rounds, seconds)))  # type: ignore[arg-type]
+        try:
+            rows.append(Row(varied, at, case, **measure(case, rounds, seconds)))  # type: ignore[arg-type]
+        except RuntimeError as error:  # killed for its memory, for one: what was measured is not lost for it
+            left_out.append(f"{varied} {at}: {error}")
+            continue
         console.print(f"{varied} {at}: {rows[-1].seconds:.4f} s per step")
     return rows, left_out
+
+
+def _expected(before: Sequence[Row], case: Problem) -> float:
+    """The memory that a case will need: it grows with the pixels, as it did between the smallest and the last one."""
+    if not before:
+        return 0.0
+    first, last = before[0], before[-1]
+    between = _pixels(last.case) - _pixels(first.case)
+    slope = (last.peak_bytes - first.peak_bytes) / between if between else last.peak_bytes / _pixels(last.case)
+    return last.peak_bytes + slope * (_pixels(case) - _pixels(last.case))
 
 
 def _pixels(case: Problem) -> int:
@@ -132,7 +144,7 @@ def _pixels(case: Problem) -> int:
 
 
 def bends(rows: Sequence[Row]) -> list[str]:
-    """Where an image costs more than at the cheapest batch, and under which roof."""
+    """Where an image costs more than at the cheapest batch, and how near to its roof the step is here and there."""
     by_batch = [row for row in rows if row.varied == "batch"]
     if not by_batch:
         return []
@@ -141,8 +153,10 @@ def bends(rows: Sequence[Row]) -> list[str]:
     for row in by_batch:
         ratio = (row.seconds / row.case.batch) / (cheapest.seconds / cheapest.case.batch)
         if row.at > cheapest.at and ratio > BEND:
+            here, there = (max(one.roofs.values()) / one.seconds for one in (row, cheapest))
             found.append(
-                f"an image at batch {row.at} costs {ratio:.2f} of one at {cheapest.at}; the {row.nearer} roof is nearer"
+                f"an image at batch {row.at} costs {ratio:.2f} of one at {cheapest.at} "
+                f"({here:.0%} and {there:.0%} of the {row.nearer} roof)"
             )
     return found
 

@@ -23,11 +23,11 @@ from jinv.files import (
     atomic_path,
     make_directory,
     remove_temporaries,
-    sync_directory,
     write_bytes,
     write_text,
 )
 from jinv.record.config import is_whole, read_table, signed_text
+from jinv.record.durable import sync_folders
 from jinv.record.entry import has_its_digest, with_digest
 from jinv.record.evaluation import Evaluation, read_evaluation, write_evaluation
 from jinv.record.lock import LOCK
@@ -42,6 +42,12 @@ from jinv.record.workers import WORKERS
 UNSEALED = "manifest.json"
 REWRITTEN = ("evaluation.json", "report.html")
 """What is made again from the rest at any time, and sealed anew then; so is the folder nearest/."""
+
+
+def is_rewritten(name: str) -> bool:
+    """Whether a file of a run is such a one."""
+    return name in REWRITTEN or name.startswith("nearest/")
+
 
 SINKS = "logs"
 """Where `--log` has its files."""
@@ -244,30 +250,13 @@ class RunDirectory:
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(self.path / name, data)
 
-    def sync_folders(self) -> None:
-        """Make safe under which names files, pictures and units are: who moved them may have been killed just then.
-
-        Raises:
-          StorageError: the disk fails.
-        """
-        try:
-            for folder in (path for path in (self.path, self.path / UNITS, self.path / "images") if path.is_dir()):
-                make_directory(folder)
-                sync_directory(folder)
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        if entry.is_dir(follow_symlinks=False):
-                            sync_directory(Path(entry.path))
-        except OSError as error:
-            raise StorageError(f"{self.path}: cannot be written: {error.strerror or error}") from error
-
     def is_finished(self) -> bool:
         """Whether a finished run is there."""
         return (manifest := self.manifest()) is not None and manifest.finished is not None
 
     def clean(self) -> None:
         """Remove what only an unfinished run needs, of a run whose images lie in shards all but these; raises as `sync_folders`."""
-        self.sync_folders()  # who sealed it may have been killed just then
+        sync_folders(self.path)  # who sealed it may have been killed just then
         shutil.rmtree(self.path / WORKERS, ignore_errors=True)
         if (self.path / "images.npy").exists():
             return shutil.rmtree(self.path / UNITS, ignore_errors=True)
@@ -318,7 +307,7 @@ class RunDirectory:
             return
         found = self.digests() if found is None else found
         for name, digest in manifest.outputs.items():
-            if name in REWRITTEN or name.startswith("nearest/"):
+            if is_rewritten(name):
                 continue
             path = self.path / name
             if name not in found:

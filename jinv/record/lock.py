@@ -122,12 +122,13 @@ def held_by(directory: Path, *, shared: bool = False) -> str | None:
     path = directory / LOCK
     for _ in range(ATTEMPTS):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor, alone = _looked_at(path, shared)
         except OSError:
             return None
         try:
-            fcntl.flock(descriptor, (fcntl.LOCK_EX if shared else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-            return None
+            fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            if _is_still(path, descriptor) or not os.path.lexists(path):
+                return None
         except BlockingIOError:
             time.sleep(PATIENCE_S)
         except OSError:
@@ -135,6 +136,15 @@ def held_by(directory: Path, *, shared: bool = False) -> str | None:
         finally:
             os.close(descriptor)
     return _words(path)
+
+
+def _looked_at(path: Path, alone: bool) -> tuple[int, bool]:
+    """A lock's file, open, and whether it can be asked for `alone`: over NFS only who may write can."""
+    flags = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    if alone:
+        with suppress(OSError):
+            return os.open(path, os.O_RDWR | flags), True
+    return os.open(path, os.O_RDONLY | flags), False
 
 
 def _myself() -> bytes:

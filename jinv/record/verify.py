@@ -10,7 +10,7 @@ from jinv.errors import JinvError, StorageError, UnsafeInputError
 from jinv.files import TEMPORARY
 from jinv.images.folder import Watch, unwatched
 from jinv.record.config import batch_of, is_batch
-from jinv.record.directory import ASIDE, REWRITTEN, SINKS, RunDirectory
+from jinv.record.directory import ASIDE, REWRITTEN, SINKS, RunDirectory, is_rewritten
 from jinv.record.lock import LOCK, held_by
 from jinv.record.manifest import Manifest
 from jinv.record.pictures import picture_files
@@ -104,22 +104,32 @@ def _of_unfinished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[
 
 
 def _left(run: RunDirectory, found: Sequence[Finding]) -> list[Finding]:
-    """Without what somebody is writing who is at work on the run or its sweep, or has written by now."""
+    """Without what somebody is writing who is at work on the run or its sweep, or has written by now.
+
+    Of a finished run that is what is judged, and drawn, anew: it is sealed anew at the end.
+    """
     places = run.path, Path(os.path.realpath(run.path)).parent
-    living = any(held_by(place, shared=True) is not None for place in places)
-    return [f for f in found if f.kind != "half-written" or (not living and os.path.lexists(run.path / f.name))]
+    if any(held_by(place, shared=True) is not None for place in places):
+        return [f for f in found if f.kind != "half-written" and not is_rewritten(f.name)]
+    return [f for f in found if f.kind != "half-written" or os.path.lexists(run.path / f.name)]
 
 
 def _strange(run: RunDirectory) -> list[Finding]:
     """What killed processes left, and what no run writes."""
-    found = []
-    listed = os.walk(run.path)  # which passes over a folder that goes away meanwhile
-    for path in sorted(Path(folder, name) for folder, *names in listed for name in (*names[0], *names[1])):
+    found, paths = [], []
+    for folder, folders, files in os.walk(run.path):  # which passes over a folder that goes away meanwhile
+        paths += [Path(folder, name) for name in (*folders, *files)]
+        folders[:] = [name for name in folders if not _is_scratch(Path(folder, name))]
+    for path in sorted(paths):
         name = path.relative_to(run.path).as_posix()
-        if TEMPORARY.fullmatch(path.name) or name == SCRATCH:
+        if _is_scratch(path):
             found.append(Finding("half-written", name))
         elif path.is_relative_to(run.path / SINKS):
             continue
         elif path.is_file() and name not in (LOCK, "manifest.json", *REWRITTEN, *ASIDE) and path.name[0] != ".":
             found.append(Finding("orphaned", name, "the seal does not know it"))
     return found
+
+
+def _is_scratch(path: Path) -> bool:
+    return TEMPORARY.fullmatch(path.name) is not None or path.name == SCRATCH

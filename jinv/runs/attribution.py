@@ -13,7 +13,6 @@ from jinv.core.parameterization import staged
 from jinv.errors import NumericalError, UsageError, nearest
 from jinv.experiment import bind
 from jinv.experiment.experiment import Experiment, load_experiment
-from jinv.experiment.plugins import used_plugins
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.images.codec import fit_image, read_image
 from jinv.recipe.read import read_config
@@ -79,6 +78,8 @@ def attribute(
     own = replaced(recipe.image, labels=(label,), count=1, batch=1, plan="cycle")
     experiment = _experiment(replaced(recipe, image=own), vocabulary)
     picture = fit_image(read_image(image), experiment.size)
+    if record is not None:
+        _check_same(record, experiment)
     pixels = np.asarray(experiment.classifier.preprocess(picture[None]))
     return _attribution(experiment, chosen, pixels, 0, Path(image).name)
 
@@ -101,18 +102,33 @@ def _of_run(
     labels = tuple(record.labels[batch].tolist())
     own = replaced(recipe.image, labels=labels, count=len(labels), batch=len(labels), plan="cycle")
     experiment = _experiment(replaced(recipe, image=own), vocabulary)
-    plugins = used_plugins(recipe, experiment.vocabulary) or None  # of the whole recipe, as the run has them
-    now = new_manifest(experiment).model_copy(update={"plugins": plugins})
-    check_made_with(record.path, record.manifest, now, "attributed")
+    _check_same(record, experiment)
     pixels = np.asarray(record.images[batch], np.float32)
     return _attribution(experiment, chosen, pixels, number - batch.start, f"image {number}")
 
 
 def _experiment(recipe: Recipe, vocabulary: Vocabulary | None) -> Experiment:
-    """What is needed of a recipe: its networks and terms, and nothing of where it starts or what it optimises."""
+    """What is needed of a recipe: its networks and terms, and nothing of where it starts, what it optimises, or how."""
     image = replaced(recipe.image, init="noise", init_reference=None)
-    stages = tuple(replaced(stage, parameterization="pixels", low_pass=None) for stage in recipe.stages)
-    return load_experiment(replaced(recipe, image=image, stages=stages, log_statistics=False), vocabulary=vocabulary)
+    plain = {"parameterization": "pixels", "low_pass": None, "learning_rate": 0.1, "optimizer": "adam"}
+    stages = tuple(replaced(stage, **plain) for stage in recipe.stages)
+    rest = {"augment": {}, "project": {}, "log_statistics": False}
+    return load_experiment(replaced(recipe, image=image, stages=stages, **rest), vocabulary=vocabulary)
+
+
+def _check_same(record: RunRecord, experiment: Experiment) -> None:
+    """Refuse networks, statistics and terms that are others than the run's; what else plugins brought decides no gradient.
+
+    Raises:
+      RunConflictError: they are.
+    """
+    now = new_manifest(experiment)
+    needed = {name for plugin in now.plugins or () for name in plugin.names}
+    then = [
+        p.model_copy(update={"names": tuple(n for n in p.names if n in needed)}) for p in record.manifest.plugins or ()
+    ]
+    manifest = record.manifest.model_copy(update={"plugins": tuple(then) or None})
+    check_made_with(record.path, manifest, now, "attributed")
 
 
 def _chosen(recipe: Recipe, names: Sequence[str]) -> list[str]:

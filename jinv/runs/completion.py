@@ -19,6 +19,7 @@ from jinv.models.classifier import Classifier
 from jinv.recipe.read import read_config
 from jinv.recipe.recipe import Recipe
 from jinv.record.directory import RunDirectory
+from jinv.record.durable import sync_folders
 from jinv.record.lock import held
 from jinv.record.manifest import Manifest
 from jinv.record.timing import join_times
@@ -104,7 +105,7 @@ def complete(run_directory: RunDirectory, carried: Carried, manifest: Manifest, 
         goes on here. JinvError: of the evaluation; the run is finished without it then, for it was the images that took the time.
     """
     count = len(carried.recipe.image.batches)
-    run_directory.sync_folders()
+    sync_folders(run_directory.path)
     join_lines(run_directory, count)
     join_times(run_directory.path, run_directory.path / WORKERS)
     check_failed(run_directory, count)

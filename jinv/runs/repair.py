@@ -17,7 +17,8 @@ from jinv.experiment.experiment import Experiment
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.files import make_directory, sync_directory
 from jinv.recipe.read import read_config
-from jinv.record.directory import REWRITTEN, RunDirectory
+from jinv.record.directory import RunDirectory, is_rewritten
+from jinv.record.durable import sync_folders
 from jinv.record.lock import held
 from jinv.record.manifest import Manifest
 from jinv.record.metrics import lines_text
@@ -61,7 +62,7 @@ def repair(directory: Path, console: Console, vocabulary: Vocabulary | None = No
         wrong = [finding for finding in found if finding.kind in ("missing", "altered")]
         manifest = run.known_manifest()
         if not wrong:
-            run.sync_folders()  # who made it again may have failed just then
+            sync_folders(run.path, units=True)  # who made it again may have failed just then
             return found
         for finding in wrong:
             if finding.name.startswith("config.toml"):
@@ -101,12 +102,13 @@ def _repair_finished(
     sealed = manifest.outputs or {}
     if "grid.png" in names:
         write_grid(run, manifest)
-    for name in sorted(names - set(REWRITTEN)):
-        if not name.startswith("nearest/") and digest_of(run.path / name) != sealed[name]:
+    for name in sorted(names):
+        if not is_rewritten(name) and digest_of(run.path / name) != sealed[name]:
             raise UnsafeInputError(f"{run.path / name}: made again, it is not as it was sealed")
     if any(name == "evaluation.json" or name.startswith("nearest/") for name in names):
         (run.path / "evaluation.json").unlink(missing_ok=True)
         judge_again(run, experiment, manifest, console, stop)
+    sync_folders(run.path, units=True)
     finish(run, manifest)
 
 

@@ -27,6 +27,7 @@ from jinv.files import make_directory, write_bytes, write_text
 from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import asides, changes_between, resolved_table
 from jinv.record.directory import RunDirectory
+from jinv.record.durable import sync_folders
 from jinv.record.status import submitted
 
 SIGNAL = "USR1@120"
@@ -229,6 +230,8 @@ def check_directory(directory: Path, recipe: Recipe) -> bool:
     changed = changes_between(run.config(), recipe, labels, manifest.image_size, ignored=set(asides()))
     if changed:
         raise RunConflictError(f"{directory}: was begun with another config: {'; '.join(changed)}")
+    if manifest.finished:
+        sync_folders(run.path)  # who sealed it may have been killed just then
     return manifest.finished is None
 
 

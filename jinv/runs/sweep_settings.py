@@ -17,6 +17,7 @@ from jinv.experiment.vocabulary import Vocabulary
 from jinv.images.folder import unwatched
 from jinv.recipe.variations import Variation
 from jinv.record.directory import RunDirectory
+from jinv.record.durable import sync_folders
 from jinv.record.manifest import SweepSetting
 from jinv.record.units import unit_record
 from jinv.runs.checks import check_plugins, check_run
@@ -205,6 +206,7 @@ def _complete_part(part: Part, console: Console, stop: Stop) -> JinvError | None
             if run.manifest.finished:
                 judge_again(run.directory, run.experiment, run.manifest, console, stop)
             elif run.diverged_at is not None:
+                sync_folders(run.directory.path)
                 join_lines(run.directory, len(run.experiment.batches))
             else:
                 complete(run.directory, run.experiment, run.manifest, console, stop)

@@ -20,6 +20,7 @@ from jinv.recipe.recipe import Recipe
 from jinv.recipe.resolved import resolved_table
 from jinv.record.claims import LEASE_S
 from jinv.record.directory import RunDirectory
+from jinv.record.durable import sync_folders
 from jinv.record.lock import held
 from jinv.record.manifest import Manifest
 from jinv.runs.allocator import keep_freed_memory
@@ -117,10 +118,12 @@ def work_on(
             raise RunConflictError(f"{directory}: went away")
         check_resumable(run_directory, experiment, manifest)
         if manifest.finished:
+            sync_folders(run_directory.path)  # who sealed it may have been killed just then
             say(console, f"{directory}: already finished")
             return run_directory
         with stoppable() as stop:
             make_units(experiment, run_directory, console, stop, alone=False, lease=lease)
+        sync_folders(run_directory.path)  # so may be who made the last of the units
         check_failed(run_directory, len(experiment.batches))
     return run_directory
 

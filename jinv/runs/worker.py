@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +45,15 @@ class Worker:
             self._beating.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         self._over.set()
         for number in list(self.claims.mine):
             self.claims.release(number, done=False)
-        with suppress(StorageError):
+        try:
             self.log.say("end")
+        except StorageError:
+            if kind is None:  # what ended it says more than that its time is lost
+                raise
 
     def take(self, number: int) -> Work | None:
         """Claim a unit, with what was done of it before; None where a living other has it."""

@@ -31,10 +31,46 @@ def test_curves_are_measured_drawn_and_recorded(tmp_path, monkeypatch, capsys):
     assert record["rows"][0]["roof"] == "memory" and record["rows"][0]["roof_seconds"] == pytest.approx(1e-4)
     bends = record["bends"]
     assert [line.split()[4] for line in bends] == ["64", "128"] and "1.50 of one at" in bends[0]
-    assert "memory roof" in bends[0]
+    assert "(7% and 10% of the memory roof)" in bends[0]
     assert (tmp_path / "g.png").stat().st_size > 10_000
     said = capsys.readouterr()
     assert bends[0] in said.out and record["left_out"][0] in said.out and "batch 1: 0.0010 s per step" in said.err
+
+
+def test_what_is_killed_for_its_memory_costs_the_others_nothing(tmp_path, monkeypatch, capsys):
+    def measure(case, rounds, seconds):
+        if case.batch > 8:
+            raise RuntimeError("jinv: its process ended with exit code -9")
+        return found(case)
+
+    monkeypatch.setattr(growth, "measure", measure)
+    growth.main(["--only", "batch", "--quick", "--json", str(tmp_path / "g.json")])
+    record = json.loads((tmp_path / "g.json").read_text())
+    assert [row["at"] for row in record["rows"]] == [1, 8] and record["left_out"][0].startswith("batch 64: jinv: its")
+
+
+def test_a_case_is_asked_for_its_memory_before_the_processor_is_measured(monkeypatch):
+    """The matrices' and the stream's arrays would be taken for the step's."""
+    asked = []
+
+    class Worker:
+        def __init__(self, name, case, path):
+            pass
+
+        def ask(self, command, **_):
+            asked.append(command)
+            described = {"peak_bytes": 7, "compiled_flops": None, "compiled_bytes": 3.0}
+            return described if command == "describe" else {"seconds": float(len(asked))}
+
+        def close(self):
+            asked.append("close")
+
+    monkeypatch.setattr(growth, "Worker", Worker)
+    measured = growth.measure(Problem("resnet20", 1, 32), 3, 1.0)
+    assert asked[:3] == ["run", "run", "forget_peak"] and asked[-1] == "close"
+    assert asked.index("describe") < asked.index("matmul") < asked.index("stream")
+    assert measured["seconds"] == 5 and measured["peak_bytes"] == 7 and measured["flops"] != measured["flops"]
+    assert measured["matmul_flops"] == 2 * growth.MATMUL_SIZE**3 / 8
 
 
 def test_the_higher_roof_holds_the_step():

@@ -192,6 +192,8 @@ def _go_on(tally: Tally, work: Work, folder: Path, story: str, journal: Journal 
     if _carry_out(tally, work, folder, NO_FAULT, f"{story}: then", resume=True, journal=journal)[0] is None:
         _compare(tally, work, folder, f"{story}: then")
         tally.wrong += [f"{story}: {name} is left over" for name in _hidden(folder)]
+    else:
+        tally.wrong.append(f"{story}: then: an error, of a healthy disk")
 
 
 def _compare(tally: Tally, work: Work, folder: Path, story: str, *, more: bool = False) -> None:

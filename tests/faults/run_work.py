@@ -14,7 +14,7 @@ from jinv.record.config import SIGN
 from jinv.record.entry import has_its_digest
 from jinv.record.sealed import DamagedError, unsealed
 from jinv.record.timing import TIMING
-from jinv.record.units import UNITS
+from jinv.record.units import UNITS, final_units, unit_folder
 from jinv.record.workers import WORKERS
 from tests.faults.enumeration import Work
 from tests.faults.fake import UNSTABLE, merge, repair, sweep, synthesize, work_on
@@ -91,6 +91,26 @@ def shared_work(**changes: object) -> Work:
     return Work(carry_out, lambda folder: left_by(folder / "run"), partial)
 
 
+def worker_alone() -> Work:
+    """`jinv worker`, after which nothing is put together: what it says is there has to be."""
+
+    def carry_out(folder: Path, resume: bool) -> None:
+        before = len(list((folder / "run" / WORKERS).glob("*.jsonl")))
+        work_on(folder / "run", f"worker-{before}", alone=resume)
+
+    return Work(carry_out, lambda folder: units_left_by(folder / "run"), partial)
+
+
+def units_left_by(run: Path) -> dict[str, bytes]:
+    """The final units of an unfinished run, their arrays, lines and what they are; pictures may be moved to their place later."""
+    return {
+        f"{number}/{path.name}": path.read_bytes()
+        for number in final_units(run)
+        for path in unit_folder(run, number).iterdir()
+        if path.suffix not in (".timing", ".png")
+    }
+
+
 def sweeping() -> Work:
     """`jinv sweep`."""
 
@@ -100,12 +120,13 @@ def sweeping() -> Work:
     return Work(carry_out, lambda folder: settings_left_by(folder / "sweep"), partial)
 
 
-def repairing() -> Work:
-    """`jinv verify --repair` of a finished run that lacks a picture, its array and its lines."""
+def repairing(arrays: str = "one_file") -> Work:
+    """`jinv verify --repair` of a finished run that lacks a picture, an array and its lines."""
+    array = "images.npy" if arrays == "one_file" else "units/000/000001/images.npy"
 
     def prepare(folder: Path) -> None:
-        synthesize(folder / "run")
-        for name in ("images/000001_ship.png", "images.npy", "metrics.jsonl"):
+        synthesize(folder / "run", output={"arrays": arrays})
+        for name in ("images/000001_ship.png", array, "metrics.jsonl"):
             (folder / "run" / name).unlink()
 
     def carry_out(folder: Path, resume: bool) -> None:

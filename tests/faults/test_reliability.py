@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from jinv.record.workers import WorkerLog
 from tests.faults.disk import KINDS, Disk, Fault, Killed
 from tests.faults.enumeration import trial, undisturbed
 from tests.faults.fake import HOPELESS, UNSTABLE, fake_synthesizer, sweep, synthesize, work_on
-from tests.faults.run_work import repairing, shared_work, sweeping, synthesis
+from tests.faults.run_work import repairing, shared_work, sweeping, synthesis, worker_alone
 from tests.runs.kill_runs import left_by
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,16 +40,19 @@ def test_what_fails_costs_nothing_that_was_done(parts, tmp_path):
     assert counts and "0" not in counts, done.stdout
 
 
-@pytest.mark.parametrize("make", [synthesis, shared_work, sweeping, repairing])
+MOVED = re.compile(r"manifest\.json$|images\.npy$|units/\d+/\d+$")
+
+
+@pytest.mark.parametrize(
+    "make", [synthesis, worker_alone, shared_work, sweeping, repairing, partial(repairing, "shards")]
+)
 def test_who_finds_a_run_whole_makes_that_safe(make, tmp_path):
     """Who made it may have been killed between a file's new name and its folder's sync: a power loss takes the name back."""
     work, folder = make(), Path(os.path.realpath(tmp_path))
-    with fake_synthesizer(beside=True):
+    with fake_synthesizer():
         tally = undisturbed(work, folder / "alone")
         names = list(enumerate(tally.operations, 1))
-        renamed = [
-            n for n, (name, path) in names if name == "rename" and path.endswith(("manifest.json", "/images.npy"))
-        ]
+        renamed = [n for n, (name, path) in names if name == "rename" and MOVED.search(path)]
         for number in renamed:
             sync = next(n for n, (name, _) in names if name == "sync" and n > number)
             trial(tally, work, folder / "trial", "killed", Fault(KINDS["killed"], sync))

@@ -300,3 +300,21 @@ def test_what_was_written_while_one_listed_is_not_called_half_written(run, monke
 
     monkeypatch.setattr(verify_module, "_strange", then_written)
     assert verify(run) == []
+
+
+def test_what_is_judged_and_drawn_anew_just_now_is_not_called_altered(run, tmp_path):
+    """`jinv evaluate` seals it anew at its end. A repair's own folder is one finding, and its files are no orphans."""
+    (run / "report.html").write_text("old")
+    (run / "nearest").mkdir()
+    (run / "nearest/0.png").write_bytes(PICTURE)
+    outputs = RunDirectory(run).digests()
+    manifest = RunDirectory(run).known_manifest()
+    RunDirectory(run).write_manifest(manifest.model_copy(update={"finished": "2026-01-01", "outputs": outputs}))
+    (run / "report.html").write_text("new")
+    (run / "nearest/0.png").unlink()
+    (run / ".repair/images").mkdir(parents=True)
+    (run / ".repair/images/0.png").write_bytes(PICTURE)
+    kinds = {(f.kind, f.name) for f in verify(run) if not f.name.startswith("units")}
+    assert kinds == {("altered", "report.html"), ("missing", "nearest/0.png"), ("half-written", ".repair")}
+    with held(run):
+        assert [f for f in verify(run) if not f.name.startswith("units")] == []

@@ -259,3 +259,17 @@ def test_check_says_what_is_violated_and_ends_with_7(folder, tmp_path, capsys):
         (["check", "flip", "--json", tmp_path / "no/where/x.json"], 5, "x.json"),
     ):
         assert said(words) == code and error in capsys.readouterr().err
+
+
+def test_an_attribution_needs_of_a_runs_plugins_the_terms_alone(folder, tmp_path, capsys):
+    """What makes the pixels, and how they are optimised, decides no gradient in them."""
+    (tmp_path / "maker.py").write_text(
+        "import optax\n\n\n"
+        "def slower(steps: int, *, by: float = 0.5) -> optax.Schedule:\n    return optax.linear_schedule(0.1, 0.1 * by, steps)\n"
+    )
+    config = tmp_path / "own.toml"
+    config.write_text(PLAIN + "\n[augment.flip]\n")
+    (tmp_path / "tiny.safetensors").symlink_to(folder / "tiny.safetensors")
+    words = ["synthesize", config, "--out", tmp_path / "run", "--set", 'stages.0.learning_rate={schedule="slower"}']
+    assert said(words, tmp_path / "maker.py") == 0, capsys.readouterr().err
+    assert said(["attribute", tmp_path / "run", "--out", tmp_path / "a.png"]) == 0, capsys.readouterr().err

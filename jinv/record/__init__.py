@@ -6,9 +6,8 @@
     manifest, metrics, evaluation   the three JSON files, each as typed entries; config: the form of config.toml
     begun        what is there to be continued, and with which config it was begun
     units        a run's batches, each final in a folder of its own; shards: their arrays as one
-    unfinished   what is under way, and its checkpoints, which end with their own digests (sealed)
+    unfinished   what is under way, and its checkpoints, which end with their own digests (sealed); durable: makes names safe
     lock, claims, workers   who works on a run, or on which of its batches, and says what of it; timing: when, how fast
-    durable      makes safe what others may have named just before they were killed
     verify       what is missing, altered, orphaned; status: how far a run is; training, distillation: theirs
     entry        what those have in common; estimate: a value with its interval
 

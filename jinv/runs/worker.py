@@ -59,7 +59,15 @@ class Worker:
         """Claim a unit, with what was done of it before; None where a living other has it."""
         if not self.claims.take(number):
             return None
-        return Work(self.claims.work_folder(number))
+        try:
+            return Work(self.claims.work_folder(number))
+        except StorageError:
+            if self._alone or self.claims.has(number):
+                raise
+        # Taken over before there was a folder, which went with it: a process may stand still for longer than its lease.
+        self.log.say("lost", number)
+        self.claims.release(number, done=False)
+        return None
 
     def check(self, number: int) -> None:
         """Is a unit still one's own?

@@ -141,7 +141,7 @@ def work(writer) -> Work:
         for path in folder.glob(".*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         if resume and folders and (folder / "it").exists():
-            return
+            return synced(folder)
         try:
             writer(folder / "it")
         except OSError as error:

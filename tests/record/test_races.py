@@ -15,6 +15,7 @@ import jinv.record.verify as verify_module
 from jinv.cli import main
 from jinv.errors import StorageError
 from jinv.images.codec import png_bytes
+from jinv.record.claims import Claims, claim_path, owner_of
 from jinv.record.directory import RunDirectory
 from jinv.record.lock import held
 from jinv.record.manifest import Manifest
@@ -35,6 +36,7 @@ from jinv.record.units import (
 from jinv.record.verify import verify
 from jinv.record.workers import WORKERS, worker_lines
 from jinv.runs.merge import drop_damaged, join_lines
+from jinv.runs.worker import Worker
 from tests.record.test_metrics_lines import logged
 
 PICTURE = png_bytes(np.full((8, 6, 3), 55, np.uint8))
@@ -318,3 +320,24 @@ def test_what_is_judged_and_drawn_anew_just_now_is_not_called_altered(run, tmp_p
     assert kinds == {("altered", "report.html"), ("missing", "nearest/0.png"), ("half-written", ".repair")}
     with held(run):
         assert [f for f in verify(run) if not f.name.startswith("units")] == []
+
+
+def test_a_worker_whose_unit_is_taken_over_before_it_has_a_folder_leaves_it(run, monkeypatch):
+    """It stood still for longer than its lease, and who took the unit over took the folder too: no fault of the disk's."""
+    overtaken = True
+
+    def lost(claims, number):
+        if overtaken:
+            claim_path(run, number).unlink()
+            assert Claims(run, "other", alone=False).take(number)
+        raise StorageError(f"{run}/units/000/000001.mine: cannot be created: No such file or directory")
+
+    monkeypatch.setattr(Claims, "work_folder", lost)
+    with Worker(run, alone=False) as worker:
+        assert worker.take(1) is None
+        assert owner_of(claim_path(run, 1)).token == "other"
+        overtaken = False
+        claim_path(run, 1).unlink()
+        with pytest.raises(StorageError, match="cannot be created"):
+            worker.take(1)
+    assert "lost" in next((run / WORKERS).glob("*.jsonl")).read_text()

@@ -24,12 +24,12 @@ from rich.table import Table
 from benchmarks import machine
 from benchmarks.problem import Problem
 from benchmarks.step import MATMUL_SIZE, Worker
+from benchmarks.sweep import DEPTHS
 from jinv.errors import UsageError
 from jinv.models.registry import get_architecture
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 SIZES = (32, 64, 96, 112, 160, 224, 320, 448, 672)
-DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
 BATCH, SIZE = 8, 112
 BEND = 1.1
 STREAM_BYTES = 1 << 28
@@ -56,13 +56,23 @@ class Row(NamedTuple):
         return {"arithmetic": self.flops / self.matmul_flops, "memory": self.bytes / self.stream_bytes}
 
     @property
+    def roof_seconds(self) -> float:
+        """The larger of the two."""
+        return max(self.roofs.values())
+
+    @property
+    def seconds_per_image(self) -> float:
+        """Of a step."""
+        return self.seconds / self.case.batch
+
+    @property
     def nearer(self) -> str:
         """The roof that is higher, and so holds the step."""
         return max(self.roofs, key=lambda name: self.roofs[name])
 
     def to_json(self) -> dict[str, Any]:
         """As it is recorded."""
-        own = {"seconds_per_image": self.seconds / self.case.batch, "roof_seconds": max(self.roofs.values())}
+        own = {"seconds_per_image": self.seconds_per_image, "roof_seconds": self.roof_seconds}
         return self._asdict() | {"case": asdict(self.case), "roof": self.nearer} | own
 
 
@@ -148,12 +158,12 @@ def bends(rows: Sequence[Row]) -> list[str]:
     by_batch = [row for row in rows if row.varied == "batch"]
     if not by_batch:
         return []
-    cheapest = min(by_batch, key=lambda row: row.seconds / row.case.batch)
+    cheapest = min(by_batch, key=lambda row: row.seconds_per_image)
     found = []
     for row in by_batch:
-        ratio = (row.seconds / row.case.batch) / (cheapest.seconds / cheapest.case.batch)
+        ratio = row.seconds_per_image / cheapest.seconds_per_image
         if row.at > cheapest.at and ratio > BEND:
-            here, there = (max(one.roofs.values()) / one.seconds for one in (row, cheapest))
+            here, there = (one.roof_seconds / one.seconds for one in (row, cheapest))
             found.append(
                 f"an image at batch {row.at} costs {ratio:.2f} of one at {cheapest.at} "
                 f"({here:.0%} and {there:.0%} of the {row.nearer} roof)"
@@ -165,14 +175,13 @@ def table(rows: Sequence[Row]) -> Table:
     """What was measured, a line per case."""
     shown = Table("varied", "at", "s per step", "ms per image", "roof, s", "of the roof", "nearer", "memory, MiB")
     for row in rows:
-        roof = max(row.roofs.values())
         shown.add_row(
             row.varied,
             f"{row.at}",
             f"{row.seconds:.4f}",
-            f"{1e3 * row.seconds / row.case.batch:.2f}",
-            f"{roof:.4f}",
-            f"{roof / row.seconds:.0%}",
+            f"{1e3 * row.seconds_per_image:.2f}",
+            f"{row.roof_seconds:.4f}",
+            f"{row.roof_seconds / row.seconds:.0%}",
             row.nearer,
             f"{row.peak_bytes / 2**20:.0f}",
         )
@@ -193,7 +202,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         own = [row for row in rows if row.varied == kind]
         at = [row.at for row in own]
         per_image, memory = axes[0][column], axes[1][column]
-        per_image.plot(at, [1e3 * row.seconds / row.case.batch for row in own], "o-", label="measured")
+        per_image.plot(at, [1e3 * row.seconds_per_image for row in own], "o-", label="measured")
         for name, style in (("arithmetic", "--"), ("memory", ":")):
             per_image.plot(at, [1e3 * row.roofs[name] / row.case.batch for row in own], style, label=f"roof: {name}")
         memory.plot(at, [row.peak_bytes / 2**20 for row in own], "o-")

@@ -170,8 +170,7 @@ class Units:
             self._make(number, work)
         except TakenOverError:
             self.say(f"{self.worker.run}: batch {number} is somebody else's by now; going on with the next")
-            self.worker.log.say("lost", number)
-            self.worker.claims.release(number, done=False)
+            self.worker.leave(number)
         finally:
             work.close()
         return True

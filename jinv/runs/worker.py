@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jinv.errors import StorageError
 from jinv.record.claims import LEASE_S, Claims, new_token
 from jinv.record.unfinished import Work
 from jinv.record.workers import WorkerLog
+
+Result = TypeVar("Result")
 
 BEATS = 6
 """Touches of a claim per lease."""
@@ -60,14 +62,17 @@ class Worker:
         if not self.claims.take(number):
             return None
         try:
-            return Work(self.claims.work_folder(number))
-        except StorageError:
-            if self._alone or self.claims.has(number):
-                raise
-        # Taken over before there was a folder, which went with it: a process may stand still for longer than its lease.
+            return self.guarded(number, lambda: Work(self.claims.work_folder(number)))
+        except (
+            TakenOverError
+        ):  # before there was a folder, which went with it: one may stand still for longer than a lease
+            self.leave(number)
+            return None
+
+    def leave(self, number: int) -> None:
+        """Leave a unit to who took it over."""
         self.log.say("lost", number)
         self.claims.release(number, done=False)
-        return None
 
     def check(self, number: int) -> None:
         """Is a unit still one's own?
@@ -78,14 +83,14 @@ class Worker:
         if not self._alone and not self.claims.has(number):
             raise TakenOverError
 
-    def guarded(self, number: int, write: Callable[[], None]) -> None:
-        """Write something of a unit; what cannot be written because the unit is somebody else's is no mistake of a disk's.
+    def guarded(self, number: int, write: Callable[[], Result]) -> Result:
+        """Write something of a unit, and return what that returns; what cannot be written because the unit is somebody else's is no mistake of a disk's.
 
         Raises:
           TakenOverError: the unit is somebody else's. StorageError: it cannot be written.
         """
         try:
-            write()
+            return write()
         except StorageError:
             self.check(number)
             raise

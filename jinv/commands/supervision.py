@@ -43,8 +43,13 @@ STATUS = re.compile("[A-Z_]+: ")
 """How what the runtime says of an error begins."""
 
 FATAL = re.compile(rb"distributed service detected fatal errors")
-NOISE = re.compile(rb"coordination|distributed service|^\[Gloo\] Rank")
-"""What the runtime says of its peers."""
+NOISE = re.compile(rb"coordination|distributed service")
+"""What the runtime says of its peers once one is lost, and of what follows from it."""
+
+GREETING = re.compile(
+    rb"(\[Gloo\] Rank|is connected to|peer ranks\.|Expected number of connected peer ranks is :|\d+|\s)+"
+)
+"""What gloo says when peers find each other: in pieces, which those of two devices' threads come between."""
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCONT)
 TOGETHER = "together"
@@ -133,9 +138,8 @@ def _pass_on(words: int) -> deque[bytes]:
     with os.fdopen(words, "rb") as lines:
         for line in lines:
             last.append(line)
-            noise = NOISE.search(line)
-            silent = silent or (noise is not None and not line.startswith(b"[Gloo]"))
-            if not silent and noise is None:
+            silent = silent or NOISE.search(line) is not None
+            if not silent and not GREETING.fullmatch(line):
                 with suppress(OSError, ValueError):
                     os.write(sys.stderr.fileno(), line)
     return last

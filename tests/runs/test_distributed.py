@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jinv.cli import main
+from jinv.commands.supervision import _pass_on
 from jinv.errors import UsageError
 from jinv.experiment.devices import check_devices, sharding
 from jinv.recipe.read import read_config
@@ -153,3 +154,16 @@ def test_every_process_has_as_many_devices_of_a_batch(tmp_path, monkeypatch):
     for count in (8, 6, 2):
         sharding(recipe, count)
     assert taken == [[0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 4, 5, 6], [0, 4]]
+
+
+def test_what_the_runtime_says_is_passed_on_but_for_its_greetings(capfd):
+    """gloo's come in pieces, with those of another thread between them."""
+    greeting = b"[Gloo] Rank %d is connected to 3 peer ranks. Expected number of connected peer ranks is : 3\n"
+    between = b"[Gloo] Rank [Gloo] Rank 23 is connected to  is connected to 3 peer ranks. "
+    broken = b"Expected number of connected peer ranks is : 3\n2 is connected to 3 peer ranks. \n"
+    warning = b"W0000 00:00 3 is connected to nothing\n"
+    reading, writing = os.pipe()
+    os.write(writing, greeting % 2 + between + broken + warning + greeting % 1)
+    os.close(writing)
+    assert len(_pass_on(reading)) == 5
+    assert capfd.readouterr().err == warning.decode()

@@ -99,7 +99,12 @@ def slurm(folder: Path, slots: int = 4) -> Iterator[dict[str, str]]:
             if command[0] == "munged":
                 _until((folder / "munge.socket").exists, f"munged does not listen: see {folder}")
         _until(lambda: "idle" in asked(environment, "sinfo", "-h", "-o", "%T"), f"no idle node: see {folder}")
-        yield environment
+        try:
+            yield environment
+        except BaseException as error:  # the folder may be gone when somebody reads of it
+            words = (f"{name}.log:\n{(folder / f'{name}.log').read_text()[-2000:]}" for name in ("slurmctld", "slurmd"))
+            error.add_note("\n".join([asked(environment, "squeue", "-r", "-o", "%i %T %r %S"), *words]))
+            raise
         # Jobs that are left would outlive the daemons.
         asked(environment, "scancel", "--user", user)
         _until(lambda: not states(environment), "jobs do not end")
@@ -121,14 +126,19 @@ def states(environment: dict[str, str]) -> dict[str, str]:
     return dict(line.split() for line in lines if line)
 
 
-def run_again(environment: dict[str, str]) -> None:
-    """Start what was put back into the queue, where SLURM itself waits two minutes."""
+def run_again(environment: dict[str, str]) -> dict[str, str]:
+    """Start what was put back into the queue, where SLURM itself waits two minutes; returns `states`. To be called until
+    nothing waits: SLURM says why a job waits only once its scheduler has looked at it."""
     lines = asked(environment, "squeue", "-h", "-r", "-t", "PENDING", "-o", "%i %r").splitlines()
-    jobs = [line.split()[0] for line in lines if line.endswith(" BeginTime")]
-    if jobs:
+    waiting = dict(line.split(" ", 1) for line in lines)
+    if "BeginTime" in waiting.values():
         time.sleep(SETTLED_S)
-    for job in jobs:
-        asked(environment, "scontrol", "update", f"JobId={job}", "StartTime=now")
+    for job, reason in waiting.items():
+        if reason == "BeginTime":
+            asked(environment, "scontrol", "update", f"JobId={job}", "StartTime=now")
+        elif "held" in reason.lower():  # slurmd could not start it at once
+            asked(environment, "scontrol", "release", job)
+    return states(environment)
 
 
 def exit_code(environment: dict[str, str], job: str) -> tuple[str, int]:

@@ -71,8 +71,7 @@ def test_the_batch_script_goes_on_after_75_and_ends_where_slurm_ends_it(place, m
         one_node.asked(slurm, "scancel", "--batch", "--signal=USR1", f"{array}_1")
         until(lambda: one_node.states(slurm).get(f"{array}_1") == "PENDING")
         assert one_node.states(slurm)[f"{array}_0"] == "RUNNING"
-        one_node.run_again(slurm)
-        until(lambda: set(one_node.states(slurm)) == {f"{array}_0"})
+        until(lambda: set(one_node.run_again(slurm)) == {f"{array}_0"})
         assert one_node.exit_code(slurm, f"{array}_1") == ("COMPLETED", 0)
         one_node.asked(slurm, "scancel", f"{array}_0")
         until(lambda: not one_node.states(slurm))

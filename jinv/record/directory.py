@@ -172,8 +172,14 @@ class RunDirectory:
         """
         manifest = self.manifest()
         if manifest is None:
-            raise StorageError(f"{self.path}: not a run directory (no manifest.json)")
+            raise self.no_run()
         return manifest
+
+    def no_run(self, hint: str = "") -> StorageError:
+        """What is there instead of a run."""
+        if self.path.is_dir():
+            return StorageError(f"{self.path}: not a run directory (no manifest.json){hint}")
+        return StorageError(f"{self.path}: {'not a directory' if self.path.exists() else 'no such directory'}")
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `manifest.json`."""

@@ -210,7 +210,7 @@ def open_run(directory: str | Path, *, verify: bool = False) -> RunRecord:
     manifest = RunDirectory(path).manifest()
     if manifest is None:
         hint = "; a sweep, whose runs are its folders" if (path / "sweep.json").is_file() else ""
-        raise StorageError(f"{directory}: not a run directory (no manifest.json){hint}")
+        raise RunDirectory(path).no_run(hint)
     record = RunRecord(path, manifest)
     if verify:
         record.verify()

@@ -119,11 +119,11 @@ def read_status(path: Path) -> RunStatus | SweepStatus:
     found = [status for setting in settings if (status := _setting_status(setting)) is not None]
     if found:
         return SweepStatus(path=str(path), settings=tuple(found))
-    if not before:
-        if submitted(path).is_dir():
-            return RunStatus(path=str(path), state="not begun")
-        raise StorageError(f"{path}: {'is empty: no run has begun here' if path.is_dir() else 'no such directory'}")
-    raise StorageError(f"{path}: not a run directory (no manifest.json), and no sweep's")
+    if not before and submitted(path).is_dir():
+        return RunStatus(path=str(path), state="not begun")
+    if not before and path.is_dir():
+        raise StorageError(f"{path}: is empty: no run has begun here")
+    raise RunDirectory(path).no_run(", and no sweep's")
 
 
 def submitted(run: Path) -> Path:

@@ -8,7 +8,7 @@
     merge, completion   batches put together, judged, reported, sealed; repair: some of them made again
     sweep, sweep_settings, sweep_part, sweep_batch, sweep_summary   many settings, some in one program, and what they came to
     search, study, objectives, panel, search_summary   settings that Optuna chooses: its trials, what is improved, who judges
-    records, checks  what a run says of itself, what can be wrong before its first step; submit: a run given to a cluster
+    records, checks  what a run says of itself, what can be wrong before its first step; submit, jobs_folder: a run given to a cluster
     evaluate, attribution, export   networks and terms asked about images that are there; folders to train on
     progress         what a waiting person sees; allocator: how freed memory is kept
 

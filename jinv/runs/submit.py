@@ -5,7 +5,6 @@ no image. submitit writes the batch scripts and hands them over, nothing more: a
 so that signals reach it and its exit code is SLURM's; pickled results, submitit's time limits and checkpoints play no part.
 """
 
-import hashlib
 import io
 import os
 import re
@@ -19,16 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from jinv.errors import Interrupted, RunConflictError, StorageError, UsageError
-from jinv.experiment.plugin_names import OPTION, is_module, read_source
-from jinv.files import make_directory, write_bytes, write_text
+from jinv.experiment.plugin_names import OPTION
 from jinv.recipe.recipe import Recipe
-from jinv.recipe.resolved import asides, changes_between, resolved_table
+from jinv.recipe.resolved import asides, changes_between
 from jinv.record.directory import RunDirectory
 from jinv.record.durable import sync_folders
 from jinv.record.status import submitted
+from jinv.runs.jobs_folder import keep_config, keep_plugins, withdrawn_if_refused
 
 SIGNAL = "USR1@120"
 """Two minutes before a task's time is up it is told to keep its state and end."""
@@ -89,8 +86,7 @@ def submit(
         raise UsageError("sbatch: not found, there is no SLURM here; --cluster local runs the tasks on this machine")
     if "%" in str(directory.absolute()):
         raise UsageError(f"{directory}: SLURM has its own meaning for % in the names of logs; choose another --out")
-    folder, config = _keep_config(recipe, directory)
-    kept = _keep_plugins(plugins, folder)
+    folder = submitted(directory.absolute())
 
     def executor(**others: Any) -> Any:
         made = submitit.SlurmExecutor(folder=folder)
@@ -115,7 +111,10 @@ def submit(
             raise StorageError(f"{folder}: cannot be written: {error.strerror or error}") from error
         return tuple(job.job_id for job in jobs)
 
-    workers = given(executor(), worker_command(config, directory, *kept), tasks)
+    with withdrawn_if_refused(folder):
+        config = keep_config(recipe, folder)
+        kept = keep_plugins(plugins, folder)
+        workers = given(executor(), worker_command(config, directory, *kept), tasks)
     after = f"afterany:{workers[0].partition('_')[0]}"
     try:
         (merge,) = given(executor(dependency=after), merge_command(directory, *kept), 1)
@@ -160,8 +159,9 @@ def carry_out_here(
     """
     from jinv.runs.stopping import stoppable
 
-    folder, config = _keep_config(recipe, directory)
-    kept = _keep_plugins(plugins, folder)
+    folder = submitted(directory.absolute())
+    config = keep_config(recipe, folder)
+    kept = keep_plugins(plugins, folder)
     command = worker_command(config, directory, *kept)
     with stoppable() as stop:
         codes = _awaited([command] * tasks, folder, stop)
@@ -249,32 +249,6 @@ def _check_time(text: str) -> None:
         raise UsageError(
             f"--time {text}: at least {SHORTEST_MINUTES} minutes; two before its end a task is told to stop"
         )
-
-
-def _keep_config(recipe: Recipe, directory: Path) -> tuple[Path, Path]:
-    """The jobs' folder, and in it the config as it is now: tasks may begin long after the user's file was changed."""
-    folder = submitted(directory.absolute())
-    text = tomli_w.dumps(resolved_table(recipe))
-    config = folder / f"config-{hashlib.sha256(text.encode()).hexdigest()[:12]}.toml"
-    try:
-        make_directory(folder)
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be created: {error.strerror or error}") from error
-    write_text(config, text)
-    return folder, config
-
-
-def _keep_plugins(plugins: Sequence[str], folder: Path) -> list[str]:
-    """What tasks name them by: files, as configs, are kept as they are now; modules have to be installed where tasks run."""
-    kept = []
-    for plugin in plugins:
-        if not is_module(plugin):
-            source = read_source(plugin)
-            copy = folder / f"{Path(plugin).stem}-{hashlib.sha256(source).hexdigest()[:12]}.py"
-            write_bytes(copy, source)
-            plugin = str(copy)
-        kept.append(plugin)
-    return kept
 
 
 def _log(folder: Path, number: int) -> Path:

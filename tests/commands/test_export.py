@@ -223,8 +223,8 @@ def test_what_is_there_is_not_overwritten(cifar, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("words", "code", "message"), [
-    (["nowhere", "out"], 5, "nowhere: not a run directory"),
-    (["photo", "out"], 5, "photo: not a run directory"),
+    (["nowhere", "out"], 5, "nowhere: no such directory"),
+    (["photo", "out"], 5, "photo: not a directory"),
     (["sweep", "out"], 5, "a sweep, whose runs are its folders"),
     (["cifar"], 2, "DIR"),
     (["cifar", "cifar"], 2, "is in the run"),

@@ -218,7 +218,7 @@ def test_what_is_no_run_is_said_in_a_line(tmp_path, capsys):
         (tmp_path / "none", 5, "no such directory"),
         (empty, 5, "is empty"),
         (foreign, 5, "not a run directory"),
-        (foreign / "thesis.tex", 5, "no such directory"),
+        (foreign / "thesis.tex", 5, "thesis.tex: not a directory"),
     ):
         code, captured = said(capsys, path)
         assert code == exit_code and words in captured.err and captured.err.count("\n") == 1 and not captured.out

@@ -21,6 +21,7 @@ from jinv.recipe.read import read_config
 from jinv.recipe.resolved import resolved_table
 from jinv.record.status import submitted
 from jinv.runs import submit
+from jinv.runs.jobs_folder import keep_config
 from tests.commands.test_status import begun
 
 CONFIG = 'model = "net.safetensors"\n[image]\nsize = 8\ncount = 4\nlabels = [1]\n[[stages]]\nsize = 8\nsteps = 1\n[terms.cross_entropy]\n'
@@ -126,7 +127,7 @@ def test_a_config_that_is_changed_later_changes_no_task(place, capsys):
 @pytest.mark.parametrize("name", packaged_names())
 def test_the_config_that_tasks_read_says_what_the_users_does(name, tmp_path):
     recipe = read_config(find_config(name))
-    _, kept = submit._keep_config(recipe, tmp_path / "run")
+    kept = keep_config(recipe, tmp_path)
     assert resolved_table(read_config(kept)) == resolved_table(recipe)
 
 
@@ -135,6 +136,13 @@ def test_what_slurm_refuses_is_said_in_a_line(place, capsys):
     (place / "refuses").touch()
     code, words = said(capsys, "config.toml", "--array", "2", "--out", "run", "--partition", "nope")
     assert code == 2 and words.err == "jinv: error: sbatch: invalid partition specified: nope\n"
+    assert not submitted(place / "run").exists()  # where `jinv status` would say that it waits
+    (place / "refuses").unlink()
+    assert said(capsys, "config.toml", "--array", "2", "--out", "run")[0] == 0
+    before = sorted(submitted(place / "run").iterdir())
+    (place / "refuses").touch()
+    assert said(capsys, "config.toml", "--array", "2", "--out", "run", "--set", "seed=4")[0] == 2
+    assert sorted(submitted(place / "run").iterdir()) == before
 
 
 def test_without_slurm_or_submitit_it_is_said_what_to_do(place, capsys, monkeypatch):

@@ -247,9 +247,9 @@ def test_what_is_not_asked_for_need_not_be_there(tmp_path):
 
 def test_what_is_no_run_is_a_storage_error(tmp_path, run):
     (tmp_path / "file").write_text("x")
-    for path in (tmp_path / "nowhere", tmp_path / "file", tmp_path / "images"):
-        with pytest.raises(StorageError, match="not a run directory"):
-            open_run(path)
+    for name, words in (("nowhere", "no such"), ("file", "not a"), ("images", "not a run")):
+        with pytest.raises(StorageError, match=f"{name}: {words} directory"):
+            open_run(tmp_path / name)
     (run / "images.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(StorageError, match=r"images.npy: cannot be read"):
         _ = open_run(run).images

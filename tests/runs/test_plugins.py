@@ -9,6 +9,7 @@ import pytest
 
 from jinv.cli import main
 from jinv.runs import submit
+from jinv.runs.jobs_folder import keep_plugins
 from tests.small_runs import save_tiny
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -222,7 +223,7 @@ def test_terms_says_whose_each_name_is(folder, capsys):
 
 
 def test_tasks_get_the_plugin_as_it_was_when_it_was_submitted(folder, tmp_path):
-    kept = submit._keep_plugins([str(folder / "my_prior.py"), "some.module"], tmp_path)
+    kept = keep_plugins([str(folder / "my_prior.py"), "some.module"], tmp_path)
     assert kept[1] == "some.module" and Path(kept[0]).read_text() == PRIOR and kept[0].startswith(str(tmp_path))
     assert submit.worker_command(tmp_path / "c.toml", tmp_path / "run", *kept)[-4:] == [
         "--plugin",

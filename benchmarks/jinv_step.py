@@ -11,6 +11,7 @@ from benchmarks import problem
 from benchmarks.problem import Problem
 from jinv.core.objective import TERMS, Term
 from jinv.core.optimizers import adam
+from jinv.core.processor import jit
 from jinv.core.step import Inputs, Method, Stage, SynthesisState, make_step
 from jinv.models.classifier import Classifier
 from jinv.models.precision import matmul_precision, with_precision
@@ -62,7 +63,7 @@ class Implementation:
         self._inputs = Inputs(classifier.variables, labels, *problem.run_keys(case.batch), jnp.int32(0))
         self._state = self._first_state()
         with matmul_precision(self._precision):
-            self._step = jax.jit(step, donate_argnums=0).lower(self._state, self._inputs).compile()
+            self._step = jit(step, donate_argnums=0).lower(self._state, self._inputs).compile()
 
     def _first_state(self) -> SynthesisState:
         image = jnp.array(self._start)

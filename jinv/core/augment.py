@@ -38,12 +38,25 @@ def roll(key: Key, image: SingleImage, *, max_shift: int, one_sided: bool = Fals
     In a config `max_shift` below 1 is a share of the stage's size. `one_sided` draws from [0, max_shift], as SRe2L's program (Yin et al. 2023), so that the picture drifts.
     """
     shift = jax.random.randint(key, (2,), 0 if one_sided else -max_shift, max_shift + 1, jnp.int32)
+    return _rolled(image, shift)
+
+
+@jax.custom_vjp
+def _rolled(image: Array, shift: Array) -> Array:
+    """Circularly, by (rows, columns). Its gradient is rolled back: JAX's own is added into a zeroed image of twice the size."""
     return jnp.roll(image, shift, axis=(0, 1))
+
+
+_rolled.defvjp(
+    lambda image, shift: (_rolled(image, shift), shift), lambda shift, g: (jnp.roll(g, -shift, axis=(0, 1)), None)
+)
 
 
 def flip(key: Key, image: SingleImage, *, probability: Number = 0.5) -> SingleImage:
     """Mirror left and right with the given probability. Thesis; Yin et al. (2020)."""
-    return jnp.where(jax.random.uniform(key, (), jnp.float32) < probability, image[:, ::-1], image)
+    drawn = jax.random.uniform(key, (), jnp.float32) < probability
+    # A condition, and no selection among both: where all images share the draw only the one is made.
+    return jax.lax.cond(drawn, lambda image: image[:, ::-1], lambda image: image, image)
 
 
 def padded_crop(key: Key, image: SingleImage, *, padding: int = 4) -> SingleImage:

@@ -12,6 +12,7 @@ from jaxtyping import Array
 from jinv.core.choices import Size
 from jinv.core.committee import AnyForward
 from jinv.core.inspection import make_gradients, make_statistics
+from jinv.core.processor import jit
 from jinv.core.starts import initial_noise, next_start
 from jinv.core.step import (
     SHARED_ID,
@@ -55,13 +56,13 @@ class StageProgram:
         step, look = self._of(make_step, forward), self._of(make_last_look, forward)
         gradients, statistics = self._of(make_gradients, forward), self._of(make_statistics, forward)
         scanned = self._scanned(step)
-        self.step = jax.jit(step, donate_argnums=0)
-        self.steps = jax.jit(scanned, donate_argnums=0, static_argnums=2)
-        self.last_look = jax.jit(look)
-        self.gradients = jax.jit(gradients)
-        self.statistics = jax.jit(statistics)
+        self.step = jit(step, donate_argnums=0)
+        self.steps = jit(scanned, donate_argnums=0, static_argnums=2)
+        self.last_look = jit(look)
+        self.gradients = jit(gradients)
+        self.statistics = jit(statistics)
         way = method.way(self.stage)
-        self._render = (lambda params: clip_image(way.render(params), method.bounds)) if not sweep else jax.jit(
+        self._render = (lambda params: clip_image(way.render(params), method.bounds)) if not sweep else jit(
             jax.vmap(lambda params: clip_image(way.render(params), method.bounds))
         )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +69,35 @@ def dense_transposed(stride: int, padding: Padding, x_shape: tuple[int, ...], g:
     return padded[:, top : top + height, left : left + width]
 
 
+def summed_taps(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:
+    """A small kernel over a thin image: the sum of each tap's and channel's pixels, times its row of features.
+
+    Three times faster than XLA:CPU's convolution of three channels, whose products are too narrow.
+    """
+    windows = strided_windows(pad(x, padding), kernel.shape[:2], stride)
+    taps = [
+        window[..., channel : channel + 1] * kernel[i, j, channel].reshape(1, 1, 1, -1)
+        for (i, j), window in windows.items()
+        for channel in range(x.shape[-1])
+    ]
+    return sum(taps[1:], start=taps[0])
+
+
+def taps_transposed(padding: Padding, x_shape: tuple[int, ...], g: Array, kernel: Array) -> Array:
+    """A stride-1 convolution's gradient of a thin image: every tap's part by one matrix product, then the shifted parts' sum.
+
+    Two to three times faster than XLA:CPU's convolution that has three features.
+    """
+    (height, width, channels, features), (_, rows, columns, _) = kernel.shape, x_shape
+    parts = jnp.dot(g.reshape(-1, features), kernel.reshape(-1, features).T)
+    parts = parts.reshape(*g.shape[:3], height, width, channels)
+    shifted = [
+        pad(parts[..., i, j, :], ((i, height - 1 - i), (j, width - 1 - j))) for i in range(height) for j in range(width)
+    ]
+    (top, _), (left, _) = padding
+    return sum(shifted[1:], start=shifted[0])[:, top : top + rows, left : left + columns]
+
+
 def split_conv(stride: int, padding: Padding, groups: int, x: Array, kernel: Array) -> Array:
     """A grouped convolution as dense ones: XLA:CPU's own takes six times longer over ResNeXt-50's.
 
@@ -102,9 +131,27 @@ def shifted_products(stride: int, padding: Padding, kernel_shape: tuple[int, ...
 def shifted_sum_transposed(stride: int, padding: Padding, x_shape: tuple[int, ...], g: Array, kernel: Array) -> Array:
     """The image's gradient, gathered: padded pixel `stride * q + r` sums `g[q - t] * kernel[r + stride * t]` over t.
 
-    Each residue r is one sum of unit-stride shifts; scattering tap by tap instead writes the image k * k times.
+    Each residue r is one sum of unit-stride shifts; scattering tap by tap instead writes the image k * k times. LLVM vectorizes
+    a 3x3 kernel's residues side by side in one loop, but not a 5x5 one's.
     """
+    if stride > 1 and kernel.shape[0] > 3:
+        return _residues_together(stride, padding, x_shape, g, kernel)
     return _gathered(stride, padding, x_shape, kernel.shape[:2], (g,), lambda i, j, g: g * _tap(kernel, i, j))
+
+
+def _residues_together(stride: int, padding: Padding, x_shape: tuple[int, ...], g: Array, kernel: Array) -> Array:
+    """`shifted_sum_transposed` without branches: a shift is multiplied with its taps of all residues, zeros among them."""
+    grid = _Grid.of(stride, padding, x_shape, kernel.shape[:2])
+    (reach_h, reach_w), (rows, columns) = grid.reach, grid.size
+    g = pad(g, grid.pads(g))
+    missing = [(0, (reach + 1) * stride - size) for reach, size in zip(grid.reach, kernel.shape[:2], strict=True)]
+    taps = jnp.pad(kernel, (*missing, (0, 0), (0, 0))).reshape(reach_h + 1, stride, reach_w + 1, stride, x_shape[3])
+    total = jnp.zeros((x_shape[0], rows, stride, columns, stride, x_shape[3]), g.dtype)
+    for t in reversed(range(reach_h + 1)):
+        for u in reversed(range(reach_w + 1)):
+            top, left = reach_h - t, reach_w - u
+            total += g[:, top : top + rows, None, left : left + columns, None] * taps[None, None, t, :, None, u]
+    return grid.cut(total)
 
 
 def largest(stride: int, padding: Padding, size: int, x: Array) -> tuple[Array, Array]:
@@ -130,6 +177,33 @@ def largest_transposed(
     return _gathered(stride, padding, x_shape, (size, size), (g, which), share)
 
 
+class _Grid(NamedTuple):
+    """Where a padded image's pixels `stride * q + r` lie: `size` of q, and over how many outputs q - t windows `reach`."""
+
+    stride: int
+    padding: Padding
+    x_shape: tuple[int, ...]
+    size: tuple[int, int]
+    reach: tuple[int, int]
+
+    @classmethod
+    def of(cls, stride: int, padding: Padding, x_shape: tuple[int, ...], window: tuple[int, ...]) -> "_Grid":
+        rows, columns = (-(-(length + sum(p)) // stride) for length, p in zip(x_shape[1:3], padding, strict=True))
+        return cls(stride, padding, x_shape, (rows, columns), ((window[0] - 1) // stride, (window[1] - 1) // stride))
+
+    def pads(self, outputs: Array) -> Padding:
+        """Windows outside the image do not exist: nothing is gathered from where their first output, a gradient, is zero."""
+        (rows, columns), (reach_h, reach_w) = self.size, self.reach
+        return (reach_h, rows - outputs.shape[1]), (reach_w, columns - outputs.shape[2])
+
+    def cut(self, residues: Array) -> Array:
+        """The image's part of (n, rows, r, columns, s, channels)."""
+        n, height, width, channels = self.x_shape
+        rows, columns = (length * self.stride for length in self.size)
+        (top, _), (left, _) = self.padding
+        return residues.reshape(n, rows, columns, channels)[:, top : top + height, left : left + width]
+
+
 def _gathered(
     stride: int,
     padding: Padding,
@@ -139,15 +213,12 @@ def _gathered(
     share: Callable[..., Array],
 ) -> Array:
     """The transpose of a sum over windows: pixel `stride * q + r` adds `share(r + stride * t, *outputs[q - t])` over t."""
-    n, height, width, channels = x_shape
-    rows = -(-(height + sum(padding[0])) // stride)
-    columns = -(-(width + sum(padding[1])) // stride)
-    reach_h, reach_w = (size[0] - 1) // stride, (size[1] - 1) // stride
-    # Windows outside the image do not exist: nothing is gathered from where their first output, a gradient, is zero.
-    outputs = tuple(pad(o, ((reach_h, rows - o.shape[1]), (reach_w, columns - o.shape[2]))) for o in outputs)
+    grid = _Grid.of(stride, padding, x_shape, size)
+    (rows, columns), (reach_h, reach_w) = grid.size, grid.reach
+    outputs = tuple(pad(o, grid.pads(o)) for o in outputs)
 
     def residue(r: int, s: int) -> Array:
-        total = jnp.zeros((n, rows, columns, channels), outputs[0].dtype)
+        total = jnp.zeros((x_shape[0], rows, columns, x_shape[3]), outputs[0].dtype)
         # From the last tap to the first: in the order of the outputs, as a scatter would add them.
         for i in reversed(range(r, size[0], stride)):
             for j in reversed(range(s, size[1], stride)):
@@ -156,12 +227,9 @@ def _gathered(
         return total
 
     if stride == 1:
-        padded = residue(0, 0)
-    else:
-        lines = [jnp.stack([residue(r, s) for s in range(stride)], axis=3) for r in range(stride)]
-        padded = jnp.stack(lines, axis=2).reshape(n, rows * stride, columns * stride, channels)
-    (top, _), (left, _) = padding
-    return padded[:, top : top + height, left : left + width]
+        return grid.cut(residue(0, 0))
+    lines = [jnp.stack([residue(r, s) for s in range(stride)], axis=3) for r in range(stride)]
+    return grid.cut(jnp.stack(lines, axis=2))
 
 
 def strided_windows(x: Array, size: tuple[int, ...], stride: int) -> dict[tuple[int, int], Array]:

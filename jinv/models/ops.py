@@ -1,9 +1,9 @@
 """The convolutions and moments that inversion spends its time in: pure functions, NHWC images, HWIO kernels.
 
 What runs on which platform is decided in one place, `_by_platform`, when a program is lowered: a CPU program uses sums
-of shifted products for depthwise convolutions (XLA:CPU's own are 10-100 times slower), dense convolutions for grouped
-ones, matrix products for 1x1 ones, Winograd's algorithm for 3x3 ones whose kernels are frozen, and variances in one pass
-where rounding allows; every other program the library's.
+of shifted products for depthwise convolutions (XLA:CPU's own are 10-100 times slower), sums of taps for small kernels over
+pictures, dense convolutions for grouped ones, matrix products for 1x1 ones, Winograd's algorithm for 3x3 ones whose kernels
+are frozen, and variances in one pass where rounding allows; every other program the library's.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,6 +22,8 @@ from jinv.models import winograd
 from jinv.models.formulations import Padding
 
 NO_PADDING: Padding = ((0, 0), (0, 0))
+MOST_TAPS = 3 * 3 * 3 * 32
+"""A stem's kernel of more numbers is faster as XLA's convolution than as a sum of taps: of 7x7, or of 64 features."""
 Result = TypeVar("Result")
 
 
@@ -73,7 +75,7 @@ def conv(
         return _frozen_conv(stride, padding, x, kernel, derived)
     if kernel.shape[:2] == (1, 1) and padding == NO_PADDING:
         return _by_platform(x, kernel, cpu=partial(ways.pointwise_conv, stride), default=library)
-    if stride > 1 and x.shape[-1] <= 4:
+    if x.shape[-1] <= 4:
         return _stem_conv(stride, padding, x, kernel)
     return library(x, kernel)
 
@@ -129,7 +131,10 @@ _frozen_conv.defvjp(_frozen_conv_forward, _frozen_conv_backward)
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _stem_conv(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:
-    return ways.library_conv(x, kernel, stride=stride, padding=padding)
+    library = partial(ways.library_conv, stride=stride, padding=padding)
+    if kernel.size > MOST_TAPS or x.dtype == jnp.bfloat16:  # too coarse for so many terms of a sum
+        return library(x, kernel)
+    return _by_platform(x, kernel, cpu=partial(ways.summed_taps, stride, padding), default=library)
 
 
 def _stem_conv_forward(stride: int, padding: Padding, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -141,8 +146,11 @@ def _stem_conv_backward(
 ) -> tuple[Array, Array]:
     x, kernel = residuals
     to_image, to_kernel = ways.library_transposes(x, kernel, stride=stride, padding=padding)
-    dense = partial(ways.dense_transposed, stride, padding, x.shape)
-    return _by_platform(cotangent, kernel, cpu=dense, default=to_image), to_kernel(cotangent, x)
+    if stride > 1:
+        on_cpu = partial(ways.dense_transposed, stride, padding, x.shape)
+    else:
+        on_cpu = partial(ways.taps_transposed, padding, x.shape)
+    return _by_platform(cotangent, kernel, cpu=on_cpu, default=to_image), to_kernel(cotangent, x)
 
 
 _stem_conv.defvjp(_stem_conv_forward, _stem_conv_backward)

@@ -17,6 +17,7 @@ import numpy as np
 
 from jinv.core.inspection import Gradients
 from jinv.core.loop import Snapshot
+from jinv.core.processor import compiler_options
 from jinv.core.step import MemberMetrics
 from jinv.errors import legible
 from jinv.experiment.experiment import Experiment
@@ -80,12 +81,13 @@ def _members(metrics: MemberMetrics | None) -> tuple[MemberValue | None, ...] | 
 @functools.cache
 def environment() -> Environment:
     """What bits depend on here, besides config and weights."""
+    own = [f"--{name}={value}" for name, value in (compiler_options() or {}).items()]
     return Environment(
         jax=version("jax"),
         jaxlib=version("jaxlib"),
         device=_device(),
         processor=_processor(),
-        flags=os.environ.get("XLA_FLAGS", ""),
+        flags=" ".join([*os.environ.get("XLA_FLAGS", "").split(), *own]),
     )
 
 

@@ -9,6 +9,7 @@ import optax
 from jax import Array
 
 from jinv.core.draws import stated_draws
+from jinv.core.processor import jit
 from jinv.core.types import Key
 from jinv.models.classifier import Classifier
 from jinv.training.adversary import attacked
@@ -45,7 +46,7 @@ class Program:
         self.method, self.count, self.batch = method, count, min(batch, count)
         self.steps_per_epoch = count // self.batch
         update = partial(_update, method, self.batch, self.steps_per_epoch)
-        self.update = jax.jit(stated_draws(update), donate_argnums=0)
+        self.update = jit(stated_draws(update), donate_argnums=0)
         self.teacher = None if method.teacher is None else method.teacher.classifier.prepared().variables
 
 

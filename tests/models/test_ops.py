@@ -101,6 +101,19 @@ def test_grouped_convs_are_the_librarys_own_off_the_cpu(groups, on_cpu):
     assert count("cuda") == 2
 
 
+@pytest.mark.parametrize(("stride", "features", "on_cpu"), [(1, 16, 0), (1, 64, 1), (2, 32, 1), (2, 64, 2)])
+def test_stems_are_the_librarys_own_off_the_cpu(stride, features, on_cpu):
+    """Of the convolution and the image's gradient those that are convolutions; what is left there of a strided one is dense."""
+    x, kernel = jnp.zeros((1, 8, 8, 3), jnp.float32), jnp.zeros((3, 3, 3, features), jnp.float32)
+
+    def total(x, kernel):
+        return jnp.square(ops.conv(x, kernel, stride=stride, padding=ops.symmetric(1))).sum()
+
+    traced = jax.jit(jax.value_and_grad(total)).trace(x, kernel)
+    for platform, count in (("cpu", on_cpu), ("cuda", 2), ("tpu", 2)):
+        assert traced.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.convolution") == count
+
+
 def test_depthwise_conv_vmaps_over_kernels_and_images():
     x, kernel = jnp.asarray(normal(3, 2, 6, 6, 4)), jnp.asarray(normal(3, 3, 3, 1, 4))
     gradient = jax.vmap(jax.grad(lambda x, k: jnp.sum(ops.depthwise_conv(x, k, stride=2) ** 2)))(x, kernel)
@@ -226,17 +239,19 @@ def test_strided_convs_with_a_transposed_kernel_equal_the_library(height, width,
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "size", "stride", "padding", "channels"),
+    ("shape", "features", "size", "stride", "padding"),
     [
-        (12, 15, 7, 2, ((3, 3), (3, 3)), 3),
-        (11, 8, 3, 2, ((0, 1), (0, 1)), 3),
-        (9, 9, 5, 3, ((2, 1), (0, 2)), 1),
-        (6, 9, 1, 1, ((0, 0), (0, 0)), 6),
-        (7, 6, 1, 2, ((0, 0), (0, 0)), 6),
+        ((12, 15, 3), 20, 7, 2, ((3, 3), (3, 3))),
+        ((11, 8, 3), 32, 3, 2, ((0, 1), (0, 1))),
+        ((9, 9, 1), 5, 5, 3, ((2, 1), (0, 2))),
+        ((8, 7, 3), 16, 3, 1, ((1, 1), (1, 1))),
+        ((6, 7, 3), 33, 3, 1, ((0, 2), (3, 0))),
+        ((6, 9, 6), 5, 1, 1, ((0, 0), (0, 0))),
+        ((7, 6, 6), 5, 1, 2, ((0, 0), (0, 0))),
     ],
 )
-def test_stems_and_pointwise_convs_equal_the_library(height, width, size, stride, padding, channels):
-    x, kernel = jnp.asarray(normal(2, height, width, channels)), jnp.asarray(normal(size, size, channels, 5, seed=1))
+def test_stems_and_pointwise_convs_equal_the_library(shape, features, size, stride, padding):
+    x, kernel = jnp.asarray(normal(2, *shape)), jnp.asarray(normal(size, size, shape[-1], features, seed=1))
 
     @jax.jit
     def ours(x, kernel, cotangent):

@@ -98,6 +98,11 @@ class Implementation:
         add = jax.jit(lambda a: a + 1).lower(a).compile()
         return lambda: add(a).block_until_ready()
 
+    def program(self) -> str:
+        """The compiled step, as XLA prints it."""
+        text: str = self._step.as_text()
+        return text
+
     def describe(self) -> dict[str, Any]:
         """What the compiler says of the step; repeatable, unlike a time."""
         memory, cost = self._step.memory_analysis(), self._step.cost_analysis() or {}

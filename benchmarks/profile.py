@@ -76,7 +76,7 @@ def table(times: dict[str, float], known: dict[str, Kernel], longest: int) -> st
     """The profile as text."""
     whole = sum(times.values())
     kinds: dict[str, list[float]] = defaultdict(list)
-    origins: Counter[str] = Counter()
+    origins: dict[str, float] = defaultdict(float)
     for name, taken in times.items():
         kinds[known[name].kind].append(taken)
         origins[re.sub(r"_?\d+", "*", known[name].origin)] += taken
@@ -84,7 +84,8 @@ def table(times: dict[str, float], known: dict[str, Kernel], longest: int) -> st
     for kind, each in sorted(kinds.items(), key=lambda pair: -sum(pair[1])):
         lines.append(f"{sum(each) * 1e3:9.2f} ms {sum(each) / whole:6.1%}  {kind}, {len(each)} kernels")
     lines.append("by what asked for them, of all layers:")
-    lines += [f"{taken * 1e3:9.2f} ms {taken / whole:6.1%}  {origin}" for origin, taken in origins.most_common(longest)]
+    for origin, taken in sorted(origins.items(), key=lambda pair: -pair[1])[:longest]:
+        lines.append(f"{taken * 1e3:9.2f} ms {taken / whole:6.1%}  {origin}")
     lines.append("the longest kernels:")
     for name, taken in sorted(times.items(), key=lambda pair: -pair[1])[:longest]:
         kernel = known[name]

@@ -56,7 +56,8 @@ def flip(key: Key, image: SingleImage, *, probability: Number = 0.5) -> SingleIm
     """Mirror left and right with the given probability. Thesis; Yin et al. (2020)."""
     drawn = jax.random.uniform(key, (), jnp.float32) < probability
     # A condition, and no selection among both: where all images share the draw only the one is made.
-    return jax.lax.cond(drawn, lambda image: image[:, ::-1], lambda image: image, image)
+    mirrored: Array = jax.lax.cond(drawn, lambda image: image[:, ::-1], lambda image: image, image)
+    return mirrored
 
 
 def padded_crop(key: Key, image: SingleImage, *, padding: int = 4) -> SingleImage:

@@ -86,6 +86,17 @@ def test_where_pixels_come_from_depends_on_no_pixel(name, seed, size, value):
     chex.assert_trees_all_close(function(image - value * other), result - value * function(other), atol=3e-5)
 
 
+@pytest.mark.parametrize("name", LINEAR)
+@laws
+@given(seed=seeds, size=sizes)
+def test_the_gradient_is_the_maps_transpose(name, seed, size):
+    """<A x, y> = <x, A' y>, whoever wrote A' down."""
+    key, image, other = jax.random.key(seed), picture(1, size), picture(2, size)
+    result, transpose = jax.vjp(functools.partial(compiled(name), key), image)
+    left, right = (np.vdot(np.asarray(a, np.float64), b) for a, b in ((result, other), (image, transpose(other)[0])))
+    np.testing.assert_allclose(left, right, atol=1e-4)
+
+
 @functools.cache
 def draws(name, draw):
     """(of the batch, of each image alone with the key that is its own)."""

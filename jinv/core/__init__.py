@@ -9,8 +9,7 @@
     augment              random changes of the image; parameterization, decorrelation: what is optimised instead
     starts, schedules    what a stage starts from; numbers that follow its steps; optimizers: Adam as published, and others
     draws                keys, and draws that no ambient setting changes; chunked, devices: a batch in parts, over devices
-    types, choices       the values that flow, the names that configs choose from; pixels: network units to 8 bits
-    processor            `jit` with what XLA is to know of the processor
+    types, choices       the values that flow, the names that configs choose from; pixels: 8 bits; processor: `jit` for this one
     contract, signatures what every term and augmentation keeps; what a function says it is
 
 May import jax, optax and `errors`; the modules' own order is a contract in pyproject.toml. All rooms above use it.

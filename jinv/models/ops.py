@@ -146,9 +146,10 @@ def _stem_conv_backward(
 ) -> tuple[Array, Array]:
     x, kernel = residuals
     to_image, to_kernel = ways.library_transposes(x, kernel, stride=stride, padding=padding)
+    on_cpu: Callable[[Array, Array], Array] = to_image
     if stride > 1:
         on_cpu = partial(ways.dense_transposed, stride, padding, x.shape)
-    else:
+    elif kernel[..., 0].size <= 2 * kernel.shape[-1]:  # else its parts would be most of a narrow network's memory
         on_cpu = partial(ways.taps_transposed, padding, x.shape)
     return _by_platform(cotangent, kernel, cpu=on_cpu, default=to_image), to_kernel(cotangent, x)
 

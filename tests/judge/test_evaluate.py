@@ -190,7 +190,7 @@ def test_a_verifier_with_other_classes_is_refused(run, monkeypatch):
 def test_missing_images_missing_runs_and_no_verifier_are_refused(run, tmp_path):
     with pytest.raises(UsageError, match="no verifier"):
         evaluate_run(run, [])
-    with pytest.raises(StorageError, match="no manifest"):
+    with pytest.raises(StorageError, match="no such directory"):
         evaluate_run(tmp_path / "nowhere", ["v"])
     (run / "images" / "000002_blue.png").unlink()
     with pytest.raises(StorageError, match="4 images, the manifest has 5"):

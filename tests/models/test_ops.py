@@ -101,7 +101,7 @@ def test_grouped_convs_are_the_librarys_own_off_the_cpu(groups, on_cpu):
     assert count("cuda") == 2
 
 
-@pytest.mark.parametrize(("stride", "features", "on_cpu"), [(1, 16, 0), (1, 64, 1), (2, 32, 1), (2, 64, 2)])
+@pytest.mark.parametrize(("stride", "features", "on_cpu"), [(1, 4, 1), (1, 16, 0), (1, 64, 1), (2, 32, 1), (2, 64, 2)])
 def test_stems_are_the_librarys_own_off_the_cpu(stride, features, on_cpu):
     """Of the convolution and the image's gradient those that are convolutions; what is left there of a strided one is dense."""
     x, kernel = jnp.zeros((1, 8, 8, 3), jnp.float32), jnp.zeros((3, 3, 3, features), jnp.float32)
@@ -245,6 +245,7 @@ def test_strided_convs_with_a_transposed_kernel_equal_the_library(height, width,
         ((11, 8, 3), 32, 3, 2, ((0, 1), (0, 1))),
         ((9, 9, 1), 5, 5, 3, ((2, 1), (0, 2))),
         ((8, 7, 3), 16, 3, 1, ((1, 1), (1, 1))),
+        ((8, 7, 3), 5, 3, 1, ((1, 1), (1, 0))),
         ((6, 7, 3), 33, 3, 1, ((0, 2), (3, 0))),
         ((6, 9, 6), 5, 1, 1, ((0, 0), (0, 0))),
         ((7, 6, 6), 5, 1, 2, ((0, 0), (0, 0))),

@@ -31,6 +31,7 @@ def measure_here(number: int, model: str, batch: int, size: int, steps: int) -> 
     from jinv.core.devices import batch_sharding, place, replicate
     from jinv.core.objective import TERMS, Term
     from jinv.core.optimizers import adam
+    from jinv.core.processor import jit
     from jinv.core.starts import initial_noise
     from jinv.core.step import Inputs, Method, Stage, make_step, start_state
     from jinv.core.synthesis import clip_bounds
@@ -51,7 +52,7 @@ def measure_here(number: int, model: str, batch: int, size: int, steps: int) -> 
     state, labels, ids = place((state, jnp.arange(batch, dtype=jnp.int32) % 10, ids), sharding, batch)
     variables, key, first = replicate((classifier.variables, key, jnp.int32(0)), sharding)
     inputs = Inputs(variables, labels, key, ids, first)
-    compiled = jax.jit(step, donate_argnums=0).lower(state, inputs).compile()
+    compiled = jit(step, donate_argnums=0).lower(state, inputs).compile()
     seconds, metrics = [], None
     for _ in range(3 + steps):
         started = time.perf_counter()

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.problem import Problem
-from jinv.errors import UsageError
-from jinv.models.registry import get_architecture
+from benchmarks.step import refuse_problem
 
 INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (?:\(.*?\)|(\w+\[[\d,]*\])\S*) ([\w\-]+)\((.*)$", re.MULTILINE)
 COMPUTATION = re.compile(r"^%?([\w.\-]+) \(.*?\{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 OPERATION = re.compile(r" ([a-z][\w\-]*)\(")
 SHIFTED = 6
-"""A fusion of more products than this is a sum of shifted ones: a depthwise convolution, a stem, or their gradient."""
+"""A fusion of so many products, or more, is a sum of shifted ones: a depthwise convolution, a stem, or their gradient."""
 
 
 class Kernel(NamedTuple):
@@ -120,12 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                                  ("longest", 12, "lines of each list")):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default, help=words)
     options = parser.parse_args(arguments)
-    try:
-        smallest = get_architecture(options.model).min_size
-    except UsageError as error:
-        parser.error(str(error))
-    if options.size < smallest:
-        parser.error(f"--size {options.size}: {options.model} takes {smallest} px or more")
+    refuse_problem(parser, options.model, options.size)
     for name in ("batch", "steps", "longest"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} {getattr(options, name)}: 1 or more")

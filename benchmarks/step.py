@@ -214,14 +214,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """End with one line and exit code 2 where minutes of work could only end in a traceback."""
+def refuse_problem(parser: argparse.ArgumentParser, model: str, size: int) -> None:
+    """End with one line and exit code 2 where there is no such network, or it takes no images of so few pixels."""
     try:
-        smallest = get_architecture(options.model).min_size
+        smallest = get_architecture(model).min_size
     except UsageError as error:
         parser.error(str(error))
-    if options.size < smallest:
-        parser.error(f"--size {options.size}: {options.model} takes {smallest} px or more")
+    if size < smallest:
+        parser.error(f"--size {size}: {model} takes {smallest} px or more")
+
+
+def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with one line and exit code 2 where minutes of work could only end in a traceback."""
+    refuse_problem(parser, options.model, options.size)
     for name in ("batch", "rounds", "seconds"):
         if getattr(options, name) <= 0:
             parser.error(f"--{name} {getattr(options, name)}: above 0")

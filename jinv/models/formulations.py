@@ -54,19 +54,12 @@ def dense_transposed(stride: int, padding: Padding, x_shape: tuple[int, ...], g:
 
     Five times faster than XLA:CPU's convolution of the stride's zeros, for ResNet's stem.
     """
-    n, height, width, channels = x_shape
-    taps_h, taps_w = (-(-size // stride) for size in kernel.shape[:2])
-    missing_h, missing_w = taps_h * stride - kernel.shape[0], taps_w * stride - kernel.shape[1]
-    kernel = jnp.pad(kernel, ((0, missing_h), (0, missing_w), (0, 0), (0, 0)))
-    kernel = jnp.flip(kernel.reshape(taps_h, stride, taps_w, stride, channels, -1), (0, 2))
-    kernel = kernel.transpose(0, 2, 5, 1, 3, 4).reshape(taps_h, taps_w, -1, stride * stride * channels)
-    rows = -(-(height + sum(padding[0])) // stride)
-    columns = -(-(width + sum(padding[1])) // stride)
-    pads = ((taps_h - 1, rows - g.shape[1]), (taps_w - 1, columns - g.shape[2]))
-    residues = library_conv(g, kernel, stride=1, padding=pads).reshape(n, rows, columns, stride, stride, channels)
-    padded = residues.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows * stride, columns * stride, channels)
-    (top, _), (left, _) = padding
-    return padded[:, top : top + height, left : left + width]
+    grid = _Grid.of(stride, padding, x_shape, kernel.shape[:2])
+    (reach_h, reach_w), (rows, columns) = grid.reach, grid.size
+    kernel = jnp.flip(grid.taps(kernel), (0, 2)).transpose(0, 2, 5, 1, 3, 4)
+    kernel = kernel.reshape(reach_h + 1, reach_w + 1, -1, stride * stride * x_shape[3])
+    residues = library_conv(g, kernel, stride=1, padding=grid.pads(g))
+    return grid.cut(residues.reshape(-1, rows, columns, stride, stride, x_shape[3]).transpose(0, 1, 3, 2, 4, 5))
 
 
 def summed_taps(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:
@@ -88,14 +81,13 @@ def taps_transposed(padding: Padding, x_shape: tuple[int, ...], g: Array, kernel
 
     Two to three times faster than XLA:CPU's convolution that has three features.
     """
-    (height, width, channels, features), (_, rows, columns, _) = kernel.shape, x_shape
+    height, width, channels, features = kernel.shape
     parts = jnp.dot(g.reshape(-1, features), kernel.reshape(-1, features).T)
     parts = parts.reshape(*g.shape[:3], height, width, channels)
     shifted = [
         pad(parts[..., i, j, :], ((i, height - 1 - i), (j, width - 1 - j))) for i in range(height) for j in range(width)
     ]
-    (top, _), (left, _) = padding
-    return sum(shifted[1:], start=shifted[0])[:, top : top + rows, left : left + columns]
+    return _Grid.of(1, padding, x_shape, (height, width)).cut(sum(shifted[1:], start=shifted[0]))
 
 
 def split_conv(stride: int, padding: Padding, groups: int, x: Array, kernel: Array) -> Array:
@@ -144,8 +136,7 @@ def _residues_together(stride: int, padding: Padding, x_shape: tuple[int, ...], 
     grid = _Grid.of(stride, padding, x_shape, kernel.shape[:2])
     (reach_h, reach_w), (rows, columns) = grid.reach, grid.size
     g = pad(g, grid.pads(g))
-    missing = [(0, (reach + 1) * stride - size) for reach, size in zip(grid.reach, kernel.shape[:2], strict=True)]
-    taps = jnp.pad(kernel, (*missing, (0, 0), (0, 0))).reshape(reach_h + 1, stride, reach_w + 1, stride, x_shape[3])
+    taps = grid.taps(kernel)[..., 0, :]
     total = jnp.zeros((x_shape[0], rows, stride, columns, stride, x_shape[3]), g.dtype)
     for t in reversed(range(reach_h + 1)):
         for u in reversed(range(reach_w + 1)):
@@ -195,6 +186,13 @@ class _Grid(NamedTuple):
         """Windows outside the image do not exist: nothing is gathered from where their first output, a gradient, is zero."""
         (rows, columns), (reach_h, reach_w) = self.size, self.reach
         return (reach_h, rows - outputs.shape[1]), (reach_w, columns - outputs.shape[2])
+
+    def taps(self, kernel: Array) -> Array:
+        """A kernel's taps `r + stride * t` as (t, r, u, s, ...), with zeros where there is none."""
+        (reach_h, reach_w), stride = self.reach, self.stride
+        missing = [(0, (reach + 1) * stride - size) for reach, size in zip(self.reach, kernel.shape[:2], strict=True)]
+        padded = jnp.pad(kernel, (*missing, (0, 0), (0, 0)))
+        return padded.reshape(reach_h + 1, stride, reach_w + 1, stride, *kernel.shape[2:])
 
     def cut(self, residues: Array) -> Array:
         """The image's part of (n, rows, r, columns, s, channels)."""

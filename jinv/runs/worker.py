@@ -63,9 +63,8 @@ class Worker:
             return None
         try:
             return self.guarded(number, lambda: Work(self.claims.work_folder(number)))
-        except (
-            TakenOverError
-        ):  # before there was a folder, which went with it: one may stand still for longer than a lease
+        except TakenOverError:
+            # Before there was a folder, which went with it: one may stand still for longer than a lease.
             self.leave(number)
             return None
 

@@ -6,7 +6,7 @@ be repeated with a fault at each of its file operations.
 
 import functools
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -166,10 +166,10 @@ def synthesize(directory: Path, *, resume: bool = False, replace: bool = False, 
     jinv.runs.synthesize.run(recipe(**changes), directory, resume=resume, replace=replace, console=quiet())
 
 
-def sweep(directory: Path, *, resume: bool = False) -> None:
-    """`jinv sweep` of two settings of two units, in one program; within `fake_synthesizer`."""
-    recipes = [recipe(seed=seed, image={"labels": [3, 8, 1]}) for seed in range(2)]
-    variations = [Variation(k, f"{k}_seed={k}", {"seed": k}, one) for k, one in enumerate(recipes)]
+def sweep(directory: Path, *, resume: bool = False, seeds: Sequence[int] = (0, 1)) -> None:
+    """`jinv sweep` of a setting of two units per seed, in one program; within `fake_synthesizer`."""
+    recipes = [recipe(seed=seed, image={"labels": [3, 8, 1]}) for seed in seeds]
+    variations = [Variation(k, f"{k}_seed={one.seed}", {"seed": one.seed}, one) for k, one in enumerate(recipes)]
     jinv.runs.sweep.run_sweep(variations, directory, resume=resume, console=quiet())
 
 

@@ -1,5 +1,6 @@
 """Whoever finds work done may rely on it: the names that another gave, and was killed before it synced, are safe then."""
 
+import functools
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -9,10 +10,8 @@ from pathlib import Path
 import pytest
 
 import jinv.runs.submit
-import jinv.runs.sweep
-from jinv.recipe.variations import Variation
 from tests.faults.disk import Disk
-from tests.faults.fake import HOPELESS, fake_synthesizer, merge, quiet, recipe, repair, synthesize, work_on
+from tests.faults.fake import HOPELESS, fake_synthesizer, merge, recipe, repair, sweep, synthesize, work_on
 from tests.faults.journal import Journal
 from tests.faults.run_work import units_left_by
 from tests.runs.kill_runs import left_by
@@ -33,18 +32,16 @@ def no_folder_synced(monkeypatch) -> Iterator[None]:
         yield
 
 
-def diverging_sweep(directory: Path, *, resume: bool = False) -> None:
-    """A sweep of three settings, the last of which diverges whatever its rate."""
-    recipes = [recipe(seed=seed, image={"labels": [3, 8, 1]}) for seed in (0, 1, HOPELESS)]
-    variations = [Variation(k, f"{k}", {"seed": one.seed}, one) for k, one in enumerate(recipes)]
-    jinv.runs.sweep.run_sweep(variations, directory, resume=resume, console=quiet())
+diverging_sweep = functools.partial(sweep, seeds=(0, 1, HOPELESS))
+"""Of three settings, the last of which diverges whatever its rate."""
 
 
 def settings_left(sweep: Path) -> dict[str, bytes]:
     """Of the finished settings all that `left_by` has, of the one that diverged its units and lines."""
-    found = {f"{name}/{file}": data for name in "01" for file, data in left_by(sweep / name).items()}
-    found |= {f"2/{file}": data for file, data in units_left_by(sweep / "2").items()}
-    return found | {"2/metrics.jsonl": (sweep / "2" / "metrics.jsonl").read_bytes()}
+    *finished, diverged = sorted(path for path in sweep.iterdir() if path.is_dir())
+    found = {f"{run.name}/{file}": data for run in finished for file, data in left_by(run).items()}
+    found |= {f"diverged/{file}": data for file, data in units_left_by(diverged).items()}
+    return found | {"diverged/metrics.jsonl": (diverged / "metrics.jsonl").read_bytes()}
 
 
 def submitted(run: Path) -> None:

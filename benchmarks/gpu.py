@@ -131,7 +131,8 @@ def forward_flops(classifier: Classifier, size: int) -> int:
 
 def matmul_flops_per_second(size: int, precision: Precision, repetitions: int = 20) -> float:
     """The machine's rate for one square matrix product in that precision: the roof that a fraction refers to."""
-    a = jnp.ones((size, size), jnp.bfloat16 if precision == "bf16" else jnp.float32)
+    dtype = jnp.bfloat16 if precision == "bf16" else jnp.float32
+    a = jax.random.normal(jax.random.key(0), (size, size), dtype)  # a GPU multiplies zeros and ones faster
     with matmul_precision(precision):
         multiply = jax.jit(jnp.dot).lower(a, a).compile()
     multiply(a, a).block_until_ready()
@@ -192,6 +193,8 @@ def measure(
         2 * forward_flops(classifier, stage.size[0]) * recipe.image.batch * stage.steps for stage in recipe.stages
     )  # forward, and the image's gradient; the weights' is never needed
     peak = matmul_flops_per_second(matmul_size, recipe.precision)
+    if taken := jax.devices()[0].memory_stats():  # None on a CPU
+        entry["peak_bytes"] = taken["peak_bytes_in_use"]
     entry |= {
         "image_steps_per_second": recipe.image.batch * sum(s.steps for s in recipe.stages) / entry["seconds_of_steps"],
         "flops": flops,
@@ -206,7 +209,7 @@ def measure(
 
 
 def benchmark(options: argparse.Namespace) -> dict[str, Any]:
-    """The whole result, to be written as JSON."""
+    """The whole result, written as JSON after each precision: a card is lent by the minute."""
     device = jax.devices()[0]
     on_gpu = device.platform == "gpu"
     classifier = load(options.checkpoint) if options.checkpoint else random_classifier(options.model)
@@ -222,23 +225,29 @@ def benchmark(options: argparse.Namespace) -> dict[str, Any]:
     }
     for precision in options.precisions:
         if not on_gpu and not options.on_cpu:
-            result["precisions"][precision] = f"{NOT_MEASURED}: no GPU was available"
-            continue
-        try:
-            check_precision(precision)
-        except JinvError as error:
-            result["precisions"][precision] = f"{NOT_MEASURED}: {error}"
-            continue
-        recipe = make_recipe(options.batch, options.stages, precision, options.log_every)
-        result["precisions"][precision] = measure(
-            classifier,
-            recipe,
-            verifier=options.verifier,
-            random_weights=not options.checkpoint,
-            matmul_size=options.matmul_size,
-        )
-        print(line(precision, result["precisions"][precision]), flush=True)
+            entry: dict[str, Any] | str = f"{NOT_MEASURED}: no GPU was available"
+        else:
+            entry = _of_precision(precision, classifier, options)
+        result["precisions"][precision] = entry
+        print(line(precision, entry), flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
+
+
+def _of_precision(precision: Precision, classifier: Classifier, options: argparse.Namespace) -> dict[str, Any] | str:
+    try:
+        check_precision(precision)
+    except JinvError as error:
+        return f"{NOT_MEASURED}: {error}"
+    recipe = make_recipe(options.batch, options.stages, precision, options.log_every)
+    return measure(
+        classifier,
+        recipe,
+        verifier=options.verifier,
+        random_weights=not options.checkpoint,
+        matmul_size=options.matmul_size,
+    )
 
 
 def line(precision: str, entry: dict[str, Any] | str) -> str:
@@ -277,12 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--stages: every stage needs at least two times --log-every {options.log_every} steps")
     if options.on_cpu:
         keep_freed_memory()
-    result = benchmark(options)
-    for precision, entry in result["precisions"].items():
-        if isinstance(entry, str):
-            print(line(precision, entry))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    benchmark(options)
 
 
 if __name__ == "__main__":

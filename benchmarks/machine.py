@@ -21,6 +21,7 @@ def describe() -> dict[str, Any]:
             packages[name] = "absent"
     return {
         **facts,
+        **({"gpus": cards} if (cards := gpus()) else {}),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "vector": [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve") if name in flags],
@@ -39,6 +40,16 @@ def has_gpu() -> bool:
     """Whether JAX would run on a GPU here; asked in a process of its own, since JAX takes a GPU's memory when it looks."""
     command = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1:] == ["gpu"]
+
+
+def gpus() -> list[str]:
+    """Name, memory and driver of each of NVIDIA's cards here."""
+    command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return said.strip().splitlines()
 
 
 def _processor() -> dict[str, Any]:

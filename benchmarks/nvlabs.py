@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.torch_step import torch_device
 from jinv_convert.reference import make_reference
 
 
@@ -110,8 +111,9 @@ class Program:
         network.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in weights.items()})
         # The published programs leave the weights' gradients on; eval mode keeps the running statistics fixed.
         network.requires_grad_(not compiled)
+        self._device = torch_device("float32")
         self._layout = torch.channels_last if compiled else torch.contiguous_format
-        objective: nn.Module = Objective(network.eval(), setting)
+        objective: nn.Module = Objective(network.eval(), setting).to(self._device)
         objective.to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's own types leave it out
         self._network, self._setting, self._compiled = network, setting, compiled
         self._objective = torch.compile(objective, fullgraph=True, dynamic=False) if compiled else objective
@@ -121,7 +123,7 @@ class Program:
         started, setting = time.perf_counter(), self._setting
         if not self._compiled:
             return 0.0
-        labels = torch.zeros(images, dtype=torch.long)
+        labels = torch.zeros(images, dtype=torch.long, device=self._device)
         for pooled, _ in setting.stages:
             for flip in (False, True) if setting.flip else (False,):
                 image = self._noise(images, torch.Generator())
@@ -135,8 +137,8 @@ class Program:
     ) -> Iterator[Mark]:
         """The synthesis from noise; a mark after every so many steps and at a stage's end. Only steps are on the clock."""
         setting, random = self._setting, torch.Generator().manual_seed(seed)
-        image, targets = self._noise(len(labels), random), torch.from_numpy(labels).long()
-        lower, upper = (torch.from_numpy(bound).float()[None, :, None, None] for bound in bounds)
+        image, targets = self._noise(len(labels), random), torch.from_numpy(labels).long().to(self._device)
+        lower, upper = (torch.from_numpy(bound).float()[None, :, None, None].to(self._device) for bound in bounds)
         seconds, done = 0.0, 0
         for stage, (pooled, steps) in enumerate(setting.stages):
             optimizer, most = self._optimizer(image), setting.shift // pooled
@@ -151,11 +153,11 @@ class Program:
                         image.clamp_(lower, upper)
                 seconds, done = seconds + time.perf_counter() - started, done + 1
                 if (step + 1) % every == 0 or step + 1 == steps:
-                    yield Mark(stage, step + 1, done, seconds, image.detach().permute(0, 2, 3, 1).numpy().copy())
+                    yield Mark(stage, step + 1, done, seconds, image.detach().permute(0, 2, 3, 1).cpu().numpy().copy())
 
     def _noise(self, images: int, random: torch.Generator) -> Tensor:
         noise = torch.randn(images, 3, self._setting.size, self._setting.size, generator=random)
-        return noise.to(memory_format=self._layout).requires_grad_()
+        return noise.to(self._device, memory_format=self._layout).requires_grad_()
 
     def _optimizer(self, image: Tensor) -> torch.optim.Adam:
         setting = self._setting

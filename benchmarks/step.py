@@ -10,6 +10,8 @@ fastest implementation's in it; fractions of it are medians over the rounds.
 
 import argparse
 import json
+import math
+import os
 import statistics
 import subprocess
 import sys
@@ -32,7 +34,7 @@ CHECKED_STEPS = 3
 # Relative: of the losses, and of the gradient's Euclidean norm. ReLU corners within rounding of zero make single pixels
 # of float32 gradients differ by percents between any two frameworks, torch from torch included; the norm forgives them.
 TOLERANCES = {"float32": (1e-3, 2e-2), "tf32": (1e-2, 0.2), "bf16": (5e-2, 0.5)}
-MATMUL_SIZE = 2048
+MATMUL_SIZE, GPU_MATMUL_SIZE = 2048, 8192
 Seconds = dict[str, list[float]]
 """Each implementation's, round by round."""
 
@@ -44,10 +46,18 @@ class Disagreement(Exception):
 class Worker:
     """A process that holds one implementation."""
 
-    def __init__(self, name: str, case: Problem, path: Path) -> None:
+    def __init__(self, name: str, case: Problem, path: Path, *, wait: bool = True) -> None:
         self.name = name
         command = [sys.executable, "-m", "benchmarks.worker", name, str(path), json.dumps(asdict(case))]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # The implementations share a GPU, of whose memory JAX would take three quarters when it starts.
+        shared = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=shared)
+        self.build_seconds = math.nan
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Until it is built."""
         self.build_seconds = self._receive()["build_seconds"]
 
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
@@ -78,16 +88,20 @@ def measure(
         facts = case.write(path)
         workers: list[Worker] = []
         try:
+            together = bool(machine.gpus())  # lent by the minute, and compiling is its host's work
             for name in names:
-                workers.append(Worker(name, case, path))
+                workers.append(Worker(name, case, path, wait=not together))
+            for worker in workers if together else ():
+                worker.wait()
             agreement = check(workers, case, Path(folder))
             load_before = machine.load()
-            times, matmuls = _rounds(workers, rounds, seconds)
+            matmul_size = MATMUL_SIZE if workers[0].ask("describe")["device"] == "cpu" else GPU_MATMUL_SIZE
+            times, matmuls = _rounds(workers, rounds, seconds, matmul_size)
             described = {worker.name: worker.ask("describe") for worker in workers}
         finally:
             for worker in workers:
                 worker.close()
-    peaks = [2 * MATMUL_SIZE**3 / min(taken) for taken in zip(*matmuls.values(), strict=True)]
+    peaks = [2 * matmul_size**3 / min(taken) for taken in zip(*matmuls.values(), strict=True)]
     results = {}
     for worker in workers:
         median = statistics.median(times[worker.name])
@@ -102,7 +116,7 @@ def measure(
                 facts["flops_per_step"] / step / peak for step, peak in zip(times[worker.name], peaks, strict=True)
             ),
             "fraction_of_best_matmul": facts["flops_per_step"] / median / max(peaks),
-            "matmul_gflops": 2e-9 * MATMUL_SIZE**3 / min(matmuls[worker.name]),
+            "matmul_gflops": 2e-9 * matmul_size**3 / min(matmuls[worker.name]),
             "build_seconds": worker.build_seconds,
             **described[worker.name],
         }
@@ -111,6 +125,7 @@ def measure(
         "implementations": results,
         "ratios": _ratios(times),
         "agreement": agreement,
+        "matmul_size": matmul_size,
         "matmul_peak_gflops": statistics.median(peaks) / 1e9,
         "matmul_peak_gflops_rounds": [peak / 1e9 for peak in peaks],
         "rounds": rounds,
@@ -144,7 +159,7 @@ def check(workers: Sequence[Worker], case: Problem, folder: Path) -> dict[str, d
     return agreement
 
 
-def _rounds(workers: Sequence[Worker], rounds: int, seconds: float) -> tuple[Seconds, Seconds]:
+def _rounds(workers: Sequence[Worker], rounds: int, seconds: float, matmul_size: int) -> tuple[Seconds, Seconds]:
     times: Seconds = {worker.name: [] for worker in workers}
     matmuls: Seconds = {worker.name: [] for worker in workers}
     steps = {}
@@ -157,7 +172,7 @@ def _rounds(workers: Sequence[Worker], rounds: int, seconds: float) -> tuple[Sec
         for worker in (*workers[shift:], *workers[:shift]):
             times[worker.name].append(worker.ask("run", steps=steps[worker.name])["seconds"])
             # In every round: the peak is as fast or slow as the machine was when the steps were timed.
-            matmuls[worker.name].append(worker.ask("matmul", size=MATMUL_SIZE, times=5)["seconds"])
+            matmuls[worker.name].append(worker.ask("matmul", size=matmul_size, times=5)["seconds"])
     return times, matmuls
 
 

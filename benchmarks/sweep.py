@@ -7,6 +7,7 @@ Each case's JSON is written as soon as it is measured, and kept on a second run:
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -133,7 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gpu = machine.has_gpu()
     facts = machine.describe()
     # Processors with wider vectors are other machines: their results do not mix.
-    name = f"gpu_{facts['cores']}_cores" if gpu else f"cpu_{facts['cores']}_cores_{(facts['vector'] or ['scalar'])[-1]}"
+    card = re.sub(r"\W+", "_", facts.get("gpus", ["gpu"])[0].partition(",")[0].lower())  # nvidia_h100_80gb_hbm3
+    name = card if gpu else f"cpu_{facts['cores']}_cores_{(facts['vector'] or ['scalar'])[-1]}"
     folder = options.out or RESULTS / name
     settings = {"rounds": options.rounds, "seconds": options.seconds}
     results = sweep(REQUIRED + (GPU_CASES if gpu else []), folder, **settings)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from benchmarks import problem
 from benchmarks.problem import Problem
+from jinv.core.choices import Precision
 from jinv_convert.reference import make_reference
 
 
@@ -43,14 +44,18 @@ class Objective(nn.Module):
         return loss
 
 
+def torch_device(precision: Precision) -> torch.device:
+    """The first CUDA device, told how to take products of float32 numbers, or the CPU."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class Implementation:
     """PyTorch on its first CUDA device, or the CPU."""
 
     def __init__(self, case: Problem, path: Path, *, compiled: bool) -> None:
         self._arrays, weights = problem.read(path)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._precision = case.precision
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = case.precision == "tf32"
+        self._device, self._precision = torch_device(case.precision), case.precision
         network = make_reference(case.model)
         network.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in weights.items()})
         # The published loops leave the weights' gradients on; eval mode keeps the running statistics fixed.
@@ -118,7 +123,7 @@ class Implementation:
     def matmul(self, size: int) -> Any:
         """A function that multiplies two square matrices once, in the case's precision."""
         dtype = torch.bfloat16 if self._precision == "bf16" else torch.float32
-        a = torch.ones((size, size), dtype=dtype, device=self._device)
+        a = torch.randn((size, size), device=self._device).to(dtype)  # a GPU multiplies zeros and ones faster
 
         def multiply() -> None:
             torch.mm(a, a)
@@ -127,5 +132,7 @@ class Implementation:
         return multiply
 
     def describe(self) -> dict[str, Any]:
-        """Where it runs."""
-        return {"device": torch.cuda.get_device_name() if self._device.type == "cuda" else "cpu"}
+        """Where it runs; on a GPU the memory that it has taken of it."""
+        if self._device.type == "cpu":
+            return {"device": "cpu"}
+        return {"device": torch.cuda.get_device_name(), "peak_bytes": torch.cuda.max_memory_allocated()}

@@ -39,7 +39,7 @@ def forget_peak() -> None:
 
 
 def peak_bytes() -> int:
-    """Largest resident memory since `forget_peak`, in bytes."""
+    """Largest resident memory since `forget_peak`, in bytes; of a GPU an implementation describes its own."""
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     except OSError:
@@ -70,7 +70,7 @@ def answer(implementation: Any, request: dict[str, Any]) -> dict[str, Any]:
         return {}
     if request["command"] == "describe":
         described: dict[str, Any] = implementation.describe()
-        return described | {"peak_bytes": peak_bytes()}
+        return {"peak_bytes": peak_bytes()} | described
     raise ValueError(f"unknown command {request['command']!r}")
 
 

@@ -3,7 +3,8 @@
 What runs on which platform is decided in one place, `_by_platform`, when a program is lowered: a CPU program uses sums
 of shifted products for depthwise convolutions (XLA:CPU's own are 10-100 times slower), sums of taps for small kernels over
 pictures, dense convolutions for grouped ones, matrix products for 1x1 ones, Winograd's algorithm for 3x3 ones whose kernels
-are frozen, and variances in one pass where rounding allows; every other program the library's.
+are frozen, and variances in one pass where rounding allows; a CUDA program the same sums for depthwise convolutions (as fast
+as cuDNN's, whose search takes longer than all other compiling); every other program the library's.
 """
 
 from collections.abc import Callable, Iterator
@@ -45,11 +46,14 @@ def for_shapes() -> Iterator[None]:
         _FOR_SHAPES.reset(token)
 
 
-def _by_platform(*args: Any, cpu: Callable[..., Result], default: Callable[..., Result]) -> Result:
+def _by_platform(
+    *args: Any, cpu: Callable[..., Result], default: Callable[..., Result], cuda: Callable[..., Result] | None = None
+) -> Result:
     """The one place where a formulation is chosen: at lowering, so that a check on a GPU machine's CPU is fast too."""
     if _FOR_SHAPES.get():
         return default(*args)
-    chosen: Result = lax.platform_dependent(*args, cpu=cpu, default=default)
+    others = {} if cuda is None else {"cuda": cuda}
+    chosen: Result = lax.platform_dependent(*args, cpu=cpu, default=default, **others)
     return chosen
 
 
@@ -164,12 +168,24 @@ def depthwise_conv(x: Array, kernel: Array, *, stride: int = 1, padding: Padding
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _depthwise(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:
+    shifted = partial(ways.shifted_sum, stride, padding)
     return _by_platform(
         x,
         kernel,
-        cpu=partial(ways.shifted_sum, stride, padding),
+        cpu=shifted,
+        cuda=_in_float32(shifted),
         default=partial(ways.library_conv, stride=stride, padding=padding, groups=x.shape[-1]),
     )
+
+
+def _in_float32(way: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """With sums in float32, for a GPU in whose registers they are; the library's own are there too."""
+
+    def computed(x: Array, kernel: Array) -> Array:
+        wide = at_least_float32(x)
+        return way(x.astype(wide), kernel.astype(wide)).astype(x.dtype)
+
+    return computed
 
 
 def _depthwise_forward(stride: int, padding: Padding, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -181,12 +197,8 @@ def _depthwise_backward(
 ) -> tuple[Array, Array]:
     x, kernel = residuals
     to_image, to_kernel = ways.library_transposes(x, kernel, stride=stride, padding=padding, groups=x.shape[-1])
-    image_gradient = _by_platform(
-        cotangent,
-        kernel,
-        cpu=partial(ways.shifted_sum_transposed, stride, padding, x.shape),
-        default=to_image,
-    )
+    shifted = partial(ways.shifted_sum_transposed, stride, padding, x.shape)
+    image_gradient = _by_platform(cotangent, kernel, cpu=shifted, cuda=_in_float32(shifted), default=to_image)
     # Unused where the network is frozen, and then removed by the compiler together with the saved x.
     kernel_gradient = _by_platform(
         cotangent,

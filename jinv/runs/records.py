@@ -81,7 +81,7 @@ def _members(metrics: MemberMetrics | None) -> tuple[MemberValue | None, ...] | 
 @functools.cache
 def environment() -> Environment:
     """What bits depend on here, besides config and weights."""
-    own = [f"--{name}={value}" for name, value in (compiler_options() or {}).items()]
+    own = [f"--{name}={str(value).lower()}" for name, value in (compiler_options() or {}).items()]
     return Environment(
         jax=version("jax"),
         jaxlib=version("jaxlib"),

@@ -51,7 +51,20 @@ def test_xla_knows_the_option_and_computes_the_same(monkeypatch):
         jax.jit(lambda x: x + 1, compiler_options={f"{processor.WIDTH}s": 1})(x)
 
 
-def test_a_gpu_gets_none(monkeypatch):
+def test_a_gpu_computes_the_same_bits_each_time_unless_told_otherwise(monkeypatch):
+    """On an H100 a run was not the same twice without; with it two processes, on two cards, gave the same image."""
     has(monkeypatch, "AVX512_ICL")
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert processor.compiler_options() == {processor.DETERMINISTIC: True}
+    assert environment.__wrapped__().flags == f"--{processor.DETERMINISTIC}=true"
+    processor.compiler_options.cache_clear()
+    monkeypatch.setenv("XLA_FLAGS", f"--{processor.DETERMINISTIC}=false")
+    assert processor.compiler_options() is None
+    monkeypatch.undo()
+    np.testing.assert_array_equal(jax.jit(jnp.square, compiler_options={processor.DETERMINISTIC: True})(3.0), 9.0)
+
+
+def test_a_tpu_gets_none(monkeypatch):
+    has(monkeypatch, "AVX512_ICL")
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert processor.compiler_options() is None

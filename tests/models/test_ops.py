@@ -83,9 +83,9 @@ def assert_same_conv(x, kernel, groups):
         np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("groups", "on_cpu"), [(64, 0), (16, 4)])
-def test_grouped_convs_are_the_librarys_own_off_the_cpu(groups, on_cpu):
-    """64 groups of 64 channels are depthwise: no convolution at all; 16 groups become 2 dense ones each way."""
+@pytest.mark.parametrize(("groups", "on_cpu", "on_cuda"), [(64, 0, 0), (16, 4, 2)])
+def test_which_grouped_convs_are_the_librarys_own(groups, on_cpu, on_cuda):
+    """64 groups of 64 channels are depthwise: no convolution at all, on a GPU neither; 16 groups become 2 dense ones each way."""
     x, kernel = jnp.zeros((1, 8, 8, 64), jnp.float32), jnp.zeros((3, 3, 64 // groups, 64), jnp.float32)
 
     def forward(x, kernel):
@@ -97,8 +97,7 @@ def test_grouped_convs_are_the_librarys_own_off_the_cpu(groups, on_cpu):
         text = gradient.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
         return text.count("stablehlo.convolution")
 
-    assert count("cpu") == on_cpu
-    assert count("cuda") == 2
+    assert (count("cpu"), count("cuda"), count("tpu")) == (on_cpu, on_cuda, 2)
 
 
 @pytest.mark.parametrize(("stride", "features", "on_cpu"), [(1, 4, 1), (1, 16, 0), (1, 64, 1), (2, 32, 1), (2, 64, 2)])

@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import jax
@@ -35,3 +35,18 @@ def compiler_options() -> dict[str, int | bool] | None:
 def jit(function: Callable[..., Any], **options: Any) -> Any:
     """`jax.jit`, for this processor."""
     return jax.jit(function, compiler_options=compiler_options(), **options)
+
+
+def jit_when_called(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`jit` as a decorator of a module's functions: JAX looks for its devices at the first call, not when the module is imported."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        compiled = cache(lambda: jit(function, **options))
+
+        @wraps(function)
+        def call(*args: Any) -> Any:
+            return compiled()(*args)
+
+        return call
+
+    return decorate

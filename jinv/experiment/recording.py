@@ -14,6 +14,7 @@ import numpy as np
 
 from jinv.core.choices import Size
 from jinv.core.image_stats import image_stats
+from jinv.core.processor import jit
 from jinv.core.types import ImageStats, RecordedColors, RecordedStats
 from jinv.errors import MemoryLimitError, NumericalError, UsageError, nearest
 from jinv.experiment.color_moments import ColorMoments
@@ -134,14 +135,14 @@ def _measured(
 
 
 def _program(classifier: Classifier, wish: Wish) -> Callable[..., Any]:
-    @jax.jit
     def measure(variables: Any, images: jax.Array) -> list[ImageStats]:
         with listening(wish.layers) as heard:
             classifier.forward(variables, images)
         heard.layers[IMAGE] = images
         return [image_stats(heard.layers[name], wish.quantiles or None) for name in wish.layers]
 
-    return measure
+    compiled: Callable[..., Any] = jit(measure)
+    return compiled
 
 
 class _Moments:

@@ -14,6 +14,7 @@ from jinv.core import draws
 from jinv.core.choices import Size
 from jinv.core.decorrelation import Decorrelate
 from jinv.core.parameterization import average_pool_to, mean_magnitude
+from jinv.core.processor import jit
 from jinv.core.starts import class_gaussian
 from jinv.core.types import Key
 from jinv.errors import StorageError, UsageError
@@ -64,7 +65,7 @@ def measured_spectrum(path: str) -> Callable[[Size, Decorrelate], np.ndarray]:
     @functools.lru_cache(maxsize=4)
     def measured(size: Size, decorrelate: Decorrelate) -> np.ndarray:
         names = _spread(folder.names)
-        magnitude = jax.jit(functools.partial(mean_magnitude, decorrelate=decorrelate))
+        magnitude = jit(functools.partial(mean_magnitude, decorrelate=decorrelate))
         total: Any = 0.0
         for _, image in folder.read(names):
             total = total + np.asarray(magnitude(fit_image(image, size)[None].astype(np.float32) / 255), np.float64)
@@ -97,7 +98,7 @@ def _class_gaussians(recipe: Recipe, classifier: Classifier, labels: Sequence[in
             )
     result = np.empty((recipe.image.count, *size, 3), np.float32)
     run_key = draws.run_key(recipe.seed)
-    draw = jax.jit(class_gaussian, static_argnames="enlarge")
+    draw = jit(class_gaussian, static_argnames="enlarge")
     for label in sorted(set(labels)):
         images = _pooled(folder, _spread(by_class[label]), size, pool)
         for index in (i for i, other in enumerate(labels) if other == label):
@@ -112,7 +113,7 @@ def _uniform_noise(recipe: Recipe, classifier: Classifier, size: Size) -> np.nda
     def uniform(key: Key) -> jax.Array:
         return jax.random.uniform(key, (*size, 3), jnp.float32)
 
-    draw = jax.jit(uniform)
+    draw = jit(uniform)
     drawn = [np.asarray(draw(_start_key(run_key, index))) for index in range(recipe.image.count)]
     return _standardised(np.stack(drawn), classifier)
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jinv.core.processor import jit
 from jinv.core.types import NormStats
 from jinv.errors import NumericalError
 from jinv.images.codec import fit_image
@@ -100,7 +101,7 @@ def look(classifier: Judge, pictures: Iterable[np.ndarray], *, statistics: bool 
 
 
 def _forward(classifier: Classifier, statistics: bool) -> Callable[[np.ndarray, int], Part]:
-    @jax.jit
+    @jit
     def forward(variables: Any, batch: jax.Array) -> Any:
         # One image at a time under vmap: each has its own statistics, and those of the padding are dropped below.
         result, features = jax.vmap(lambda image: forward_with_features(classifier, variables, image[None]))(batch)

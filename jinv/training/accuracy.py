@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ import optax
 from jax import Array
 
 from jinv.core.draws import stated_draws
+from jinv.core.processor import jit_when_called
 from jinv.core.types import Key
 from jinv.models.classifier import Classifier
 from jinv.training.adversary import Adversary, Gradient, ascended, random_start
@@ -67,24 +67,24 @@ def _attacked(
     return x
 
 
-@partial(jax.jit, static_argnums=0)
+@jit_when_called(static_argnums=0)
 def _standardised(classifier: Classifier, pixels: Array) -> Array:
     return classifier.preprocess(pixels)
 
 
-@partial(jax.jit, static_argnums=0)
+@jit_when_called(static_argnums=0)
 def _right(classifier: Classifier, variables: Any, image: Array, labels: Array) -> Array:
     return jnp.argmax(classifier.forward(variables, image).logits, axis=1) == labels
 
 
 @stated_draws
-@partial(jax.jit, static_argnums=(0, 1))
+@jit_when_called(static_argnums=(0, 1))
 def _start(classifier: Classifier, adversary: Adversary, image: Array, key: Key) -> Array:
     std, bounds = units(classifier)
     return random_start(key, image, eps=adversary.eps / std, bounds=bounds)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@jit_when_called(static_argnums=(0, 1))
 def _step(classifier: Classifier, adversary: Adversary, variables: Any, x: Array, image: Array, labels: Array) -> Array:
     std, bounds = units(classifier)
     gradient = _gradient(classifier, variables, labels)

@@ -68,3 +68,16 @@ def test_a_tpu_gets_none(monkeypatch):
     has(monkeypatch, "AVX512_ICL")
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert processor.compiler_options() is None
+
+
+def test_a_modules_function_looks_for_devices_when_it_is_called(monkeypatch):
+    asked = []
+    compiled = processor.jit
+    monkeypatch.setattr(processor, "jit", lambda *args, **options: asked.append(1) or compiled(*args, **options))
+
+    @processor.jit_when_called(static_argnums=0)
+    def power(exponent, x):
+        return x**exponent
+
+    assert not asked
+    assert power(2, 3.0) == 9 and power(3, 2.0) == 8 and asked == [1]

@@ -66,7 +66,11 @@ def problems_of(model: type[BaseModel], table: Mapping[str, Any], error: Validat
             continue  # pydantic counts the entries that are right
         if kind == "extra_forbidden":
             name = str(line["loc"][-1])
-            found[place.path] = unknown_key(name, place.model.model_fields, place.path.removesuffix(name))
+            prefix = place.path.removesuffix(name)
+            homes = homes_of(model, name)
+            found[place.path] = (
+                misplaced(prefix + name, homes) if homes else unknown_key(name, place.model.model_fields, prefix)
+            )
         elif kind == "must":
             found[place.path] = f"{place.path}: {shown(given)} must be {line['ctx']['words']}"
         elif place.field is None:
@@ -90,6 +94,21 @@ def unknown_key(key: str, known: Iterable[str], prefix: str) -> str:
     close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
     hint = f" (did you mean '{prefix}{close[0]}'?)" if close else f" (known: {', '.join(names)})"
     return f"unknown key '{prefix}{key}'{hint}"
+
+
+def homes_of(model: type[BaseModel], key: str) -> list[str]:
+    """Where a key of this very name is declared: at the top, or in a table of the top, unless that has names that users choose."""
+    found = [key] if key in model.model_fields else []
+    for name, field in model.model_fields.items():
+        inner = inner_model(field)
+        if inner is not None and not is_table_of_entries(field) and key in inner.model_fields:
+            found.append(f"{name}.{key}")
+    return found
+
+
+def misplaced(path: str, homes: Iterable[str]) -> str:
+    """What is said of a key that is declared elsewhere."""
+    return f"unknown key '{path}' (did you mean {' or '.join(map(repr, homes))}?)"
 
 
 def one_of(choices: Iterable[Any]) -> str:

@@ -25,6 +25,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_plugins(command)
 
 
+def _check_place(path: Path, option: str, suffix: str) -> None:
+    """Before long work: is it called what it will be, and can it be written? Nothing of another kind is overwritten."""
+    from jinv.files import check_writable, is_stream
+
+    if path.suffix.lower() not in ("", suffix) and not is_stream(path):
+        raise UsageError(f"{option} {path}: is written as {suffix[1:].upper()}; call it so")
+    check_writable(path)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
     import io
@@ -40,7 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     from jinv.runs.attribution import attribute
 
     where, image, label = Path(arguments.run), arguments.image, arguments.label
-    number = int(image) if image.isdecimal() and len(image) < 10 else None
+    number = int(image) if image.removeprefix("-").isdecimal() and len(image) < 10 else None
+    name = where.resolve().name if where.is_dir() else where.stem
+    out = arguments.out or Path(f"attribution_{name}_{image if number is not None else Path(image).stem}.png")
+    _check_place(out, "--out", ".png")
+    if arguments.arrays is not None:
+        _check_place(arguments.arrays, "--arrays", ".npz")
     if not where.is_dir():
         try:
             recipe = read_config(find_config(arguments.run))
@@ -51,13 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
         where if where.is_dir() else recipe,
         arguments.term,
         image=image if number is None else number,
-        label=int(label) if label is not None and label.isdecimal() else label,
+        label=int(label) if label is not None and label.isdecimal() and len(label) < 10 else label,
         vocabulary=vocabulary_of(arguments),
     )
-    name = where.resolve().name if where.is_dir() else where.stem
-    out = arguments.out or Path(f"attribution_{name}_{image if number is not None else Path(image).stem}.png")
-    if out.suffix.lower() not in ("", ".png"):
-        raise UsageError(f"--out {out}: is written as a PNG; call it so")
     shared = f"; batch terms of its batch of {found.batch}" if found.batch > 1 else "; a batch of its own"
     line = f"{name}, unaugmented, summed over channels{shared}. Red: the term rises with the pixel. Blue: it falls."
     panels = [Panel(t.name, f"{format_number(t.value)}; ", t.gradient) for t in found.terms]

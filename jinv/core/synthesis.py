@@ -137,7 +137,7 @@ def check_traces(synthesis: Synthesis, variables: Any, batch: Batch) -> None:
         try:
             after, metrics = program.step.eval_shape(state, inputs)
         except (ValueError, TypeError) as error:
-            raise UsageError(f"stages[{index}]: cannot be carried out: {_first_line(error)}") from error
+            raise UsageError(f"stages[{index}]: cannot be carried out: {first_line(error)}") from error
         if jax.tree.map(lambda x: (x.shape, x.dtype), after) != jax.tree.map(lambda x: (x.shape, x.dtype), state):
             raise UsageError(
                 f"stages[{index}]: its optimizer or a term changes the shapes or types of what it is given"
@@ -148,7 +148,8 @@ def check_traces(synthesis: Synthesis, variables: Any, batch: Batch) -> None:
             )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says first, or its type's name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 

@@ -83,6 +83,8 @@ def open_image_folder(path: str | Path) -> ImageFolder:
       StorageError: there is none. UnsafeInputError: not a sound zip. UsageError: no images in it.
     """
     path = Path(path)
+    if (path / "manifest.json").is_file():  # its grid is no picture of a class
+        raise UsageError(f"{path}: is a run's directory; its images alone are in {path / 'images'}")
     if path.is_dir():
         found = [p.relative_to(path).as_posix() for p in _walk(path)]
         zipped = False

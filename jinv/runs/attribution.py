@@ -113,7 +113,9 @@ def _experiment(recipe: Recipe, vocabulary: Vocabulary | None) -> Experiment:
     plain = {"parameterization": "pixels", "low_pass": None, "learning_rate": 0.1, "optimizer": "adam"}
     stages = tuple(replaced(stage, **plain) for stage in recipe.stages)
     rest = {"augment": {}, "project": {}, "log_statistics": False}
-    return load_experiment(replaced(recipe, image=image, stages=stages, **rest), vocabulary=vocabulary)
+    experiment = load_experiment(replaced(recipe, image=image, stages=stages, **rest), vocabulary=vocabulary)
+    experiment.check_traces()
+    return experiment
 
 
 def _check_same(record: RunRecord, experiment: Experiment) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from jinv.console import make_console, say
-from jinv.errors import Interrupted, NumericalError, RunConflictError, UsageError
+from jinv.errors import Interrupted, NumericalError, RunConflictError, UnsafeInputError, UsageError
 from jinv.experiment.numbers import Place, groups, varied_numbers
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
@@ -230,6 +230,8 @@ def _check_directory(directory: Path, search: Search, resume: bool) -> None:
     before = record.get("asked") if isinstance(record, dict) else None
     if before is None:
         return
+    if not isinstance(before, dict):
+        raise UnsafeInputError(f"{directory / RECORD}: asked: {before!r:.200} must be a table")
     now = _asked(search)
     for key in now:
         if before.get(key) != now[key]:

@@ -51,8 +51,8 @@ class Study:
                 )
         except OSError as error:
             raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise UnsafeInputError(f"{path}: not readable as a study: {error}") from error
+        except (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError) as error:
+            raise UnsafeInputError(f"{path}: not readable as a study: {error or type(error).__name__}") from error
 
     def ask(self, number: int) -> dict[str, Any]:
         """The values of trial `number`, drawn now or before. Trials are asked in order."""

@@ -25,9 +25,7 @@ from jinv.files import make_directory, write_text
 from jinv.images.folder import Watch
 from jinv.judge.picture_metrics import mean_interval
 from jinv.models.classifier import Classifier
-from jinv.recipe.packaged import find_config
-from jinv.recipe.read import read_config
-from jinv.recipe.recipe import EvaluateRecipe, Recipe, replaced
+from jinv.recipe.recipe import Recipe, replaced
 from jinv.recipe.resolved import table_of
 from jinv.recipe.training import (
     DistillationRecipe,
@@ -50,8 +48,8 @@ from jinv.runs.progress import teller
 from jinv.runs.records import environment
 from jinv.runs.stopping import Stop, stoppable
 from jinv.students.comparison import compared, shares
-from jinv.students.inputs import Given, new_network
-from jinv.students.pictures import Pictures, read_pictures
+from jinv.students.inputs import Given, experiment_of, naming, new_network
+from jinv.students.pictures import Kind, Pictures, read_pictures
 from jinv.students.train import train
 from jinv.training.accuracy import recognised
 
@@ -103,12 +101,13 @@ def distill(
     RunDirectory(directory).check_place()
     with held(directory, teller(console)), stoppable() as stop:
         earlier = _check_directory(directory, recipe, resume)
-        experiments = {name: experiment_of(recipe, source) for name, source in recipe.sources.items() if source.recipe}
+        experiments = {name: experiment_of(recipe, name) for name, source in recipe.sources.items() if source.recipe}
         given = Given()
-        teacher = given.network(recipe.teacher, vocabulary)
+        with naming("teacher"):
+            teacher = given.network(recipe.teacher, vocabulary)
         with Waiting(console) as waiting:
             watch = stop.watched(waiting.watch, directory)
-            given.test = read_pictures((recipe.test,), teacher.class_names, teacher.input_size, "test", watch)
+            given.test = read_pictures((recipe.test,), teacher.class_names, teacher.input_size, "test", watch, "real")
             right = recognised(
                 teacher,
                 teacher.variables,
@@ -195,34 +194,27 @@ def _check_sources(bench: Bench, experiments: Mapping[str, Recipe]) -> None:
     """
     name, *_ = bench.recipe.images
     lessons = _lessons(bench, name, bench.recipe.seeds[0])
-    network = new_network(lessons, None, bench.teacher, bench.vocabulary)
-    bench.given.program(lessons, network, bench.teacher, bench.recipe.count, bench.vocabulary)
+    with naming("student"):
+        init = None if lessons.init is None else bench.given.network(lessons.init, bench.vocabulary)
+        network = new_network(lessons, init, bench.teacher, bench.vocabulary)
+        program = bench.given.program(lessons, network, bench.teacher, bench.recipe.count, bench.vocabulary)
+        program.check_traces(network.variables)
     shared = Shared()
     for name, source in bench.recipe.sources.items():
         bench.stop.check(bench.directory, f"before the source {name} was looked at")
         if source.recipe is None:
-            _chosen(bench, name, _pictures(bench, name), bench.recipe.seeds[0])
+            found = _pictures(bench, name)
+            if source.real and found.sha256 == bench.test.sha256:
+                raise UsageError(
+                    f"images.{name}: {source.real} has the images of test, which students are to have never seen"
+                )
+            _chosen(bench, name, found, bench.recipe.seeds[0])
         else:
             # The teacher stands for the student that there is not yet.
             student = bench.recipe.teacher if source.after else experiments[name].student
             experiment = replaced(experiments[name], student=student)
-            check_run(experiment, shared, bench.vocabulary, say=teller(bench.console)).check_traces()
-
-
-def experiment_of(recipe: DistillationRecipe, source: SourceRecipe) -> Recipe:
-    """The synthesis of a source's images, with the teacher as its model where the source names none; its students judge it.
-
-    Where half of the images are another source's, of the next seed: of the same one each would have a twin among those.
-
-    Raises:
-      JinvError: as `read_config`.
-    """
-    assert source.recipe is not None
-    count = recipe.count - recipe.count // 2 if source.after else recipe.count
-    path = find_config(source.recipe)
-    found = read_config(path, (*source.set, f"image.count={count}"))
-    seed = found.seed + 1 if source.after else found.seed
-    return replaced(found, model=source.model or recipe.teacher, seed=seed, evaluate=EvaluateRecipe())
+            with naming(f"images.{name}"):
+                check_run(experiment, shared, bench.vocabulary, say=teller(bench.console)).check_traces()
 
 
 def _carry_out(bench: Bench, name: str, source: SourceRecipe, experiment: Recipe | None) -> Source:
@@ -275,7 +267,9 @@ def _pictures(bench: Bench, name: str) -> Pictures:
     with Waiting(bench.console) as waiting:
         watch: Watch = bench.stop.watched(waiting.watch, bench.directory)
         teacher = bench.teacher
-        return read_pictures((bench.path(name),), teacher.class_names, teacher.input_size, f"images.{name}", watch)
+        kind: Kind = "real" if bench.recipe.sources[name].real else "run"
+        path, key = (bench.path(name),), f"images.{name}"
+        return read_pictures(path, teacher.class_names, teacher.input_size, key, watch, kind)
 
 
 def _chosen(bench: Bench, name: str, pictures: Pictures, seed: int) -> Pictures:

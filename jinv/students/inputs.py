@@ -1,21 +1,25 @@
 """What a training's config names, loaded and bound: network, teacher, pictures, method."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import jax
 import optax
 
 from jinv.core.draws import run_key
-from jinv.errors import ModelMismatchError, UsageError
+from jinv.errors import JinvError, ModelMismatchError, UsageError
 from jinv.experiment.bind import bind_training_augmentations
 from jinv.experiment.values import bind_optimizer, bind_schedule
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.images.folder import Watch, unwatched
 from jinv.models.classifier import Classifier
-from jinv.recipe.recipe import replaced
+from jinv.recipe.packaged import find_config
+from jinv.recipe.read import read_config
+from jinv.recipe.recipe import EvaluateRecipe, Recipe, replaced
 from jinv.recipe.resolved import table_of
-from jinv.recipe.training import TrainingRecipe
+from jinv.recipe.training import DistillationRecipe, TrainingRecipe
 from jinv.students.pictures import Pictures, read_pictures
 from jinv.training.adversary import Adversary
 from jinv.training.initial import initial_variables
@@ -97,8 +101,10 @@ def load_training(
     """
     vocabulary = vocabulary or standard_vocabulary()
     given = given or Given()
-    init = None if recipe.init is None else given.network(recipe.init, vocabulary)
-    teacher = None if recipe.target.teacher is None else given.network(recipe.target.teacher, vocabulary)
+    with naming("init"):
+        init = None if recipe.init is None else given.network(recipe.init, vocabulary)
+    with naming("target.teacher"):
+        teacher = None if recipe.target.teacher is None else given.network(recipe.target.teacher, vocabulary)
     classifier = new_network(recipe, init, teacher, vocabulary)
     size, names = classifier.input_size, classifier.class_names
     pictures, test = given.pictures, given.test
@@ -115,6 +121,15 @@ def load_training(
     return TrainingInputs(
         recipe, classifier, init, teacher, pictures, test, Training(program, pictures.data, key), vocabulary
     )
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Of what is wrong here it is said which key of the config asked for it."""
+    try:
+        yield
+    except JinvError as error:
+        raise type(error)(f"{key}: {error}") from error
 
 
 def new_network(
@@ -203,3 +218,20 @@ def adversary_of(recipe: TrainingRecipe) -> Adversary | None:
         return None
     step = None if table.step is None else table.step / LEVELS
     return Adversary(table.name, table.eps / LEVELS, step, table.steps, float(table.noise))
+
+
+def experiment_of(recipe: DistillationRecipe, name: str) -> Recipe:
+    """The synthesis of a source's images, with the teacher as its model where the source names none; its students judge it.
+
+    Where half of the images are another source's, of the next seed: of the same one each would have a twin among those.
+
+    Raises:
+      JinvError: as `read_config`.
+    """
+    source = recipe.sources[name]
+    assert source.recipe is not None
+    count = recipe.count - recipe.count // 2 if source.after else recipe.count
+    with naming(f"images.{name}"):
+        found = read_config(find_config(source.recipe), (*source.set, f"image.count={count}"))
+    seed = found.seed + 1 if source.after else found.seed
+    return replaced(found, model=source.model or recipe.teacher, seed=seed, evaluate=EvaluateRecipe())

@@ -3,17 +3,20 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.errors import ModelMismatchError, StorageError, UsageError
+from jinv.errors import JinvError, ModelMismatchError, StorageError, UsageError
 from jinv.images.codec import fit_image
 from jinv.images.folder import Watch, open_image_folder, unwatched
 from jinv.record.run import open_run
 from jinv.training.views import Data
 from jinv.weights.labels import folder_class
+
+Kind = Literal["run", "real"]
+"""Of pictures: made by jinv, or of a folder or zip."""
 
 
 class Pictures(NamedTuple):
@@ -54,17 +57,29 @@ class Pictures(NamedTuple):
 
 
 def read_pictures(
-    paths: Sequence[str], class_names: Sequence[str], size: int, key: str, watch: Watch = unwatched
+    paths: Sequence[str],
+    class_names: Sequence[str],
+    size: int,
+    key: str,
+    watch: Watch = unwatched,
+    kind: Kind | None = None,
 ) -> Pictures:
     """All pictures of folders, zips and runs one after another, each fitted to `size`; `key` is the config's.
 
+    Args:
+      kind: what all of them have to be.
+
     Raises:
-      StorageError, UnsafeInputError: one cannot be read, is damaged, or a run that is not finished. UsageError: a picture whose folder is no class.
-      ModelMismatchError: a run of other classes.
+      StorageError, UnsafeInputError: one cannot be read, is damaged, or a run that is not finished. UsageError: a picture whose folder is no class;
+        another kind. ModelMismatchError: a run of other classes.
     """
     pixels, labels = [], []
     for path in paths:
-        run = (Path(path) / "manifest.json").exists()
+        run = kind == "run" or (Path(path) / "manifest.json").exists()
+        if run and kind == "real":
+            raise UsageError(
+                f"{key}: {path}: is a run; real images are asked for, in a folder or zip with a folder per class"
+            )
         for picture, label in (_of_run if run else _of_folder)(path, class_names, key, watch):
             pixels.append(fit_image(picture, (size, size)))
             labels.append(label)
@@ -87,7 +102,10 @@ def _of_folder(path: str, class_names: Sequence[str], key: str, watch: Watch) ->
 
 
 def _of_run(path: str, class_names: Sequence[str], key: str, watch: Watch) -> Iterator[tuple[np.ndarray, int]]:
-    run = open_run(path)
+    try:
+        run = open_run(path)
+    except JinvError as error:
+        raise type(error)(f"{key}: {error}") from error
     if not run.manifest.finished:
         raise StorageError(f"{key}: {path}: the run is not finished; continue it with jinv synthesize --resume")
     for image in watch(run, f"reading {run.path.name}", len(run)):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -77,6 +78,8 @@ def train(
                 watch=stop.watched(waiting.watch, directory),
                 given=given,
             )
+            if before is None:
+                inputs.training.program.check_traces(inputs.classifier.variables)
             stop.check(directory, "before its first step")
         record = _begun(directory, inputs, before)
         with stoppable() as stop:
@@ -171,7 +174,7 @@ def _carry_out(
             ends = step % training.steps_per_epoch == 0
             if ends:
                 lines.append(_epoch_line(inputs, state, step))
-                _check_finite(directory, lines[-1])
+                _check_finite(directory, lines[-1], training.result(state))
                 _append(directory / EPOCHS, lines[-1])
             if ends or step % SHOWN_EVERY == 0:
                 _show(progress, inputs, state, step, steps)
@@ -223,10 +226,13 @@ def _epoch_line(inputs: TrainingInputs, state: State, step: int) -> EpochLine:
     )
 
 
-def _check_finite(directory: Path, line: EpochLine) -> None:
-    if not np.isfinite(line.loss):
+def _check_finite(directory: Path, line: EpochLine, variables: Any) -> None:
+    # A loss may be finite where the network is not: a ReLU makes zeros of its NaNs.
+    finite = all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves(variables))
+    if not np.isfinite(line.loss) or not finite:
+        what = "network" if np.isfinite(line.loss) else "loss"
         raise NumericalError(
-            f"{directory}: the loss stopped being finite in epoch {line.epoch}; lower learning_rate, and begin anew in another --out"
+            f"{directory}: the {what} stopped being finite in epoch {line.epoch}; lower learning_rate, and begin anew in another --out"
         )
 
 

@@ -1,7 +1,7 @@
 """One update of a network, and the state that goes from each to the next."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,9 @@ from jax import Array
 
 from jinv.core.draws import stated_draws
 from jinv.core.processor import jit
+from jinv.core.synthesis import first_line
 from jinv.core.types import Key
+from jinv.errors import UsageError
 from jinv.models.classifier import Classifier
 from jinv.training.adversary import attacked
 from jinv.training.method import Method, answer, cross_entropy, units
@@ -49,6 +51,21 @@ class Program:
         self.update = jit(stated_draws(update), donate_argnums=0)
         self.teacher = None if method.teacher is None else method.teacher.classifier.prepared().variables
 
+    def check_traces(self, variables: Any) -> None:
+        """One abstract update: what would fail in the first fails here.
+
+        Raises:
+          UsageError: it cannot be carried out; the first line of what its trace says.
+        """
+        size = self.method.classifier.input_size
+        pixels = jax.ShapeDtypeStruct((self.count, size, size, 3), jnp.uint8)
+        data = Data(cast(Any, pixels), cast(Any, jax.ShapeDtypeStruct((self.count,), jnp.int32)))
+        state = jax.eval_shape(partial(_begin, self.method), variables)
+        try:
+            self.update.eval_shape(state, data, jax.eval_shape(lambda: jax.random.key(0)), self.teacher)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"the training cannot be carried out: {first_line(error)}") from error
+
 
 class Training:
     """A program, its data and the key of its draws.
@@ -64,12 +81,7 @@ class Training:
 
     def begin(self, variables: Any) -> State:
         """The state before the first update. `variables` are the network's to begin with."""
-        # A copy: the state's buffers are given away in every update, and these are the caller's.
-        params, stats = jax.tree.map(jnp.array, (dict(variables["params"]), dict(variables["batch_stats"])))
-        method = self.program.method
-        average = jax.tree.map(jnp.array, (params, stats)) if method.average else ()
-        zero = Sums(*(jnp.zeros((), jnp.float32) for _ in Sums._fields))
-        return State(jnp.zeros((), jnp.int32), params, stats, method.optimizer.init(params), average, zero)
+        return _begin(self.program.method, variables)
 
     def update(self, state: State) -> State:
         """The state after one update more; `state` is gone then."""
@@ -80,6 +92,14 @@ class Training:
         """The variables of the trained network."""
         params, stats = state.average or (state.params, state.batch_stats)
         return {"params": params, "batch_stats": stats}
+
+
+def _begin(method: Method, variables: Any) -> State:
+    # A copy: the state's buffers are given away in every update, and these are the caller's.
+    params, stats = jax.tree.map(jnp.array, (dict(variables["params"]), dict(variables["batch_stats"])))
+    average = jax.tree.map(jnp.array, (params, stats)) if method.average else ()
+    zero = Sums(*(jnp.zeros((), jnp.float32) for _ in Sums._fields))
+    return State(jnp.zeros((), jnp.int32), params, stats, method.optimizer.init(params), average, zero)
 
 
 def _update(

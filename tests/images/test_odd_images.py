@@ -11,7 +11,7 @@ from PIL import Image
 
 from jinv.errors import StorageError, UnsafeInputError, UsageError
 from jinv.images import codec
-from jinv.images.codec import decode_image, read_image
+from jinv.images.codec import decode_image, png_bytes, read_image
 from jinv.images.folder import open_image_folder
 from jinv.weights import labels
 from jinv.weights.labels import read_label_file
@@ -144,3 +144,14 @@ def test_a_label_file_has_an_end(tmp_path, monkeypatch):
     assert read_label_file(tmp_path / "ten") == ("ab", "cd", "ef", "g")
     with pytest.raises(UsageError, match="eleven: more than 10 bytes"):
         read_label_file(tmp_path / "eleven")
+
+
+def test_a_run_is_no_folder_of_images(tmp_path):
+    """Its grid would be a picture of no class."""
+    for name in ("grid.png", "images/0.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(png_bytes(np.zeros((4, 4, 3), np.uint8)))
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"is a run's directory; its images alone are in .*/images"):
+        open_image_folder(tmp_path)
+    assert open_image_folder(tmp_path / "images").names == ("0.png",)

@@ -9,7 +9,7 @@ from jinv.errors import StorageError, UsageError
 from jinv.recipe.packaged import DISTILLATIONS, FOLDER, TRAININGS, check_packaged_files, find_config, packaged_names
 from jinv.recipe.read import read_config
 from jinv.recipe.training import DistillationRecipe, TrainingRecipe, read_training
-from jinv.students.distill import experiment_of
+from jinv.students.inputs import experiment_of
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -31,8 +31,8 @@ def test_every_config_has_a_name_and_is_found_anywhere(tmp_path, monkeypatch):
 def test_trainings_and_distillations_that_come_with_jinv_can_be_read(kind, model):
     for name in packaged_names(kind):
         recipe = read_training(find_config(name, kind), model)
-        for source in getattr(recipe, "sources", {}).values():
-            assert source.recipe is None or experiment_of(recipe, source).image.count <= recipe.count
+        for of, source in getattr(recipe, "sources", {}).items():
+            assert source.recipe is None or experiment_of(recipe, of).image.count <= recipe.count
 
 
 def test_an_existing_file_wins_and_a_folder_does_not(tmp_path, monkeypatch):

@@ -354,6 +354,11 @@ def test_an_attribution_is_of_the_runs_batch_and_is_drawn(folder, whole, tmp_pat
         ([str(folder)], 5, "not a run directory"),
         ([str(run), "--image", str(run / "grid.png"), "--label", "shop"], 2, "ship"),
         ([str(run), "--out", "a.jpg"], 2, "--out a.jpg"),
+        ([str(run), "--out", "nowhere/a.png"], 5, "nowhere"),
+        ([str(run), "--arrays", str(run / "config.toml")], 2, "config.toml: is written as NPZ"),
+        ([str(run), "--arrays", "nowhere/a.npz"], 5, "nowhere"),
+        ([str(run), "--image", "-1"], 2, "the run's images are 0 to 3"),
+        ([str(run), "--image", str(run / "grid.png"), "--label", "1" * 5000], 2, "is not a class name"),
     ):
         capsys.readouterr()
         assert main(["attribute", *words]) == code, words

@@ -153,6 +153,15 @@ def test_a_search_goes_on_with_more_trials_and_with_nothing_else(whole, folder, 
     monkeypatch.setattr(_State, "_batch", lambda *given: _dies_after(batch(*given), given[1] == range(1, 2)))
     assert search(folder, out, *steps, "--resume", trials=5, at_once=1) == 130
     assert (out / "search.json").read_bytes() == record
+    with (out / "study.jsonl").open("a") as journal:
+        journal.write('{"op_code": 99, "worker_id": "another"}\n')
+    (tmp := out / "search.json").write_text('{"asked": 5}')
+    for words in ("asked: 5 must be a table", "study.jsonl: not readable as a study"):
+        capsys.readouterr()
+        assert search(folder, out, *steps, "--resume", trials=3) == 3
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
+        tmp.write_bytes(record)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -181,12 +182,14 @@ def test_a_distillation_compares_sources_with_real_images_and_goes_on(tmp_path, 
         'model = "none.safetensors"\n[image]\nlabels = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]\nbatch = 10\n'
         "[[stages]]\nsize = 32\nsteps = 2\n[terms.cross_entropy]\n"
     )
+    shutil.copytree(folder, tmp_path / "test")
+    (tmp_path / "test" / "cat" / "0.png").unlink()
     (tmp_path / "compete.toml").write_text((tmp_path / "images.toml").read_text() + "[terms.competition]\n")
     text = f"""
 teacher = "teacher/model.safetensors"
 count = 20
 seeds = [0, 1]
-test = "{folder}"
+test = "{tmp_path / "test"}"
 [student]
 architecture = "one_block"
 epochs = 2
@@ -239,16 +242,66 @@ def stopped(bench, *_):
 
 def assert_found_before_anything_is_made(tmp_path, capsys):
     """Mistakes that would be met only after the first source's images and students."""
-    for setting, words in {
-        "student.optimizer=sgdd": "optimizer: no such optimizer 'sgdd'",
-        "student.architecture=one_blok": "architecture: no such network 'one_blok'",
-        "images.adaptive.set=['terms.unknown.weight=1']": "terms.unknown: no such term 'unknown'",
-        "count=100": "images.real: ",
-        "seeds=[0,1,0]": "seeds: [0, 1, 0] has one twice",
-    }.items():
-        assert main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "d"), "--set", setting]) == 2
-        assert words in capsys.readouterr().err
+    teacher = tmp_path / "teacher" / "model.safetensors"
+    (tmp_path / "like_a_run").mkdir()
+    (tmp_path / "like_a_run" / "manifest.json").write_text("{}")
+    for setting, words, code in (
+        ("student.optimizer=sgdd", "error: student: optimizer: no such optimizer 'sgdd'", 2),
+        ("student.architecture=one_blok", "error: student: architecture: no such network 'one_blok'", 2),
+        ("student.init=nosuchnet", "error: student: 'nosuchnet' is no ", 2),
+        (
+            f"student={{architecture='resnet20',epochs=1,init='{teacher}'}}",
+            f"error: student: init: {teacher} is a one_block",
+            4,
+        ),
+        ("teacher=nosuchnet", "error: teacher: 'nosuchnet' is no ", 2),
+        ("images.adaptive.set=['terms.unknown.weight=1']", "error: images.adaptive: terms.unknown: no such term", 2),
+        ("images.dream.recipe=nosuch.toml", "error: images.dream: ", 5),
+        (f"images.real.real={tmp_path / 'test'}", "error: images.real: ", 2),
+        (f"images.real.real={tmp_path / 'like_a_run'}", "is a run; real images are asked for", 2),
+        (f"test={tmp_path / 'like_a_run'}", "error: test: ", 2),
+        (f"images.dream={{run='{tmp_path / 'test'}'}}", "error: images.dream: ", 5),
+        ("count=100", "images.real: ", 2),
+        ("seeds=[0,1,0]", "seeds: [0, 1, 0] has one twice", 2),
+    ):
+        found = main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "d"), "--set", setting])
+        error = capsys.readouterr().err
+        assert words in error and error.count("jinv: error") == 1, (setting, error)
+        assert found == code, (setting, error)
         assert not (tmp_path / "d").exists()
+
+
+PLUGIN = """
+import jax
+import numpy as np
+
+
+def of_numpy(key: jax.Array, image: jax.Array) -> jax.Array:
+    return jax.numpy.asarray(np.sort(image))
+
+
+def of_nothing(key: jax.Array, image: jax.Array) -> jax.Array:
+    return image * jax.numpy.nan
+"""
+
+
+def test_a_network_that_is_no_number_is_not_saved_and_what_cannot_be_traced_not_begun(tmp_path, folder, capsys):
+    """A ReLU makes zeros of NaNs: the loss of such a network is finite."""
+    (tmp_path / "c.toml").write_text(config(folder, epochs=1))
+    (tmp_path / "own.py").write_text(PLUGIN)
+    asked = [
+        "train",
+        str(tmp_path / "c.toml"),
+        "--out",
+        str(tmp_path / "out"),
+        "--plugin",
+        str(tmp_path / "own.py"),
+        "--set",
+    ]
+    assert main([*asked, "augment.of_numpy={}"]) == 2 and not (tmp_path / "out").exists()
+    assert "error: the training cannot be carried out: " in capsys.readouterr().err
+    assert main([*asked, "augment.of_nothing={}"]) == 7 and not (tmp_path / "out" / "model.safetensors").exists()
+    assert "stopped being finite in epoch 1" in capsys.readouterr().err
 
 
 def test_sources_are_as_many_of_each_class():

@@ -209,7 +209,7 @@ def measure(
 
 
 def benchmark(options: argparse.Namespace) -> dict[str, Any]:
-    """The whole result, written as JSON after each precision: a card is lent by the minute."""
+    """The whole result, written as JSON after each precision: cards are rented by the minute."""
     device = jax.devices()[0]
     on_gpu = device.platform == "gpu"
     classifier = load(options.checkpoint) if options.checkpoint else random_classifier(options.model)

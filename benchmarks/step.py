@@ -88,7 +88,7 @@ def measure(
         facts = case.write(path)
         workers: list[Worker] = []
         try:
-            together = bool(machine.gpus())  # lent by the minute, and compiling is its host's work
+            together = bool(machine.gpus())  # a card is rented by the minute, and compiling is its host's work
             for name in names:
                 workers.append(Worker(name, case, path, wait=not together))
             for worker in workers if together else ():

@@ -27,7 +27,7 @@ from jinv.core.projections import is_projection
 from jinv.core.schedules import is_schedule
 from jinv.core.signatures import own_functions, positional, returned
 from jinv.core.types import Forward
-from jinv.errors import UsageError, nearest
+from jinv.errors import JinvError, UsageError, nearest
 from jinv.experiment.plugin_names import OPTION, installed_plugins, is_module, named_plugins, read_source
 from jinv.experiment.vocabulary import Plugin, Vocabulary, standard_vocabulary
 from jinv.images.metrics import is_metric
@@ -64,7 +64,11 @@ def load_plugins(*named: str | os.PathLike[str]) -> Vocabulary:
     """
     vocabulary = standard_vocabulary()
     for name, origin in (*installed_plugins(), *named_plugins(*named)):
-        vocabulary = vocabulary.with_plugin(read_plugin(name, origin))
+        try:
+            vocabulary = vocabulary.with_plugin(read_plugin(name, origin))
+        except JinvError as error:
+            # Of what nobody named on the command line it is said where it came from.
+            raise error if origin == OPTION else type(error)(f"{error} (from {origin})") from error
     return vocabulary
 
 

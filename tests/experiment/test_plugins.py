@@ -86,6 +86,13 @@ def test_plugins_come_from_packages_the_environment_and_the_command_in_this_orde
     found = [(plugin.name, plugin.origin) for plugin in load_plugins("named_last.py").plugins]
     assert [name for name, _ in found] == ["installed_one", "from_variable.py", "named_last.py"]
     assert found[0][1].startswith("entry point one") and [o for _, o in found[1:]] == ["JINV_PLUGINS", "--plugin"]
+    (place / "from_variable.py").write_text("import none_such\n")
+    with pytest.raises(UsageError, match=r"'none_such' \(from JINV_PLUGINS\)$"):
+        load_plugins("named_last.py")
+    (place / "installed_one.py").write_text("import none_such\n")
+    del sys.modules["installed_one"]
+    with pytest.raises(UsageError, match=r"'none_such' \(from entry point one of theirs"):
+        load_plugins()
 
 
 REFUSED = {

@@ -32,6 +32,8 @@ Files = Annotated[
 ]
 
 
+LEAST_LEVELS = 0.25
+"""An attack within less trains nothing that can be told from standard training: it is meant as a part of 1."""
 KINDS = ("recipe", "run", "real")
 """What a source of images can be."""
 
@@ -121,6 +123,11 @@ class Schooling(Part):
             # With name = "none" they wait for another one: so is a config tried without it.
             if isinstance(entry, Mapping) and entry and "name" not in entry:
                 yield f"{name}.{next(iter(entry))}: of which one? Set {name}.name, such as {example!r}"
+        adversary = table.get("adversary")
+        named = isinstance(adversary, Mapping) and adversary.get("name", "none") != "none"
+        eps = adversary.get("eps") if isinstance(adversary, Mapping) and named else None
+        if isinstance(eps, int | float) and 0 <= eps < LEAST_LEVELS:
+            yield f"adversary.eps: {shown(eps)} must be at least {LEAST_LEVELS} levels of 0 to 255, in which 8/255 is 8; or name = 'none'"
 
 
 class TrainingRecipe(Schooling):
@@ -245,11 +252,20 @@ class DistillationRecipe(Part):
             for other in ("model", "set", "after") if source.get("recipe") is None else ():
                 if source.get(other):
                     yield f"images.{name}.{other}: goes with recipe = CONFIG"
+            yield from (f"images.{name}.set: {problem}" for problem in _decided_elsewhere(name, source.get("set")))
             before = list(sources)[:place]
             if source.get("after") is not None and source["after"] not in before:
                 yield f"images.{name}.after: {shown(source['after'])} must be a source before it (known: {', '.join(before)})"
             elif sources.get(source.get("after") or "", {}).get("after"):
                 yield f"images.{name}.after: {shown(source['after'])} goes on from another itself: half its images are that one's"
+
+
+def _decided_elsewhere(name: str, changes: Any) -> Iterator[str]:
+    """Of a source's `set` what would have no effect."""
+    for change in changes if isinstance(changes, list | tuple) else ():
+        key = str(change).partition("=")[0].strip()
+        if key in ("model", "image.count"):
+            yield f"{key}: is not set here; {f'images.{name}.model' if key == 'model' else 'count'} says it"
 
 
 def changes_since(before: Mapping[str, Any], part: PartType, where: Path, ignored: Collection[str] = ()) -> list[str]:

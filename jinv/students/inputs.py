@@ -214,7 +214,7 @@ def bind_method(
 def adversary_of(recipe: TrainingRecipe) -> Adversary | None:
     """What the config's `[adversary]` says, in pixels where white is 1; None for "none"."""
     table = recipe.adversary
-    if table.name == "none" or not table.eps:
+    if table.name == "none":
         return None
     step = None if table.step is None else table.step / LEVELS
     return Adversary(table.name, table.eps / LEVELS, step, table.steps, float(table.noise))

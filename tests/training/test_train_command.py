@@ -261,6 +261,10 @@ def assert_found_before_anything_is_made(tmp_path, capsys):
         (f"images.real.real={tmp_path / 'like_a_run'}", "is a run; real images are asked for", 2),
         (f"test={tmp_path / 'like_a_run'}", "error: test: ", 2),
         (f"images.dream={{run='{tmp_path / 'test'}'}}", "error: images.dream: ", 5),
+        ("images.dream.set=['image.count=3']", "images.dream.set: image.count: is not set here; count says it", 2),
+        ("images.dream.set=['model=\"x\"']", "images.dream.set: model: is not set here; images.dream.model says it", 2),
+        ("student.adversary={name='pgd',eps=0.031}", "student.adversary.eps: 0.031 must be at least 0.25 levels", 2),
+        ("student.adversary={name='n_fgsm',eps=0}", "student.adversary.eps: 0 must be at least 0.25 levels", 2),
         ("count=100", "images.real: ", 2),
         ("seeds=[0,1,0]", "seeds: [0, 1, 0] has one twice", 2),
     ):

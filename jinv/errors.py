@@ -6,7 +6,8 @@ A message names the file, key, value, limit and the nearest valid name, as far a
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 V = TypeVar("V")
@@ -106,3 +107,18 @@ def shorten(name: str, length: int = 80) -> str:
 
 def _printable(message: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in legible(message))
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Of what is wrong here it is said which key of the config asked for it."""
+    try:
+        yield
+    except JinvError as error:
+        raise type(error)(f"{key}: {error}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, or its type's name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

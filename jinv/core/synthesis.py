@@ -18,7 +18,7 @@ from jinv.core.program import constant
 from jinv.core.starts import initial_noise
 from jinv.core.step import Method, Stage
 from jinv.core.types import Labels
-from jinv.errors import NumericalError, UsageError
+from jinv.errors import NumericalError, UsageError, first_line
 
 __all__ = ["Options", "Resume", "Snapshot", "clip_bounds", "initial_noise", "synthesize"]
 
@@ -146,12 +146,6 @@ def check_traces(synthesis: Synthesis, variables: Any, batch: Batch) -> None:
             raise UsageError(
                 f"stages[{index}].terms: the objective has shape {metrics.total.shape}, not that of a number"
             )
-
-
-def first_line(error: Exception) -> str:
-    """What an error says first, or its type's name."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def _pair(name: str, size: Any) -> Size:

@@ -4,7 +4,7 @@ import difflib
 import itertools
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -67,10 +67,7 @@ def problems_of(model: type[BaseModel], table: Mapping[str, Any], error: Validat
         if kind == "extra_forbidden":
             name = str(line["loc"][-1])
             prefix = place.path.removesuffix(name)
-            homes = homes_of(model, name)
-            found[place.path] = (
-                misplaced(prefix + name, homes) if homes else unknown_key(name, place.model.model_fields, prefix)
-            )
+            found[place.path] = unknown_key(name, place.model.model_fields, prefix, homes_of(model, name))
         elif kind == "must":
             found[place.path] = f"{place.path}: {shown(given)} must be {line['ctx']['words']}"
         elif place.field is None:
@@ -88,11 +85,12 @@ def refuse(where: str, problems: list[str]) -> UsageError:
     return UsageError(f"{where}: {'; '.join(problems[:MAXIMUM_PROBLEMS])}" + (f"; and {more} more" if more > 0 else ""))
 
 
-def unknown_key(key: str, known: Iterable[str], prefix: str) -> str:
-    """What is said of a key that nobody declared."""
+def unknown_key(key: str, known: Iterable[str], prefix: str, homes: Sequence[str] = ()) -> str:
+    """What is said of a key that nobody declared, or nobody here: `homes` are where it is."""
     names = list(known)
-    close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    hint = f" (did you mean '{prefix}{close[0]}'?)" if close else f" (known: {', '.join(names)})"
+    meant = homes or [prefix + close for close in difflib.get_close_matches(key, names, n=1, cutoff=0.5)]
+    quoted = " or ".join(f"'{path}'" for path in meant)
+    hint = f" (did you mean {quoted}?)" if meant else f" (known: {', '.join(names)})"
     return f"unknown key '{prefix}{key}'{hint}"
 
 
@@ -104,11 +102,6 @@ def homes_of(model: type[BaseModel], key: str) -> list[str]:
         if inner is not None and not is_table_of_entries(field) and key in inner.model_fields:
             found.append(f"{name}.{key}")
     return found
-
-
-def misplaced(path: str, homes: Iterable[str]) -> str:
-    """What is said of a key that is declared elsewhere."""
-    return f"unknown key '{path}' (did you mean {' or '.join(map(repr, homes))}?)"
 
 
 def one_of(choices: Iterable[Any]) -> str:

@@ -78,7 +78,9 @@ def attribute(
     own = replaced(recipe.image, labels=(label,), count=1, batch=1, plan="cycle")
     experiment = _experiment(replaced(recipe, image=own), vocabulary)
     picture = fit_image(read_image(image), experiment.size)
-    if record is not None:
+    if record is None:
+        experiment.check_traces()  # those of a run were carried out
+    else:
         _check_same(record, experiment)
     pixels = np.asarray(experiment.classifier.preprocess(picture[None]))
     return _attribution(experiment, chosen, pixels, 0, Path(image).name)
@@ -113,9 +115,7 @@ def _experiment(recipe: Recipe, vocabulary: Vocabulary | None) -> Experiment:
     plain = {"parameterization": "pixels", "low_pass": None, "learning_rate": 0.1, "optimizer": "adam"}
     stages = tuple(replaced(stage, **plain) for stage in recipe.stages)
     rest = {"augment": {}, "project": {}, "log_statistics": False}
-    experiment = load_experiment(replaced(recipe, image=image, stages=stages, **rest), vocabulary=vocabulary)
-    experiment.check_traces()
-    return experiment
+    return load_experiment(replaced(recipe, image=image, stages=stages, **rest), vocabulary=vocabulary)
 
 
 def _check_same(record: RunRecord, experiment: Experiment) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 
 from jinv.console import Waiting, make_console, say
-from jinv.errors import NumericalError, RunConflictError, UsageError
+from jinv.errors import NumericalError, RunConflictError, UsageError, naming
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.files import make_directory, write_text
@@ -48,7 +48,7 @@ from jinv.runs.progress import teller
 from jinv.runs.records import environment
 from jinv.runs.stopping import Stop, stoppable
 from jinv.students.comparison import compared, shares
-from jinv.students.inputs import Given, experiment_of, naming, new_network
+from jinv.students.inputs import Given, experiment_of, new_network
 from jinv.students.pictures import Kind, Pictures, read_pictures
 from jinv.students.train import train
 from jinv.training.accuracy import recognised

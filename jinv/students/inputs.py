@@ -1,15 +1,13 @@
 """What a training's config names, loaded and bound: network, teacher, pictures, method."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import jax
 import optax
 
 from jinv.core.draws import run_key
-from jinv.errors import JinvError, ModelMismatchError, UsageError
+from jinv.errors import ModelMismatchError, UsageError, naming
 from jinv.experiment.bind import bind_training_augmentations
 from jinv.experiment.values import bind_optimizer, bind_schedule
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
@@ -121,15 +119,6 @@ def load_training(
     return TrainingInputs(
         recipe, classifier, init, teacher, pictures, test, Training(program, pictures.data, key), vocabulary
     )
-
-
-@contextmanager
-def naming(key: str) -> Iterator[None]:
-    """Of what is wrong here it is said which key of the config asked for it."""
-    try:
-        yield
-    except JinvError as error:
-        raise type(error)(f"{key}: {error}") from error
 
 
 def new_network(

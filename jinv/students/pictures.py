@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.errors import JinvError, ModelMismatchError, StorageError, UsageError
+from jinv.errors import ModelMismatchError, StorageError, UsageError, naming
 from jinv.images.codec import fit_image
 from jinv.images.folder import Watch, open_image_folder, unwatched
 from jinv.record.run import open_run
@@ -102,10 +102,8 @@ def _of_folder(path: str, class_names: Sequence[str], key: str, watch: Watch) ->
 
 
 def _of_run(path: str, class_names: Sequence[str], key: str, watch: Watch) -> Iterator[tuple[np.ndarray, int]]:
-    try:
+    with naming(key):
         run = open_run(path)
-    except JinvError as error:
-        raise type(error)(f"{key}: {error}") from error
     if not run.manifest.finished:
         raise StorageError(f"{key}: {path}: the run is not finished; continue it with jinv synthesize --resume")
     for image in watch(run, f"reading {run.path.name}", len(run)):

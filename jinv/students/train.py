@@ -227,13 +227,15 @@ def _epoch_line(inputs: TrainingInputs, state: State, step: int) -> EpochLine:
 
 
 def _check_finite(directory: Path, line: EpochLine, variables: Any) -> None:
-    # A loss may be finite where the network is not: a ReLU makes zeros of its NaNs.
-    finite = all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves(variables))
-    if not np.isfinite(line.loss) or not finite:
-        what = "network" if np.isfinite(line.loss) else "loss"
-        raise NumericalError(
-            f"{directory}: the {what} stopped being finite in epoch {line.epoch}; lower learning_rate, and begin anew in another --out"
-        )
+    if not np.isfinite(line.loss):
+        what = "loss"
+    elif not all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves(variables)):
+        what = "network"  # whose loss may be finite: a ReLU makes zeros of its NaNs
+    else:
+        return
+    raise NumericalError(
+        f"{directory}: the {what} stopped being finite in epoch {line.epoch}; lower learning_rate, and begin anew in another --out"
+    )
 
 
 def _append(path: Path, line: EpochLine) -> None:

@@ -10,9 +10,8 @@ from jax import Array
 
 from jinv.core.draws import stated_draws
 from jinv.core.processor import jit
-from jinv.core.synthesis import first_line
 from jinv.core.types import Key
-from jinv.errors import UsageError
+from jinv.errors import UsageError, first_line
 from jinv.models.classifier import Classifier
 from jinv.training.adversary import attacked
 from jinv.training.method import Method, answer, cross_entropy, units

@@ -45,6 +45,25 @@ def exponential(steps: int, *, start: Number, end: Number) -> optax.Schedule:
     return lambda step: start * (end / start) ** (_precise(step) / max(steps - 1, 1))
 
 
+def triangular(steps: int, *, peak: Number, rise: float = 0.5) -> optax.Schedule:
+    """A straight line from 0 at step 0 to `peak` after the share `rise` of the steps, and one down to 0 at `steps`.
+
+    One cycle of the policy of that name of Smith (2017), section 3; PyTorch's CyclicLR with base_lr 0.
+
+    Raises:
+      ValueError: a `rise` that is no share.
+    """
+    if not 0 <= rise <= 1:
+        raise ValueError(f"rise: {rise} must be a share from 0 to 1")
+    top = min(max(rise * steps, 1.0), max(steps - 1.0, 1.0))
+
+    def schedule(step: jax.Array | int) -> Any:
+        step = _precise(step)
+        return peak * jnp.clip(jnp.minimum(step / top, (steps - step) / max(steps - top, 1.0)), 0.0, 1.0)
+
+    return schedule
+
+
 def is_schedule(function: Callable[..., Any]) -> bool:
     """The signature is the registration: a public function of (steps, *, hyperparameters) that returns an `optax.Schedule`."""
     return returned(function) == optax.Schedule and positional(function) == ("steps",)

@@ -45,7 +45,10 @@ def bind_schedule(spec: Any, steps: int, where: str, vocabulary: Vocabulary) -> 
         raise UsageError(f"{where}.portion: {portion} must be above 0 and at most 1")
     if name == "exponential" and any(not is_traced(hyperparameters[k]) and hyperparameters[k] <= 0 for k in known):
         raise UsageError(f"{where}: an exponential schedule needs start and end above 0")
-    schedule: optax.Schedule = make(steps, **hyperparameters)
+    try:
+        schedule: optax.Schedule = make(steps, **hyperparameters)
+    except ValueError as error:
+        raise UsageError(f"{where}: {name}: {error}") from None
     return schedule
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jinv.core.optimizers import adam, normalized_gradient
-from jinv.core.schedules import SCHEDULES, at_step, exponential, linear, warmup_cosine
+from jinv.core.schedules import SCHEDULES, at_step, exponential, linear, triangular, warmup_cosine
 
 STEPS = 37
 
@@ -24,6 +24,10 @@ CASES = {
         published_warmup_cosine,
     ),
     "linear": (linear(STEPS, start=0.7, end=0.1), lambda t: 0.7 + (0.1 - 0.7) * min(t, STEPS - 1) / (STEPS - 1)),
+    "triangular": (
+        triangular(STEPS, peak=0.2, rise=0.4),
+        lambda t: np.interp(t, [0, 0.4 * STEPS, STEPS], [0, 0.2, 0]),
+    ),
     "exponential": (exponential(STEPS, start=0.7, end=0.1), lambda t: 0.7 * (0.1 / 0.7) ** (t / (STEPS - 1))),
 }
 
@@ -86,3 +90,17 @@ def test_traced_decays_and_normalised_steps_are_float64_in_float64_mode():
             updates, state = optimizer.update(jnp.asarray(gradient), state)
             length = np.sqrt((gradient**2).sum(1, keepdims=True))
             np.testing.assert_allclose(updates, -formula(t) * gradient / length, rtol=1e-12)
+
+
+def test_triangular_is_torchs_cycle():
+    torch = pytest.importorskip("torch")
+    steps = 20
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    cycle = torch.optim.lr_scheduler.CyclicLR(
+        optimizer, 0.0, 0.2, step_size_up=8, step_size_down=12, cycle_momentum=False
+    )
+    schedule = triangular(steps, peak=0.2, rise=0.4)
+    for step in range(steps):
+        np.testing.assert_allclose(schedule(step), cycle.get_last_lr()[0], rtol=1e-5, atol=1e-8)
+        optimizer.step()
+        cycle.step()

@@ -119,6 +119,11 @@ def test_overrides_reach_tables_lists_and_new_keys(tmp_path):
         (('"goldfish"', "1.5"), "image.labels"),
         (("peak = 0.2", "peek = 0.2"), "did you mean 'peak'"),
         (("warmup_cosine", "warmup_cosin"), "did you mean 'warmup_cosine'"),
+        (
+            ('"warmup_cosine"', '"triangular", rise = 2'),
+            "learning_rate: triangular: rise: 2.0 must be a share from 0 to 1",
+        ),
+        (('"warmup_cosine"', '"warmup_cosine", portion = 2'), "portion: 2.0 must be above 0 and at most 1"),
         (("momentum = 0.9", "momentum = 1.9"), "momentum"),
         (('"sgd"', '"sdg"'), "did you mean 'sgd'"),
         (("steps = 4", 'steps = 4\nstart = "clean"'), "stages[0].start"),

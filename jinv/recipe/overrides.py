@@ -5,6 +5,7 @@ from typing import Any
 
 from jinv.errors import UsageError
 from jinv.recipe import toml
+from jinv.recipe.checking import shown
 from jinv.recipe.paths import typed
 
 
@@ -23,7 +24,14 @@ def parse_override(override: str, flag: str = "--set", example: str = "image.cou
     try:
         table = toml.loads(f"value = {text}", f"{flag} {path}")
     except tomllib.TOMLDecodeError:
-        return path, text.strip()
+        text = text.strip()
+        if text[:1] in ("[", "{"):  # no text begins so; a shell takes the quotes inside away
+            what, such = ("list", '["a", "b"]') if text[0] == "[" else ("table", '{name = "a"}')
+            raise UsageError(
+                f"{flag} {path}: {shown(text)} is no {what} as TOML has them: texts inside need quotes, and the whole needs others "
+                f"for the shell, such as {flag} '{path}={such}'"
+            ) from None
+        return path, text
     # Text with lines of its own may be TOML that says more than one value.
     return path, table["value"] if table.keys() == {"value"} else text.strip()
 

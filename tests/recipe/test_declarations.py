@@ -162,6 +162,11 @@ def test_a_hostile_config_gets_one_line_with_its_key(old, new, words, tmp_path, 
 @pytest.mark.parametrize(
     "override, words",
     [
+        (
+            "evaluate.verifiers=[a.onnx]",
+            """--set evaluate.verifiers: '[a.onnx]' is no list as TOML has them: texts inside need quotes""",
+        ),
+        ("mix={name=cutmix}", """such as --set 'mix={name = "a"}'"""),
         (f"terms.x.a={'[' * 900}{']' * 900}", "--set terms.x.a: value: tables and lists are nested more than 32 deep"),
         (f"seed={'9' * 5000}", "--set seed: value: a whole number of 5000 digits"),
         ("terms" + ".a" * 5000 + "=1", "5001 keys in one another, more than 32"),

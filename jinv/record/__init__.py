@@ -4,6 +4,7 @@
     run          `open_run`: a run as a value, for who reads it
     pictures     its picture files, and one image with all that is known of it
     manifest, metrics, evaluation   the three JSON files, each as typed entries; config: the form of config.toml
+    kinds        which of run, training, distillation, search and sweep a directory holds
     begun        what is there to be continued, and with which config it was begun
     units        a run's batches, each final in a folder of its own; shards: their arrays as one
     unfinished   what is under way, and its checkpoints, which end with their own digests (sealed); durable: makes names safe

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from jinv.record.entry import Entry, Whole, read_record
 from jinv.record.estimate import Estimate
+from jinv.record.kinds import RECORDS
 
-RECORD = "distillation.json"
+RECORD = RECORDS["distillation"]
 IMAGES, STUDENTS = "images", "students"
 """The folders of its runs and of its trainings."""
 

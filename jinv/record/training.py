@@ -11,11 +11,12 @@ from pathlib import Path
 from jinv.errors import StorageError
 from jinv.record.entry import Entry, Whole, parsed, read_record, validated
 from jinv.record.estimate import Estimate
+from jinv.record.kinds import RECORDS
 from jinv.record.manifest import PluginUse
 from jinv.record.metrics import Number
 from jinv.record.units import Environment
 
-RECORD, EPOCHS, NETWORK = "training.json", "metrics.jsonl", "model.safetensors"
+RECORD, EPOCHS, NETWORK = RECORDS["training"], "metrics.jsonl", "model.safetensors"
 SCHEMA = 1
 
 

@@ -27,6 +27,7 @@ from jinv.record.begun import is_begun
 from jinv.record.directory import RunDirectory
 from jinv.record.entry import read_json
 from jinv.record.evaluation import Pictures
+from jinv.record.kinds import RECORDS
 from jinv.record.lock import held
 from jinv.record.pictures import picture_files
 from jinv.runs.allocator import keep_freed_memory
@@ -41,7 +42,7 @@ from jinv.runs.sweep_part import SettingRun
 from jinv.runs.sweep_settings import carry_out_parts, parts_of, prepare_settings, result_of
 from jinv.runs.sweep_summary import row_of
 
-RECORD, PAGE = "search.json", "comparison.html"
+RECORD, PAGE = RECORDS["search"], "comparison.html"
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,10 @@ class Source(Entry):
 
 
 class DistillationRecord(Entry):
-    """All of distillation.json, rewritten whenever a source's students are done; `finished` is null until all are."""
+    """All of distillation.json, rewritten whenever a source's students are done; `finished` is null until all are.
+
+    command, host, commit: as a run's manifest has them.
+    """
 
     NULLS = ("finished",)
 
@@ -53,6 +56,10 @@ class DistillationRecord(Entry):
     test_images: Whole
     test_sha256: str | None = None
     device: str
+    command: str | None = None
+    host: str | None = None
+    commit: str | None = None
+    started: str | None = None
     sources: tuple[Source, ...] = ()
     finished: str | None = None
 

@@ -14,6 +14,7 @@ from jinv.errors import UnsafeInputError
 from jinv.images.folder import Watch
 from jinv.judge.metrics import share_of
 from jinv.record.directory import RunDirectory
+from jinv.record.entry import with_digest
 from jinv.record.training import NETWORK, RECORD, Tested, TrainingRecord
 from jinv.record.unfinished import BEFORE, NEWEST
 from jinv.report.training import write_training_page
@@ -32,7 +33,7 @@ Variables = dict[str, Any]
 
 def write_record(directory: Path, record: TrainingRecord) -> None:
     """Write training.json."""
-    RunDirectory(directory).write_json(RECORD, record.to_json())
+    RunDirectory(directory).write_json(RECORD, with_digest(record))
 
 
 def test_network(directory: Path, inputs: TrainingInputs, variables: Variables, watch: Watch) -> tuple[Tested, ...]:

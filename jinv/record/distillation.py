@@ -6,7 +6,7 @@ from jinv.record.entry import Entry, Whole, read_record
 from jinv.record.estimate import Estimate
 from jinv.record.kinds import RECORDS
 
-RECORD = RECORDS["distillation"]
+RECORD, PAGE = RECORDS["distillation"], "distillation.html"
 IMAGES, STUDENTS = "images", "students"
 """The folders of its runs and of its trainings."""
 
@@ -62,6 +62,16 @@ class DistillationRecord(Entry):
     started: str | None = None
     sources: tuple[Source, ...] = ()
     finished: str | None = None
+
+
+def run_folder(directory: Path, source: str) -> Path:
+    """Where a source's images are synthesised."""
+    return directory / IMAGES / source
+
+
+def student_folder(directory: Path, source: str, seed: int) -> Path:
+    """Where a source's student of that seed is trained."""
+    return directory / STUDENTS / source / f"seed_{seed}"
 
 
 def read_distillation(directory: Path) -> DistillationRecord | None:

@@ -17,7 +17,7 @@ from jinv.record.manifest import PluginUse
 from jinv.record.metrics import Number
 from jinv.record.units import Environment
 
-RECORD, EPOCHS, NETWORK = RECORDS["training"], "metrics.jsonl", "model.safetensors"
+RECORD, EPOCHS, NETWORK, PAGE = RECORDS["training"], "metrics.jsonl", "model.safetensors", "training.html"
 SCHEMA = 1
 
 

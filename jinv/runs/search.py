@@ -91,7 +91,7 @@ def run_search(
             say(console, f"warning: {warning}")
         varied = _arguments(search.tuned, experiments[0].vocabulary)
         if not (directory / RECORD).exists():
-            asked = summarize_search(_asked(search), [], [], panel, search.objectives)
+            asked = summarize_search(_asked(search), [], [], panel, search.objectives, search.trials)
             RunDirectory(directory).write_json(RECORD, asked)
         upwards = [objective.maximize for objective in search.objectives]
         study = Study(directory, search.tuned.space, upwards, search.sampler, search.seed)
@@ -125,6 +125,9 @@ class _State:
                 f"{told} or more"
             )
         rows: dict[int, dict[str, Any]] = {}
+        record = read_json(self.directory / RECORD)
+        if isinstance(record, dict) and record.get("wanted") != search.trials:  # for who asks how far it is
+            RunDirectory(self.directory).write_json(RECORD, record | {"wanted": search.trials})
         try:
             with stoppable() as stop:
                 for first in range(0, search.trials, search.at_once):
@@ -183,7 +186,8 @@ class _State:
     def _write(self, rows: dict[int, dict[str, Any]]) -> dict[str, Any]:
         search = self.search
         asked = _asked(search)
-        summary = summarize_search(asked, list(rows.values()), self.study.best(), self.panel, search.objectives)
+        best, rows_now = self.study.best(), list(rows.values())
+        summary = summarize_search(asked, rows_now, best, self.panel, search.objectives, search.trials)
         RunDirectory(self.directory).write_json(RECORD, summary)
         return summary
 

@@ -32,7 +32,7 @@ from jinv.recipe.training import (
     TrainingRecipe,
 )
 from jinv.record.directory import RunDirectory
-from jinv.record.distillation import IMAGES, STUDENTS, DistillationRecord, Source, Student
+from jinv.record.distillation import DistillationRecord, Source, Student, run_folder, student_folder
 from jinv.record.lock import held
 from jinv.record.training import NETWORK, TrainingRecord
 from jinv.runs import synthesize
@@ -45,6 +45,7 @@ from jinv.students.inputs import Given, experiment_of, new_network
 from jinv.students.pictures import Kind, Pictures, read_pictures
 from jinv.students.record import begin, check_directory, new_record, write
 from jinv.students.train import train
+from jinv.students.trained import begin_again
 from jinv.training.accuracy import recognised
 
 
@@ -63,11 +64,11 @@ class Bench:
 
     def run(self, name: str) -> Path:
         """Where a source's images are synthesised."""
-        return self.directory / IMAGES / name
+        return run_folder(self.directory, name)
 
     def student(self, name: str, seed: int) -> Path:
         """Where a student is trained."""
-        return self.directory / STUDENTS / name / f"seed_{seed}"
+        return student_folder(self.directory, name, seed)
 
     def path(self, name: str) -> str:
         """Where a source's images are."""
@@ -198,7 +199,7 @@ def _carry_out(bench: Bench, name: str, source: SourceRecipe, experiment: Recipe
         sha256=digest,
         synthesis_seconds=seconds,
         students=tuple(students),
-        share=mean_interval(list(shares(students)), 0, 1),
+        share=mean_interval(list(shares(students)), 0.0, 1.0),
     )
 
 
@@ -246,6 +247,7 @@ def _chosen(bench: Bench, name: str, pictures: Pictures, seed: int) -> Pictures:
 def _trained(bench: Bench, name: str, seed: int, pictures: Pictures) -> TrainingRecord:
     bench.given.pictures = pictures
     say(bench.console, f"student of {name}, seed {seed}")
+    begin_again(bench.student(name, seed), bench.console)
     return train(
         _lessons(bench, name, seed),
         bench.student(name, seed),

@@ -202,7 +202,7 @@ def _source(path: Path, recipe: DistillationRecipe, name: str, known: Source | N
     return SourceStatus(
         name=name,
         images=next(kind for kind in KINDS if getattr(source, kind)),
-        run=_run(run) if run.is_dir() else None,
+        run=_run(run) if kind_of(run) == "run" else None,
         share=known.share if known else None,
         behind=known.behind if known else None,
         students=tuple(_student(student_folder(path, name, seed)) for seed in recipe.seeds),

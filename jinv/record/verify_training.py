@@ -115,14 +115,19 @@ def _parts(
     for name, asked in recipe.sources.items() if recipe else ():
         if asked.run:
             runs[Path(asked.run)] = None
-        elif RunDirectory(run_folder(directory, name)).entries():
+        elif _holds_something(run_folder(directory, name)):
             runs[run_folder(directory, name)] = None
         folders = [student_folder(directory, name, seed) for seed in recipe.seeds] if recipe else []
-        students |= {path: None for path in folders if RunDirectory(path).entries()}
+        students |= {path: None for path in folders if _holds_something(path)}
     for run in runs:
         yield run, lambda path: verify(path, watch)
     for student in watch(list(students), "looking through the students", len(students)):
         yield student, verify_training
+
+
+def _holds_something(path: Path) -> bool:
+    """Not of what somebody is about to begin, who has the lock alone."""
+    return path.is_dir() and bool(RunDirectory(path).entries())
 
 
 def _config(directory: Path) -> list[Finding]:

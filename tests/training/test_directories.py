@@ -258,6 +258,11 @@ def test_every_damaged_file_of_a_distillation_is_named_and_lost_students_are_mad
         "missing students/real/seed_0/model.safetensors",
         "altered students/real/seed_1/metrics.jsonl",
     ]
+    elsewhere = distilled / "run" / "images" / "000003_cat.png"
+    whole = elsewhere.read_bytes()
+    flip(elsewhere)
+    assert said(capsys, "verify", d)[1].out.splitlines()[0] == f"altered {elsewhere}"
+    elsewhere.write_bytes(whole)
     code, words = said(capsys, "distill", distilled / "d.toml", "--out", d, "--resume")
     assert code == 0 and words.err.count("it is trained again") == 2
     assert [commands.files(student) for student in students] == digests and said(capsys, "verify", d)[0] == 0

@@ -1,7 +1,7 @@
 """One file per command of `jinv`: its arguments (`add_arguments`), a line of help (`HELP`), what it does (`run`).
 
     synthesize, sweep, search, reproduce   carry experiments out
-    worker, merge, submit, status  a run that many share: one who makes it, its end, on a cluster, how far it is
+    worker, merge, submit, status  a run that many share: one who makes it, its end, on a cluster, how far it is; standing: of trainings
     config, models, terms          say what there is, and what a config says; check: whether functions keep the contract
     record_stats                   measures real images in a network, for terms that compare with them
     evaluate, report, attribute, export, verify   go on with runs that are there

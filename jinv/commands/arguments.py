@@ -60,6 +60,7 @@ def add_training(command: argparse.ArgumentParser, what: str, example: str) -> N
     add_positional(command, "config", "CONFIG.toml", f"a file, or the name of a {what} that comes with jinv")
     set_help = f"change a config value, such as --set {example}"
     add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
+    add_log(command)
     command.add_argument("--out", type=Path, metavar="DIR", help="where it goes (default: runs/<config name>)")
     command.add_argument("--resume", action="store_true", help=f"continue an interrupted {what} in DIR")
     add_plugins(command)

@@ -36,6 +36,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
+    _check_kind(arguments.run)
     keep_compiled()
     from jinv.console import make_console
     from jinv.report.text import print_evaluation
@@ -56,6 +57,24 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print_evaluation(evaluation)
     return 0
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what holds runs or a network; as a folder of images all of its runs' would be taken for real ones.
+
+    Raises:
+      UsageError: it is such a directory; what to do instead.
+    """
+    from jinv.record.kinds import kind_of
+
+    instead = {
+        "training": f"a training: jinv train CONFIG --out {path} --resume --set test=FOLDER_OR_ZIP tests its network again",
+        "distillation": f"a distillation, whose students are tested; of its runs name one, {path / 'images'}/NAME",
+        "search": f"a search; of its trials' runs name one, {path}/NAME",
+        "sweep": f"a sweep; of its settings' runs name one, {path}/NAME",
+    }
+    if (kind := kind_of(path)) in instead:
+        raise UsageError(f"{path}: evaluate judges runs and images, and this is {instead[kind]}")
 
 
 def _holds_images_alone(path: Path) -> bool:

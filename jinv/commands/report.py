@@ -1,11 +1,11 @@
-"""`jinv report`: pages of runs that are there."""
+"""`jinv report`: pages of runs that are there, and of trainings, distillations, searches and sweeps."""
 
 import argparse
 from pathlib import Path
 
-from jinv.errors import UsageError, legible
+from jinv.errors import StorageError, UnsafeInputError, UsageError, legible
 
-HELP = "write report.html, one self-contained page; several runs side by side"
+HELP = "write a run's report.html, one self-contained page, or the page of a training, distillation, search or sweep; several runs side by side"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -19,8 +19,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
     from jinv.files import check_writable
+    from jinv.record.kinds import kind_of
     from jinv.report.page import write_comparison, write_report
 
+    for path in arguments.runs if len(arguments.runs) > 1 or arguments.sheet else ():
+        if (kind := kind_of(path)) not in ("run", None):
+            raise UsageError(
+                f"{path}: is a {kind}; runs alone are shown side by side, and {kind} pages are written one by one"
+            )
     if arguments.out and len(arguments.runs) == 1:
         raise UsageError("--out: is for the comparison of several runs; one run's report goes into its directory")
     if arguments.sheet and arguments.sheet.suffix.lower() not in (".jpg", ".jpeg"):
@@ -29,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     for written in filter(None, (out, arguments.sheet)):
         check_writable(written)
     for path in arguments.runs:
-        print(legible(str(write_report(path))))
+        print(legible(str(_write_other(path) or write_report(path))))
     if out is not None:
         print(legible(str(write_comparison(arguments.runs, out))))
     if arguments.sheet:
@@ -37,3 +43,43 @@ def run(arguments: argparse.Namespace) -> int:
 
         print(legible(str(write_contact_sheet(arguments.runs, arguments.sheet))))
     return 0
+
+
+def _write_other(path: Path) -> Path | None:
+    """Write the page of what is no run; None where it is one, or nothing of jinv's.
+
+    Raises:
+      StorageError, UnsafeInputError: as those who write the pages. RunConflictError: another version's.
+    """
+    from jinv.record.distillation import read_distillation
+    from jinv.record.kinds import kind_of
+    from jinv.record.training import read_training_record
+
+    kind = kind_of(path)
+    if kind == "training" and (training := read_training_record(path)) is not None:
+        from jinv.report.training import write_training_page
+
+        return write_training_page(path, training)
+    if kind == "distillation" and (distillation := read_distillation(path)) is not None:
+        from jinv.report.distillation import write_distillation_page
+
+        return write_distillation_page(path, distillation)
+    return _write_settings(path, kind) if kind in ("search", "sweep") else None
+
+
+def _write_settings(path: Path, kind: str) -> Path:
+    """Write comparison.html of a search or a sweep again."""
+    from jinv.record.entry import read_json
+    from jinv.record.kinds import RECORDS
+    from jinv.report.settings_page import write_settings_page
+    from jinv.runs.search_summary import search_table
+    from jinv.runs.sweep_summary import settings_table
+
+    record = path / RECORDS["search" if kind == "search" else "sweep"]
+    try:
+        table = (search_table if kind == "search" else settings_table)(read_json(record), path)
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:  # edited by somebody
+        raise UnsafeInputError(f"{record}: is not as it was written: {type(error).__name__}: {error}") from error
+    if not any(row.run is not None for row in table.rows):
+        raise StorageError(f"{path}: nothing of the {kind} is done yet that has images")
+    return write_settings_page(table, path / "comparison.html")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.commands.arguments import add_plugins, add_positional, add_words, vocabulary_of
+from jinv.commands.arguments import add_log, add_plugins, add_positional, add_words, log_override, vocabulary_of
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError, legible, nearest
 
@@ -29,6 +29,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--at-once", type=int, default=1, metavar="K", help=at_once)
     set_help = "change a config value in every trial"
     add_words(command, "--set", "key.path=value", set_help, positional="config", dest="overrides")
+    add_log(command)
     command.add_argument(
         "--resume", action="store_true", help="continue an interrupted search in DIR, or add trials to it"
     )
@@ -71,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     config = find_config(arguments.config)
     judges = [*(objective.judge for objective in objectives if objective.judge is not None), *arguments.held_out]
     measured = [objective.figure for objective in objectives if objective.metric is not None]
-    tuned = read_tuned(config, arguments.tune, overrides=arguments.overrides, judges=judges, metrics=measured)
+    overrides = [*arguments.overrides, *log_override(arguments)]
+    tuned = read_tuned(config, arguments.tune, overrides=overrides, judges=judges, metrics=measured)
     check_sampler(arguments.sampler, tuned.space, len(objectives))
     for corner in tuned.corners:
         check_packaged_files(config, corner.recipe)

@@ -1,4 +1,4 @@
-"""`jinv status`: how far a run or a sweep is, from its records alone; no jax, so a login node can."""
+"""`jinv status`: how far a run, a sweep, a search, a training or a distillation is, from its records alone; no jax, so a login node can."""
 
 import argparse
 import json
@@ -13,9 +13,10 @@ from jinv.errors import NumericalError, UsageError, legible
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from jinv.record.standing import AnyStatus, SearchStatus
     from jinv.record.status import Running, RunStatus, SweepStatus
 
-HELP = "how far a run or a sweep is: units done, running and failed, images per second, time left"
+HELP = "how far a run, a sweep, a search, a training or a distillation is: what is done, running and failed, how fast, time left"
 
 SHOWN = 12
 """Units, settings or numbers of which each has its line or word; of more only how many."""
@@ -23,7 +24,7 @@ SHOWN = 12
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    command.add_argument("directory", type=Path, metavar="DIR", help="a run's or a sweep's directory")
+    command.add_argument("directory", type=Path, metavar="DIR", help="its directory")
     command.add_argument(
         "--json", action="store_true", help="all that is known, as JSON; with --watch an object per line"
     )
@@ -33,10 +34,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
-    from jinv.record.status import read_status
+    from jinv.record.standing import read_any_status
 
     if arguments.watch is None:
-        _show(read_status(arguments.directory), arguments.json)
+        _show(read_any_status(arguments.directory), arguments.json)
         return 0
     if not arguments.watch >= 0.1:
         raise UsageError(f"--watch {arguments.watch:g}: at least 0.1 seconds")
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show(status: "RunStatus | SweepStatus", as_json: bool, indent: int | None = 1) -> None:
+def _show(status: "AnyStatus", as_json: bool, indent: int | None = 1) -> None:
     from jinv.console import make_console
 
     if as_json:
@@ -56,38 +57,46 @@ def _show(status: "RunStatus | SweepStatus", as_json: bool, indent: int | None =
     sys.stdout.flush()
 
 
-def _watched(directory: Path, seconds: float, as_json: bool) -> "RunStatus | SweepStatus":
+def _watched(directory: Path, seconds: float, as_json: bool) -> "AnyStatus":
     """Shows what is new until nothing is to be waited for; returns that."""
     from rich.live import Live
 
     from jinv.console import make_console
-    from jinv.record.status import read_status
+    from jinv.record.standing import read_any_status
 
     console = make_console()
-    status = read_status(directory)
+    status = read_any_status(directory)
     if as_json or not console.is_terminal:
         _show(status, as_json, None)
         while not status.is_over:
             time.sleep(seconds)
-            status = read_status(directory)
+            status = read_any_status(directory)
             _show(status, as_json, None)
         return status
     with Live(shown(status), console=console, auto_refresh=False) as live:
         while not status.is_over:
             time.sleep(seconds)
-            status = read_status(directory)
+            status = read_any_status(directory)
             live.update(shown(status), refresh=True)
     return status
 
 
-def shown(status: "RunStatus | SweepStatus") -> "RenderableType":
+def shown(status: "AnyStatus") -> "RenderableType":
     """What a person sees."""
     from rich.console import Group
 
+    from jinv.commands.standing import distillation_lines, training_lines
     from jinv.console import plain
-    from jinv.record.status import SweepStatus
 
-    lines = _sweep_lines(status) if isinstance(status, SweepStatus) else _run_lines(status)
+    match status.kind:
+        case "run":
+            lines = _run_lines(status)
+        case "training":
+            lines = training_lines(status)
+        case "distillation":
+            lines = distillation_lines(status)
+        case _:
+            lines = _settings_lines(status)
     return Group(*map(plain, lines))
 
 
@@ -128,9 +137,16 @@ def _unit_text(unit: "Running") -> str:
     return f"unit {unit.unit}: {who}, {state} {ago}"
 
 
-def _sweep_lines(sweep: "SweepStatus") -> Iterator[str]:
-    finished = sum(setting.state == "finished" for setting in sweep.settings)
-    yield f"{sweep.path}: a sweep, {finished} of {len(sweep.settings)} settings that have begun are finished"
+def _settings_lines(sweep: "SweepStatus | SearchStatus") -> Iterator[str]:
+    if sweep.kind == "search":
+        of = "" if sweep.trials is None else f" of {sweep.trials:,}"
+        diverged = f", {sweep.diverged:,} of them diverged" if sweep.diverged else ""
+        yield f"{sweep.path}: a search, {sweep.done:,}{of} trials are done{diverged}"
+        if sweep.at_work:
+            yield f"running  {sweep.at_work}"
+    else:
+        finished = sum(setting.state == "finished" for setting in sweep.settings)
+        yield f"{sweep.path}: a sweep, {finished} of {len(sweep.settings)} settings that have begun are finished"
     open_first = sorted(sweep.settings, key=lambda setting: setting.state == "finished")
     for setting in open_first[:SHOWN]:
         done = setting.problem or f"{setting.state}, {setting.images_done:,} of {setting.images:,} images"

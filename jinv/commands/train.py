@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.commands.arguments import add_training, vocabulary_of
+from jinv.commands.arguments import add_training, log_override, vocabulary_of
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError
 
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jinv.recipe.training import TrainingRecipe, read_training
 
     config = find_config(arguments.config, TRAININGS)
-    recipe = read_training(config, TrainingRecipe, tuple(arguments.overrides))
+    recipe = read_training(config, TrainingRecipe, (*arguments.overrides, *log_override(arguments)))
     check_files(config, recipe.files)
     keep_compiled()
     from jinv.console import make_console

@@ -15,7 +15,7 @@ from jinv.recipe.read import read_table
 from jinv.recipe.recipe import CheckpointRecipe
 from jinv.recipe.resolved import asides, differences, table_of
 from jinv.recipe.tables import NumberOrSchedule, OpenTable, Optimizer
-from jinv.recipe.values import MAXIMUM_STEPS, Count, FilePath, NetworkName, Text, Texts, as_tuple
+from jinv.recipe.values import MAXIMUM_STEPS, Count, FilePath, NetworkName, Sinks, Text, Texts, as_tuple
 
 Share = Annotated[int | float, Ge(0), Lt(1), Must("a number of at least 0 and below 1")]
 Amount = Annotated[int | float, Ge(0), Le(1e6), Must("a number from 0 to 1e6")]
@@ -148,6 +148,7 @@ class TrainingRecipe(Schooling):
     )
     target: TargetRecipe = key("what the network is to answer", TargetRecipe())
     attack: Annotated[AttackRecipe, Aside()] = key("under what it is tested besides", AttackRecipe())
+    log: Annotated[Sinks, Aside()] = key("where else epochs' numbers go, as --log NAME has it", ())
     seed: Recorded[Annotated[int, Ge(0), Le(2**32 - 1)]] = key("of all random numbers", 0)
 
     @property
@@ -206,6 +207,7 @@ class DistillationRecipe(Part):
         ]
     ] = key("of the students of each source, one per seed", (0, 1, 2))
     test: Annotated[FilePath, Aside()] = key("real images with a folder per class that every student is tested on")
+    log: Annotated[Sinks, Aside()] = key("where else numbers of runs and students go, as --log NAME has it", ())
     student: Recorded[StudentRecipe] = key("the network that is trained on each source's images, and how")
     images: Recorded[
         Annotated[

@@ -4,13 +4,13 @@
     run          `open_run`: a run as a value, for who reads it
     pictures     its picture files, and one image with all that is known of it
     manifest, metrics, evaluation   the three JSON files, each as typed entries; config: the form of config.toml
-    begun        what is there to be continued, and with which config it was begun
+    kinds        what a directory holds, a run or another thing; begun: what is there to be continued, begun with which config
     units        a run's batches, each final in a folder of its own; shards: their arrays as one
     unfinished   what is under way, and its checkpoints, which end with their own digests (sealed); durable: makes names safe
     lock, claims, workers   who works on a run, or on which of its batches, and says what of it; timing: when, how fast
-    verify       what is missing, altered, orphaned; status: how far a run is; training, distillation: theirs
+    verify       what is missing, altered, orphaned; status: how far a run is; standing: how far whatever lies there is
+    training, distillation   their files; verify_training: what is missing there, or altered
     entry        what those have in common; estimate: a value with its interval
 
-May import `images`, `files`, `errors` and what is below; jax is forbidden, so that pages and notebooks open at once.
-`runs`, `judge`, `report`, `reproduce` and `commands` use it.
+May import `images`, `recipe`, `files` and what is below, not jax: pages open at once. `runs`, `judge`, `report` and above use it.
 """

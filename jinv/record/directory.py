@@ -30,6 +30,7 @@ from jinv.record.config import is_whole, read_table, signed_text
 from jinv.record.durable import sync_folders
 from jinv.record.entry import has_its_digest, with_digest
 from jinv.record.evaluation import Evaluation, read_evaluation, write_evaluation
+from jinv.record.kinds import not_a_run
 from jinv.record.lock import LOCK
 from jinv.record.manifest import Manifest, read_manifest
 from jinv.record.metrics import MetricsLine, first_metrics, iter_metrics
@@ -103,7 +104,7 @@ class RunDirectory:
                 f"{self.path}: run directory already exists; choose another --out, or continue it with --resume"
             )
         if occupied and self.manifest() is None:
-            raise RunConflictError(f"{self.path}: not a run directory (no manifest.json); choose another --out")
+            raise RunConflictError(f"{not_a_run(self.path)}; choose another --out")
         return occupied
 
     def prepare(self, *, resume: bool) -> bool:
@@ -139,7 +140,7 @@ class RunDirectory:
         """
         if self.path.is_dir() and any(self.entries()):
             if not (self.path / "manifest.json").is_file():
-                raise RunConflictError(f"{self.path}: not a run directory (no manifest.json); it is not replaced")
+                raise RunConflictError(f"{not_a_run(self.path)}; it is not replaced")
             self.write_unfinished(Manifest())  # what is left of it, should this be cut short, is no finished run
             # It stays and is emptied, for it may be a link or a mount; last goes what says that it is a run's.
             try:
@@ -178,7 +179,7 @@ class RunDirectory:
     def no_run(self, hint: str = "") -> StorageError:
         """What is there instead of a run."""
         if self.path.is_dir():
-            return StorageError(f"{self.path}: not a run directory (no manifest.json){hint}")
+            return StorageError(f"{not_a_run(self.path)}{hint}")
         return StorageError(f"{self.path}: {'not a directory' if self.path.exists() else 'no such directory'}")
 
     def write_manifest(self, manifest: Manifest) -> None:

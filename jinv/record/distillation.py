@@ -4,8 +4,9 @@ from pathlib import Path
 
 from jinv.record.entry import Entry, Whole, read_record
 from jinv.record.estimate import Estimate
+from jinv.record.kinds import RECORDS
 
-RECORD = "distillation.json"
+RECORD, PAGE = RECORDS["distillation"], "distillation.html"
 IMAGES, STUDENTS = "images", "students"
 """The folders of its runs and of its trainings."""
 
@@ -40,7 +41,10 @@ class Source(Entry):
 
 
 class DistillationRecord(Entry):
-    """All of distillation.json, rewritten whenever a source's students are done; `finished` is null until all are."""
+    """All of distillation.json, rewritten whenever a source's students are done; `finished` is null until all are.
+
+    command, host, commit: as a run's manifest has them.
+    """
 
     NULLS = ("finished",)
 
@@ -52,8 +56,22 @@ class DistillationRecord(Entry):
     test_images: Whole
     test_sha256: str | None = None
     device: str
+    command: str | None = None
+    host: str | None = None
+    commit: str | None = None
+    started: str | None = None
     sources: tuple[Source, ...] = ()
     finished: str | None = None
+
+
+def run_folder(directory: Path, source: str) -> Path:
+    """Where a source's images are synthesised."""
+    return directory / IMAGES / source
+
+
+def student_folder(directory: Path, source: str, seed: int) -> Path:
+    """Where a source's student of that seed is trained."""
+    return directory / STUDENTS / source / f"seed_{seed}"
 
 
 def read_distillation(directory: Path) -> DistillationRecord | None:

@@ -94,13 +94,16 @@ def read_record(kind: type[E], path: Path, schema: int, what: str) -> E | None:
     """The entry in a file whose `schema_version` is `schema`, None where there is no file; `what` it is of, in words.
 
     Raises:
-      RunConflictError: of another version. UnsafeInputError: it is damaged. StorageError: it cannot be read.
+      RunConflictError: of another version. UnsafeInputError: it is damaged, or not as it was written, as far as it says.
+      StorageError: it cannot be read.
     """
     table = read_json(path)
     if table is None:
         return None
     if not isinstance(table, dict) or table.get("schema_version") != schema:
         raise RunConflictError(f"{path}: not a {what} that this jinv reads")
+    if table.pop(DIGEST, None) not in (None, _digest(table)):
+        raise UnsafeInputError(f"{path}: is not as it was written; put it back, or begin anew in another --out")
     return validated(kind, table, path)
 
 

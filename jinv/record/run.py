@@ -209,8 +209,7 @@ def open_run(directory: str | Path, *, verify: bool = False) -> RunRecord:
     path = Path(directory)
     manifest = RunDirectory(path).manifest()
     if manifest is None:
-        hint = "; a sweep, whose runs are its folders" if (path / "sweep.json").is_file() else ""
-        raise RunDirectory(path).no_run(hint)
+        raise RunDirectory(path).no_run()
     record = RunRecord(path, manifest)
     if verify:
         record.verify()

@@ -64,6 +64,7 @@ class RunStatus(Entry):
     problem: why nothing else is known, of a setting of a sweep.
     """
 
+    kind: Literal["run"] = "run"
     path: str
     state: State | None = None
     units: Whole = 0
@@ -88,6 +89,7 @@ class RunStatus(Entry):
 class SweepStatus(Entry):
     """A sweep: its settings that have begun, as runs."""
 
+    kind: Literal["sweep"] = "sweep"
     path: str
     settings: tuple[RunStatus, ...]
 
@@ -115,10 +117,8 @@ def read_status(path: Path) -> RunStatus | SweepStatus:
     manifest = RunDirectory(path).manifest()
     if manifest is not None:
         return _run_status(path, manifest)
-    settings = sorted(setting.parent for setting in path.glob("*/manifest.json"))
-    found = [status for setting in settings if (status := _setting_status(setting)) is not None]
-    if found:
-        return SweepStatus(path=str(path), settings=tuple(found))
+    if found := settings_in(path):
+        return SweepStatus(path=str(path), settings=found)
     if not before and submitted(path).is_dir():
         return RunStatus(path=str(path), state="not begun")
     if not before and path.is_dir():
@@ -129,6 +129,12 @@ def read_status(path: Path) -> RunStatus | SweepStatus:
 def submitted(run: Path) -> Path:
     """Where the jobs' own files of a run lie that was given to a cluster: beside it, for a run's directory holds a run alone."""
     return run.with_name(f"{run.name}.jobs")
+
+
+def settings_in(path: Path) -> tuple[RunStatus, ...]:
+    """The settings of a sweep, or the trials of a search, that have begun in `path`."""
+    settings = sorted(setting.parent for setting in path.glob("*/manifest.json"))
+    return tuple(status for setting in settings if (status := _setting_status(setting)) is not None)
 
 
 def _setting_status(path: Path) -> RunStatus | None:

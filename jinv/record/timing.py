@@ -1,5 +1,7 @@
 """timing.jsonl: when each line of metrics.jsonl was logged, at what speed, in how much memory.
 
+Of a training likewise, a line per epoch, which is in place at once.
+
 Beside metrics.jsonl and not in it: a batch's bytes say nothing of who made it or when, so that whoever makes it again ends
 with the same. For that reason no seal has it either. While a run goes on each worker keeps its own, workers/TOKEN.timing, and
 writes there whenever what it logged is safe: at a checkpoint, and at a batch's end.
@@ -31,8 +33,20 @@ class StepTime(Entry):
     device_memory: Whole | None = None
 
 
-def append_times(path: Path, times: Iterable[StepTime]) -> None:
-    """Add lines to a worker's file.
+class EpochTime(Entry):
+    """Of the line of a training's epoch: at: Unix time. updates_per_second: since the line before it, or since the process
+    had compiled. memory, device_memory: as `StepTime` has them."""
+
+    epoch: Whole
+    step: Whole
+    at: float
+    updates_per_second: float | None = None
+    memory: Whole | None = None
+    device_memory: Whole | None = None
+
+
+def append_times(path: Path, times: Iterable[StepTime | EpochTime]) -> None:
+    """Add lines to a worker's file, or a training's.
 
     Raises:
       StorageError: they cannot be written.
@@ -78,6 +92,22 @@ def iter_times(run: Path, folder: Path) -> Iterator[StepTime]:
                 yield time
     except OSError as error:
         raise StorageError(f"{error.filename or run / TIMING}: cannot be read: {error.strerror or error}") from error
+
+
+def read_epoch_times(training: Path) -> dict[int, EpochTime]:
+    """What is known of a training's epochs, by number: of one that was trained twice the last. As `iter_times`, which raises."""
+    path, found = training / TIMING, dict[int, EpochTime]()
+    try:
+        texts = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return found
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    for text in texts:
+        with suppress(UnsafeInputError):
+            time = validated(EpochTime, parsed(text, path), path)
+            found[time.epoch] = time
+    return found
 
 
 def _texts(run: Path, folder: Path) -> Iterator[bytes]:

@@ -1,7 +1,8 @@
 """What a training leaves on disk, beside its config.toml and its network:
 
-training.json      what it was made of and on, and what the network is worth; from its start, `finished` null until its end
-metrics.jsonl      a line per epoch
+training.json      what it was made of and on, and what the network is worth; from its start, `finished` null until its end; it
+                   ends with its own digest
+metrics.jsonl      a line per epoch; timing.jsonl beside it when each was logged (`jinv.record.timing`), of no seal
 """
 
 import json
@@ -11,11 +12,12 @@ from pathlib import Path
 from jinv.errors import StorageError
 from jinv.record.entry import Entry, Whole, parsed, read_record, validated
 from jinv.record.estimate import Estimate
+from jinv.record.kinds import RECORDS
 from jinv.record.manifest import PluginUse
 from jinv.record.metrics import Number
 from jinv.record.units import Environment
 
-RECORD, EPOCHS, NETWORK = "training.json", "metrics.jsonl", "model.safetensors"
+RECORD, EPOCHS, NETWORK, PAGE = RECORDS["training"], "metrics.jsonl", "model.safetensors", "training.html"
 SCHEMA = 1
 
 
@@ -56,7 +58,9 @@ class TrainingRecord(Entry):
     """All of training.json.
 
     data_sha256: of the pixels and labels that were shown. init_sha256, teacher_sha256: of those networks' sources.
-    tested: as it is, then under attack. wall_seconds: of the updates, of all attempts.
+    command, host, commit: as a run's manifest has them. epochs, updates: all that are asked for; saved: updates at the last
+    checkpoint. tested: as it is, then under attack. wall_seconds: of the updates, of all attempts. network_sha256: of the
+    network's tensors; outputs: sha256 by file, once it is finished.
     """
 
     NULLS = ("finished",)
@@ -74,11 +78,18 @@ class TrainingRecord(Entry):
     test_sha256: str | None = None
     plugins: tuple[PluginUse, ...] | None = None
     environments: tuple[Environment, ...] = ()
+    command: str | None = None
+    host: str | None = None
+    commit: str | None = None
+    epochs: Whole | None = None
+    updates: Whole | None = None
+    saved: Whole | None = None
     started: str | None = None
     finished: str | None = None
     wall_seconds: float = 0.0
     tested: tuple[Tested, ...] = ()
     network_sha256: str | None = None
+    outputs: dict[str, str] | None = None
 
 
 def read_training_record(directory: Path) -> TrainingRecord | None:

@@ -11,12 +11,11 @@ from jinv.files import write_text
 from jinv.images.codec import fit_image, grid_png, read_image
 from jinv.images.sample import sample_by_class
 from jinv.record.config import read_table
-from jinv.record.distillation import IMAGES, DistillationRecord, Source
+from jinv.record.distillation import PAGE, DistillationRecord, Source, run_folder
 from jinv.record.estimate import Estimate
 from jinv.record.run import open_run
 from jinv.report.page import environment, settings
 
-PAGE = "distillation.html"
 SHOWN, SIDE, ACROSS = 30, 64, 10
 """Pictures of a source on the page, their height and width in pixels, and how many lie side by side."""
 
@@ -67,7 +66,7 @@ def points_text(difference: Estimate) -> str:
 
 def _sheet(directory: Path, source: Source) -> str | None:
     """Some of a source's images, of every class as many, as a data URI; none of real ones, which are others' to show."""
-    run = directory / IMAGES / source.name
+    run = run_folder(directory, source.name)
     if not (run / "manifest.json").exists():
         return None
     record = open_run(run)

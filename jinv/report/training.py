@@ -7,11 +7,9 @@ from jinv.console import add, clock_text, make_console, say, table
 from jinv.errors import StorageError
 from jinv.files import write_text
 from jinv.record.config import read_table
-from jinv.record.training import EPOCHS, NETWORK, Tested, TrainingRecord, read_epochs, read_training_record
+from jinv.record.training import EPOCHS, NETWORK, PAGE, Tested, TrainingRecord, read_epochs, read_training_record
 from jinv.report.charts import Chart, Series, line_chart
 from jinv.report.page import environment, settings
-
-PAGE = "training.html"
 
 
 def write_training_page(directory: Path, record: TrainingRecord) -> Path:

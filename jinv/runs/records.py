@@ -115,9 +115,9 @@ def new_manifest(experiment: Experiment) -> Manifest:
         | {package: version(package) for package in ("jax", "jaxlib", "flax", "optax", "numpy")},
         layers=tuple(map(norm_layers, experiment.networks.members)) if recipe.log_statistics else None,
         device=_device(),
-        command=_command(),
+        command=command_line(),
         host=platform.node() or None,
-        commit=_commit(),
+        commit=own_commit(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -131,14 +131,14 @@ def going_on(manifest: Manifest, experiment: Experiment) -> Manifest:
     return manifest.model_copy(update={"plugins": plugins or None})
 
 
-def _command() -> str:
+def command_line() -> str:
     """The command line, whichever way jinv was called."""
     program = Path(sys.argv[0])
     return legible(shlex.join(["jinv" if program.stem in ("jinv", "cli") else program.name, *sys.argv[1:]]))
 
 
 @functools.cache
-def _commit() -> str | None:
+def own_commit() -> str | None:
     """The commit of the checkout that jinv runs from, with "-dirty" where files of it were changed; None of an installed one."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():

@@ -27,6 +27,7 @@ from jinv.record.begun import is_begun
 from jinv.record.directory import RunDirectory
 from jinv.record.entry import read_json
 from jinv.record.evaluation import Pictures
+from jinv.record.kinds import RECORDS
 from jinv.record.lock import held
 from jinv.record.pictures import picture_files
 from jinv.runs.allocator import keep_freed_memory
@@ -41,7 +42,7 @@ from jinv.runs.sweep_part import SettingRun
 from jinv.runs.sweep_settings import carry_out_parts, parts_of, prepare_settings, result_of
 from jinv.runs.sweep_summary import row_of
 
-RECORD, PAGE = "search.json", "comparison.html"
+RECORD, PAGE = RECORDS["search"], "comparison.html"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def run_search(
             say(console, f"warning: {warning}")
         varied = _arguments(search.tuned, experiments[0].vocabulary)
         if not (directory / RECORD).exists():
-            asked = summarize_search(_asked(search), [], [], panel, search.objectives)
+            asked = summarize_search(_asked(search), [], [], panel, search.objectives, search.trials)
             RunDirectory(directory).write_json(RECORD, asked)
         upwards = [objective.maximize for objective in search.objectives]
         study = Study(directory, search.tuned.space, upwards, search.sampler, search.seed)
@@ -124,6 +125,9 @@ class _State:
                 f"{told} or more"
             )
         rows: dict[int, dict[str, Any]] = {}
+        record = read_json(self.directory / RECORD)
+        if isinstance(record, dict) and record.get("wanted") != search.trials:  # for who asks how far it is
+            RunDirectory(self.directory).write_json(RECORD, record | {"wanted": search.trials})
         try:
             with stoppable() as stop:
                 for first in range(0, search.trials, search.at_once):
@@ -182,7 +186,8 @@ class _State:
     def _write(self, rows: dict[int, dict[str, Any]]) -> dict[str, Any]:
         search = self.search
         asked = _asked(search)
-        summary = summarize_search(asked, list(rows.values()), self.study.best(), self.panel, search.objectives)
+        best, rows_now = self.study.best(), list(rows.values())
+        summary = summarize_search(asked, rows_now, best, self.panel, search.objectives, search.trials)
         RunDirectory(self.directory).write_json(RECORD, summary)
         return summary
 

@@ -43,8 +43,12 @@ def summarize_search(
     best: Sequence[int],
     panel: Panel,
     objectives: Sequence[Objective],
+    wanted: int,
 ) -> dict[str, Any]:
-    """Every trial, the best first: those that none is better than in every objective, then by the first objective."""
+    """Every trial, the best first: those that none is better than in every objective, then by the first objective.
+
+    `wanted`: how many were asked for, of which some may be to come.
+    """
 
     def rank(row: dict[str, Any]) -> tuple[bool, bool, float]:
         value = row["objectives"].get(objectives[0].name) if row["objectives"] else None
@@ -58,6 +62,7 @@ def summarize_search(
     return {
         "schema": SCHEMA,
         "asked": asked,
+        "wanted": wanted,
         "judges": judges,
         "warnings": list(panel.warnings),
         "best": list(best),

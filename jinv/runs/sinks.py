@@ -1,7 +1,7 @@
 """Where else a run's numbers and pictures go while it goes on, by `--log NAME`: TensorBoard, Weights & Biases, Trackio.
 
 metrics.jsonl stays the truth. A package that is not there is said before anything is written; whatever fails later ends that
-sink with one line, and never the run.
+sink with one line, and never the run. A training's numbers go there likewise (`jinv.students.log`).
 """
 
 import hashlib
@@ -145,24 +145,16 @@ def check_sinks(names: Sequence[str]) -> None:
             ) from error
 
 
-class Sinks:
-    """The sinks of a run; one that fails is said once and told no more."""
+class Opened:
+    """Sinks that are told numbers; one that fails is said once and told no more. what: that goes on without it, in a word."""
 
-    def __init__(self, experiment: Experiment | None, opened: Mapping[str, Sink], say: Callable[[str], None]) -> None:
-        self.experiment, self.opened, self.say = experiment, dict(opened), say
-        self.steps = sum(stage.steps for stage in experiment.recipe.stages) if experiment else 0
+    def __init__(self, opened: Mapping[str, Sink], say: Callable[[str], None], what: str) -> None:
+        self.opened, self.say, self.what = dict(opened), say, what
 
-    def line(self, line: MetricsLine, time: StepTime | None = None) -> None:
-        """What was logged of a step; steps are counted over all batches."""
-        self._each(lambda sink: sink.scalars(line.batch * self.steps + line.step, scalars_of(line, time)))
-
-    def images(self, number: int, images: np.ndarray) -> None:
-        """The images (n, height, width, 3) of a batch that is done, in network units."""
-        if not self.opened or self.experiment is None or number >= MOST_GRIDS:
-            return
-        chosen = sample_by_class(self.experiment.labels[self.experiment.batches[number]], GRID_IMAGES)
-        pixels = grid_image(self.experiment.classifier.to_uint8(images[chosen]))
-        self._each(lambda sink: sink.picture((number + 1) * self.steps, pixels))
+    def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
+        """The numbers of a step by the names that sinks show them under, but for those that are not known or not finite."""
+        known = {name: float(value) for name, value in values.items() if value is not None and np.isfinite(value)}
+        self._each(lambda sink: sink.scalars(step, known))
 
     def close(self) -> None:
         """The end."""
@@ -175,7 +167,28 @@ class Sinks:
                 tell(sink)
             except Exception as error:  # a package of others, and its network
                 del self.opened[name]
-                self.say(f"--log {name}: {_first_line(error)}; the run goes on without it")
+                self.say(f"--log {name}: {_first_line(error)}; the {self.what} goes on without it")
+
+
+class Sinks(Opened):
+    """The sinks of a run."""
+
+    def __init__(self, experiment: Experiment | None, opened: Mapping[str, Sink], say: Callable[[str], None]) -> None:
+        super().__init__(opened, say, "run")
+        self.experiment = experiment
+        self.steps = sum(stage.steps for stage in experiment.recipe.stages) if experiment else 0
+
+    def line(self, line: MetricsLine, time: StepTime | None = None) -> None:
+        """What was logged of a step; steps are counted over all batches."""
+        self.scalars(line.batch * self.steps + line.step, scalars_of(line, time))
+
+    def images(self, number: int, images: np.ndarray) -> None:
+        """The images (n, height, width, 3) of a batch that is done, in network units."""
+        if not self.opened or self.experiment is None or number >= MOST_GRIDS:
+            return
+        chosen = sample_by_class(self.experiment.labels[self.experiment.batches[number]], GRID_IMAGES)
+        pixels = grid_image(self.experiment.classifier.to_uint8(images[chosen]))
+        self._each(lambda sink: sink.picture((number + 1) * self.steps, pixels))
 
 
 SILENT = Sinks(None, {}, lambda text: None)
@@ -188,25 +201,35 @@ def logging(
 ) -> Iterator[Sinks]:
     """The sinks that the run's config asks for, while it is carried out; `part`: which of many processes this one is."""
     recipe = experiment.recipe
-    begun = manifest.started if manifest else None
-    known = hashlib.sha256(f"{directory.resolve()}\n{begun}\n{part}".encode(errors="surrogateescape")).hexdigest()[:16]
     table = resolved_table(recipe, list(experiment.labels), experiment.size)
-    name = directory.resolve().name + (f"-{part}" if part else "")
-    opening = Opening(name, known, table, directory / SINKS, say)
-    opened: dict[str, Sink] = {}
-    for sink in recipe.log:
-        try:
-            opened[sink] = OPENERS[sink](opening)
-        except Exception as error:  # an account that is not there, a server that does not answer
-            say(f"--log {sink}: {_first_line(error)}; the run goes on without it")
-    sinks = Sinks(experiment, opened, say)
+    opening = opening_of(directory, manifest.started if manifest else None, table, say, part)
+    sinks = Sinks(experiment, opened_sinks(recipe.log, opening, "run"), say)
     try:
         yield sinks
     finally:
         sinks.close()
 
 
-def scalars_of(line: MetricsLine, time: StepTime | None = None) -> dict[str, float]:
+def opening_of(
+    directory: Path, begun: str | None, config: dict[str, Any], say: Callable[[str], None], part: str = ""
+) -> Opening:
+    """What sinks are told of what was `begun` then in `directory`, with that config; `part` as `logging` has it."""
+    known = hashlib.sha256(f"{directory.resolve()}\n{begun}\n{part}".encode(errors="surrogateescape")).hexdigest()[:16]
+    return Opening(directory.resolve().name + (f"-{part}" if part else ""), known, config, directory / SINKS, say)
+
+
+def opened_sinks(names: Sequence[str], opening: Opening, what: str) -> dict[str, Sink]:
+    """Those of the sinks that could be opened; of another it is said that `what` goes on without it."""
+    opened: dict[str, Sink] = {}
+    for name in names:
+        try:
+            opened[name] = OPENERS[name](opening)
+        except Exception as error:  # an account that is not there, a server that does not answer
+            opening.say(f"--log {name}: {_first_line(error)}; the {what} goes on without it")
+    return opened
+
+
+def scalars_of(line: MetricsLine, time: StepTime | None = None) -> dict[str, float | None]:
     """The numbers of a line by the names that sinks show them under; a slash makes a group."""
     found: dict[str, float | None] = {
         "total": line.total, "accuracy": line.accuracy, "learning_rate": line.learning_rate,
@@ -222,7 +245,7 @@ def scalars_of(line: MetricsLine, time: StepTime | None = None) -> dict[str, flo
         found |= {f"statistics{of}/{part}": sum(values) / len(values) for part, values in parts.items() if values}
     if time is not None:
         found |= {"steps_per_second": time.steps_per_second, "memory": time.memory}
-    return {name: float(value) for name, value in found.items() if value is not None and np.isfinite(value)}
+    return found
 
 
 def _first_line(error: Exception) -> str:

@@ -7,7 +7,7 @@ import jax
 
 from jinv.core.loop import Snapshot
 from jinv.experiment.memory import resident_bytes
-from jinv.record.timing import StepTime
+from jinv.record.timing import EpochTime, StepTime
 
 
 class Stopwatch:
@@ -29,6 +29,34 @@ class Stopwatch:
             step=snapshot.step,
             at=round(time.time(), 3),
             steps_per_second=speed,
+            memory=resident_bytes() or None,
+            device_memory=_device_memory(),
+        )
+
+
+class EpochWatch:
+    """Times a training's epochs."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.last: tuple[int, float] | None = None
+
+    def begin(self, step: int) -> None:
+        """The process has taken its first update, which it compiled before; later ones change nothing."""
+        if self.last is None:
+            self.last = step, self.clock()
+
+    def read(self, epoch: int, step: int) -> EpochTime:
+        """The time of an epoch whose numbers are there already."""
+        now, speed = self.clock(), None
+        if self.last is not None and step > self.last[0] and now > self.last[1]:
+            speed = float(f"{(step - self.last[0]) / (now - self.last[1]):.4g}")
+        self.last = step, now
+        return EpochTime(
+            epoch=epoch,
+            step=step,
+            at=round(time.time(), 3),
+            updates_per_second=speed,
             memory=resident_bytes() or None,
             device_memory=_device_memory(),
         )

@@ -11,46 +11,41 @@ for: soft labels and augmentation alone make students of anything.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
 from jinv.console import Waiting, make_console, say
-from jinv.errors import NumericalError, RunConflictError, UsageError, naming
+from jinv.errors import NumericalError, UsageError, naming
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
-from jinv.files import make_directory, write_text
 from jinv.images.folder import Watch
 from jinv.judge.picture_metrics import mean_interval
 from jinv.models.classifier import Classifier
 from jinv.recipe.recipe import Recipe, replaced
-from jinv.recipe.resolved import table_of
 from jinv.recipe.training import (
     DistillationRecipe,
     Schooling,
     SourceRecipe,
     TargetRecipe,
     TrainingRecipe,
-    changes_since,
 )
-from jinv.record.begun import begun_config, is_begun
-from jinv.record.config import signed_text
 from jinv.record.directory import RunDirectory
-from jinv.record.distillation import IMAGES, RECORD, STUDENTS, DistillationRecord, Source, Student, read_distillation
+from jinv.record.distillation import DistillationRecord, Source, Student, run_folder, student_folder
 from jinv.record.lock import held
 from jinv.record.training import NETWORK, TrainingRecord
-from jinv.report.distillation import write_distillation_page
 from jinv.runs import synthesize
 from jinv.runs.checks import check_run
 from jinv.runs.progress import teller
-from jinv.runs.records import environment
+from jinv.runs.sinks import check_sinks
 from jinv.runs.stopping import Stop, stoppable
 from jinv.students.comparison import compared, shares
 from jinv.students.inputs import Given, experiment_of, new_network
 from jinv.students.pictures import Kind, Pictures, read_pictures
+from jinv.students.record import begin, check_directory, new_record, write
 from jinv.students.train import train
+from jinv.students.trained import begin_again
 from jinv.training.accuracy import recognised
 
 
@@ -69,11 +64,11 @@ class Bench:
 
     def run(self, name: str) -> Path:
         """Where a source's images are synthesised."""
-        return self.directory / IMAGES / name
+        return run_folder(self.directory, name)
 
     def student(self, name: str, seed: int) -> Path:
         """Where a student is trained."""
-        return self.directory / STUDENTS / name / f"seed_{seed}"
+        return student_folder(self.directory, name, seed)
 
     def path(self, name: str) -> str:
         """Where a source's images are."""
@@ -98,9 +93,10 @@ def distill(
     """
     console = console or make_console(stderr=True)
     vocabulary = vocabulary or standard_vocabulary()
+    check_sinks(recipe.log)
     RunDirectory(directory).check_place()
     with held(directory, teller(console)), stoppable() as stop:
-        earlier = _check_directory(directory, recipe, resume)
+        earlier = check_directory(directory, recipe, resume)
         experiments = {name: experiment_of(recipe, name) for name, source in recipe.sources.items() if source.recipe}
         given = Given()
         with naming("teacher"):
@@ -116,19 +112,8 @@ def distill(
             )
         bench = Bench(recipe, directory, teacher, given.test, console, vocabulary, given, stop)
         _check_sources(bench, experiments)
-        record = DistillationRecord(
-            jinv=version("jinv"),
-            teacher=teacher.architecture,
-            teacher_sha256=teacher.source["source_sha256"],
-            teacher_right=int(right.sum()),
-            test_images=len(right),
-            test_sha256=given.test.sha256,
-            device=environment().device,
-        )
-        if earlier is not None and earlier.test_sha256 == record.test_sha256:
-            kept = tuple(source for source in earlier.sources if source.name in recipe.images)
-            record = record.model_copy(update={"sources": kept})
-        _begin(directory, recipe, record)
+        record = new_record(recipe, teacher, right, given.test.sha256, earlier)
+        begin(directory, recipe, record)
         return _compare(bench, experiments, record)
 
 
@@ -151,39 +136,12 @@ def _compare(bench: Bench, experiments: Mapping[str, Recipe], record: Distillati
             say(bench.console, f"source {name} failed: {error}")
         ordered = tuple(found[one] for one in bench.recipe.images if one in found)
         record = record.model_copy(update={"sources": compared(ordered)})
-        _write(bench.directory, record)
+        write(bench.directory, record)
     if failed:
         raise NumericalError(f"{bench.directory}: all sources are done but {'; '.join(failed)}")
     record = record.model_copy(update={"finished": datetime.now(UTC).isoformat(timespec="seconds")})
-    _write(bench.directory, record)
+    write(bench.directory, record)
     return record
-
-
-def _check_directory(directory: Path, recipe: DistillationRecipe, resume: bool) -> DistillationRecord | None:
-    """Can the distillation begin, or go on, there? The record of what is there.
-
-    Raises:
-      RunConflictError: something is there, or another distillation. UnsafeInputError: its config or record is damaged.
-    """
-    if not is_begun(directory, resume=resume):
-        return None
-    earlier, config = read_distillation(directory), directory / "config.toml"
-    if earlier is None:
-        raise RunConflictError(f"{directory}: not a distillation (no {RECORD}); choose another --out")
-    if not config.exists():  # it was killed between its first two files
-        return earlier
-    before = begun_config(config)
-    # A source more is no other distillation: those that are there are kept.
-    new = {f"images.{name}" for name in recipe.images if name not in before.get("images", {})}
-    if changed := changes_since(before, recipe, config, new):
-        raise RunConflictError(f"{directory}: was begun otherwise: {'; '.join(changed)}")
-    return earlier
-
-
-def _begin(directory: Path, recipe: DistillationRecipe, record: DistillationRecord) -> None:
-    make_directory(directory)
-    RunDirectory(directory).write_json(RECORD, record.to_json())  # first: it says what the directory is
-    write_text(directory / "config.toml", signed_text(table_of(recipe)))
 
 
 def _check_sources(bench: Bench, experiments: Mapping[str, Recipe]) -> None:
@@ -241,7 +199,7 @@ def _carry_out(bench: Bench, name: str, source: SourceRecipe, experiment: Recipe
         sha256=digest,
         synthesis_seconds=seconds,
         students=tuple(students),
-        share=mean_interval(list(shares(students)), 0, 1),
+        share=mean_interval(list(shares(students)), 0.0, 1.0),
     )
 
 
@@ -289,6 +247,7 @@ def _chosen(bench: Bench, name: str, pictures: Pictures, seed: int) -> Pictures:
 def _trained(bench: Bench, name: str, seed: int, pictures: Pictures) -> TrainingRecord:
     bench.given.pictures = pictures
     say(bench.console, f"student of {name}, seed {seed}")
+    begin_again(bench.student(name, seed), bench.console)
     return train(
         _lessons(bench, name, seed),
         bench.student(name, seed),
@@ -308,10 +267,6 @@ def _lessons(bench: Bench, name: str, seed: int) -> TrainingRecipe:
         test=bench.recipe.test,
         target=TargetRecipe(teacher=bench.recipe.teacher, temperature=student.temperature),
         attack=TrainingRecipe.model_fields["attack"].get_default(),
+        log=bench.recipe.log,
         seed=seed,
     )
-
-
-def _write(directory: Path, record: DistillationRecord) -> None:
-    RunDirectory(directory).write_json(RECORD, record.to_json())
-    write_distillation_page(directory, record)

@@ -223,4 +223,5 @@ def experiment_of(recipe: DistillationRecipe, name: str) -> Recipe:
     with naming(f"images.{name}"):
         found = read_config(find_config(source.recipe), (*source.set, f"image.count={count}"))
     seed = found.seed + 1 if source.after else found.seed
-    return replaced(found, model=source.model or recipe.teacher, seed=seed, evaluate=EvaluateRecipe())
+    model, log = source.model or recipe.teacher, recipe.log or found.log
+    return replaced(found, model=model, seed=seed, evaluate=EvaluateRecipe(), log=log)

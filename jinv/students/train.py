@@ -1,5 +1,6 @@
 """Carries a `TrainingRecipe` out in a directory: the network, what it is worth, and how it came about."""
 
+import platform
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from jinv.console import Waiting, make_console, say
-from jinv.errors import NumericalError, RunConflictError, StorageError
+from jinv.errors import NumericalError, RunConflictError
 from jinv.experiment.plugins import used_in_training
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.files import make_directory, write_text
@@ -22,14 +23,7 @@ from jinv.record.begun import begun_config, is_begun
 from jinv.record.config import signed_text
 from jinv.record.directory import RunDirectory
 from jinv.record.lock import held
-from jinv.record.training import (
-    EPOCHS,
-    RECORD,
-    EpochLine,
-    TrainingRecord,
-    epochs_text,
-    read_training_record,
-)
+from jinv.record.training import RECORD, EpochLine, TrainingRecord, read_training_record
 from jinv.record.unfinished import (
     Checkpoint,
     environments_of,
@@ -38,10 +32,12 @@ from jinv.record.unfinished import (
 )
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.progress import SynthesisProgress, teller
-from jinv.runs.records import environment
+from jinv.runs.records import command_line, environment, own_commit
+from jinv.runs.sinks import check_sinks
 from jinv.runs.stopping import Saving, Stop, stoppable
 from jinv.students.inputs import Given, TrainingInputs, load_training
-from jinv.students.trained import finish, finished, test_network, write_record
+from jinv.students.log import EpochLog, logging
+from jinv.students.trained import Variables, finish, finished, test_network, write_record
 from jinv.training.training import State
 
 SHOWN_EVERY = 10
@@ -67,6 +63,7 @@ def train(
       Interrupted: it was stopped; a call with `resume` goes on.
     """
     console = console or make_console(stderr=True)
+    check_sinks(recipe.log)
     keep_freed_memory()
     RunDirectory(directory).check_place()
     with held(directory, teller(console)):
@@ -125,11 +122,17 @@ def _begun(directory: Path, inputs: TrainingInputs, before: TrainingRecord | Non
         if changed:
             raise RunConflictError(f"{directory}: was begun otherwise: {'; '.join(changed)}")
         # What it is tested on decides nothing of the network.
-        return before if before.finished else before.model_copy(update={"test_sha256": record.test_sha256})
+        said = {key: getattr(record, key) for key in ("test_sha256", "epochs", "updates")}
+        return before if before.finished else before.model_copy(update=said)
     make_directory(directory)
     write_record(directory, record)
     write_text(config, signed_text(table_of(inputs.recipe)))
     return record
+
+
+def updates_of(inputs: TrainingInputs) -> int:
+    """How many updates a training has."""
+    return inputs.recipe.epochs * inputs.training.steps_per_epoch
 
 
 def new_record(inputs: TrainingInputs) -> TrainingRecord:
@@ -147,6 +150,11 @@ def new_record(inputs: TrainingInputs) -> TrainingRecord:
         teacher_sha256=None if inputs.teacher is None else inputs.teacher.source["source_sha256"],
         test_sha256=None if inputs.test is None else inputs.test.sha256,
         plugins=used_in_training(inputs.recipe, inputs.vocabulary) or None,
+        command=command_line(),
+        host=platform.node() or None,
+        commit=own_commit(),
+        epochs=inputs.recipe.epochs,
+        updates=updates_of(inputs),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -156,14 +164,32 @@ def _carry_out(
 ) -> TrainingRecord:
     """What `train` does once nothing is found to be wrong, in a directory that is held."""
     state, lines, record = _start(directory, inputs, record, console)
-    write_text(directory / EPOCHS, epochs_text(lines))
+    with logging(directory, inputs.recipe, record, lines, teller(console)) as log:
+        record, variables = _update(directory, inputs, state, record, log, console, stop)
+        with Waiting(console) as waiting:
+            tested = test_network(directory, inputs, variables, stop.watched(waiting.watch, directory))
+        log.tested(tested)
+        log.write()
+    return finish(directory, inputs, record, variables, tested)
+
+
+def _update(
+    directory: Path,
+    inputs: TrainingInputs,
+    state: State,
+    record: TrainingRecord,
+    log: EpochLog,
+    console: Console,
+    stop: Stop,
+) -> tuple[TrainingRecord, Variables]:
+    """All updates that are left; returns the record so far and the network."""
     saving, began, training = Saving(inputs.recipe.checkpoint, stop), time.monotonic(), inputs.training
-    steps = inputs.recipe.epochs * training.steps_per_epoch
+    steps = updates_of(inputs)
 
     def save() -> TrainingRecord:
         seconds = round(record.wall_seconds + time.monotonic() - began, 1)
-        so_far = record.model_copy(update={"wall_seconds": seconds})
-        _save(directory, state, lines, record)
+        so_far = record.model_copy(update={"wall_seconds": seconds, "saved": int(state.step)})
+        _save(directory, state, log.lines, record)
         write_record(directory, so_far)
         return so_far
 
@@ -171,11 +197,12 @@ def _carry_out(
         progress.note(f"compiling the training of {inputs.recipe.architecture} on {jax.default_backend()}")
         for step in range(int(state.step) + 1, steps + 1):
             state = training.update(state)
+            log.clock.begin(step)
             ends = step % training.steps_per_epoch == 0
             if ends:
-                lines.append(_epoch_line(inputs, state, step))
-                _check_finite(directory, lines[-1], training.result(state))
-                _append(directory / EPOCHS, lines[-1])
+                line = _epoch_line(inputs, state, step)
+                _check_finite(directory, line, training.result(state))
+                log.add(line)
             if ends or step % SHOWN_EVERY == 0:
                 _show(progress, inputs, state, step, steps)
             every = inputs.recipe.checkpoint.every_steps
@@ -183,12 +210,7 @@ def _carry_out(
                 saving.last, stop.save = saving.clock(), False
                 save()
                 stop.check(directory, f"at step {step} of {steps}")
-    record = save()
-    variables = training.result(state)
-    with Waiting(console) as waiting:
-        tested = test_network(directory, inputs, variables, stop.watched(waiting.watch, directory))
-    write_text(directory / EPOCHS, epochs_text(lines))  # whole and on the disk, which what was appended need not be
-    return finish(directory, inputs, record, variables, tested)
+    return save(), training.result(state)
 
 
 def _start(
@@ -236,14 +258,6 @@ def _check_finite(directory: Path, line: EpochLine, variables: Any) -> None:
     raise NumericalError(
         f"{directory}: the {what} stopped being finite in epoch {line.epoch}; lower learning_rate, and begin anew in another --out"
     )
-
-
-def _append(path: Path, line: EpochLine) -> None:
-    try:
-        with path.open("ab") as file:
-            file.write(epochs_text([line]).encode())
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _show(progress: SynthesisProgress, inputs: TrainingInputs, state: State, step: int, steps: int) -> None:

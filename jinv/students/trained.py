@@ -8,14 +8,18 @@ from typing import Any
 
 import jax
 import numpy as np
+from rich.console import Console
 
+from jinv.console import say
 from jinv.core.draws import run_key
-from jinv.errors import UnsafeInputError
+from jinv.errors import StorageError, UnsafeInputError
 from jinv.images.folder import Watch
 from jinv.judge.metrics import share_of
 from jinv.record.directory import RunDirectory
-from jinv.record.training import NETWORK, RECORD, Tested, TrainingRecord
+from jinv.record.entry import with_digest
+from jinv.record.training import NETWORK, RECORD, Tested, TrainingRecord, read_training_record
 from jinv.record.unfinished import BEFORE, NEWEST
+from jinv.record.verify_training import check_training, seal_of
 from jinv.report.training import write_training_page
 from jinv.students.inputs import LEVELS, TrainingInputs
 from jinv.training.accuracy import recognised
@@ -32,7 +36,7 @@ Variables = dict[str, Any]
 
 def write_record(directory: Path, record: TrainingRecord) -> None:
     """Write training.json."""
-    RunDirectory(directory).write_json(RECORD, record.to_json())
+    RunDirectory(directory).write_json(RECORD, with_digest(record))
 
 
 def test_network(directory: Path, inputs: TrainingInputs, variables: Variables, watch: Watch) -> tuple[Tested, ...]:
@@ -86,6 +90,7 @@ def finish(
         update={
             "tested": tested,
             "network_sha256": digest,
+            "outputs": seal_of(directory),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
@@ -96,8 +101,9 @@ def finished(directory: Path, inputs: TrainingInputs, record: TrainingRecord, wa
     """The record of a training that is there, whose network is tested again where that is asked for otherwise than it was.
 
     Raises:
-      UnsafeInputError: its network is another one. StorageError: it is not there.
+      UnsafeInputError: its network, or what was logged, is another one. StorageError: it is not there.
     """
+    check_training(directory, record)
     path = directory / NETWORK
     network = load(path, networks=inputs.vocabulary.networks)
     if network.source["source_sha256"] != record.network_sha256:
@@ -107,7 +113,34 @@ def finished(directory: Path, inputs: TrainingInputs, record: TrainingRecord, wa
     if inputs.test is not None and (inputs.test.sha256, asked) != (record.test_sha256, before):
         tested = test_network(directory, inputs, dict(network.variables), watch)
         record = record.model_copy(update={"tested": tested, "test_sha256": inputs.test.sha256})
+    record = record.model_copy(update={"outputs": record.outputs or seal_of(directory)})  # an earlier jinv's has none
     return _seal(directory, record)
+
+
+def begin_again(directory: Path, console: Console) -> None:
+    """A finished training of which a file is lost or damaged is one that has not begun: said, for it costs its time again.
+
+    The caller has what it is made of, and asks for it once more. The lines that it has left are overwritten.
+
+    Raises:
+      JinvError: its record cannot be read, or written.
+    """
+    record = read_training_record(directory)
+    if record is None or not record.finished:
+        return
+    try:
+        check_training(directory, record)
+    except (StorageError, UnsafeInputError) as error:
+        say(console, f"{str(error).partition(';')[0]}; it is trained again")
+        lost = {
+            "finished": None,
+            "outputs": None,
+            "network_sha256": None,
+            "tested": (),
+            "saved": None,
+            "wall_seconds": 0.0,
+        }
+        write_record(directory, record.model_copy(update=lost))
 
 
 def _seal(directory: Path, record: TrainingRecord) -> TrainingRecord:

@@ -1,15 +1,19 @@
 """`jinv search`: Optuna chooses, trials are runs side by side, an interrupted search ends as if nobody had stopped it."""
 
 import json
+import shutil
+import sys
 
 import numpy as np
 import pytest
 
 from jinv.cli import main
+from jinv.errors import Interrupted
 from jinv.record.unfinished import Work
 from jinv.runs import study
 from jinv.runs.search import _State
 from tests.runs.kill_runs import left_by
+from tests.runs.test_insight import Tracked
 from tests.small_runs import CONFIG, save_tiny
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -83,6 +87,37 @@ def test_every_trial_is_a_run_and_the_held_out_judge_is_beside_the_one_optimised
     assert "held out, higher is better; sibling to the network, sibling to the judge optimised" in page
 
 
+def test_a_search_says_how_many_trials_are_done_and_its_page_is_written_again(
+    whole, folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(folder)
+    copy = shutil.copytree(whole, tmp_path / "whole")
+    assert main(["status", str(copy)]) == 0
+    assert f"{copy}: a search, 4 of 4 trials are done\n" in capsys.readouterr().out
+    page = (copy / "comparison.html").read_bytes()
+    (copy / "comparison.html").unlink()
+    assert main(["report", str(copy)]) == 0 and (copy / "comparison.html").read_bytes() == page
+    monkeypatch.setattr(_State, "_batch", stopped)
+    asked = [*TUNE, *JUDGED, "--objective", "high_frequency_energy", "--resume"]
+    assert search(folder, copy, *asked, trials=6) == 75
+    capsys.readouterr()
+    assert main(["status", str(copy), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kind"], found["done"], found["trials"], len(found["settings"])) == ("search", 4, 6, 4)
+
+
+def stopped(self, numbers, stop):
+    raise Interrupted(f"{self.directory}: stopped")
+
+
+def test_every_trial_of_a_search_is_told_to_the_sinks(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setitem(sys.modules, "trackio", tracked := Tracked())
+    assert search(folder, tmp_path / "s", *TUNE, "--objective", "steps", "--log", "trackio", trials=2) == 0
+    assert len(tracked.begun) == 2 and tracked.finished == 2
+    assert {values["total"] > 0 for _, values in tracked.logged if "total" in values} == {True}
+
+
 def test_a_trial_equals_its_setting_run_alone(whole, folder, tmp_path):
     trial = json.loads((whole / "search.json").read_text())["trials"][0]
     changes = [f"{key}={value!r}" for key, value in trial["changes"].items()]
@@ -152,7 +187,7 @@ def test_a_search_goes_on_with_more_trials_and_with_nothing_else(whole, folder, 
     batch = _State._batch
     monkeypatch.setattr(_State, "_batch", lambda *given: _dies_after(batch(*given), given[1] == range(1, 2)))
     assert search(folder, out, *steps, "--resume", trials=5, at_once=1) == 130
-    assert (out / "search.json").read_bytes() == record
+    assert json.loads((out / "search.json").read_text()) == json.loads(record) | {"wanted": 5}
     with (out / "study.jsonl").open("a") as journal:
         journal.write('{"op_code": 99, "worker_id": "another"}\n')
     (tmp := out / "search.json").write_text('{"asked": 5}')

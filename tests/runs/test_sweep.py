@@ -213,6 +213,9 @@ def test_a_sweep_leaves_a_run_per_setting_that_equals_the_run_alone(folder, caps
     key = (-rows[0]["verifiers"]["other"], rows[0]["terms"]["cross_entropy"])
     assert key <= (-rows[1]["verifiers"]["other"], rows[1]["terms"]["cross_entropy"])
     assert json.loads((out / names[1] / "manifest.json").read_text())["finished"] is None
+    page = (out / "comparison.html").read_bytes()
+    (out / "comparison.html").unlink()
+    assert main(["report", str(out)]) == 0 and (out / "comparison.html").read_bytes() == page
     assert main(["sweep", str(folder / "short.toml"), *vary, "--out", str(out)]) == 6
     error = capsys.readouterr().err
     assert "already exists" in error and error.count("\n") == 1

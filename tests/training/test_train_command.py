@@ -209,6 +209,9 @@ after = "dream"
     record = json.loads((tmp_path / "d" / "distillation.json").read_text())
     assert [source["name"] for source in record["sources"]] == ["real", "dream", "adaptive"]
     assert all(len(source["students"]) == 2 and source["images"] == 20 for source in record["sources"])
+    capsys.readouterr()
+    assert main(["verify", str(tmp_path / "d")]) == main(["status", str(tmp_path / "d")]) == 0
+    assert "  adaptive (recipe): 2 of 2 students, right " in capsys.readouterr().out
     real, dream, adaptive = record["sources"]
     assert "behind" not in real
     assert dream["behind"]["value"] == pytest.approx(dream["share"]["value"] - real["share"]["value"])

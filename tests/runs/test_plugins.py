@@ -257,6 +257,7 @@ def test_check_says_what_is_violated_and_ends_with_7(folder, tmp_path, capsys):
         (["check", "total_variatoin"], 2, "did you mean 'total_variation'?"),
         (["check", "spread"], 2, "spread is no name of jinv terms"),
         (["check", tmp_path / "none.py"], 5, "none.py: the plugin cannot be read"),
+        (["check", "FLIP"], 2, "did you mean 'flip'?"),
         (["check", "flip", "--json", tmp_path / "no/where/x.json"], 5, "x.json"),
     ):
         assert said(words) == code and error in capsys.readouterr().err

@@ -34,6 +34,7 @@ from jinv.recipe.training import (
     TargetRecipe,
     TrainingRecipe,
     changes_since,
+    in_batches,
 )
 from jinv.record.begun import begun_config, is_begun
 from jinv.record.config import signed_text
@@ -49,7 +50,7 @@ from jinv.runs.records import environment
 from jinv.runs.stopping import Stop, stoppable
 from jinv.students.comparison import compared, shares
 from jinv.students.inputs import Given, experiment_of, new_network
-from jinv.students.pictures import Kind, Pictures, read_pictures
+from jinv.students.pictures import Kind, Pictures, check_unseen, read_pictures
 from jinv.students.train import train
 from jinv.training.accuracy import recognised
 
@@ -98,6 +99,8 @@ def distill(
     """
     console = console or make_console(stderr=True)
     vocabulary = vocabulary or standard_vocabulary()
+    student = in_batches(recipe.student, recipe.count, "student.batch", "every source (count)")
+    recipe = replaced(recipe, student=student)
     RunDirectory(directory).check_place()
     with held(directory, teller(console)), stoppable() as stop:
         earlier = _check_directory(directory, recipe, resume)
@@ -204,10 +207,8 @@ def _check_sources(bench: Bench, experiments: Mapping[str, Recipe]) -> None:
         bench.stop.check(bench.directory, f"before the source {name} was looked at")
         if source.recipe is None:
             found = _pictures(bench, name)
-            if source.real and found.sha256 == bench.test.sha256:
-                raise UsageError(
-                    f"images.{name}: {source.real} has the images of test, which students are to have never seen"
-                )
+            if source.real:
+                check_unseen(found, bench.test, f"images.{name}", source.real)
             _chosen(bench, name, found, bench.recipe.seeds[0])
         else:
             # The teacher stands for the student that there is not yet.

@@ -56,6 +56,16 @@ class Pictures(NamedTuple):
         return Pictures(self.pixels[chosen], self.labels[chosen])
 
 
+def check_unseen(pictures: Pictures, test: Pictures, key: str, path: str) -> None:
+    """Refuse pictures, of the config's `key`, that are those of the test.
+
+    Raises:
+      UsageError: they are.
+    """
+    if pictures.sha256 == test.sha256:
+        raise UsageError(f"{key}: {path} has the images of test, which what is trained is to have never seen")
+
+
 def read_pictures(
     paths: Sequence[str],
     class_names: Sequence[str],

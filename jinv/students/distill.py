@@ -19,6 +19,7 @@ from rich.console import Console
 
 from jinv.console import Waiting, make_console, say
 from jinv.errors import NumericalError, RunConflictError, UsageError, naming
+from jinv.experiment.blame import blaming
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.files import make_directory, write_text
@@ -201,7 +202,8 @@ def _check_sources(bench: Bench, experiments: Mapping[str, Recipe]) -> None:
         init = None if lessons.init is None else bench.given.network(lessons.init, bench.vocabulary)
         network = new_network(lessons, init, bench.teacher, bench.vocabulary)
         program = bench.given.program(lessons, network, bench.teacher, bench.recipe.count, bench.vocabulary)
-        program.check_traces(network.variables)
+        with blaming(bench.vocabulary):
+            program.check_traces(network.variables)
     shared = Shared()
     for name, source in bench.recipe.sources.items():
         bench.stop.check(bench.directory, f"before the source {name} was looked at")

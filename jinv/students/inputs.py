@@ -11,6 +11,7 @@ import optax
 from jinv.core.draws import run_key
 from jinv.errors import ModelMismatchError, UsageError, naming
 from jinv.experiment.bind import bind_training_augmentations
+from jinv.experiment.blame import blaming
 from jinv.experiment.values import bind_optimizer, bind_schedule
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.images.folder import Watch, unwatched
@@ -82,7 +83,8 @@ class Given:
         key = json.dumps([table_of(alike, every_key=True), count], sort_keys=True)
         if key not in self._programs:
             steps = recipe.epochs * (count // min(recipe.batch, count))
-            method = bind_method(recipe, classifier, teacher, steps, vocabulary)
+            with blaming(vocabulary):
+                method = bind_method(recipe, classifier, teacher, steps, vocabulary)
             self._programs[key] = Program(method, count, recipe.batch)
         return self._programs[key]
 

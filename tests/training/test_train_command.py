@@ -345,7 +345,7 @@ def test_a_network_that_is_no_number_is_not_saved_and_what_cannot_be_traced_not_
         "--set",
     ]
     assert main([*asked, "augment.of_numpy={}"]) == 2 and not (tmp_path / "out").exists()
-    assert "error: the training cannot be carried out: " in capsys.readouterr().err
+    assert "error: augment.of_numpy: cannot be carried out: TracerArrayConversionError at " in capsys.readouterr().err
     assert main([*asked, "augment.of_nothing={}"]) == 7 and not (tmp_path / "out" / "model.safetensors").exists()
     assert "stopped being finite in epoch 1" in capsys.readouterr().err
 

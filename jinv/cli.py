@@ -71,6 +71,7 @@ class _Parser(argparse.ArgumentParser):
     """Errors are one line, with the nearest valid name."""
 
     def error(self, message: str) -> NoReturn:
+        message = message.replace("ignored explicit argument", "takes no value, not")
         raise UsageError(f"{message} (see {self.prog} --help)")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed, unknown = parser.parse_known_args(arguments)
         if unknown:
             command = getattr(parsed, "parser", parser)
-            hint = nearest(unknown[0], command._option_string_actions)
+            hint = nearest(unknown[0], command._option_string_actions) or _after_a_flag(unknown[0], arguments, command)
             raise UsageError(f"unrecognized arguments: {' '.join(unknown)}{hint} (see {command.prog} --help)")
         if not hasattr(parsed, "run_command"):
             parser.print_help()
@@ -131,6 +132,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             first = str(error).splitlines()[0]
             return _fail(MemoryLimitError(f"out of memory: {first}; lower image.batch or image.size"), 8, debug)
         raise
+
+
+def _after_a_flag(word: str, arguments: Sequence[str], command: argparse.ArgumentParser) -> str:
+    """What is said of a word behind an option that takes none, such as `--zip seed=[0,1]`."""
+    options = command._option_string_actions
+    before = arguments[max(arguments.index(word) - 1, 0)] if word in arguments else ""
+    if before not in options or options[before].nargs != 0:
+        return ""
+    taking = [name for name, action in options.items() if "=" in str(action.metavar) and "=" in word]
+    return f"; {before} takes no value" + (f", {' or '.join(taking)} does" if taking else "")
 
 
 def _fail(error: BaseException, code: int, debug: bool) -> int:

@@ -120,9 +120,11 @@ def _printable(message: str) -> str:
 
 @contextmanager
 def naming(key: str) -> Iterator[None]:
-    """Of what is wrong here it is said which key of the config asked for it."""
+    """Of what is wrong here it is said which key of the config, or which option, asked for it; a stop is nobody's fault."""
     try:
         yield
+    except Interrupted:
+        raise
     except JinvError as error:
         raise type(error)(f"{key}: {error}") from error
 

@@ -29,7 +29,7 @@ Files = Annotated[
     tuple[FilePath, ...],
     MinLen(1),
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else as_tuple(value)),
-    Must("the path of a folder, a zip or a run, or a list of these"),
+    Must("the path of a folder, a zip or a run, or a list of one or more of these"),
 ]
 
 
@@ -209,7 +209,7 @@ class DistillationRecipe(Part):
             tuple[Annotated[int, Ge(0), Le(2**32 - 1)], ...],
             MinLen(1),
             BeforeValidator(as_tuple),
-            Must("a list of whole numbers"),
+            Must(f"a list of one or more whole numbers from 0 to {2**32 - 1}"),
         ]
     ] = key("of the students of each source, one per seed", (0, 1, 2))
     test: Annotated[FilePath, Aside()] = key("real images with a folder per class that every student is tested on")

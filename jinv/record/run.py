@@ -199,6 +199,15 @@ class RunRecord:
         return decode_image(data, str(path))
 
 
+OTHERS = {
+    "sweep.json": "a sweep, whose runs are its folders",
+    "search.json": "a search, whose runs are its folders",
+    "distillation.json": "a distillation, whose runs are in its folder images",
+    "training.json": "a training, which has no images",
+}
+"""What a directory is that is no run, by the record in it."""
+
+
 def open_run(directory: str | Path, *, verify: bool = False) -> RunRecord:
     """The run in `directory`; with `verify` every one of its files is compared with its digest first.
 
@@ -209,8 +218,8 @@ def open_run(directory: str | Path, *, verify: bool = False) -> RunRecord:
     path = Path(directory)
     manifest = RunDirectory(path).manifest()
     if manifest is None:
-        hint = "; a sweep, whose runs are its folders" if (path / "sweep.json").is_file() else ""
-        raise RunDirectory(path).no_run(hint)
+        what = next((f"; {what}" for record, what in OTHERS.items() if (path / record).is_file()), "")
+        raise RunDirectory(path).no_run(what)
     record = RunRecord(path, manifest)
     if verify:
         record.verify()

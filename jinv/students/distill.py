@@ -199,7 +199,8 @@ def _check_sources(bench: Bench, experiments: Mapping[str, Recipe]) -> None:
     name, *_ = bench.recipe.images
     lessons = _lessons(bench, name, bench.recipe.seeds[0])
     with naming("student"):
-        init = None if lessons.init is None else bench.given.network(lessons.init, bench.vocabulary)
+        with naming("init"):
+            init = None if lessons.init is None else bench.given.network(lessons.init, bench.vocabulary)
         network = new_network(lessons, init, bench.teacher, bench.vocabulary)
         program = bench.given.program(lessons, network, bench.teacher, bench.recipe.count, bench.vocabulary)
         with blaming(bench.vocabulary):

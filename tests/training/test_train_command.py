@@ -288,7 +288,7 @@ def assert_found_before_anything_is_made(tmp_path, capsys):
     for setting, words, code in (
         ("student.optimizer=sgdd", "error: student: optimizer: no such optimizer 'sgdd'", 2),
         ("student.architecture=one_blok", "error: student: architecture: no such network 'one_blok'", 2),
-        ("student.init=nosuchnet", "error: student: 'nosuchnet' is no ", 2),
+        ("student.init=nosuchnet", "error: student: init: 'nosuchnet' is no ", 2),
         (
             f"student={{architecture='resnet20',epochs=1,init='{teacher}'}}",
             f"error: student: init: {teacher} is a one_block",

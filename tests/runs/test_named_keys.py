@@ -129,7 +129,48 @@ def test_the_line_begins_with_the_key(folder, capsys, monkeypatch, words, said, 
     if words[0] == "search":
         pytest.importorskip("optuna", reason="the extra tune is not installed")
     error, found = refused(folder, words, capsys, monkeypatch)
-    assert error.startswith(f"jinv: error: {said}") and found == code, error
+    config = (
+        ""
+        if said.startswith(("--", "distill.toml"))
+        else f"{'synthesize' if words[0] in ('sweep', 'search') else words[0]}.toml: "
+    )
+    assert error.startswith(f"jinv: error: {config}{said}") and found == code, error
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["synthesize", "--set", "terms.nosuch={}"], "synthesize.toml: terms.nosuch: no such term 'nosuch' ("),
+        (["synthesize", "--set", "image.labels=[10]"], "synthesize.toml: image.labels: class id 10 is out of range"),
+        (
+            ["synthesize", "--set", "terms.cross_entropy.wieght=1"],
+            "synthesize.toml: unknown key 'terms.cross_entropy.w",
+        ),
+        (
+            ["sweep", "--vary", "stages.0.optimizer=['adam','adm']"],
+            "synthesize.toml: stages[0].optimizer: no such opti",
+        ),
+        (
+            ["train", "--set", "optimizer={name='sgd',momentun=1}"],
+            "train.toml: optimizer: unknown key 'momentun' (did ",
+        ),
+        (["train", "--set", "learning_rate={schedule='linear',start=1}"], "train.toml: learning_rate.end: needed by "),
+        (["train", "--set", "augment.flip.probability=2"], "train.toml: augment.flip.probability: 2.0 must be betw"),
+    ],
+)
+def test_the_file_is_named_whenever_the_mistake_is_found(folder, capsys, monkeypatch, words, said):
+    error, code = refused(folder, words, capsys, monkeypatch)
+    assert error.startswith(f"jinv: error: {said}") and code in (2, 5), error
+
+
+def test_a_directory_that_is_called_like_a_key_is_no_key(folder, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "output").write_text("a file")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "kept").write_text("something else")
+    for name in ("output", "images"):
+        assert main(["synthesize", str(folder / "synthesize.toml"), "--out", name]) in (5, 6)
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"jinv: error: {name}: ")
 
 
 def test_what_is_no_picture_is_said_without_the_buffer(folder, capsys, monkeypatch):

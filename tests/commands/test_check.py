@@ -48,9 +48,9 @@ def test_what_is_no_module_is_said_to_be_none(word, capsys):
 
 
 def test_files_are_not_alike_for_their_ending(tmp_path, capsys):
-    for name in ("quietly.py", "my_prior.py"):
+    for name in ("xy.py", "my_prior.py"):
         (tmp_path / name).write_text(TERM)
-    for name, hint in (("nosuch.py", ""), ("my_prio.py", " (did you mean 'my_prior.py'?)")):
+    for name, hint in (("ab.py", ""), ("my_prio.py", " (did you mean 'my_prior.py'?)")):
         assert main(["check", str(tmp_path / name)]) == 5
         assert capsys.readouterr().err.endswith(f"No such file or directory{hint}\n")
 

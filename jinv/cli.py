@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -33,7 +34,16 @@ from jinv.commands import (
     worker,
 )
 from jinv.commands.output import forgive
-from jinv.errors import JinvError, MemoryLimitError, UsageError, nearest
+from jinv.errors import (
+    Interrupted,
+    JinvError,
+    MemoryLimitError,
+    NumericalError,
+    RunConflictError,
+    UsageError,
+    legible,
+    nearest,
+)
 
 COMMANDS = {
     "synthesize": synthesize,
@@ -71,6 +81,7 @@ class _Parser(argparse.ArgumentParser):
     """Errors are one line, with the nearest valid name."""
 
     def error(self, message: str) -> NoReturn:
+        message = message.replace("ignored explicit argument", "takes no value, not")
         raise UsageError(f"{message} (see {self.prog} --help)")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -103,19 +114,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    parsed = argparse.Namespace()
     try:
         parser = make_parser()
         parsed, unknown = parser.parse_known_args(arguments)
         if unknown:
             command = getattr(parsed, "parser", parser)
-            hint = nearest(unknown[0], command._option_string_actions)
+            hint = nearest(unknown[0], command._option_string_actions) or _after_a_flag(unknown[0], arguments, command)
             raise UsageError(f"unrecognized arguments: {' '.join(unknown)}{hint} (see {command.prog} --help)")
         if not hasattr(parsed, "run_command"):
             parser.print_help()
             return 0
         return parsed.run_command(parsed) or 0
     except JinvError as error:
-        return _fail(error, error.exit_code, debug)
+        return _fail(error, error.exit_code, debug, _config_of(error, parsed))
     except KeyboardInterrupt:
         print("jinv: stopped", file=sys.stderr)
         return 130
@@ -133,10 +145,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
 
 
-def _fail(error: BaseException, code: int, debug: bool) -> int:
+def _after_a_flag(word: str, arguments: Sequence[str], command: argparse.ArgumentParser) -> str:
+    """What is said of a word behind an option that takes none, such as `--zip seed=[0,1]`."""
+    options = command._option_string_actions
+    before = arguments[max(arguments.index(word) - 1, 0)] if word in arguments else ""
+    if before not in options or options[before].nargs != 0:
+        return ""
+    taking = [name for name, action in options.items() if "=" in str(action.metavar) and "=" in word]
+    return f"; {before} takes no value" + (f", {' or '.join(taking)} does" if taking else "")
+
+
+def _config_of(error: JinvError, parsed: argparse.Namespace) -> str:
+    """ "my.toml: " where the line begins with a key of that config: what was found wrong once the file was read names none."""
+    config, key = getattr(parsed, "config", None), re.match(r"(?:unknown key ')?([a-z_]+)[.:[]", str(error))
+    if config is None or key is None or isinstance(error, RunConflictError | NumericalError | Interrupted):
+        return ""
+    from jinv.recipe.recipe import Recipe
+    from jinv.recipe.training import DistillationRecipe, TrainingRecipe
+
+    keys = {name for recipe in (Recipe, TrainingRecipe, DistillationRecipe) for name in recipe.model_fields}
+    return f"{legible(str(config))}: " if key[1] in keys - {str(getattr(parsed, "out", None))} else ""
+
+
+def _fail(error: BaseException, code: int, debug: bool, where: str = "") -> int:
     if debug:
         traceback.print_exception(error)
-    print(f"jinv: error: {error}", file=sys.stderr)
+    print(f"jinv: error: {where}{error}", file=sys.stderr)
     return code
 
 

@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 V = TypeVar("V")
 
+SHORTEST_PART = 4
+"""Letters of a name that tell it from others."""
+
 
 class JinvError(Exception):
     """Base of every error that jinv raises on purpose; `exit_code` is what the command line returns."""
@@ -93,10 +96,16 @@ def _escaped(match: "re.Match[str]") -> str:
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the closest candidate, or an empty string where none is close."""
-    matches = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.55)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""
+def nearest(name: str, candidates: Iterable[str], ending: str = "") -> str:
+    """` (did you mean 'x'?)` for the closest candidate, or an empty string where none is close.
+
+    Neither capitals nor an `ending` that all names have make two alike or unlike; a part of a longer name is close to it.
+    """
+    known = {candidate.removesuffix(ending).lower(): candidate for candidate in candidates}
+    asked = name.removesuffix(ending).lower()
+    parts = [one for one in known if len(asked) >= SHORTEST_PART and asked in one]
+    matches = difflib.get_close_matches(asked, known, n=1, cutoff=0.55) or sorted(parts, key=len)
+    return f" (did you mean {known[matches[0]]!r}?)" if matches else ""
 
 
 def shorten(name: str, length: int = 80) -> str:
@@ -111,9 +120,11 @@ def _printable(message: str) -> str:
 
 @contextmanager
 def naming(key: str) -> Iterator[None]:
-    """Of what is wrong here it is said which key of the config asked for it."""
+    """Of what is wrong here it is said which key of the config, or which option, asked for it; a stop is nobody's fault."""
     try:
         yield
+    except Interrupted:
+        raise
     except JinvError as error:
         raise type(error)(f"{key}: {error}") from error
 

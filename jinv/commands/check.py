@@ -112,18 +112,18 @@ def _functions(words: Sequence[str], plugins: Sequence[str]) -> tuple[list[Check
     """
     from jinv.core.contract.suite import SUITES
     from jinv.experiment.plugin_names import is_module
-    from jinv.experiment.plugins import load_plugins, read_plugin
+    from jinv.experiment.plugins import find_module, load_plugins, read_plugin
 
     files = [word for word in words if not is_module(word)]
     vocabulary = load_plugins(*plugins, *files)
-    known = {name for kind in SUITES for name in getattr(vocabulary, kind)}
+    known = [name for kind in SUITES for name in getattr(vocabulary, kind)]
     wanted: dict[tuple[str, str], None] = {}
     passed_over: list[str] = []
     for word in words:
         if word in known:
             wanted |= {(kind, word): None for kind in SUITES if word in getattr(vocabulary, kind)}
             continue
-        if is_module(word) and not _importable(word):
+        if is_module(word) and find_module(word) is None:
             raise UsageError(f"check: {word} is no name of jinv terms, no module and no .py file{nearest(word, known)}")
         plugin = read_plugin(word)
         vocabulary = vocabulary.with_plugin(plugin)
@@ -131,15 +131,6 @@ def _functions(words: Sequence[str], plugins: Sequence[str]) -> tuple[list[Check
         passed_over += plugin.passed_over.values()
     everything = ((kind, name) for kind in SUITES for name in getattr(vocabulary, kind))
     return [_placed(vocabulary, kind, name) for kind, name in (wanted if words else everything)], passed_over
-
-
-def _importable(word: str) -> bool:
-    import importlib.util
-
-    try:
-        return importlib.util.find_spec(word) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def _placed(vocabulary: "Vocabulary", kind: str, name: str) -> Checked:

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jinv.core import colors, losses, regularizers, statistics
 from jinv.core.schedules import Balance, at_step
-from jinv.core.signatures import own_functions, positional, returned
+from jinv.core.signatures import kind_of, own_functions, positional, returned
 from jinv.core.types import Forward, Scalar
 
 
@@ -97,10 +98,17 @@ def taken_by_config(kind: str, function: Callable[..., Any]) -> str | None:
 
 
 def value_of(term: Term, forward: Forward, step: jax.Array | int) -> jax.Array:
-    """A term's value, without its weight, at this step of the stage."""
-    return term.function(
+    """A term's value, without its weight, at this step of the stage.
+
+    Raises:
+      ValueError: what the term returns is no number.
+    """
+    value = term.function(
         *(getattr(forward, field) for field in term_fields(term.function)), **at_step(term.hyperparameters, step)
     )
+    if not isinstance(value, jax.Array | np.ndarray | np.generic | float | int) or np.shape(value) != ():
+        raise ValueError(f"the term {term.name} returns {kind_of(value)}, where one number is needed")
+    return value
 
 
 def evaluate_terms(

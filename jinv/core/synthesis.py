@@ -140,7 +140,7 @@ def check_traces(synthesis: Synthesis, variables: Any, batch: Batch) -> None:
             raise UsageError(f"stages[{index}]: cannot be carried out: {first_line(error)}") from error
         if jax.tree.map(lambda x: (x.shape, x.dtype), after) != jax.tree.map(lambda x: (x.shape, x.dtype), state):
             raise UsageError(
-                f"stages[{index}]: its optimizer or a term changes the shapes or types of what it is given"
+                f"stages[{index}]: its optimizer, a projection or a term changes the shapes or types of what it is given"
             )
         if metrics.total.shape != batch.labels.shape[:-1]:
             raise UsageError(

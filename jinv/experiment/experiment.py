@@ -17,6 +17,7 @@ from jinv.core.step import Stage
 from jinv.core.synthesis import check_traces
 from jinv.errors import UsageError
 from jinv.experiment import bind
+from jinv.experiment.blame import blaming
 from jinv.experiment.devices import check_devices, sharding
 from jinv.experiment.inputs import Inputs, load_inputs
 from jinv.experiment.numbers import program_of
@@ -132,7 +133,7 @@ class Experiment:
           UsageError: a stage that cannot be carried out.
         """
         batch = self.batch(0)
-        with self.precision():
+        with self.precision(), blaming(self.vocabulary):
             check_traces(self.synthesis(len(batch.labels)), self.networks.variables, batch)
 
     def varied(self, *, chunk: int | None, remat: bool) -> "Experiment":
@@ -167,7 +168,8 @@ def load_experiment(
       JinvError: what is wrong with the recipe, its network, its start images or its devices.
     """
     shared = shared or Shared()
-    bind.check_recipe(recipe, vocabulary)
+    with blaming(vocabulary or standard_vocabulary()):
+        bind.check_recipe(recipe, vocabulary)
     if alone:
         check_devices(recipe)
     inputs = load_inputs(recipe, shared, vocabulary)

@@ -49,5 +49,7 @@ def read_source(name: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        hint = nearest(path.name, (other.name for other in path.parent.glob("*.py"))) if not path.exists() else ""
+        hint = (
+            nearest(path.name, (other.name for other in path.parent.glob("*.py")), ".py") if not path.exists() else ""
+        )
         raise StorageError(f"{name}: the plugin cannot be read: {error.strerror or error}{hint}") from error

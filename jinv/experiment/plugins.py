@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -115,15 +116,26 @@ def _file(name: str) -> tuple[ModuleType, str, str]:
     return module, str(path), digest
 
 
-def _module(name: str) -> tuple[ModuleType, str, str]:
-    """An importable module: it, its file and the file's sha256."""
+def find_module(name: str) -> ModuleSpec | None:
+    """Where the module of that name would come from, None where there is none; packages around it are executed.
+
+    Raises:
+      UsageError: one of these fails.
+    """
     try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:
-        spec = None
-    except BaseException as error:  # of the package that it is in
+        return importlib.util.find_spec(name)
+    except ValueError:  # a module without a specification, such as __main__
+        return None
+    except BaseException as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            return None
         _refuse(error, name, None)
         raise
+
+
+def _module(name: str) -> tuple[ModuleType, str, str]:
+    """An importable module: it, its file and the file's sha256."""
+    spec = find_module(name)
     if spec is None:
         hint = f"; did you mean the file {name}.py?" if Path(f"{name}.py").is_file() else ""
         raise UsageError(f"{name}: no module of that name can be imported, and a file's name ends in .py{hint}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinv.core.loop import Synthesis
 from jinv.core.objective import term_fields
+from jinv.errors import naming
 from jinv.experiment.bind import bind_classifier
 from jinv.experiment.statistics import with_statistics
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
@@ -54,11 +55,15 @@ class Shared:
 
     def networks(self, recipe: Recipe, vocabulary: Vocabulary | None = None) -> Networks:
         """The recipe's networks, each with the recipe's student."""
-        members = [self.network(name, vocabulary) for name in recipe.models]
+        with naming("model"):
+            members = [self.network(name, vocabulary) for name in recipe.models]
         if recipe.student is not None:
-            student = self.network(recipe.student, vocabulary)
+            with naming("student"):
+                student = self.network(recipe.student, vocabulary)
             members = [member.with_student(student) for member in members]
-        members = with_statistics(members, {path: self.statistics(path) for path in recipe.statistics_files})
+        with naming("statistics"):
+            statistics = {path: self.statistics(path) for path in recipe.statistics_files}
+        members = with_statistics(members, statistics)
         terms = (vocabulary or standard_vocabulary()).terms
         if any("features" in term_fields(terms[name]) for name in recipe.terms if name in terms):
             members = [member.with_features() for member in members]

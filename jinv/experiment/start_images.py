@@ -17,7 +17,7 @@ from jinv.core.parameterization import average_pool_to, mean_magnitude
 from jinv.core.processor import jit
 from jinv.core.starts import class_gaussian
 from jinv.core.types import Key
-from jinv.errors import StorageError, UsageError
+from jinv.errors import StorageError, UsageError, naming
 from jinv.images.codec import fit_image, read_image, resize_image
 from jinv.images.folder import ImageFolder, open_image_folder
 from jinv.images.package import package_file
@@ -48,7 +48,9 @@ def load_init(recipe: Recipe, classifier: Classifier, labels: Sequence[int], siz
         array = _load_array(recipe, classifier, size)
     else:
         path = package_file(recipe.image.init) if recipe.image.init.startswith("package:") else Path(recipe.image.init)
-        array = np.asarray(classifier.preprocess(resize_image(read_image(path), size)[None]))
+        with naming("image.init"):
+            picture = read_image(path)
+        array = np.asarray(classifier.preprocess(resize_image(picture, size)[None]))
     return np.broadcast_to(array, (recipe.image.count, *array.shape[1:]))
 
 
@@ -60,7 +62,8 @@ def measured_spectrum(path: str) -> Callable[[Size, Decorrelate], np.ndarray]:
     Raises:
       StorageError, UnsafeInputError, UsageError: as `open_image_folder` and its `read`; images of one colour alone.
     """
-    folder = open_image_folder(path)
+    with naming("parameterization.spectrum"):
+        folder = open_image_folder(path)
 
     @functools.lru_cache(maxsize=4)
     def measured(size: Size, decorrelate: Decorrelate) -> np.ndarray:
@@ -84,7 +87,8 @@ def _class_gaussians(recipe: Recipe, classifier: Classifier, labels: Sequence[in
     if size[0] % pool or size[1] % pool:
         raise UsageError(f"image.init_pool: {pool} must divide the image's size {list(size)}")
     assert recipe.image.init_reference is not None
-    folder = open_image_folder(recipe.image.init_reference)
+    with naming("image.init_reference"):
+        folder = open_image_folder(recipe.image.init_reference)
     by_class: dict[int, list[str]] = {}
     for name in folder.names:
         found = folder_class(name, classifier.class_names)

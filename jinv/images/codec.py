@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from jinv.core.choices import PictureFormat, Size
 from jinv.errors import StorageError, UnsafeInputError, UsageError
@@ -95,7 +95,9 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     except (MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:  # decoders of damaged files raise nearly anything
-        detail = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        unknown = isinstance(error, UnidentifiedImageError)  # which names nothing but the buffer
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        detail = "its bytes are of none of these" if unknown else said
         raise UnsafeInputError(f"{name}: not a readable picture ({', '.join(FORMATS)}): {detail[:200]}") from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError, legible
+from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError, legible, naming
 from jinv.images.codec import read_image
 from jinv.images.folder import ImageFolder, Watch, open_image_folder, unwatched
 from jinv.images.sample import SHOWN_IMAGES, draw_by_class, sample_by_class
@@ -173,17 +173,20 @@ def check_judges(
     names = [classifier.class_names[label] for label in labels]
     for number, verifier in enumerate(asked.verifiers):
         known: Sequence[str]
-        if is_onnx(verifier):
-            known = load_onnx(verifier, asked.onnx).class_names
-        elif class_names:
-            known = class_names(verifier)
-        else:
-            known = class_names_of(check_file(judge_file(verifier, say)))
-        _check_classes(verifier, known, labels, names)
+        with naming("evaluate.verifiers"):
+            if is_onnx(verifier):
+                known = load_onnx(verifier, asked.onnx).class_names
+            elif class_names:
+                known = class_names(verifier)
+            else:
+                known = class_names_of(check_file(judge_file(verifier, say)))
+            _check_classes(verifier, known, labels, names)
         if asked.photographs is not None and number == 0:
-            open_photographs(asked.photographs, known, set(labels))
+            with naming("evaluate.photographs"):
+                open_photographs(asked.photographs, known, set(labels))
     if asked.reference is not None:
-        open_image_folder(asked.reference)
+        with naming("evaluate.reference"):
+            open_image_folder(asked.reference)
 
 
 def _check_classes(name: str, known: Sequence[str], labels: Sequence[int], class_names: Sequence[str]) -> None:

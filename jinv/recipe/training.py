@@ -3,16 +3,17 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BeforeValidator
 
 from jinv.core.choices import Mix
+from jinv.errors import UsageError
 from jinv.recipe.checking import Must, Needed, shown
 from jinv.recipe.declaration import Aside, Part, PartType, Recorded, Table, checked, key
 from jinv.recipe.read import read_table
-from jinv.recipe.recipe import CheckpointRecipe
+from jinv.recipe.recipe import CheckpointRecipe, replaced
 from jinv.recipe.resolved import asides, differences, table_of
 from jinv.recipe.tables import NumberOrSchedule, OpenTable, Optimizer
 from jinv.recipe.values import MAXIMUM_STEPS, Count, FilePath, NetworkName, Sinks, Text, Texts, as_tuple
@@ -28,7 +29,7 @@ Files = Annotated[
     tuple[FilePath, ...],
     MinLen(1),
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else as_tuple(value)),
-    Must("the path of a folder, a zip or a run, or a list of these"),
+    Must("the path of a folder, a zip or a run, or a list of one or more of these"),
 ]
 
 
@@ -101,7 +102,7 @@ class Schooling(Part):
         "a network whose weights it begins with; drawn where it is not given", None
     )
     epochs: Recorded[Annotated[int, Ge(1), Le(MAXIMUM_STEPS)]] = key("how often all images are shown")
-    batch: Recorded[Count] = key("images per update", 128)
+    batch: Recorded[Count] = key("images per update; where it is not given and there are fewer, all of them", 128)
     learning_rate: Recorded[NumberOrSchedule] = key("a number, or a schedule of all updates", 0.1)
     optimizer: Recorded[Optimizer] = key("a name, or a table with its hyperparameters", "sgd")
     weight_decay: Recorded[Amount] = key(
@@ -124,10 +125,16 @@ class Schooling(Part):
             if isinstance(entry, Mapping) and entry and "name" not in entry:
                 yield f"{name}.{next(iter(entry))}: of which one? Set {name}.name, such as {example!r}"
         adversary = table.get("adversary")
-        named = isinstance(adversary, Mapping) and adversary.get("name", "none") != "none"
-        eps = adversary.get("eps") if isinstance(adversary, Mapping) and named else None
+        kind = adversary.get("name", "none") if isinstance(adversary, Mapping) else "none"
+        eps = adversary.get("eps") if isinstance(adversary, Mapping) and kind != "none" else None
+        for name, other in (("steps", "pgd"), ("noise", "n_fgsm")):
+            if isinstance(adversary, Mapping) and name in adversary and kind in ("n_fgsm", "pgd") and kind != other:
+                yield f"adversary.{name}: is of name = {other!r}, and has no effect on {kind!r}"
         if isinstance(eps, int | float) and 0 <= eps < LEAST_LEVELS:
             yield f"adversary.eps: {shown(eps)} must be at least {LEAST_LEVELS} levels of 0 to 255, in which 8/255 is 8; or name = 'none'"
+
+
+SchoolingType = TypeVar("SchoolingType", bound=Schooling)
 
 
 class TrainingRecipe(Schooling):
@@ -203,7 +210,7 @@ class DistillationRecipe(Part):
             tuple[Annotated[int, Ge(0), Le(2**32 - 1)], ...],
             MinLen(1),
             BeforeValidator(as_tuple),
-            Must("a list of whole numbers"),
+            Must(f"a list of one or more whole numbers from 0 to {2**32 - 1}"),
         ]
     ] = key("of the students of each source, one per seed", (0, 1, 2))
     test: Annotated[FilePath, Aside()] = key("real images with a folder per class that every student is tested on")
@@ -268,6 +275,19 @@ def _decided_elsewhere(name: str, changes: Any) -> Iterator[str]:
         key = str(change).partition("=")[0].strip()
         if key in ("model", "image.count"):
             yield f"{key}: is not set here; {f'images.{name}.model' if key == 'model' else 'count'} says it"
+
+
+def in_batches(part: SchoolingType, count: int, key: str, whose: str) -> SchoolingType:
+    """The schooling of so many images with a batch that there is: a default beyond them means all.
+
+    Raises:
+      UsageError: one that was given; the message begins with `key` and says `whose` the images are.
+    """
+    if part.batch <= count:
+        return part
+    if "batch" in part.model_fields_set:
+        raise UsageError(f"{key}: {part.batch} must be at most {count}, the number of images of {whose}")
+    return replaced(part, batch=count)
 
 
 def changes_since(before: Mapping[str, Any], part: PartType, where: Path, ignored: Collection[str] = ()) -> list[str]:

@@ -95,7 +95,10 @@ def line_chart(
         "label": x_label,
         "series": [{"name": s.name, "x": list(s.x), "y": [format_number(y) for y in s.y]} for s in series],
     }
-    ticks = [(100 * across(t), format_number(t)) for t in nice_ticks(left, right, 6)]
+    # Between steps, or epochs, there is nothing.
+    whole = all(float(x).is_integer() for x in (left, right, *xs))
+    shown_ticks = [t for t in nice_ticks(left, right, 6) if not whole or abs(t - round(t)) < 1e-9]
+    ticks = [(100 * across(t), format_number(t)) for t in shown_ticks]
     placed = [(100 * across(s.start), 100 * (across(s.end) - across(s.start)), s.label) for s in spans]
     return Chart(title, caption, shown, plots, ticks, x_label, placed, data)
 

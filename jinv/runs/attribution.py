@@ -76,12 +76,8 @@ def attribute(
     if label is None:
         raise UsageError(f"--label: which class is {image} to be seen as? A name or an id")
     own = replaced(recipe.image, labels=(label,), count=1, batch=1, plan="cycle")
-    experiment = _experiment(replaced(recipe, image=own), vocabulary)
+    experiment = _experiment(replaced(recipe, image=own), vocabulary, record)
     picture = fit_image(read_image(image), experiment.size)
-    if record is None:
-        experiment.check_traces()  # those of a run were carried out
-    else:
-        _check_same(record, experiment)
     pixels = np.asarray(experiment.classifier.preprocess(picture[None]))
     return _attribution(experiment, chosen, pixels, 0, Path(image).name)
 
@@ -103,19 +99,27 @@ def _of_run(
     # Of exactly these labels, whatever the config's came from.
     labels = tuple(record.labels[batch].tolist())
     own = replaced(recipe.image, labels=labels, count=len(labels), batch=len(labels), plan="cycle")
-    experiment = _experiment(replaced(recipe, image=own), vocabulary)
-    _check_same(record, experiment)
+    experiment = _experiment(replaced(recipe, image=own), vocabulary, record)
     pixels = np.asarray(record.images[batch], np.float32)
     return _attribution(experiment, chosen, pixels, number - batch.start, f"image {number}")
 
 
-def _experiment(recipe: Recipe, vocabulary: Vocabulary | None) -> Experiment:
-    """What is needed of a recipe: its networks and terms, and nothing of where it starts, what it optimises, or how."""
+def _experiment(recipe: Recipe, vocabulary: Vocabulary | None, record: RunRecord | None) -> Experiment:
+    """What is needed of a recipe, a run's or one alone: its networks and terms, and nothing of where it starts, what it optimises, or how.
+
+    Raises:
+      RunConflictError: it is not what the run was made with. UsageError: a recipe alone that cannot be carried out.
+    """
     image = replaced(recipe.image, init="noise", init_reference=None)
     plain = {"parameterization": "pixels", "low_pass": None, "learning_rate": 0.1, "optimizer": "adam"}
     stages = tuple(replaced(stage, **plain) for stage in recipe.stages)
     rest = {"augment": {}, "project": {}, "log_statistics": False}
-    return load_experiment(replaced(recipe, image=image, stages=stages, **rest), vocabulary=vocabulary)
+    experiment = load_experiment(replaced(recipe, image=image, stages=stages, **rest), vocabulary=vocabulary)
+    if record is None:
+        experiment.check_traces()  # those of a run were carried out
+    else:
+        _check_same(record, experiment)
+    return experiment
 
 
 def _check_same(record: RunRecord, experiment: Experiment) -> None:

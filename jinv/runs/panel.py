@@ -1,12 +1,15 @@
 """Who judges a search: those whose figures are optimised, and those held out, which none of them may be, nor be like."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jinv.errors import UsageError
+from jinv.errors import UsageError, naming
 from jinv.experiment.experiment import Experiment
-from jinv.judge.judges import Digests, digests_of, find_judge
+from jinv.experiment.shared import Shared
+from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
+from jinv.judge.judges import Digests, Say, digests_of, find_judge
 from jinv.judge.relations import Pedigree, pedigree_of, relation_of
+from jinv.recipe.recipe import Recipe
 from jinv.record.evaluation import Evaluation, Relation, Verdict
 from jinv.runs.checks import judging_network
 from jinv.runs.objectives import Objective
@@ -47,10 +50,38 @@ class Panel:
         return found
 
 
+Looks = Mapping[str, tuple[Pedigree, Digests]]
+"""Of judges by name: where each comes from, and the digests of its files."""
+
+
+def look_at_judges(
+    objectives: Sequence[Objective],
+    held_out: Sequence[str],
+    recipe: Recipe,
+    shared: Shared,
+    vocabulary: Vocabulary | None,
+    tell: Say,
+) -> Looks:
+    """The judges that are asked for, found; raises as `find_judge`, and says which option named one."""
+    vocabulary = vocabulary or standard_vocabulary()
+    asked = [("--objective", objective.judge) for objective in objectives if objective.judge is not None]
+    found = {}
+    for option, name in (*asked, *(("--held-out", name) for name in held_out)):
+        with naming(option):
+            judge = find_judge(
+                name,
+                recipe.evaluate.onnx,
+                network=lambda name: judging_network(shared, name, vocabulary, tell),
+                say=tell,
+            )
+        found[name] = pedigree_of(judge), digests_of(judge)
+    return found
+
+
 def choose_panel(
-    objectives: Sequence[Objective], held_out: Sequence[str], experiment: Experiment, tell: Callable[[str], None]
+    objectives: Sequence[Objective], held_out: Sequence[str], experiment: Experiment, looks: Looks
 ) -> Panel:
-    """The judges of a search, with what they are to the network and to one another.
+    """The judges of a search, with what they are to the network and to one another; `looks`: as `look_at_judges`.
 
     Raises:
       UsageError: one is the network itself or its student, or a held-out one is one that is optimised.
@@ -59,17 +90,8 @@ def choose_panel(
     student = experiment.classifier.student
     student_sha256 = student.source["source"]["sha256"] if student else None
 
-    def look(name: str) -> tuple[Pedigree, Digests]:
-        judge = find_judge(
-            name,
-            experiment.recipe.evaluate.onnx,
-            network=lambda name: judging_network(experiment.shared, name, experiment.vocabulary, tell),
-            say=tell,
-        )
-        return pedigree_of(judge), digests_of(judge)
-
     asked = dict.fromkeys(objective.judge for objective in objectives if objective.judge is not None)
-    optimised = {name: look(name) for name in asked}
+    optimised = {name: looks[name] for name in asked}
     judges, warnings = [], []
     for name, (pedigree, digests) in optimised.items():
         relation = relation_of(pedigree, inverted, student_sha256)
@@ -77,7 +99,7 @@ def choose_panel(
         judges.append(PanelJudge(name, False, digests, relation))
         warnings += _doubts(name, relation, "the network that is inverted")
     for name in dict.fromkeys(held_out):
-        pedigree, digests = look(name)
+        pedigree, digests = looks[name]
         relation = relation_of(pedigree, inverted, student_sha256)
         _refuse_itself(f"--held-out {name}", relation)
         to_optimised = relation_of(pedigree, [p for p, _ in optimised.values()]) if optimised else None

@@ -33,7 +33,7 @@ from jinv.record.pictures import picture_files
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.checks import check_run
 from jinv.runs.objectives import Objective, figure_of, judged
-from jinv.runs.panel import Panel, choose_panel
+from jinv.runs.panel import Panel, choose_panel, look_at_judges
 from jinv.runs.progress import teller
 from jinv.runs.search_summary import asked_table, search_table, summarize_search
 from jinv.runs.stopping import Stop, stoppable
@@ -83,10 +83,10 @@ def run_search(
         _check_directory(directory, search, resume)
         for name in ("", *inside) if alone else ():
             RunDirectory(directory / name).tidy()
-        experiments = [
-            check_run(v.recipe, shared, vocabulary, say=teller(console), alone=False) for v in search.tuned.corners
-        ]
-        panel = choose_panel(search.objectives, search.held_out, experiments[0], teller(console))
+        judges, tell = (search.objectives, search.held_out), teller(console)
+        looks = look_at_judges(*judges, search.tuned.corners[0].recipe, shared, vocabulary, tell)
+        experiments = [check_run(v.recipe, shared, vocabulary, say=tell, alone=False) for v in search.tuned.corners]
+        panel = choose_panel(*judges, experiments[0], looks)
         for warning in panel.warnings:
             say(console, f"warning: {warning}")
         varied = _arguments(search.tuned, experiments[0].vocabulary)

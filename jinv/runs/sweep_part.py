@@ -14,6 +14,7 @@ from jinv.core.step import Stage
 from jinv.core.sweep import sweep_batch, sweep_of
 from jinv.core.synthesis import check_traces
 from jinv.experiment import bind
+from jinv.experiment.blame import blaming
 from jinv.experiment.devices import check_devices, sweep_sharding
 from jinv.experiment.experiment import Experiment
 from jinv.experiment.numbers import Place, program_of, replace_numbers
@@ -164,7 +165,7 @@ class Part:
         """One abstract step of every stage, on devices that are there; raises as `Experiment.check_traces`, `check_devices`."""
         check_devices(self.experiment.recipe, len(self.members))
         batch = self.batch(0)
-        with self.experiment.precision():
+        with self.experiment.precision(), blaming(self.experiment.vocabulary):
             check_traces(self.synthesis(batch.labels.shape[1]), self.experiment.networks.variables, batch)
 
 

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from jinv.console import Waiting, make_console, say
 from jinv.errors import NumericalError, UsageError, naming
+from jinv.experiment.blame import blaming
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.images.folder import Watch
@@ -30,6 +31,7 @@ from jinv.recipe.training import (
     SourceRecipe,
     TargetRecipe,
     TrainingRecipe,
+    in_batches,
 )
 from jinv.record.directory import RunDirectory
 from jinv.record.distillation import DistillationRecord, Source, Student, run_folder, student_folder
@@ -42,7 +44,7 @@ from jinv.runs.sinks import check_sinks
 from jinv.runs.stopping import Stop, stoppable
 from jinv.students.comparison import compared, shares
 from jinv.students.inputs import Given, experiment_of, new_network
-from jinv.students.pictures import Kind, Pictures, read_pictures
+from jinv.students.pictures import Kind, Pictures, check_unseen, read_pictures
 from jinv.students.record import begin, check_directory, new_record, write
 from jinv.students.train import train
 from jinv.students.trained import begin_again
@@ -93,6 +95,8 @@ def distill(
     """
     console = console or make_console(stderr=True)
     vocabulary = vocabulary or standard_vocabulary()
+    student = in_batches(recipe.student, recipe.count, "student.batch", "every source (count)")
+    recipe = replaced(recipe, student=student)
     check_sinks(recipe.log)
     RunDirectory(directory).check_place()
     with held(directory, teller(console)), stoppable() as stop:
@@ -153,19 +157,19 @@ def _check_sources(bench: Bench, experiments: Mapping[str, Recipe]) -> None:
     name, *_ = bench.recipe.images
     lessons = _lessons(bench, name, bench.recipe.seeds[0])
     with naming("student"):
-        init = None if lessons.init is None else bench.given.network(lessons.init, bench.vocabulary)
+        with naming("init"):
+            init = None if lessons.init is None else bench.given.network(lessons.init, bench.vocabulary)
         network = new_network(lessons, init, bench.teacher, bench.vocabulary)
         program = bench.given.program(lessons, network, bench.teacher, bench.recipe.count, bench.vocabulary)
-        program.check_traces(network.variables)
+        with blaming(bench.vocabulary):
+            program.check_traces(network.variables)
     shared = Shared()
     for name, source in bench.recipe.sources.items():
         bench.stop.check(bench.directory, f"before the source {name} was looked at")
         if source.recipe is None:
             found = _pictures(bench, name)
-            if source.real and found.sha256 == bench.test.sha256:
-                raise UsageError(
-                    f"images.{name}: {source.real} has the images of test, which students are to have never seen"
-                )
+            if source.real:
+                check_unseen(found, bench.test, f"images.{name}", source.real)
             _chosen(bench, name, found, bench.recipe.seeds[0])
         else:
             # The teacher stands for the student that there is not yet.

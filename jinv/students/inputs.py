@@ -1,6 +1,8 @@
 """What a training's config names, loaded and bound: network, teacher, pictures, method."""
 
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -9,6 +11,7 @@ import optax
 from jinv.core.draws import run_key
 from jinv.errors import ModelMismatchError, UsageError, naming
 from jinv.experiment.bind import bind_training_augmentations
+from jinv.experiment.blame import blaming
 from jinv.experiment.values import bind_optimizer, bind_schedule
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
 from jinv.images.folder import Watch, unwatched
@@ -17,8 +20,8 @@ from jinv.recipe.packaged import find_config
 from jinv.recipe.read import read_config
 from jinv.recipe.recipe import EvaluateRecipe, Recipe, replaced
 from jinv.recipe.resolved import table_of
-from jinv.recipe.training import DistillationRecipe, TrainingRecipe
-from jinv.students.pictures import Pictures, read_pictures
+from jinv.recipe.training import DistillationRecipe, TrainingRecipe, in_batches
+from jinv.students.pictures import Pictures, check_unseen, read_pictures
 from jinv.training.adversary import Adversary
 from jinv.training.initial import initial_variables
 from jinv.training.method import Method, Teacher
@@ -80,7 +83,8 @@ class Given:
         key = json.dumps([table_of(alike, every_key=True), count], sort_keys=True)
         if key not in self._programs:
             steps = recipe.epochs * (count // min(recipe.batch, count))
-            method = bind_method(recipe, classifier, teacher, steps, vocabulary)
+            with blaming(vocabulary):
+                method = bind_method(recipe, classifier, teacher, steps, vocabulary)
             self._programs[key] = Program(method, count, recipe.batch)
         return self._programs[key]
 
@@ -108,17 +112,35 @@ def load_training(
     pictures, test = given.pictures, given.test
     if pictures is None:
         pictures = read_pictures(recipe.train, names, size, "train", watch)
+        test = _read_test(recipe, pictures, names, size, watch)
         if recipe.count is not None:
             if recipe.count > len(pictures.labels):
                 raise UsageError(f"count: {recipe.count} images, train has {len(pictures.labels)}")
             pictures = pictures.drawn(recipe.count, recipe.seed)
-    if test is None and recipe.test is not None:
-        test = read_pictures((recipe.test,), names, size, "test", watch)
+    recipe = in_batches(recipe, len(pictures.labels), "batch", "train" if recipe.count is None else "train (count)")
     program = given.program(recipe, classifier, teacher, len(pictures.labels), vocabulary)
     key = jax.random.fold_in(run_key(recipe.seed), SHOWN)
     return TrainingInputs(
         recipe, classifier, init, teacher, pictures, test, Training(program, pictures.data, key), vocabulary
     )
+
+
+def _read_test(
+    recipe: TrainingRecipe, pictures: Pictures, names: Sequence[str], size: int, watch: Watch
+) -> Pictures | None:
+    """What the network is tested on, where that is asked for.
+
+    Raises:
+      JinvError: as `read_pictures`; or it is what the network is trained on.
+    """
+    if recipe.test is None:
+        return None
+    test = read_pictures((recipe.test,), names, size, "test", watch)
+    same = [path for path in recipe.train if os.path.realpath(path) == os.path.realpath(recipe.test)]
+    if same:
+        raise UsageError(f"train: {same[0]} is test too, which what is trained is to have never seen")
+    check_unseen(pictures, test, "train", ", ".join(recipe.train))
+    return test
 
 
 def new_network(

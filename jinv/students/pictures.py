@@ -56,6 +56,16 @@ class Pictures(NamedTuple):
         return Pictures(self.pixels[chosen], self.labels[chosen])
 
 
+def check_unseen(pictures: Pictures, test: Pictures, key: str, path: str) -> None:
+    """Refuse pictures, of the config's `key`, that are those of the test.
+
+    Raises:
+      UsageError: they are.
+    """
+    if pictures.sha256 == test.sha256:
+        raise UsageError(f"{key}: {path} has the images of test, which what is trained is to have never seen")
+
+
 def read_pictures(
     paths: Sequence[str],
     class_names: Sequence[str],
@@ -80,20 +90,21 @@ def read_pictures(
             raise UsageError(
                 f"{key}: {path}: is a run; real images are asked for, in a folder or zip with a folder per class"
             )
-        for picture, label in (_of_run if run else _of_folder)(path, class_names, key, watch):
-            pixels.append(fit_image(picture, (size, size)))
-            labels.append(label)
+        with naming(key):
+            for picture, label in (_of_run if run else _of_folder)(path, class_names, watch):
+                pixels.append(fit_image(picture, (size, size)))
+                labels.append(label)
     return Pictures(np.stack(pixels), np.asarray(labels, np.int32))
 
 
-def _of_folder(path: str, class_names: Sequence[str], key: str, watch: Watch) -> Iterator[tuple[np.ndarray, int]]:
+def _of_folder(path: str, class_names: Sequence[str], watch: Watch) -> Iterator[tuple[np.ndarray, int]]:
     folder = open_image_folder(path)
     found = {name: folder_class(name, class_names) for name in folder.names}
     strange = [name for name, label in found.items() if label is None]
     if strange:
         known = ", ".join(class_names[:10]) + (" ..." if len(class_names) > 10 else "")
         raise UsageError(
-            f"{key}: {path}: {strange[0]} lies in no class' folder ({len(strange)} of {len(found)} do not; classes: {known})"
+            f"{path}: {strange[0]} lies in no class' folder ({len(strange)} of {len(found)} do not; classes: {known})"
         )
     for name, picture in folder.watched(watch, f"reading {folder.path.name}").read():
         label = found[name]
@@ -101,14 +112,13 @@ def _of_folder(path: str, class_names: Sequence[str], key: str, watch: Watch) ->
         yield picture, label
 
 
-def _of_run(path: str, class_names: Sequence[str], key: str, watch: Watch) -> Iterator[tuple[np.ndarray, int]]:
-    with naming(key):
-        run = open_run(path)
+def _of_run(path: str, class_names: Sequence[str], watch: Watch) -> Iterator[tuple[np.ndarray, int]]:
+    run = open_run(path)
     if not run.manifest.finished:
-        raise StorageError(f"{key}: {path}: the run is not finished; continue it with jinv synthesize --resume")
+        raise StorageError(f"{path}: the run is not finished; continue it with jinv synthesize --resume")
     for image in watch(run, f"reading {run.path.name}", len(run)):
         if image.label >= len(class_names) or class_names[image.label] != image.class_name:
             raise ModelMismatchError(
-                f"{key}: {path}: its class {image.label} is {image.class_name!r}, which is none of the network's"
+                f"{path}: its class {image.label} is {image.class_name!r}, which is none of the network's"
             )
         yield image.pixels, image.label

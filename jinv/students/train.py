@@ -14,6 +14,7 @@ from rich.console import Console
 
 from jinv.console import Waiting, make_console, say
 from jinv.errors import NumericalError, RunConflictError
+from jinv.experiment.blame import blaming
 from jinv.experiment.plugins import used_in_training
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.files import make_directory, write_text
@@ -76,7 +77,8 @@ def train(
                 given=given,
             )
             if before is None:
-                inputs.training.program.check_traces(inputs.classifier.variables)
+                with blaming(inputs.vocabulary):
+                    inputs.training.program.check_traces(inputs.classifier.variables)
             stop.check(directory, "before its first step")
         record = _begun(directory, inputs, before)
         with stoppable() as stop:

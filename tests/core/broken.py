@@ -1,7 +1,11 @@
 """Functions that each break the contract in one way, and what is said of it; tests/core/test_contract.py."""
 
+import datetime
 import math
+import os
 import random
+import time
+from time import perf_counter_ns
 from typing import Literal
 
 import jax
@@ -71,6 +75,34 @@ def counts(image: Image) -> Scalar:
     global CALLS
     CALLS += 1
     return jnp.mean(image**2)
+
+
+def timed(image: Image) -> Scalar:
+    return jnp.mean(image**2) * time.time()
+
+
+def timed_by_a_name_of_its_own(image: Image) -> Scalar:
+    return jnp.mean(image**2) * (perf_counter_ns() // 10**12)
+
+
+def dated(image: Image) -> Scalar:
+    return jnp.mean(image**2) * datetime.datetime.now().year
+
+
+def dated_in_words(image: Image) -> Scalar:
+    return jnp.mean(image**2) * len(time.ctime()) * time.localtime().tm_year
+
+
+def of_its_process(image: Image) -> Scalar:
+    return jnp.mean(image**2) * os.getpid()
+
+
+def infinite_everywhere(image: Image) -> Scalar:
+    return jnp.mean(image**2) / 0
+
+
+def nan_everywhere(image: Image) -> Scalar:
+    return jnp.mean(jnp.sqrt(-1 - image**2))
 
 
 def own_key(image: Image) -> Scalar:
@@ -146,6 +178,10 @@ def normalizes(key: Key, image: SingleImage) -> SingleImage:
     return image / jnp.std(image) + jax.random.uniform(key, (), jnp.float32)
 
 
+def infinite_pixels(size: tuple[int, int]) -> Parameterization:
+    return Parameterization(lambda x: x / 0, lambda p: p, lambda p: p, plain=False)
+
+
 def coupled_pixels(size: tuple[int, int]) -> Parameterization:
     return Parameterization(lambda x: x - x.mean(), lambda p: p, lambda p: p, plain=False)
 
@@ -170,8 +206,16 @@ def centers_the_batch(image: Image) -> Image:
     return image - jnp.mean(image, axis=0, keepdims=True)
 
 
+def infinite_images(image: Image) -> Image:
+    return image / 0
+
+
 def halves_images(image: Image, *, factor: Number = 0.5) -> Image:
     return factor * image
+
+
+def infinite_rate(steps: int, *, start: Number = 1.0) -> optax.Schedule:
+    return lambda step: start * math.inf
 
 
 def divides(steps: int, *, start: Number = 1.0) -> optax.Schedule:
@@ -220,6 +264,14 @@ def fresh_pixels(pixels: np.ndarray) -> float:
     return float(pixels.reshape(-1)[np.random.default_rng().integers(pixels.size, size=50)].mean())
 
 
+def process_of_pixels(pixels: np.ndarray) -> float:
+    return float(os.getpid())
+
+
+def infinite_pixel(pixels: np.ndarray) -> float:
+    return math.inf
+
+
 def running_mean(pixels: np.ndarray) -> float:
     SEEN.append(float(pixels.mean()))
     return sum(SEEN) / len(SEEN)
@@ -231,7 +283,7 @@ def needs_a_width(pixels: np.ndarray, *, sigma: float) -> float:
 
 SAID = {
     "nan_gradient": ("terms", "finite", "its gradient is NaN in 1728 of 1728 values on images of one colour"),
-    "infinite_value": ("terms", "finite", "is inf on images of zeros"),
+    "infinite_value": ("terms", "finite", "is infinite on images of zeros"),
     "norm_of_statistics": (
         "terms",
         "finite",
@@ -244,6 +296,16 @@ SAID = {
     "numpy_draws": ("terms", "pure", "draws from the module random or numpy.random"),
     "python_draws": ("terms", "pure", "draws from the module random or numpy.random"),
     "fresh_draws": ("terms", "pure", "is another program each time it is traced"),
+    **{
+        name: ("terms", "pure", "reads a clock, the date or the number of its process")
+        for name in ("timed", "timed_by_a_name_of_its_own", "dated", "dated_in_words", "of_its_process")
+    },
+    "infinite_everywhere": ("terms", "finite", "is infinite on random images"),
+    "nan_everywhere": ("terms", "finite", "is no number (NaN) on random images"),
+    "infinite_pixels": ("parameterizations", "finite", "its image or its gradient is not finite from random images"),
+    "infinite_images": ("projections", "finite", "its images are not finite on random images"),
+    "process_of_pixels": ("metrics", "pure", "of one picture: it draws, reads a clock or its process"),
+    "infinite_pixel": ("metrics", "finite", "is infinite of a random picture"),
     "remembers": ("terms", "pure", "uses a traced value of an earlier call"),
     "counts": ("terms", "pure", "keeps something between calls: CALLS"),
     "coupling": ("terms", "coupling", "couples the images of a batch without saying so: one image's gradient moves by"),
@@ -284,18 +346,27 @@ SAID = {
         "coupling",
         "couples the images of a batch without saying so: one image moves by",
     ),
+    "infinite_rate": ("schedules", "finite", "is infinite at step 0 of 1"),
     "divides": ("schedules", "finite", "raises ZeroDivisionError"),
     "branches": ("schedules", "compiles", "raises TracerBoolConversionError"),
     "mean_red": ("metrics", "number", "returns a ndarray of shape (16, 12)"),
     "says_nothing": ("metrics", "number", "returns a NoneType"),
-    "dynamic_range": ("metrics", "finite", "is nan of a black picture of 16 x 12 px"),
+    "dynamic_range": ("metrics", "finite", "is no number (NaN) of a black picture of 16 x 12 px"),
     "log_of_spread": ("metrics", "finite", "of a black picture of 16 x 12 px raises ValueError at line LINE"),
-    "finite_in_one_form": ("metrics", "finite", "is nan of a black picture of 16 x 12 px with form = 'relative'"),
+    "finite_in_one_form": (
+        "metrics",
+        "finite",
+        "is no number (NaN) of a black picture of 16 x 12 px with form = 'relative'",
+    ),
     "center_alone": ("metrics", "finite", "of a random picture of 7 x 9 px raises IndexError at line LINE"),
     "inverts_in_place": ("metrics", "argument", "changes the picture that it is given, 192 of 192 pixels"),
-    "sampled_pixels": ("metrics", "pure", "of one picture: it draws, reads a clock, or keeps something between calls"),
+    "sampled_pixels": (
+        "metrics",
+        "pure",
+        "of one picture: it draws, reads a clock or its process, or keeps something between calls",
+    ),
     "fresh_pixels": ("metrics", "pure", "of one picture: it draws"),
-    "running_mean": ("metrics", "pure", "of one picture: it draws, reads a clock, or keeps something"),
+    "running_mean": ("metrics", "pure", "of one picture: it draws, reads a clock or its process, or keeps something"),
     "needs_a_width": ("metrics", "hyperparameters", "sigma has no default, and a config may leave it out"),
 }
 """By name: of what kind the function is, the one check that it violates, and what the finding says."""

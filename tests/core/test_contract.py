@@ -1,10 +1,16 @@
 """The contract: jinv's own names keep it, and each function that breaks it in one way is told so in words."""
 
+import datetime
+import os
+import threading
+import time
+
 import jax.numpy as jnp
 import pytest
 
 from jinv.core.contract.findings import says_that_it_couples
 from jinv.core.contract.suite import SUITES, check
+from jinv.core.contract.surroundings import surroundings
 from jinv.core.contract.terms import couples
 from jinv.core.objective import TAKEN
 from jinv.core.types import Image, Number
@@ -24,6 +30,7 @@ def test_what_jinv_brings_keeps_the_contract(kind, name):
     assert len(found) == {"terms": 11, "augmentations": 10, "parameterizations": 9, "schedules": 5, "metrics": 5}[kind]
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", broken.SAID)
 def test_what_is_violated_is_said_and_nothing_else_is(name):
     kind, which, said = broken.SAID[name]
@@ -39,6 +46,23 @@ def test_what_may_be_meant_so_is_a_remark(name):
     found = [finding for finding in check(kind, name, getattr(broken, name)) if finding.found]
     assert [(finding.check, finding.violated) for finding in found] == [(which, False)]
     assert said in found[0].found
+
+
+def test_clocks_are_moved_for_the_function_alone_and_stand_as_before():
+    def clocks():
+        return time.time, broken.perf_counter_ns, datetime.datetime, datetime.date, os.getpid, time.ctime
+
+    before, there = clocks(), []
+    with pytest.raises(ValueError, match="of its own"), surroundings(broken.timed, drawn=1, moved=1):
+        other = threading.Thread(target=lambda: there.append((time.time(), datetime.datetime.now(), os.getpid())))
+        other.start()
+        other.join()
+        assert isinstance(before[2].now(), datetime.datetime) and isinstance(datetime.datetime.now(), datetime.date)
+        moved = time.time() - before[0]()
+        raise ValueError("of its own")
+    assert clocks() == before and moved > 3e7
+    assert abs(there[0][0] - time.time()) < 1e7 and there[0][2] == os.getpid()
+    assert abs(there[0][1] - datetime.datetime.now()) < datetime.timedelta(days=100)
 
 
 def test_a_projection_that_is_one_keeps_the_contract():

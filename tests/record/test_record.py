@@ -373,3 +373,12 @@ def test_an_array_with_any_byte_of_its_head_changed_is_read_or_refused(run):
         path.write_bytes(whole)
         with pytest.raises(StorageError, match="images.npy: cannot be read"):
             _ = open_run(run).images
+
+
+@pytest.mark.parametrize("record", ["sweep.json", "search.json", "distillation.json", "training.json"])
+def test_what_is_no_run_is_said_to_be_what_it_is(tmp_path, record):
+    (tmp_path / record).write_text("{}")
+    with pytest.raises(
+        StorageError, match=rf"not a run directory \(no manifest.json\); a {record.removesuffix('.json')}, wh"
+    ):
+        open_run(tmp_path)

@@ -295,6 +295,16 @@ def test_ticks_are_round():
     assert nice_ticks(0.0, 0.2, 5) == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
 
 
+@pytest.mark.parametrize(
+    ("x", "texts"),
+    [([1], ["1", "2"]), ([1, 2, 3], ["1", "2", "3"]), ([0, 500], ["0", "100", "200", "300", "400", "500"]),
+     ([0.5, 1.0], ["0.5", "0.6", "0.7", "0.8", "0.9", "1"])],
+)  # fmt: skip
+def test_an_axis_of_whole_numbers_has_whole_ticks(x, texts):
+    chart = line_chart("t", [Series("a", x, [float(value) for value in x])], x_label="epoch")
+    assert [text for _, text in chart.x_ticks] == texts
+
+
 def test_small_texts():
     assert value_text({"schedule": "warmup_cosine", "peak": 0.2}) == "warmup_cosine(peak 0.2)"
     assert value_text([224, 224], "size") == "224" and value_text([224, 320], "size") == "224×320"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -257,9 +258,100 @@ def test_check_says_what_is_violated_and_ends_with_7(folder, tmp_path, capsys):
         (["check", "total_variatoin"], 2, "did you mean 'total_variation'?"),
         (["check", "spread"], 2, "spread is no name of jinv terms"),
         (["check", tmp_path / "none.py"], 5, "none.py: the plugin cannot be read"),
+        (["check", "FLIP"], 2, "did you mean 'flip'?"),
         (["check", "flip", "--json", tmp_path / "no/where/x.json"], 5, "x.json"),
     ):
         assert said(words) == code and error in capsys.readouterr().err
+
+
+FAILING = """
+import jax
+import jax.numpy as jnp
+import optax
+
+import jinv
+
+
+def asks(image) -> jinv.Scalar:
+    return jnp.mean(image**2) if image.mean() > 0 else jnp.mean(image)
+
+
+def misspelt(image) -> jinv.Scalar:
+    return _helper(image)
+
+
+def _helper(image):
+    return jnp.mean(imag**2)
+
+
+def whole(image) -> jinv.Scalar:
+    return image
+
+
+def nothing(image) -> jinv.Scalar:
+    image + 1
+
+
+def flat(key, image: jax.Array) -> jax.Array:
+    return image.reshape(-1, image.no_such)
+
+
+def inside(image) -> jinv.Image:
+    return jnp.clip(image, *image[0, 0, 0])
+
+
+def made(size, *, by: float = 1.0) -> jinv.parameterization.Parameterization:
+    raise OSError("nowhere")
+
+
+def late(steps: int, *, start: jinv.Number = 1.0) -> optax.Schedule:
+    return lambda step: start if step < 1 else start / 2
+
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "said_of_it"),
+    [
+        ("terms.asks={}", "terms.asks: cannot be carried out: TracerBoolConversionError at FILE:asks: "),
+        (
+            "terms.misspelt={}",
+            "terms.misspelt: cannot be carried out: NameError at FILE:_helper: name 'imag' is not defined; `",
+        ),
+        ("augment.flat={}", "augment.flat: cannot be carried out: AttributeError at FILE:flat: "),
+        ("project.inside={}", "project.inside: cannot be carried out: TypeError at FILE:inside: "),
+        (
+            "stages.0.parameterization=made",
+            "parameterization made: cannot be carried out: OSError at FILE:made: nowhere; `",
+        ),
+        (
+            "terms.cross_entropy.weight={schedule='late'}",
+            "schedule late: cannot be carried out: TracerBoolConversionError at FILE:late: ",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["synthesize", "sweep"])
+def test_a_function_of_ones_own_that_fails_in_a_run_is_named(folder, tmp_path, capsys, command, change, said_of_it):
+    (tmp_path / "own.py").write_text(FAILING)
+    words = [command, folder / "plain.toml", "--set", change, "--out", tmp_path / "out"]
+    words += ["--vary", "terms.cross_entropy.weight=[0.5,1]"] if command == "sweep" and "late" not in change else []
+    words += ["--vary", "seed=[0,1]"] if command == "sweep" and "late" in change else []
+    assert said(words, tmp_path / "own.py") == 2 and not (tmp_path / "out").exists()
+    error = capsys.readouterr().err.splitlines()[-1]
+    function = re.search("FILE:([a-z_]+)", said_of_it)[1]  # a line below its first one
+    line = next(n for n, text in enumerate(FAILING.splitlines(), 2) if text.startswith(f"def {function}("))
+    assert said_of_it.replace(f"FILE:{function}", f"{tmp_path / 'own.py'}:{line}") in error
+    assert error.endswith(f"`jinv check {tmp_path / 'own.py'}` says more")
+
+
+def test_a_term_that_gives_no_number_is_named(folder, tmp_path, capsys):
+    (tmp_path / "own.py").write_text(FAILING)
+    for name, returned in (("whole", "of shape (2, 8, 8, 3)"), ("nothing", "a NoneType")):
+        words = ["synthesize", folder / "plain.toml", "--set", f"terms.{name}={{}}", "--out", tmp_path / "out"]
+        assert said(words, tmp_path / "own.py") == 2 and not (tmp_path / "out").exists()
+        error = capsys.readouterr().err
+        assert f"the term {name} returns " in error and f"{returned}, where one number is needed" in error
 
 
 def test_an_attribution_needs_of_a_runs_plugins_the_terms_alone(folder, tmp_path, capsys):

@@ -26,18 +26,20 @@ pytestmark = pytest.mark.usefixtures("one_block", "unoptimized")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Six pictures of every class, of a colour of its own."""
+    """Six pictures of every class, of a colour of its own; as many others are beside them."""
     root, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    for label, name in enumerate(CLASSES):
-        (root / name).mkdir()
-        for i in range(6):
-            pixels = np.clip(random.normal(25 * label + 12, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
-            (root / name / f"{i}.png").write_bytes(png_bytes(pixels))
-    return root
+    for place in ("train", "test"):
+        for label, name in enumerate(CLASSES):
+            (root / place / name).mkdir(parents=True)
+            for i in range(6):
+                pixels = np.clip(random.normal(25 * label + 12, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+                (root / place / name / f"{i}.png").write_bytes(png_bytes(pixels))
+    return root / "train"
 
 
 def config(folder, **more):
-    lines = {"architecture": "one_block", "epochs": 3, "batch": 20, "train": str(folder), "test": str(folder)} | more
+    lines = {"architecture": "one_block", "epochs": 3, "batch": 20, "train": str(folder)} | more
+    lines = {"test": str(folder.with_name("test"))} | lines
     return "\n".join(f"{key} = {json.dumps(value)}" for key, value in lines.items()) + "\n[augment.flip]\n"
 
 
@@ -126,6 +128,10 @@ def read_step(directory):
         ("adversary.eps=4", "adversary.eps: of which one? Set adversary.name, such as 'pgd'"),
         ("mix.alpha=0.2", "mix.alpha: of which one? Set mix.name, such as 'cutmix'"),
         ("attack.steps=5", "attack.steps: of which attack? Set attack.eps, such as 8"),
+        ("adversary={name='n_fgsm',steps=10}", "adversary.steps: is of name = 'pgd', and has no effect on 'n_fgsm'"),
+        ("adversary={name='pgd',noise=2}", "adversary.noise: is of name = 'n_fgsm', and has no effect on 'pgd'"),
+        ("batch=61", ".toml: batch: 61 must be at most 60, the number of images of train\n"),
+        ("count=19", ".toml: batch: 20 must be at most 19, the number of images of train (count)\n"),
         ("augment.flip.draw=batch", "augment.flip.draw: is of a synthesis"),
         (
             "augment.gaussian_noise.std={schedule='linear',start=0.0,end=1.0}",
@@ -157,6 +163,40 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_left(tmp_path, folder,
     said = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert len(said) == 1 and words in said[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_no_network_is_tested_on_what_it_was_trained_on(tmp_path, folder, capsys):
+    """Neither under the same name, nor a link's, nor where a copy lies; nor as one of several folders."""
+    (tmp_path / "c.toml").write_text(config(folder))
+    (tmp_path / "link").symlink_to(folder)
+    shutil.copytree(folder, tmp_path / "copy")
+    asked = ["train", str(tmp_path / "c.toml"), "--out", str(tmp_path / "out"), "--set"]
+    for settings in (
+        [f"test={folder}"],
+        [f"test={tmp_path / 'link'}", "count=30"],
+        [f"test={tmp_path / 'copy'}", "count=30"],
+        [f"train=['{folder}', '{folder.with_name('test')}']"],
+    ):
+        assert main([*asked, *settings]) == 2 and not (tmp_path / "out").exists()
+        error = capsys.readouterr().err
+        assert ".toml: train: " in error and "test" in error and "to have never seen" in error
+
+
+def test_a_batch_that_nobody_set_is_as_large_as_there_are_images(tmp_path, folder):
+    recipe = read_training(written(tmp_path / "c.toml", config(folder, epochs=1), "batch = 20\n"), TrainingRecipe)
+    training.train(recipe, tmp_path / "out")
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1]
+    # The record says which it was, and is a config that can be carried out.
+    again = read_training(tmp_path / "out" / "config.toml", TrainingRecipe)
+    assert again.batch == 60 and "batch" in again.model_fields_set
+    training.train(recipe, tmp_path / "out", resume=True)
+
+
+def written(path, text, without):
+    assert text.count(without) == 1
+    path.write_text(text.replace(without, ""))
+    return path
 
 
 def test_pictures_in_no_class_folder_are_named(tmp_path, folder, capsys):
@@ -249,26 +289,28 @@ def assert_found_before_anything_is_made(tmp_path, capsys):
     (tmp_path / "like_a_run").mkdir()
     (tmp_path / "like_a_run" / "manifest.json").write_text("{}")
     for setting, words, code in (
-        ("student.optimizer=sgdd", "error: student: optimizer: no such optimizer 'sgdd'", 2),
-        ("student.architecture=one_blok", "error: student: architecture: no such network 'one_blok'", 2),
-        ("student.init=nosuchnet", "error: student: 'nosuchnet' is no ", 2),
+        ("student.optimizer=sgdd", ".toml: student: optimizer: no such optimizer 'sgdd'", 2),
+        ("student.architecture=one_blok", ".toml: student: architecture: no such network 'one_blok'", 2),
+        ("student.init=nosuchnet", ".toml: student: init: 'nosuchnet' is no ", 2),
         (
             f"student={{architecture='resnet20',epochs=1,init='{teacher}'}}",
-            f"error: student: init: {teacher} is a one_block",
+            f".toml: student: init: {teacher} is a one_block",
             4,
         ),
-        ("teacher=nosuchnet", "error: teacher: 'nosuchnet' is no ", 2),
-        ("images.adaptive.set=['terms.unknown.weight=1']", "error: images.adaptive: terms.unknown: no such term", 2),
-        ("images.dream.recipe=nosuch.toml", "error: images.dream: ", 5),
-        (f"images.real.real={tmp_path / 'test'}", "error: images.real: ", 2),
+        ("teacher=nosuchnet", ".toml: teacher: 'nosuchnet' is no ", 2),
+        ("images.adaptive.set=['terms.unknown.weight=1']", ".toml: images.adaptive: terms.unknown: no such term", 2),
+        ("images.dream.recipe=nosuch.toml", ".toml: images.dream: ", 5),
+        (f"images.real.real={tmp_path / 'test'}", ".toml: images.real: ", 2),
         (f"images.real.real={tmp_path / 'like_a_run'}", "is a run; real images are asked for", 2),
-        (f"test={tmp_path / 'like_a_run'}", "error: test: ", 2),
-        (f"images.dream={{run='{tmp_path / 'test'}'}}", "error: images.dream: ", 5),
+        (f"test={tmp_path / 'like_a_run'}", ".toml: test: ", 2),
+        (f"images.dream={{run='{tmp_path / 'test'}'}}", ".toml: images.dream: ", 5),
         ("images.dream.set=['image.count=3']", "images.dream.set: image.count: is not set here; count says it", 2),
         ("images.dream.set=['model=\"x\"']", "images.dream.set: model: is not set here; images.dream.model says it", 2),
         ("student.adversary={name='pgd',eps=0.031}", "student.adversary.eps: 0.031 must be at least 0.25 levels", 2),
         ("student.adversary={name='n_fgsm',eps=0}", "student.adversary.eps: 0 must be at least 0.25 levels", 2),
         ("count=100", "images.real: ", 2),
+        ("student.batch=21", ".toml: student.batch: 21 must be at most 20, the number of images of every source", 2),
+        ("student.adversary={name='pgd',noise=2}", "student.adversary.noise: is of name = 'n_fgsm'", 2),
         ("seeds=[0,1,0]", "seeds: [0, 1, 0] has one twice", 2),
     ):
         found = main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "d"), "--set", setting])
@@ -306,7 +348,7 @@ def test_a_network_that_is_no_number_is_not_saved_and_what_cannot_be_traced_not_
         "--set",
     ]
     assert main([*asked, "augment.of_numpy={}"]) == 2 and not (tmp_path / "out").exists()
-    assert "error: the training cannot be carried out: " in capsys.readouterr().err
+    assert ".toml: augment.of_numpy: cannot be carried out: TracerArrayConversionError at " in capsys.readouterr().err
     assert main([*asked, "augment.of_nothing={}"]) == 7 and not (tmp_path / "out" / "model.safetensors").exists()
     assert "stopped being finite in epoch 1" in capsys.readouterr().err
 

@@ -3,6 +3,7 @@
     suite              every check of a function of some kind, and what a config fills in
     terms, augmentations, parameterizations, projections, schedules, metrics   the checks of each kind
     tracing, purity    whether JAX can compile a function, and whether its value depends on its arguments alone
+    surroundings       what else it could read: generators, clocks, the date, the process; others while it is looked at
     hyperparameters    what a config may set, and what a sweep or a schedule hands in
     inputs             the images and the stand-in network that functions are called with
     findings           what a check says, in words

@@ -1,6 +1,7 @@
 """What a check says of a function: nothing, a remark, or in words and numbers what is violated and what to do."""
 
 import inspect
+import math
 import re
 import traceback
 from collections.abc import Callable, Iterator
@@ -78,6 +79,18 @@ def raised(check: str, error: Exception, function: Callable[..., Any], called: s
     said = " ".join(str(error).partition("\n")[0].split())
     advice = next((text for kind, text in ADVICE if isinstance(error, kind)), f"it was called with {called}")
     return Finding(check, f"raises {type(error).__name__}{line}: {said:.160}", advice)
+
+
+def in_words(value: Any) -> str:
+    """A number, or why it is none."""
+    if value is None or math.isnan(value):
+        return "no number (NaN)"
+    return f"{value:.6g}" if math.isfinite(value) else "infinite"
+
+
+def by(away: float, said: str) -> str:
+    """By how much something is another, in words."""
+    return f"by {said}" if math.isfinite(away) else "finite in one and not in the other"
 
 
 def percent(share: float) -> str:

@@ -1,16 +1,16 @@
 """What every metric of a finished picture keeps: a finite number of any picture, the same each time, and the picture as it was."""
 
 import copy
-import random
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from jinv.core.contract.findings import Finding, Findings, Stop, raised
+from jinv.core.contract.findings import Finding, Findings, Stop, in_words, raised
 from jinv.core.contract.hyperparameters import Given, check_declared, shown, variants
 from jinv.core.contract.inputs import HEIGHT, WIDTH
+from jinv.core.contract.surroundings import surroundings
 from jinv.core.signatures import as_float, kind_of, silently
 
 SIZES = ((HEIGHT, WIDTH), (7, 9), (1, 1), (1, 5), (6, 1))
@@ -71,30 +71,25 @@ def _check_argument(function: Function, given: Given) -> Finding:
 
 
 def _check_pure(function: Function, given: Given) -> Finding:
-    """ "pure": the same number of the same picture, whatever was drawn or asked in the meantime.
+    """ "pure": the same number of the same picture, whatever was drawn or asked in the meantime, and however late it is.
 
     Raises:
       Stop: it is another one.
     """
     asked, others = pictures(HEIGHT, WIDTH)["a random picture"], pictures(7, 9)
-    states = random.getstate(), np.random.get_state()
     values = []
     try:
-        for seed in range(CALLS):
-            random.seed(seed)
-            np.random.seed(seed)
-            values.append(as_float(_called(function, asked.copy(), given)))
-            for other in others.values():
-                with suppress(Exception):  # is said of "finite"
-                    _called(function, other, given)
+        for again in range(CALLS):
+            with surroundings(function, drawn=again, moved=again):
+                values.append(as_float(_called(function, asked.copy(), given)))
+                for other in others.values():
+                    with suppress(Exception):  # is said of "finite"
+                        _called(function, other, given)
     except Exception as error:
         raise Stop(raised("pure", error, function, "the same picture again")) from error
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
     said = list(dict.fromkeys(map(repr, values)))  # as text a NaN is itself
     if len(said) > 1:
-        found = f"is {said[0]} and {said[1]} of one picture: it draws, reads a clock, or keeps something between calls"
+        found = f"is {said[0]} and {said[1]} of one picture: it draws, reads a clock or its process, or keeps something between calls"
         raise Stop(Finding("pure", found, "a figure of a picture depends on it alone; draw with a seed of your own"))
     return Finding("pure")
 
@@ -111,7 +106,7 @@ def _check_finite(function: Function, given: Given) -> Finding:
                     finding = raised("finite", error, function, called)
                     return finding._replace(found=f"of {called}{shown(variant)} {finding.found}")
                 if value is None or not np.isfinite(value):
-                    return Finding("finite", f"is {value} of {called}{shown(variant)}", ADVICE)
+                    return Finding("finite", f"is {in_words(value)} of {called}{shown(variant)}", ADVICE)
     return Finding("finite")
 
 

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.core.contract.findings import Finding, Findings, Stop, raised
+from jinv.core.contract.findings import Finding, Findings, Stop, by, raised
 from jinv.core.contract.hyperparameters import Given, check_declared, shown, variants
 from jinv.core.contract.inputs import HEIGHT, KINDS, WIDTH, images, unlike
 from jinv.core.contract.purity import check_pure
-from jinv.core.contract.tracing import check_compiled, check_precision, check_traces, finite
+from jinv.core.contract.tracing import apart, check_compiled, check_precision, check_traces, finite
 from jinv.core.parameterization import Parameterization
 
 SIZES = ((HEIGHT, WIDTH), (9, 7))
@@ -37,7 +37,10 @@ def check_parameterization(function: Function, given: Given) -> Findings:
     yield _check_shapes(function, given, called)
     yield check_precision(there_and_back, (random,))
     yield check_pure(there_and_back, function, (random,))
-    yield from _check_gradient(function, given, called)
+    found = list(_check_gradient(function, given, called))
+    yield from found
+    if found[0].found:  # the rest compares
+        return
     yield check_compiled(there_and_back(random), jax.jit(there_and_back)(random))
     yield _check_apart(function, given, called)
 
@@ -109,8 +112,9 @@ def _check_apart(function: Function, given: Given, called: str) -> Finding:
     """ "coupling": an image is the same alone and beside others."""
     own, both = _made(function, given, (HEIGHT, WIDTH), called), images("random", 2)
     for name, start in _starts(own).items():
-        together, alone = (np.asarray(own.render(start(x)), np.float64) for x in (both, both[:1]))
-        away = float(np.abs(together[:1] - alone).max())
-        if not away < 1e-3:
-            return Finding("coupling", f"by {name} an image is another beside others, by {away:.3g}", "each by itself")
+        together, alone = (own.render(start(x)) for x in (both, both[:1]))
+        away = apart(together[:1], alone)
+        if away >= 1e-3:
+            found = f"by {name} an image is another beside others, {by(away, f'{away:.3g}')}"
+            return Finding("coupling", found, "each by itself")
     return Finding("coupling")

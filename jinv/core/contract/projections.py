@@ -7,13 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jinv.core.contract.findings import Finding, Findings, Stop, raised, says_that_it_couples
+from jinv.core.contract.findings import Finding, Findings, Stop, by, raised, says_that_it_couples
 from jinv.core.contract.hyperparameters import Given, check_declared, check_numbers, shown, variants
 from jinv.core.contract.inputs import COUNT, HEIGHT, KINDS, WIDTH, images
 from jinv.core.contract.purity import check_draws, check_pure
-from jinv.core.contract.tracing import check_compiled, check_precision, check_traces, finite
+from jinv.core.contract.tracing import apart, check_compiled, check_precision, check_traces, finite
 
 SIZES = ((HEIGHT, WIDTH), (9, 7))
 CALLED = f"{COUNT} images of {HEIGHT} x {WIDTH} px"
@@ -40,7 +39,10 @@ def check_projection(function: Function, given: Given) -> Findings:
     yield check_draws(call, (random,))
     eager = call(random)
     yield check_numbers(call, function, given, (random,), eager)
-    yield _check_finite(function, call, given)
+    found = _check_finite(function, call, given)
+    yield found
+    if found.found and not bool(finite(eager)):  # the rest compares
+        return
     compiled = jax.jit(call)
     once = compiled(random)
     yield check_compiled(eager, once)
@@ -81,20 +83,23 @@ def _check_finite(function: Function, call: Function, given: Given) -> Finding:
 
 def _check_twice(once: Any, twice: Any) -> Finding:
     """ "twice": a remark where what was projected is moved again, which a projection in the strict sense does not do."""
-    moved = float(np.abs(np.asarray(once, np.float64) - np.asarray(twice, np.float64)).max())
+    moved = apart(once, twice)
     if moved > 1e-4:
         return Finding(
-            "twice", f"applied again it moves images again, by {moved:.3g}", "so it does at every step", remark=True
+            "twice",
+            f"applied again it moves images again, {by(moved, f'{moved:.3g}')}",
+            "so it does at every step",
+            remark=True,
         )
     return Finding("twice")
 
 
 def _check_coupling(function: Function, images_then: Any, images_now: Any) -> Finding:
     """ "coupling": where one image depends on another, the docstring says so."""
-    moved = float(np.abs(np.asarray(images_then[0], np.float64) - np.asarray(images_now[0], np.float64)).max())
+    moved = apart(images_then[0], images_now[0])
     if moved < 1e-4 or says_that_it_couples(inspect.getdoc(function) or ""):
         return Finding("coupling")
-    found = f"couples the images of a batch without saying so: one image moves by {moved:.3g} where another is changed"
+    found = f"couples the images of a batch without saying so: one image moves {by(moved, f'{moved:.3g}')} where another is changed"
     return Finding(
         "coupling", found, 'project each by itself, or say in its docstring "Couples the images of a batch."'
     )

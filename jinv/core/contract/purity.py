@@ -1,7 +1,6 @@
-"""Does a function's value depend on its arguments alone? Not on draws of its own, nor on earlier calls."""
+"""Does a function's value depend on its arguments alone? Not on draws of its own, nor on a clock, nor on earlier calls."""
 
 import inspect
-import random
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinv.core.contract.findings import Finding, Stop, raised
+from jinv.core.contract.surroundings import surroundings
 from jinv.core.contract.tracing import DRAWS, primitives
 
 TRACES = 8
@@ -18,31 +18,34 @@ ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def check_pure(call: Callable[..., Any], function: Callable[..., Any], arguments: tuple[Any, ...]) -> Finding:
-    """ "pure": traced again, whatever else has been drawn in the meantime, a function is the same program, and keeps nothing.
+    """ "pure": traced again, whatever else was drawn and however late it is, a function is the same program, and keeps nothing.
 
-    It is traced, not called, for so it is in a run: what Python draws or remembers becomes a constant of the program.
+    It is traced, not called, for so it is in a run: what Python draws, reads or remembers becomes a constant of the program.
 
     Raises:
       Stop: it is not pure, so that nothing else that is found of it would be true.
     """
-    kept, states = _kept(function), (random.getstate(), np.random.get_state())
+    kept = _kept(function)
+
+    def traced(drawn: int, moved: int) -> Any:
+        with surroundings(function, drawn=drawn, moved=moved):
+            return _traced(call, arguments)
+
     try:
-        traces = [_traced(call, arguments, seed) for seed in range(TRACES)]
-        if any(trace != traces[0] for trace in traces):
-            same = _traced(call, arguments, 0) == _traced(call, arguments, 0)
+        first = traced(0, 0)
+        if any(traced(again, again) != first for again in range(1, TRACES)):
             found = (
-                "draws from the module random or numpy.random"
-                if same
-                else "is another program each time it is traced: it draws, reads a clock, or keeps something between calls"
+                "is another program each time it is traced: it draws, reads a clock, or keeps something between calls"
+                if traced(0, 0) != traced(0, 0)
+                else "reads a clock, the date or the number of its process"
+                if any(traced(0, again) != first for again in range(1, TRACES))
+                else "draws from the module random or numpy.random"
             )
             raise Stop(Finding("pure", found, f"compiled, it would do so once and keep that for all steps; {DRAWING}"))
     except Stop:
         raise
     except Exception as error:
         raise Stop(raised("pure", error, function, "the same arguments again")) from error
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
     changed = sorted(name for name, value in _kept(function).items() if kept.get(name, value) != value)
     if changed:
         found = f"keeps something between calls: {', '.join(changed)}"
@@ -53,10 +56,8 @@ def check_pure(call: Callable[..., Any], function: Callable[..., Any], arguments
 DRAWING = "what is drawn anew at every step is an augmentation, which gets a key: (key, image, *, ...)"
 
 
-def _traced(call: Callable[..., Any], arguments: tuple[Any, ...], seed: int) -> Any:
-    """The program as a value, after generators that are nobody's in particular were set."""
-    random.seed(seed)
-    np.random.seed(seed)
+def _traced(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """The program as a value."""
     # Another function each time: what JAX has traced it does not trace again.
     jaxpr = jax.make_jaxpr(lambda *args: call(*args))(*arguments)
     if any(isinstance(constant, jax.core.Tracer) for constant in jaxpr.consts):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.core.contract.findings import Finding, Findings, Stop, raised
+from jinv.core.contract.findings import Finding, Findings, Stop, in_words, raised
 from jinv.core.contract.hyperparameters import Given, check_declared, check_numbers
 from jinv.core.contract.purity import check_pure
 from jinv.core.contract.tracing import check_traces
@@ -60,7 +60,8 @@ def _check_values(function: Function, given: Given) -> Finding:
                 if np.shape(plain) != () or np.shape(traced) != ():
                     return Finding("finite", f"is of shape {np.shape(traced)} at step {step}", "one number")
                 if not (np.isfinite(plain) and np.isfinite(traced)):
-                    found = f"is {float(plain)} at step {step} of {steps}"
+                    wrong = traced if np.isfinite(plain) else plain
+                    found = f"is {in_words(float(wrong))} at step {step} of {steps}"
                     return Finding("finite", found, "a stage may have one step: max(steps - 1, 1)")
                 if not np.allclose(plain, traced, rtol=1e-4, atol=1e-6):
                     found = f"is {float(plain):.6g} at step {step}, and {float(traced):.6g} of a traced step"

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.core.contract.findings import Finding, Findings, Stop, percent, raised, says_that_it_couples
+from jinv.core.contract.findings import Finding, Findings, Stop, by, in_words, percent, raised, says_that_it_couples
 from jinv.core.contract.hyperparameters import Given, check_declared, check_numbers, shown, variants
 from jinv.core.contract.inputs import CALLED, KINDS, images, network
 from jinv.core.contract.purity import check_draws, check_pure
-from jinv.core.contract.tracing import check_compiled, check_precision, check_traces
+from jinv.core.contract.tracing import apart, check_compiled, check_precision, check_traces
+from jinv.core.contract.tracing import finite as all_finite
 from jinv.core.objective import term_fields
 from jinv.core.types import Image
 
@@ -84,6 +85,8 @@ def _check_values(function: Function, given: Given) -> Findings:
         first = tried[0][1](random)
     except Exception:  # has been said
         return
+    if not bool(all_finite(first)):  # neither has a meaning then
+        return
     yield _check_gradient(first[1])
     yield check_compiled(jax.value_and_grad(functools.partial(_value, function, given))(random), first)
     computed = [one for one, finding in zip(tried, finite, strict=True) if not finding.found]
@@ -94,7 +97,9 @@ def _not_finite(kind: str, result: tuple[jax.Array, jax.Array], variant: Given) 
     value, gradient = result
     if not np.isfinite(value):
         return Finding(
-            "finite", f"is {float(value)} on {KINDS[kind]}{shown(variant)}", "no logarithm, root or division at 0"
+            "finite",
+            f"is {in_words(float(value))} on {KINDS[kind]}{shown(variant)}",
+            "no logarithm, root or division at 0",
         )
     wrong = ~np.isfinite(np.asarray(gradient))
     if wrong.any():
@@ -119,8 +124,8 @@ def _check_gradient(gradient: jax.Array) -> Finding:
 def _coupling(value_and_gradient: Function) -> float:
     """By which share the first image's gradient moves where the second image alone is another."""
     image = images("random")
-    one, other = (np.asarray(value_and_gradient(x)[1][0], np.float64) for x in (image, image.at[1].multiply(2.0)))
-    return float(np.abs(one - other).max() / max(np.abs(one).max(), 1e-12))
+    one, other = (value_and_gradient(x)[1][0] for x in (image, image.at[1].multiply(2.0)))
+    return apart(one, other) / max(apart(one, np.zeros_like(one)), 1e-12)
 
 
 def _check_coupling(function: Function, coupled: list[tuple[Given, float]]) -> Finding:
@@ -130,7 +135,7 @@ def _check_coupling(function: Function, coupled: list[tuple[Given, float]]) -> F
         return Finding("coupling")
     return Finding(
         "coupling",
-        f"couples the images of a batch without saying so{shown(variant)}: one image's gradient moves by {percent(moved)} where "
+        f"couples the images of a batch without saying so{shown(variant)}: one image's gradient moves {by(moved, percent(moved))} where "
         "another image is changed",
         'take the mean over images of each image\'s own value, or say in its docstring "Couples the images of a batch."',
     )

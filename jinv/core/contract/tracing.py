@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinv.core.contract.findings import Finding, Findings, Stop, percent, raised
+from jinv.core.contract.findings import Finding, Findings, Stop, by, percent, raised
 
 HOST = ("pure_callback", "io_callback", "debug_callback", "debug_print")
 DRAWS = ("random_bits", "threefry2x32", "random_seed")
@@ -53,18 +53,23 @@ def check_precision(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Fin
 
 
 def check_compiled(eager: Any, compiled: Any) -> Finding:
-    """ "compiled": a compiled function says what it says uncompiled, to rounding."""
+    """ "compiled": a compiled function says what it says uncompiled, to rounding; of what is finite in neither, nothing."""
     for one, other in zip(jax.tree.leaves(eager), jax.tree.leaves(compiled), strict=True):
-        one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
-        scale = max(float(np.abs(one).max(initial=0.0)), 1e-6)
-        away = float(np.abs(one - other).max(initial=0.0)) / scale
-        if not away < 1e-4:
-            return Finding(
-                "compiled",
-                f"compiled it gives something else, by {percent(away)}",
-                "its value depends on more than its arguments",
-            )
+        largest = np.abs(one, where=np.isfinite(one), out=np.zeros(np.shape(one))).max(initial=0.0)
+        away = apart(one, other) / max(float(largest), 1e-6)
+        if away >= 1e-4:
+            found = f"compiled it gives something else, {by(away, percent(away))}"
+            return Finding("compiled", found, "its value depends on more than its arguments")
     return Finding("compiled")
+
+
+def apart(one: Any, other: Any) -> float:
+    """The largest difference of two arrays' values; infinite where one is finite and the other is not, 0 where neither is."""
+    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    known = np.isfinite(one), np.isfinite(other)
+    if (known[0] != known[1]).any():
+        return float("inf")
+    return float(np.abs(np.subtract(one, other, where=known[0], out=np.zeros(known[0].shape))).max(initial=0.0))
 
 
 def primitives(jaxpr: Any) -> Iterator[str]:

@@ -1,0 +1,198 @@
+"""What is wrong with a file or a name that a config or an option gives: the line begins with the key, or with the option."""
+
+import numpy as np
+import pytest
+
+from jinv.cli import main
+from jinv.images.codec import png_bytes
+from tests.networks import CLASSES
+from tests.small_runs import save_tiny
+
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
+SYNTHESIS = """
+model = "tiny.safetensors"
+[image]
+size = 8
+labels = ["cat", "ship"]
+[[stages]]
+steps = 2
+[terms.cross_entropy]
+"""
+TRAINING = """
+architecture = "one_block"
+epochs = 1
+batch = 5
+train = "train"
+test = "test"
+"""
+DISTILLATION = """
+teacher = "tiny.safetensors"
+count = 10
+seeds = [0]
+test = "test"
+[student]
+architecture = "one_block"
+epochs = 1
+batch = 5
+[images.real]
+real = "train"
+[images.dream]
+recipe = "synthesize.toml"
+"""
+JUDGED = 'verifiers=["other.safetensors"]'
+SEARCH = ["--optuna", "1", "--tune", "seed=0:9"]
+NONE = "'nosuch' is no embedded model and no file"
+NO_FOLDER = "nosuch: no such folder or zip of images"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, one_block):
+    path, random = tmp_path_factory.mktemp("configs"), np.random.default_rng(0)
+    for seed, name in enumerate(("tiny", "other")):
+        save_tiny(path / f"{name}.safetensors", seed, name=one_block)
+    for place in ("train", "test"):
+        for name in CLASSES:
+            (path / place / name).mkdir(parents=True)
+            (path / place / name / "0.png").write_bytes(
+                png_bytes(random.integers(0, 255, (32, 32, 3)).astype(np.uint8))
+            )
+    (path / "empty").mkdir()
+    (path / "text.txt").write_text("no picture, no network, no zip")
+    for name, text in (("train", TRAINING), ("distill", DISTILLATION), ("synthesize", SYNTHESIS)):
+        (path / f"{name}.toml").write_text(text)
+    return path
+
+
+def refused(folder, words, capsys, monkeypatch):
+    """The line that is said, and the exit code; nothing is left."""
+    monkeypatch.chdir(folder)
+    command = words[0] if words[0] in ("train", "distill") else "synthesize"
+    code = main([words[0], f"{command}.toml", *words[1:], "--out", "out"])
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("jinv: ")]
+    assert len(error) == 1 and not (folder / "out").exists()
+    return error[0], code
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "code"),
+    [
+        (["train", "--set", "train=nosuch"], f"train: {NO_FOLDER}", 5),
+        (["train", "--set", "train=empty"], "train: ", 2),
+        (["train", "--set", "train=text.txt"], "train: ", 3),
+        (["train", "--set", "test=nosuch"], f"test: {NO_FOLDER}", 5),
+        (["distill", "--set", "test=nosuch"], f"test: {NO_FOLDER}", 5),
+        (["distill", "--set", "images.real.real=nosuch"], f"images.real: {NO_FOLDER}", 5),
+        (["distill", "--set", "images.dream.model=nosuch"], f"images.dream: model: {NONE}", 2),
+        (["distill", "--set", "student.init=nosuch"], f"student: init: {NONE}", 2),
+        (["distill", "--set", "seeds=[]"], "distill.toml: seeds: [] must be a list of one or more whole numbers", 2),
+        (["synthesize", "--set", "model=nosuch"], f"model: {NONE}", 2),
+        (["synthesize", "--set", "model=text.txt"], "model: text.txt: not a safetensors file", 3),
+        (["synthesize", "--set", "student=nosuch"], f"student: {NONE}", 2),
+        (["synthesize", "--set", "statistics=nosuch"], "statistics: nosuch: no such file", 5),
+        (["synthesize", "--set", "image.init=nosuch.png"], "image.init: nosuch.png: no such file", 5),
+        (
+            ["synthesize", "--set", "image.init=class_gaussian", "image.init_reference=nosuch"],
+            f"image.init_reference: {NO_FOLDER}",
+            5,
+        ),
+        (
+            ["synthesize", "--set", "parameterization={name='maco',spectrum='nosuch'}"],
+            f"parameterization.spectrum: {NO_FOLDER}",
+            5,
+        ),
+        (["synthesize", "--set", "evaluate.verifiers=['nosuch']"], f"evaluate.verifiers: {NONE}", 2),
+        (
+            ["synthesize", "--set", f"evaluate={{{JUDGED},reference='nosuch'}}"],
+            f"evaluate.reference: {NO_FOLDER}",
+            5,
+        ),
+        (
+            ["synthesize", "--set", f"evaluate={{{JUDGED},photographs='nosuch'}}"],
+            f"evaluate.photographs: {NO_FOLDER}",
+            5,
+        ),
+        (["sweep", "--vary", "model=['tiny.safetensors','nosuch']"], f"model: {NONE}", 2),
+        (
+            ["search", *SEARCH, "--objective", "nosuch.confidence", "--held-out", "other.safetensors"],
+            f"--objective: {NONE}",
+            2,
+        ),
+        (
+            ["search", *SEARCH, "--objective", "other.safetensors.confidence", "--held-out", "nosuch"],
+            f"--held-out: {NONE}",
+            2,
+        ),
+    ],
+)
+def test_the_line_begins_with_the_key(folder, capsys, monkeypatch, words, said, code):
+    if words[0] == "search":
+        pytest.importorskip("optuna", reason="the extra tune is not installed")
+    error, found = refused(folder, words, capsys, monkeypatch)
+    config = (
+        ""
+        if said.startswith(("--", "distill.toml"))
+        else f"{'synthesize' if words[0] in ('sweep', 'search') else words[0]}.toml: "
+    )
+    assert error.startswith(f"jinv: error: {config}{said}") and found == code, error
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["synthesize", "--set", "terms.nosuch={}"], "synthesize.toml: terms.nosuch: no such term 'nosuch' ("),
+        (["synthesize", "--set", "image.labels=[10]"], "synthesize.toml: image.labels: class id 10 is out of range"),
+        (
+            ["synthesize", "--set", "terms.cross_entropy.wieght=1"],
+            "synthesize.toml: unknown key 'terms.cross_entropy.w",
+        ),
+        (
+            ["sweep", "--vary", "stages.0.optimizer=['adam','adm']"],
+            "synthesize.toml: stages[0].optimizer: no such opti",
+        ),
+        (
+            ["train", "--set", "optimizer={name='sgd',momentun=1}"],
+            "train.toml: optimizer: unknown key 'momentun' (did ",
+        ),
+        (["train", "--set", "learning_rate={schedule='linear',start=1}"], "train.toml: learning_rate.end: needed by "),
+        (["train", "--set", "augment.flip.probability=2"], "train.toml: augment.flip.probability: 2.0 must be betw"),
+    ],
+)
+def test_the_file_is_named_whenever_the_mistake_is_found(folder, capsys, monkeypatch, words, said):
+    error, code = refused(folder, words, capsys, monkeypatch)
+    assert error.startswith(f"jinv: error: {said}") and code in (2, 5), error
+
+
+def test_a_directory_that_is_called_like_a_key_is_no_key(folder, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "output").write_text("a file")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "kept").write_text("something else")
+    for name in ("output", "images"):
+        assert main(["synthesize", str(folder / "synthesize.toml"), "--out", name]) in (5, 6)
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"jinv: error: {name}: ")
+
+
+def test_what_is_no_picture_is_said_without_the_buffer(folder, capsys, monkeypatch):
+    error, code = refused(folder, ["synthesize", "--set", "image.init=text.txt"], capsys, monkeypatch)
+    assert (
+        code == 3
+        and "text.txt: not a readable picture (PNG, " in error
+        and error.endswith("bytes are of none of these")
+    )
+
+
+def test_an_option_that_takes_no_value_says_where_values_go(folder, capsys, monkeypatch):
+    words = ["sweep", "--vary", "seed=[0,1]", "--zip"]
+    error, code = refused(folder, [*words, "image.count=[1,2]"], capsys, monkeypatch)
+    assert code == 2 and "image.count=[1,2]; --zip takes no value, --vary or --set does (see " in error
+    error, code = refused(folder, [*words[:-1], "--zip=image.count=[1,2]"], capsys, monkeypatch)
+    assert code == 2 and "--zip: takes no value, not 'image.count=[1,2]'" in error
+
+
+def test_samplers_are_found_in_capitals(folder, capsys, monkeypatch):
+    pytest.importorskip("optuna", reason="the extra tune is not installed")
+    for name, meant in (("TPE", "tpe"), ("NSGA", "nsga2")):
+        words = ["search", *SEARCH, "--objective", "steps", "--sampler", name]
+        error, code = refused(folder, words, capsys, monkeypatch)
+        assert code == 2 and f"--sampler {name}: no such sampler (did you mean '{meant}'?)" in error

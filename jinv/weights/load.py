@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def load(name_or_path: str | Path, *, networks: "Mapping[str, Architecture] | None" = None) -> "Classifier":
-    """A classifier by embedded or packaged name ("efficientnet_lite0", "resnet20_cifar10"), or from a converted .safetensors file.
+    """A classifier by embedded or packaged name ("efficientnet_lite0", "cifar10_resnet20"), or from a converted .safetensors file.
 
     `networks` are the architectures that a file may name, by default those of `jinv.models`.
 

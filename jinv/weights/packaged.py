@@ -1,6 +1,6 @@
 """Networks that come with jinv, trained by `jinv train`: of each what lay in the directory that it was trained in.
 
-networks/NAME/   model.safetensors  training.json  metrics.jsonl
+networks/NAME/   model.safetensors  training.json  metrics.jsonl  config.toml
 """
 
 from pathlib import Path

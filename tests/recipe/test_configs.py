@@ -18,6 +18,7 @@ from jinv.recipe.packaged import packaged_names
 from jinv.recipe.read import check_config, read_config
 from jinv.runs import synthesize
 from jinv.weights.cache import embedded_checkpoint
+from jinv.weights.packaged import PACKAGED
 from tests.networks import CLASSES, tiny_classifier
 
 ROOT = Path(__file__).resolve().parents[2] / "configs"
@@ -96,6 +97,6 @@ def test_a_config_says_how_to_run_it_and_names_networks_that_there_are(path):
     models = table["model"] if isinstance(table["model"], list) else [table["model"]]
     for name in [*models, table.get("student"), *table.get("evaluate", {}).get("verifiers", [])]:
         described = name is not None and Path(name).stem in table.get("evaluate", {}).get("onnx", {})
-        assert name is None or name in ARCHITECTURES or name.endswith(".safetensors") or described
+        assert name is None or name in {**ARCHITECTURES, **PACKAGED} or name.endswith(".safetensors") or described
         if name in EMBEDDED:
             embedded_checkpoint(name)

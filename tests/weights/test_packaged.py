@@ -1,5 +1,10 @@
 """Networks that come with jinv: whole, what their records say, and found by name."""
 
+import math
+import shlex
+import tomllib
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -10,7 +15,10 @@ from jinv.cli import main
 from jinv.errors import UnsafeInputError
 from jinv.images.folder import open_image_folder
 from jinv.judge.metrics import wilson_interval
-from jinv.record.training import read_training_record
+from jinv.recipe.packaged import TRAININGS, find_config
+from jinv.recipe.resolved import table_of
+from jinv.recipe.training import TrainingRecipe, read_training
+from jinv.record.training import EPOCHS, read_epochs, read_training_record
 from jinv.students.pictures import Pictures
 from jinv.training.accuracy import recognised
 from jinv.training.adversary import Adversary
@@ -41,6 +49,41 @@ def test_a_packaged_network_is_the_one_that_was_trained(name, shared_data):
 def assert_as_recorded(test, right):
     low, high = wilson_interval(int(right.sum()), len(right), 0.999)
     assert low < test.right / test.count < high
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_its_config_is_what_its_command_says_and_what_its_record_says(name):
+    path = packaged_training(name) / "config.toml"
+    recipe, record = read_training(path, TrainingRecipe), read_training_record(packaged_training(name))
+    written = tomllib.loads(path.read_text())
+    assert [written["test"], *written["train"]] == ["TEST", "TRAIN"] and Path(written["init"]).name == written["init"]
+    program, command, config, _, *sets = shlex.split(path.read_text().splitlines()[0].removeprefix("#"))
+    assert (program, command, config) == ("jinv", "train", f"training/{name}")
+    typed = read_training(find_config(config, TRAININGS), TrainingRecipe, tuple(sets))
+    files = ("train", "test", "init")
+    one, other = (
+        {key: value for key, value in table_of(each, every_key=True).items() if key not in files}
+        for each in (typed, recipe)
+    )
+    assert one == other
+    assert (recipe.architecture, recipe.seed) == (record.architecture, record.seed) and record.init_sha256
+    attack = recipe.attack
+    assert [(t.eps, t.steps, t.step) for t in record.tested[1:]] == [(e, attack.steps, attack.step) for e in attack.eps]
+    assert_epochs_as_configured(written, record.images, read_epochs(packaged_training(name) / EPOCHS))
+
+
+def assert_epochs_as_configured(config, images, lines):
+    """As many as the config says, at its rates: of a linear warmup and half a cosine, written out here."""
+    updates = images // config["batch"]
+    assert [(line.epoch, line.step) for line in lines] == [(n, n * updates) for n in range(1, config["epochs"] + 1)]
+    rate, total = config["learning_rate"], config["epochs"] * updates
+    for line in lines:
+        done, warmup = line.step - 1, rate["warmup"]
+        assert rate["schedule"] == "warmup_cosine"
+        part = (
+            (done + 1) / warmup if done < warmup else (1 + math.cos(math.pi * (done - warmup) / (total - warmup))) / 2
+        )
+        assert line.learning_rate == pytest.approx(rate["peak"] * part, rel=1e-3)
 
 
 def test_another_file_in_its_place_is_refused(monkeypatch):

@@ -1,10 +1,4 @@
-"""Documents say what is true: their Python runs, their commands parse, what they name is there.
-
-Python blocks are executed as they stand, one document after the other in one namespace each, in an empty folder in which
-a small run lies as `runs/demo`. Two things are other than a reader has them, so that a block takes seconds: under the names of
-the embedded networks there are networks of one block per stage, with random weights and ImageNet's classes, and numbers of
-steps and pixels are smaller (`SMALLER`). The notebooks, which tests/test_notebooks.py executes, have the real ones.
-"""
+"""Documents say what is true: their commands can be typed, what they name is there. test_blocks.py carries their code out."""
 
 import argparse
 import ast
@@ -13,41 +7,21 @@ import importlib.util
 import re
 import shlex
 import tomllib
-import traceback
 from pathlib import Path
-from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 
 from jinv.cli import COMMANDS, make_parser
 from jinv.errors import JinvError
-from jinv.models.architecture import EMBEDDED, IMAGENET_MEAN, IMAGENET_STD
-from jinv.models.registry import ARCHITECTURES
 from jinv.recipe.packaged import DISTILLATIONS, TRAININGS, find_config
 from jinv.recipe.read import read_config
 from jinv.recipe.training import DistillationRecipe, TrainingRecipe, read_training
 from jinv.recipe.variations import read_variations
-from jinv.runs.synthesize import run
-from jinv.weights.cache import CONVERTER_VERSION, keep
-from jinv.weights.file import NetworkMetadata, save_converted
-from jinv.weights.labels import class_names
+from tests.documents.blocks import NAMES, ROOT, blocks, commands, spans
 from tools import structure
 
-ROOT = Path(structure.__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "examples/README.md")]
-DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
-NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 ABOUT_CODE = ("ARCHITECTURE.md", "CONTRIBUTING.md")
 
-SMALLER = ((r"\b112\b", "32"), (r"(steps\W{1,4})\d+", r"\g<1>2"))
-"""What replaces what in a Python block before it is executed."""
-
-FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-SPAN = re.compile(r"`([^`]+)`")
 COMMAND = re.compile(r"(jinv|make|pytest|pip|python|git) [^=]")
 MADE_BY_RUNS = ("config.toml",)
 SPOKEN_OF = re.compile(r"jinv ([a-z]+(?:-[a-z]+)*)(?: (--[\w-]+))?")
@@ -57,52 +31,9 @@ SOURCE = re.compile(r"(\.ci|jinv|convert|configs|docs|tests|tools|benchmarks)/[\
 DOTTED = re.compile(r"(jinv|jinv_convert)(\.\w+)+")
 
 
-class Block(NamedTuple):
-    """A fenced block of a document; `line` is that of its first line."""
-
-    language: str
-    text: str
-    line: int
-
-
-def blocks(text):
-    """The fenced blocks of a Markdown text."""
-    return [
-        Block(match["language"], match["text"], text.count("\n", 0, match.start("text")) + 1)
-        for match in FENCE.finditer(text)
-    ]
-
-
-def spans(text):
-    """The code within a Markdown text's sentences, whitespace as one space."""
-    return [" ".join(span.split()) for span in SPAN.findall(FENCE.sub("", text))]
-
-
-def commands(text):
-    """The commands of a shell block as lists of words."""
-    for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        while words:
-            end = words.index(";") if ";" in words else len(words)
-            yield words[:end]
-            words = words[end + 1 :]
-
-
-def execute(document, name):
-    """Execute a document's Python blocks in one namespace, which is returned; tracebacks name its lines."""
-    namespace = {"__name__": "__main__"}
-    for block in blocks(document):
-        if block.language == "python":
-            text = block.text
-            for pattern, replacement in SMALLER:
-                text = re.sub(pattern, replacement, text)
-            exec(compile("\n" * (block.line - 1) + text, name, "exec"), namespace)
-    return namespace
-
-
 def check_command(words):
     """Raise unless a command is one that there is, with options, targets, extras and files that there are."""
-    program, *arguments = words
+    program, *arguments = words[1:] if words[0] == "srun" else words
     if program == "jinv":
         check_jinv(arguments)
     elif program == "make":
@@ -162,65 +93,11 @@ def find(dotted):
     return value
 
 
-@pytest.fixture
-def small_networks(one_block, tmp_path, monkeypatch):
-    """Networks of one block per stage, with random weights, under the names of the embedded ones."""
-    monkeypatch.setenv("JINV_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "cache").mkdir()
-    architecture = ARCHITECTURES[one_block]
-    shapes = jax.eval_shape(architecture.make(1000).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    for seed, name in enumerate(EMBEDDED):
-        random = np.random.default_rng(seed)
-        variables = {
-            path: random.uniform(0.5, 1.5, leaf.shape)
-            if path.endswith(("var", "scale"))
-            else random.normal(size=leaf.shape) * (2 / max(np.prod(leaf.shape[:-1]), 1)) ** 0.5
-            for path, leaf in flatten_dict(shapes, sep="/").items()
-        }
-        metadata = NetworkMetadata(
-            architecture=one_block,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            input_size=architecture.input_size,
-            num_classes=1000,
-            source={"file": name, "sha256": f"{seed:064x}"},
-            class_names=class_names("imagenet"),
-        )
-        path = tmp_path / "cache" / f"{name}-{EMBEDDED[name].sha256[:16]}-v{CONVERTER_VERSION}.safetensors"
-        save_converted(path, {key: value.astype(np.float32) for key, value in variables.items()}, metadata)
-        keep(path)  # else it would count as somebody else's
-
-
-@pytest.fixture
-def elsewhere(small_networks, tmp_path, monkeypatch):
-    """An empty folder in which a run lies as runs/demo."""
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    small = ["image.count=2", "image.size=16", "evaluate.verifiers=[]", "stages.0.size=16", "stages.0.steps=1"]
-    none = ["stages.1.size=16", "stages.1.steps=0"]
-    (folder / "runs").mkdir()
-    run(read_config(find_config("demo"), small + none), folder / "runs" / "demo")
-    return folder
-
-
-@pytest.mark.parametrize("name", [n for n in NAMES if "```python" in (ROOT / n).read_text()])
-def test_a_documents_python_runs(name, elsewhere):
-    namespace = execute((ROOT / name).read_text(), name)
-    assert namespace["jinv"].__name__ == "jinv"
-    if name == "README.md":
-        assert [path.name for path in sorted(elsewhere.glob("*.png"))] == ["daisy.png", "volcano.png"]
-        assert namespace["result"].pictures.shape == (2, 32, 32, 3)
-        assert "colorfulness" in namespace["result"].metrics[-1].terms
-        assert namespace["gradient"].shape == namespace["pictures"].shape == (1, 32, 32, 3)
-        assert (elsewhere / "runs/demo/evaluation.json").is_file()
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_block_has_a_language_that_is_checked(name):
     text = (ROOT / name).read_text()
     assert text.count("```") == 2 * len(blocks(text)), "a fence is not closed, or is indented"
-    assert {block.language for block in blocks(text)} <= {"python", "sh", "text"}
+    assert {block.language for block in blocks(text)} <= {"python", "sh", "toml", "text"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -282,20 +159,6 @@ def test_the_rooms_of_the_table_are_those_that_there_are_in_their_order():
     assert [room for room in order if room in named] == named and len(named) == len(order)
     rooms = {module.room for module in structure.read_modules(ROOT).values()} - {"jinv", "benchmarks", "tools"}
     assert rooms == set(named)
-
-
-@pytest.mark.parametrize(
-    ("text", "wrong", "error"),
-    [
-        ("```python\nimport jinv\njinv.nothing\n```\n", "jinv.nothing", AttributeError),
-        ("text\n\n```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n", "assert x == 2", AssertionError),
-    ],
-)
-def test_a_block_that_breaks_is_told_with_its_line(text, wrong, error):
-    with pytest.raises(error) as caught:
-        execute(text, "made_up.md")
-    lines = [frame.lineno for frame in traceback.extract_tb(caught.tb) if frame.filename == "made_up.md"]
-    assert [text.splitlines()[line - 1] for line in lines] == [wrong]
 
 
 @pytest.mark.parametrize(

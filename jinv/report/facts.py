@@ -48,7 +48,8 @@ def run_facts(view: RunView) -> RunFacts:
         size=size_text(manifest.image_size) if manifest.image_size else None,
         steps=sum(stage.steps for stage in stages),
         stages=", then ".join(
-            f"{stage.steps}{'' if i else ' steps'} at {size_text(stage.size)} px" for i, stage in enumerate(stages)
+            f"{stage.steps}{'' if i else ' step' if stage.steps == 1 else ' steps'} at {size_text(stage.size)} px"
+            for i, stage in enumerate(stages)
         ),
         duration=duration,
         meta=(

@@ -15,6 +15,8 @@ from jinv.weights.load import load
 from tests.networks import CLASSES, tiny_classifier
 from tests.small_runs import CONFIG, save_tiny
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, one_block):

@@ -22,6 +22,7 @@ from jinv.reproduce.plan import Choices, choose_figures, plan, read_sheets
 from tests.judge.test_evaluate import classifier
 from tests.report.test_report import Page, make_run
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
 FOLDER = "configs/thesis"
 FIGURE = '[[figures]]\nid = "1"\ntitle = "t"\nnetworks = ["n"]\n'
 FIGURES = ["3.1", "3.2", *(f"4.{i}" for i in range(1, 13))]

@@ -24,6 +24,7 @@ from tests.networks import tiny_classifier
 from tests.runs.test_runs import compiled
 from tests.small_runs import CONFIG, save_tiny
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
 TABLE = {
     "model": ["a", "b"],
     "committee": {"weights": [3, 1]},

@@ -288,4 +288,4 @@ def test_terms_lists_them_and_check_checks_them(folder, tmp_path, capsys):
     assert "2 functions: the contract is kept" in capsys.readouterr().out
     (tmp_path / "rows.py").write_text(MINE.replace("0 if len(values) < 2 else ", ""))
     assert main(["check", str(tmp_path / "rows.py")]) == 7
-    assert "edges: finite: is nan of a random picture of 1 x 1 px" in capsys.readouterr().out
+    assert "edges: finite: is no number (NaN) of a random picture of 1 x 1 px" in capsys.readouterr().out

@@ -24,6 +24,7 @@ from jinv.runs.in_memory import run
 from tests.networks import tiny_classifier
 from tests.small_runs import CONFIG, save_tiny, under_way
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
 TABLE = {
     "model": "tiny",
     "image": {"size": 16, "labels": [1, 2, 3], "count": 8, "batch": 2},

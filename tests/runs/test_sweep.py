@@ -27,6 +27,7 @@ from jinv.recipe.variations import read_variations
 from tests.networks import tiny_classifier
 from tests.small_runs import CONFIG, save_tiny
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
 CLASSIFIER = tiny_classifier(blocks=0)
 STANDARD = standard_vocabulary()
 BOUNDS = synthesis.clip_bounds(CLASSIFIER.mean, CLASSIFIER.std)

@@ -131,7 +131,7 @@ def test_values_of_other_types_are_named_too():
 @pytest.mark.parametrize(
     ("term", "words"),
     [
-        (lambda image: image, "scalar-output"),
+        (lambda image: image, "where one number is needed"),
         (lambda image: image.sum() + jnp.zeros(7)[jnp.zeros((3, 3), int)][:2] @ image, "cannot be carried out"),
         (lambda image: (_ for _ in ()).throw(ValueError("blur: 3 must be odd")), "blur: 3 must be odd"),
     ],

@@ -40,6 +40,7 @@ def made(tmp_path_factory, pictures, one_block):
     (root / "c.toml").write_text(commands.config(pictures, epochs=2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "trackio", tracked)
+        patch.setattr(sys, "argv", ["/somewhere/bin/jinv", "train", "my config.toml"])
         asked = ["train", str(root / "c.toml"), "--out", str(root / "whole"), "--log", "trackio"]
         assert main([*asked, "--set", "attack.eps=8", "attack.steps=1"]) == 0
     with pytest.MonkeyPatch.context() as patch:
@@ -68,7 +69,7 @@ def parts(made, tmp_path):
 
 def test_a_finished_training_says_what_it_recognises_and_as_what_it_was_begun(made, whole, capsys):
     record = read_training_record(whole)
-    assert record.command  # the process that runs this is called otherwise wherever it is run
+    assert record.command == "jinv train 'my config.toml'"
     assert record.host and (record.epochs, record.updates, record.saved) == (2, 6, 6)
     code, words = said(capsys, "status", whole)
     assert code == 0 and f"{whole}: a training of one_block, finished {record.finished}" in words.out

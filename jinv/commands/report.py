@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Literal
 
 from jinv.errors import StorageError, UnsafeInputError, UsageError, legible
 
@@ -64,10 +65,12 @@ def _write_other(path: Path) -> Path | None:
         from jinv.report.distillation import write_distillation_page
 
         return write_distillation_page(path, distillation)
-    return _write_settings(path, kind) if kind in ("search", "sweep") else None
+    if kind == "search" or kind == "sweep":
+        return _write_settings(path, kind)
+    return None
 
 
-def _write_settings(path: Path, kind: str) -> Path:
+def _write_settings(path: Path, kind: Literal["search", "sweep"]) -> Path:
     """Write comparison.html of a search or a sweep again."""
     from jinv.record.entry import read_json
     from jinv.record.kinds import RECORDS
@@ -75,7 +78,7 @@ def _write_settings(path: Path, kind: str) -> Path:
     from jinv.runs.search_summary import search_table
     from jinv.runs.sweep_summary import settings_table
 
-    record = path / RECORDS["search" if kind == "search" else "sweep"]
+    record = path / RECORDS[kind]
     try:
         table = (search_table if kind == "search" else settings_table)(read_json(record), path)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:  # edited by somebody

@@ -22,10 +22,9 @@ def training_lines(status: "TrainingStatus") -> Iterator[str]:
         yield f"rate     {status.updates_per_second:.3g} updates per second{left}"
     if status.seconds_spent:
         yield f"spent    {clock_text(status.seconds_spent)}"
-    if status.at_work:
-        yield f"running  {status.at_work}"
-    elif not status.finished:
-        yield f"running  nobody; jinv train CONFIG --out {status.path} --resume goes on at update {status.saved or 0:,}"
+    yield from _running(
+        status, f"jinv train CONFIG --out {status.path} --resume goes on at update {status.saved or 0:,}"
+    )
     for tested in status.tested:
         share = tested.estimate
         yield (
@@ -38,10 +37,7 @@ def distillation_lines(status: "DistillationStatus") -> Iterator[str]:
     """A distillation, line by line."""
     yield f"{status.path}: a distillation of {status.teacher}, {_state(status)}"
     yield f"students {status.students_done:,} of {status.students:,} are trained, on {len(status.sources)} sources"
-    if status.at_work:
-        yield f"running  {status.at_work}"
-    elif not status.finished:
-        yield f"running  nobody; jinv distill CONFIG --out {status.path} --resume goes on"
+    yield from _running(status, f"jinv distill CONFIG --out {status.path} --resume goes on")
     for source in status.sources:
         yield from _source_lines(source)
 
@@ -69,6 +65,14 @@ def _source_lines(source: "SourceStatus") -> Iterator[str]:
             loss = "" if student.loss is None else f", loss {student.loss:.4g}"
             who = "under way" if student.at_work else "interrupted"
             yield f"    {name}: {who}, epoch {student.epochs_done:,}{_of(student.epochs)}{loss}"
+
+
+def _running(status: "TrainingStatus | DistillationStatus", otherwise: str) -> Iterator[str]:
+    """Who is at work, or what is to be done where nobody is and something is left."""
+    if status.at_work:
+        yield f"running  {status.at_work}"
+    elif not status.finished:
+        yield f"running  nobody; {otherwise}"
 
 
 def _state(status: "TrainingStatus | DistillationStatus") -> str:

@@ -112,13 +112,14 @@ def _parts(
         if source.kind == "recipe":
             runs[run_folder(directory, source.name)] = None
         students |= {student_folder(directory, source.name, student.seed): None for student in source.students}
-    for name, asked in recipe.sources.items() if recipe else ():
-        if asked.run:
-            runs[Path(asked.run)] = None
-        elif _holds_something(run_folder(directory, name)):
-            runs[run_folder(directory, name)] = None
-        folders = [student_folder(directory, name, seed) for seed in recipe.seeds] if recipe else []
-        students |= {path: None for path in folders if _holds_something(path)}
+    if recipe is not None:
+        for name, asked in recipe.sources.items():
+            if asked.run:
+                runs[Path(asked.run)] = None
+            elif _holds_something(run_folder(directory, name)):
+                runs[run_folder(directory, name)] = None
+            folders = (student_folder(directory, name, seed) for seed in recipe.seeds)
+            students |= {path: None for path in folders if _holds_something(path)}
     for run in runs:
         yield run, lambda path: verify(path, watch)
     for student in watch(list(students), "looking through the students", len(students)):

@@ -24,7 +24,7 @@ def write_training_page(directory: Path, record: TrainingRecord) -> Path:
         name=directory.absolute().name,
         record=record,
         duration=clock_text(record.wall_seconds),
-        tests=[(tested_text(tested), tested) for tested in record.tested],
+        tests=[(*_tested_words(tested), tested) for tested in record.tested],
         charts=_charts(directory),
         settings=settings(read_table(directory / "config.toml")),
     )
@@ -34,9 +34,15 @@ def write_training_page(directory: Path, record: TrainingRecord) -> Path:
 
 def tested_text(tested: Tested) -> str:
     """Under what a network was tested, in words."""
+    under, how = _tested_words(tested)
+    return f"{under} ({how})" if how else under
+
+
+def _tested_words(tested: Tested) -> tuple[str, str]:
+    """(Under what it was tested, and by which attack, empty where there was none)."""
     if tested.eps is None:
-        return "test images as they are"
-    return f"attacked within {tested.eps:g}/255 (PGD, {tested.steps} steps of {tested.step:.3g}/255)"
+        return "test images as they are", ""
+    return f"attacked within {tested.eps:g}/255", f"PGD, {tested.steps} steps of {tested.step:.3g}/255"
 
 
 def _charts(directory: Path) -> list[Chart]:

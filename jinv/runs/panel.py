@@ -67,6 +67,8 @@ def look_at_judges(
     asked = [("--objective", objective.judge) for objective in objectives if objective.judge is not None]
     found = {}
     for option, name in (*asked, *(("--held-out", name) for name in held_out)):
+        if name in found:
+            continue
         with naming(option):
             judge = find_judge(
                 name,

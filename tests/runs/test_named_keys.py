@@ -6,19 +6,11 @@ import pytest
 from jinv.cli import main
 from jinv.images.codec import png_bytes
 from tests.networks import CLASSES
+from tests.runs.test_plugins import PLAIN
 from tests.small_runs import save_tiny
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
-SYNTHESIS = """
-model = "tiny.safetensors"
-[image]
-size = 8
-labels = ["cat", "ship"]
-[[stages]]
-steps = 2
-[terms.cross_entropy]
-"""
 TRAINING = """
 architecture = "one_block"
 epochs = 1
@@ -59,7 +51,7 @@ def folder(tmp_path_factory, one_block):
             )
     (path / "empty").mkdir()
     (path / "text.txt").write_text("no picture, no network, no zip")
-    for name, text in (("train", TRAINING), ("distill", DISTILLATION), ("synthesize", SYNTHESIS)):
+    for name, text in (("train", TRAINING), ("distill", DISTILLATION), ("synthesize", PLAIN)):
         (path / f"{name}.toml").write_text(text)
     return path
 

@@ -30,9 +30,9 @@ LONG = "a_name_without_an_end_" * 12
 
 
 @pytest.fixture
-def a_browser(tmp_path):
+def a_browser():
     """Skips before anything is made where there is no browser."""
-    return chromium(tmp_path)
+    return chromium()
 
 
 def run_of(path, names=CLASSES):
@@ -45,16 +45,16 @@ def run_of(path, names=CLASSES):
 
 def test_a_report(tmp_path):
     run = run_of(tmp_path / "run", (*CLASSES, LONG))
-    assert_shown(write_report(run), tmp_path, images=11)
+    assert_shown(write_report(run), images=11)
 
 
 def test_runs_side_by_side(tmp_path):
     runs = [run_of(tmp_path / name) for name in ("one", "two", LONG[:200], "four")]
-    assert_shown(write_comparison(runs, tmp_path / "page.html"), tmp_path, images=40)
+    assert_shown(write_comparison(runs, tmp_path / "page.html"), images=40)
 
 
 def test_settings(tmp_path):
-    assert_shown(write_settings_page(table_of(tmp_path, 8), tmp_path / "page.html"), tmp_path, images=21)
+    assert_shown(write_settings_page(table_of(tmp_path, 8), tmp_path / "page.html"), images=21)
 
 
 def result(right, **attack):
@@ -72,7 +72,7 @@ def test_a_training(tmp_path):
     (tmp_path / EPOCHS).write_text(epochs_text(epochs))
     table = {"architecture": "resnet20", "train": [f"/data/{LONG}.zip"], "adversary": {"name": "pgd", "eps": 8}}
     (tmp_path / "config.toml").write_text(signed_text(table))
-    assert_shown(write_training_page(tmp_path, record), tmp_path)
+    assert_shown(write_training_page(tmp_path, record))
 
 
 def source(name, right, model=None):
@@ -95,13 +95,13 @@ def test_a_distillation(tmp_path):
     for name in ("deepinversion", "noise"):
         write_run(tmp_path / IMAGES / name, [i % 10 for i in range(20)], CLASSES * 2, size=(32, 32))
     (tmp_path / "config.toml").write_text(signed_text({"teacher": LONG, "images": {"real": {"real": f"/{LONG}"}}}))
-    assert_shown(write_distillation_page(tmp_path, record), tmp_path, images=2)
+    assert_shown(write_distillation_page(tmp_path, record), images=2)
 
 
 def test_a_figure_and_the_index_of_figures(tiny, tmp_path):  # noqa: F811
     index = reproduce(FOLDER, tmp_path, Choices("full", TINY), only=["4.1"], console=Console(file=io.StringIO()))
-    assert_shown(tmp_path / "figure_4_1/sheet.html", tmp_path, images=2)
-    assert_shown(index, tmp_path, images=1)
+    assert_shown(tmp_path / "figure_4_1/sheet.html", images=2)
+    assert_shown(index, images=1)
 
 
 def test_a_validation(tmp_path):
@@ -110,7 +110,7 @@ def test_a_validation(tmp_path):
         f"/data/{LONG}.safetensors", LONG, "resnet20", "torch", "jinv", (), [LONG], layers, layers[:3]
     )
     write_html(report, tmp_path / "page.html")
-    assert_shown(tmp_path / "page.html", tmp_path)
+    assert_shown(tmp_path / "page.html")
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,10 @@ def test_a_page_with_a_fault_is_refused(body, tmp_path):
     page = tmp_path / "page.html"
     page.write_text(f"<!doctype html><html><head></head><body style='min-height:400px'>{body}</body></html>")
     with pytest.raises(AssertionError):
-        assert_shown(page, tmp_path)
+        assert_shown(page)
 
 
 def test_a_page_without_one_is_not(tmp_path):
     page = tmp_path / "page.html"
     page.write_text("<!doctype html><html><head></head><body style='min-height:400px'>all is well</body></html>")
-    assert_shown(page, tmp_path)
+    assert_shown(page)

@@ -7,7 +7,7 @@ import pytest
 
 from jinv.report.settings import Column, SettingRow, SettingsTable, parallel_axes
 from jinv.report.settings_page import MOST_CELLS, MOST_ROWS, write_settings_page
-from tests.report.browser import dom
+from tests.report.browser import opened
 from tests.small_runs import write_run
 
 NAMES = ["cat", "dog", "<ship>"]
@@ -76,21 +76,23 @@ def test_lines_cross_the_axes_at_their_values():
 
 def test_a_click_sorts_table_and_images_and_a_stretch_of_an_axis_chooses(tmp_path):
     page = write_settings_page(table_of(tmp_path, 8), tmp_path / "page.html")
-    clicks = """<script>
-    const rows = (selector) => [...document.querySelectorAll(selector)].map((row) => row.dataset.row).join("");
-    const said = [rows(".sortable tbody tr")], head = document.querySelectorAll(".sortable th")[3];
-    head.querySelector("button").click();
-    said.push(head.getAttribute("aria-sort"), rows(".sortable tbody tr"), rows(".matrix tbody tr"));
-    head.querySelector("button").click();
-    said.push(head.getAttribute("aria-sort"), rows(".sortable tbody tr"));
-    const axis = document.querySelectorAll(".axis")[2], box = axis.getBoundingClientRect();
-    axis.setPointerCapture = () => {};
-    const point = (kind, part) => axis.dispatchEvent(new PointerEvent(kind, {clientX: box.x + 3, clientY: box.y + part * box.height}));
-    point("pointerdown", 0); point("pointermove", 0.5); point("pointerup", 0.5);
-    said.push(rows(".sortable tr:not(.out)[data-row]"));
-    document.title = said.join(" ");
-    </script></body>"""
-    page.write_text(page.read_text().replace("</body>", clicks))
-    title = re.search(r"<title>(.*?)</title>", dom(page, tmp_path))
-    # Shares are 0 7 6 5 4 3 2 of 8, and the last has none: it stays last either way. At the upper half are 5, 6 and 7.
-    assert title[1].split() == ["01234567", "descending", "12345607", "1234560", "ascending", "06543217", "4321"]
+    rows = "(found) => found.map((row) => row.dataset.row).join('')"
+    with opened(page) as (window, said):
+        head, axis = window.locator(".sortable th").nth(3), window.locator(".axis").nth(2)
+        table, images = ".sortable tbody tr", ".matrix tbody tr"
+        assert window.eval_on_selector_all(table, rows) == "01234567"
+        # Shares are 0 7 6 5 4 3 2 of 8, and the last has none: it stays last either way. At the upper half are 5, 6 and 7.
+        head.locator("button").click()
+        assert head.get_attribute("aria-sort") == "descending"
+        assert [window.eval_on_selector_all(each, rows) for each in (table, images)] == ["12345607", "1234560"]
+        head.locator("button").click()
+        assert head.get_attribute("aria-sort") == "ascending"
+        assert window.eval_on_selector_all(table, rows) == "06543217"
+        axis.scroll_into_view_if_needed()
+        box = axis.bounding_box()
+        window.mouse.move(box["x"] + 3, box["y"])
+        window.mouse.down()
+        window.mouse.move(box["x"] + 3, box["y"] + 0.5 * box["height"])
+        window.mouse.up()
+        assert window.eval_on_selector_all(".sortable tr:not(.out)[data-row]", rows) == "4321"
+        assert said == []

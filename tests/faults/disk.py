@@ -180,8 +180,9 @@ class Disk:
             return descriptor
 
     def _close(self, descriptor: int) -> None:
-        self.real["close"](descriptor)
-        self.open.pop(descriptor, None)
+        with self.turn:  # another thread may be given its number as soon as it is closed
+            self.open.pop(descriptor, None)
+            self.real["close"](descriptor)
 
     def _fsync(self, descriptor: int) -> None:
         if (path := self.open.get(descriptor)) is None:

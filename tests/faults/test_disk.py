@@ -204,6 +204,24 @@ def test_who_is_killed_does_nothing_more_and_holds_no_lock(tmp_path):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def test_a_descriptor_that_is_given_again_at_once_is_followed(tmp_path):
+    """Another thread opened a file between a close and its note: what it synced was then lost in a power loss."""
+    given = []
+    with Disk(tmp_path) as disk:
+        close = disk.real["close"]
+
+        def closed(descriptor):
+            close(descriptor)
+            if not given:
+                given.append(os.open(tmp_path / "b", os.O_CREAT | os.O_RDWR))
+
+        disk.real["close"] = closed
+        descriptor = os.open(tmp_path / "a", os.O_CREAT | os.O_RDWR)
+        os.close(descriptor)
+        assert given == [descriptor] and disk.open == {descriptor: str(tmp_path / "b")}
+        os.close(descriptor)
+
+
 def test_a_power_loss_takes_what_was_not_synced_and_nothing_else(tmp_path):
     (tmp_path / "safe").write_bytes(OLD)
     found = set()

@@ -65,25 +65,20 @@ def _check_kind(path: Path) -> None:
     Raises:
       UsageError: it is such a directory; what to do instead.
     """
-    from jinv.record.kinds import kind_of
+    from jinv.record.kinds import INSTEAD, kind_of
 
-    instead = {
-        "training": f"a training: jinv train CONFIG --out {path} --resume --set test=FOLDER_OR_ZIP tests its network again",
-        "distillation": f"a distillation, whose students are tested; of its runs name one, {path / 'images'}/NAME",
-        "search": f"a search; of its trials' runs name one, {path}/NAME",
-        "sweep": f"a sweep; of its settings' runs name one, {path}/NAME",
-    }
-    if (kind := kind_of(path)) in instead:
-        raise UsageError(f"{path}: evaluate judges runs and images, and this is {instead[kind]}")
+    if (kind := kind_of(path)) in INSTEAD:
+        instead = INSTEAD[kind].judges.format(path=path)
+        raise UsageError(f"{path}: evaluate judges runs and images, and this is a {kind}; {instead}")
 
 
 def _holds_images_alone(path: Path) -> bool:
     """Is it a zip, or a folder with images somewhere in it and no manifest? What is neither is refused as no run."""
-    from jinv.images.folder import open_image_folder
+    from jinv.images.folder import MANIFEST, open_image_folder
 
     if path.is_file():
         return path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)
-    if not path.is_dir() or (path / "manifest.json").exists():
+    if not path.is_dir() or (path / MANIFEST).exists():
         return False
     try:
         open_image_folder(path)
@@ -96,13 +91,14 @@ def _judge_images(arguments: argparse.Namespace, console: Any) -> int:
     from jinv.console import Waiting, make_console
     from jinv.experiment.metrics import bind_metrics, with_named
     from jinv.files import check_writable, is_stream, write_text
+    from jinv.images.folder import MANIFEST
     from jinv.judge.photographs import evaluate_photographs
     from jinv.report.text import print_control
     from jinv.runs.progress import teller
 
     for option in ("reference", "photographs"):
         if getattr(arguments, option) is not None:
-            raise UsageError(f"--{option}: is for a run, and {arguments.run} is none (no manifest.json)")
+            raise UsageError(f"--{option}: is for a run, and {arguments.run} is none (no {MANIFEST})")
     if arguments.json is not None:
         check_writable(arguments.json)
     vocabulary = vocabulary_of(arguments)

@@ -2,9 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jinv.errors import StorageError, UnsafeInputError, UsageError, legible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jinv.record.verify import Finding
 
 HELP = "write a run's report.html, one self-contained page, or the page of a training, distillation, search or sweep; several runs side by side"
 
@@ -58,16 +63,34 @@ def _write_other(path: Path) -> Path | None:
 
     kind = kind_of(path)
     if kind == "training" and (training := read_training_record(path)) is not None:
+        from jinv.record.verify_training import verify_shown
         from jinv.report.training import write_training_page
 
+        _refuse_damaged(path, verify_shown(path))
         return write_training_page(path, training)
     if kind == "distillation" and (distillation := read_distillation(path)) is not None:
+        from jinv.console import Waiting, make_console
+        from jinv.record.verify_distillation import verify_shown_of_all
         from jinv.report.distillation import write_distillation_page
 
+        with Waiting(make_console(stderr=True)) as waiting:
+            _refuse_damaged(path, verify_shown_of_all(path, waiting.watch))
         return write_distillation_page(path, distillation)
     if kind == "search" or kind == "sweep":
         return _write_settings(path, kind)
     return None
+
+
+def _refuse_damaged(path: Path, found: "Sequence[Finding]") -> None:
+    """Draw no page of what is damaged.
+
+    Raises:
+      StorageError, UnsafeInputError: it is.
+    """
+    from jinv.record.verify import refusal
+
+    if (error := refusal(path, found)) is not None:
+        raise error
 
 
 def _write_settings(path: Path, kind: Literal["search", "sweep"]) -> Path:

@@ -1,67 +1,81 @@
-"""`jinv verify`: are the files of a run, a training or a distillation as they were written?"""
+"""`jinv verify`: are the files of a run, or of whatever else jinv makes, as they were written?"""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinv.commands.arguments import add_plugins, vocabulary_of
-from jinv.errors import JinvError, StorageError, UnsafeInputError, UsageError, legible
+from jinv.errors import UsageError, legible
 
-HELP = "find what is missing, altered, orphaned or half-written in a run, a training or a distillation, and make a run's again"
+if TYPE_CHECKING:
+    from jinv.images.folder import Watch
+    from jinv.record.verify import Finding
+
+HELP = "find what is missing, altered, orphaned or half-written in a run, sweep, search, training or distillation, and make a run's again"
 SHOWN = 50
-
-_INSTEAD = {
-    "training": "jinv train CONFIG --out {} --resume makes again what an unfinished one needs; a finished one's files are put back, or it is trained anew",
-    "distillation": "jinv distill CONFIG --out {} --resume makes students again, and jinv verify RUN --repair a run",
-}
-"""What makes again what a training or a distillation lacks."""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    command.add_argument(
-        "run", type=Path, metavar="RUN", help="the directory of a run, a training or a distillation, finished or not"
-    )
-    command.add_argument("--repair", action="store_true", help="make just those batches again that it takes")
+    what = "the directory of a run, a sweep, a search, a training or a distillation, finished or not"
+    command.add_argument("run", type=Path, metavar="RUN", help=what)
+    command.add_argument("--repair", action="store_true", help="make just those batches of a run again that it takes")
     add_plugins(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
     from jinv.console import Waiting, make_console
-    from jinv.record.kinds import kind_of
-    from jinv.record.verify import verify
-    from jinv.record.verify_training import verify_distillation, verify_training
+    from jinv.record.verify import refusal
 
-    console, kind = make_console(stderr=True), kind_of(arguments.run)
-    instead = _INSTEAD.get(kind or "", "").format(arguments.run)
-    if arguments.repair and instead:
-        raise UsageError(f"--repair: {arguments.run} is a {kind}, and repairs are of runs; {instead}")
+    console, directory = make_console(stderr=True), arguments.run
     if arguments.repair:
+        _check_repair(directory)
         from jinv.commands.compilation import keep_compiled
         from jinv.runs.repair import repair
 
         keep_compiled()
-        found = repair(arguments.run, console, vocabulary_of(arguments))
+        found = repair(directory, console, vocabulary_of(arguments))
     else:
         with Waiting(console) as waiting:
-            if kind == "training":
-                found = verify_training(arguments.run)
-            elif kind == "distillation":
-                found = verify_distillation(arguments.run, waiting.watch)
-            else:
-                found = verify(arguments.run, waiting.watch)
+            found = _found(directory, waiting.watch)
     for finding in found[:SHOWN]:
         print(legible(str(finding)))
     if len(found) > SHOWN:
         print(f"and {len(found) - SHOWN} more")
-    wrong = [finding for finding in found if finding.kind in ("missing", "altered")]
-    if not wrong:
-        print(legible(f"{arguments.run}: every file is as it was written"))
-        return 0
-    if arguments.repair:
-        print(legible(f"{arguments.run}: repaired"))
-        return 0
-    altered = any(finding.kind == "altered" for finding in wrong)
-    refuse: type[JinvError] = UnsafeInputError if altered else StorageError
-    many = f"{len(wrong)} files are" if len(wrong) > 1 else "a file is"
-    raise refuse(f"{arguments.run}: {many} not as written; {instead or 'jinv verify --repair makes them again'}")
+    error = refusal(directory, found)
+    if error is not None and not arguments.repair:
+        raise error
+    print(legible(f"{directory}: {'every file is as it was written' if error is None else 'repaired'}"))
+    return 0
+
+
+def _found(directory: Path, watch: "Watch") -> "list[Finding]":
+    """What is wrong with whatever lies there."""
+    from jinv.record.kinds import kind_of
+    from jinv.record.status import settings_in
+    from jinv.record.verify import verify
+    from jinv.record.verify_distillation import verify_distillation
+    from jinv.record.verify_settings import verify_settings
+    from jinv.record.verify_training import verify_training
+
+    match kind_of(directory):
+        case "training":
+            return verify_training(directory)
+        case "distillation":
+            return verify_distillation(directory, watch)
+        case "search" | "sweep" as kind:
+            return verify_settings(directory, kind, watch)
+        case None if settings_in(directory):  # a sweep's record comes at its end
+            return verify_settings(directory, "sweep", watch)
+        case _:
+            return verify(directory, watch)
+
+
+def _check_repair(directory: Path) -> None:
+    """Raises UsageError: it is no run, but something that is mended in another way."""
+    from jinv.record.kinds import INSTEAD, kind_of
+
+    if (kind := kind_of(directory)) in INSTEAD:
+        instead = INSTEAD[kind].mends.format(path=directory)
+        raise UsageError(f"--repair: {directory} is a {kind}, and repairs are of runs; {instead}")

@@ -12,6 +12,9 @@ import numpy as np
 from jinv.errors import StorageError, UnsafeInputError, UsageError
 from jinv.images.codec import FREE_PIXELS, MAXIMUM_BYTES, PIXELS_PER_BYTE, decode_image, read_picture_file
 
+MANIFEST = "manifest.json"
+"""A directory with that file is a run's, whose grid is no picture of a class."""
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 MAXIMUM_FILES = 2_000_000
 
@@ -83,7 +86,7 @@ def open_image_folder(path: str | Path) -> ImageFolder:
       StorageError: there is none. UnsafeInputError: not a sound zip. UsageError: no images in it.
     """
     path = Path(path)
-    if (path / "manifest.json").is_file():  # its grid is no picture of a class
+    if (path / MANIFEST).is_file():
         raise UsageError(f"{path}: is a run's directory; its images alone are in {path / 'images'}")
     if path.is_dir():
         found = [p.relative_to(path).as_posix() for p in _walk(path)]

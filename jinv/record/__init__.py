@@ -9,7 +9,7 @@
     unfinished   what is under way, and its checkpoints, which end with their own digests (sealed); durable: makes names safe
     lock, claims, workers   who works on a run, or on which of its batches, and says what of it; timing: when, how fast
     verify       what is missing, altered, orphaned; status: how far a run is; standing: how far whatever lies there is
-    training, distillation   their files; verify_training: what is missing there, or altered
+    training, distillation   their files; verify_training, verify_distillation, verify_settings: what is wrong there
     entry        what those have in common; estimate: a value with its interval
 
 May import `images`, `recipe`, `files` and what is below, not jax: pages open at once. `runs`, `judge`, `report` and above use it.

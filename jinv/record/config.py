@@ -82,7 +82,9 @@ def signed_text(table: dict[str, Any]) -> str:
     return f"{text}{SIGN}{hashlib.sha256(legible(text).encode()).hexdigest()}\n"
 
 
-def is_whole(config: bytes) -> bool:
-    """Whether a config's last line, where it is a digest, is that of the others."""
+def is_whole(config: bytes, *, signed: bool = False) -> bool:
+    """Whether a config's last line is the digest of the others; one that has none is, unless it was `signed` for sure."""
     above, sign, digest = config.rpartition(SIGN.encode())
-    return not sign or hashlib.sha256(above).hexdigest().encode() == digest.strip()
+    if not sign:
+        return not signed
+    return hashlib.sha256(above).hexdigest().encode() == digest.strip()

@@ -26,11 +26,12 @@ from jinv.files import (
     write_bytes,
     write_text,
 )
+from jinv.images.folder import MANIFEST
 from jinv.record.config import is_whole, read_table, signed_text
 from jinv.record.durable import sync_folders
 from jinv.record.entry import has_its_digest, with_digest
 from jinv.record.evaluation import Evaluation, read_evaluation, write_evaluation
-from jinv.record.kinds import not_a_run
+from jinv.record.kinds import not_a
 from jinv.record.lock import LOCK
 from jinv.record.manifest import Manifest, read_manifest
 from jinv.record.metrics import MetricsLine, first_metrics, iter_metrics
@@ -40,7 +41,6 @@ from jinv.record.unfinished import INSTEAD
 from jinv.record.units import ARRAY, UNITS, tidy_units, unit_logs
 from jinv.record.workers import WORKERS
 
-UNSEALED = "manifest.json"
 REWRITTEN = ("evaluation.json", "report.html")
 """What is made again from the rest at any time, and sealed anew then; so is the folder nearest/."""
 
@@ -104,7 +104,7 @@ class RunDirectory:
                 f"{self.path}: run directory already exists; choose another --out, or continue it with --resume"
             )
         if occupied and self.manifest() is None:
-            raise RunConflictError(f"{not_a_run(self.path)}; choose another --out")
+            raise RunConflictError(f"{not_a('run', self.path)}; choose another --out")
         return occupied
 
     def prepare(self, *, resume: bool) -> bool:
@@ -130,7 +130,7 @@ class RunDirectory:
 
     def has_begun(self, manifest: Manifest) -> bool:
         """Whether anything can have been computed here: not where a run was killed before its second file, the config."""
-        return manifest.finished is not None or any(path.name != "manifest.json" for path in self.entries())
+        return manifest.finished is not None or any(path.name != MANIFEST for path in self.entries())
 
     def remove(self) -> None:
         """Remove an earlier run; anything that is not a run directory is left alone.
@@ -139,12 +139,12 @@ class RunDirectory:
           RunConflictError: the directory holds something else.
         """
         if self.path.is_dir() and any(self.entries()):
-            if not (self.path / "manifest.json").is_file():
-                raise RunConflictError(f"{not_a_run(self.path)}; it is not replaced")
+            if not (self.path / MANIFEST).is_file():
+                raise RunConflictError(f"{not_a('run', self.path)}; it is not replaced")
             self.write_unfinished(Manifest())  # what is left of it, should this be cut short, is no finished run
             # It stays and is emptied, for it may be a link or a mount; last goes what says that it is a run's.
             try:
-                for entry in sorted(self.entries(), key=lambda entry: entry.name == "manifest.json"):
+                for entry in sorted(self.entries(), key=lambda entry: entry.name == MANIFEST):
                     if entry.is_dir() and not entry.is_symlink():
                         shutil.rmtree(entry)
                     else:
@@ -163,7 +163,7 @@ class RunDirectory:
         Raises:
           RunConflictError: it is not readable as a manifest of this version.
         """
-        return read_manifest(self.path / "manifest.json")
+        return read_manifest(self.path / MANIFEST)
 
     def known_manifest(self) -> Manifest:
         """The manifest of a run that is there; raises as `manifest`.
@@ -176,19 +176,19 @@ class RunDirectory:
             raise self.no_run()
         return manifest
 
-    def no_run(self, hint: str = "") -> StorageError:
+    def no_run(self) -> StorageError:
         """What is there instead of a run."""
         if self.path.is_dir():
-            return StorageError(f"{not_a_run(self.path)}{hint}")
+            return StorageError(not_a("run", self.path))
         return StorageError(f"{self.path}: {'not a directory' if self.path.exists() else 'no such directory'}")
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `manifest.json`."""
-        self.write_json("manifest.json", manifest.to_json())
+        self.write_json(MANIFEST, manifest.to_json())
 
     def write_unfinished(self, manifest: Manifest) -> None:
         """Write the `manifest.json` of a run that goes on, with its own digest."""
-        self.write_json("manifest.json", with_digest(manifest))
+        self.write_json(MANIFEST, with_digest(manifest))
 
     def check_unfinished(self) -> None:
         """Are manifest.json and config.toml of a run that is to go on as they were written? Those of earlier versions can't say.
@@ -198,7 +198,7 @@ class RunDirectory:
         """
         if (self.path / "batches").is_dir():
             raise RunConflictError(f"{self.path}: an unfinished run of an earlier jinv; begin it anew with --replace")
-        for name, whole_as in (("manifest.json", has_its_digest), ("config.toml", is_whole)):
+        for name, whole_as in ((MANIFEST, has_its_digest), ("config.toml", is_whole)):
             path = self.path / name
             try:
                 whole = whole_as(path.read_bytes())
@@ -302,7 +302,7 @@ class RunDirectory:
             return False
         if path.parts[0] == UNITS:
             return path.name == ARRAY and path.parent.name.isdecimal() and not (self.path / "images.npy").exists()
-        return path.parts[0] not in (WORKERS, SINKS) and path.as_posix() not in (UNSEALED, *ASIDE)
+        return path.parts[0] not in (WORKERS, SINKS) and path.as_posix() not in (MANIFEST, *ASIDE)
 
     def check_sealed(self, manifest: Manifest, found: Mapping[str, str] | None = None) -> None:
         """Is what was sealed still as it was? `found`: `digests()`, where they are known. What is written anew is not asked.

@@ -63,6 +63,11 @@ class DistillationRecord(Entry):
     sources: tuple[Source, ...] = ()
     finished: str | None = None
 
+    @property
+    def is_done(self) -> bool:
+        """Whether anything of it was done."""
+        return self.finished is not None or bool(self.sources)
+
 
 def run_folder(directory: Path, source: str) -> Path:
     """Where a source's images are synthesised."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from jinv.errors import StorageError
 from jinv.images.codec import decode_image, read_image
+from jinv.images.folder import MANIFEST
 from jinv.record.config import batch_of, is_batch
 from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Evaluation
@@ -106,9 +107,9 @@ class RunRecord:
         """int64 (n,): the class ids that the images were made for, also those that are not there yet."""
         labels, names = self.manifest.labels, self.manifest.class_names
         if not labels or len(labels) != len(names):
-            raise StorageError(f"{self.path / 'manifest.json'}: it does not say what the images' classes are")
+            raise StorageError(f"{self.path / MANIFEST}: it does not say what the images' classes are")
         if wrong := [label for label in labels if not 0 <= label < MAXIMUM_LABEL]:
-            raise StorageError(f"{self.path / 'manifest.json'}: labels: {wrong[0]} is no class id")
+            raise StorageError(f"{self.path / MANIFEST}: labels: {wrong[0]} is no class id")
         return np.asarray(labels, np.int64)
 
     @property

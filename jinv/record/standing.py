@@ -5,6 +5,7 @@ from typing import Literal
 
 from jinv.errors import JinvError, UnsafeInputError, UsageError
 from jinv.recipe.training import KINDS, DistillationRecipe, read_training
+from jinv.record.begun import CONFIG, has_come
 from jinv.record.distillation import DistillationRecord, Source, read_distillation, run_folder, student_folder
 from jinv.record.entry import Entry, Whole, read_json, validated
 from jinv.record.estimate import Estimate
@@ -145,11 +146,12 @@ def _search(path: Path) -> SearchStatus:
 
 
 def _training(path: Path, record: TrainingRecord) -> TrainingStatus:
-    at_work = held_by(path)
+    at_work, finished = held_by(path), record.finished is not None
+    if not finished and not has_come(path, RECORDS["training"], is_done=record.is_done):
+        return TrainingStatus(path=str(path), state="not begun", architecture=record.architecture, at_work=at_work)
     lines = read_epochs(path / EPOCHS)
     times = read_epoch_times(path)
     last = lines[-1] if lines else None
-    finished = record.finished is not None
     done = record.updates if finished and record.updates is not None else 0
     done = max(done, last.step if last else 0, record.saved or 0)
     speed = times[last.epoch].updates_per_second if last and last.epoch in times else None
@@ -175,11 +177,10 @@ def _training(path: Path, record: TrainingRecord) -> TrainingStatus:
 
 
 def _distillation(path: Path, record: DistillationRecord) -> DistillationStatus:
-    config = path / "config.toml"
-    if not config.exists():  # it comes a moment later
+    if not has_come(path, RECORDS["distillation"], is_done=record.is_done):
         return DistillationStatus(path=str(path), state="not begun", teacher=record.teacher, at_work=held_by(path))
     try:
-        recipe = read_training(config, DistillationRecipe)
+        recipe = read_training(path / CONFIG, DistillationRecipe)
     except UsageError as error:
         raise UnsafeInputError(str(error)) from error
     known = {source.name: source for source in record.sources}

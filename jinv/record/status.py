@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from jinv.errors import JinvError, RunConflictError, StorageError, UnsafeInputError
+from jinv.images.folder import MANIFEST
 from jinv.recipe.batches import Batches
 from jinv.record.claims import LEASE_S, SUFFIX, Owner, has_died, owner_of
 from jinv.record.config import batch_of, is_batch
@@ -123,7 +124,7 @@ def read_status(path: Path) -> RunStatus | SweepStatus:
         return RunStatus(path=str(path), state="not begun")
     if not before and path.is_dir():
         raise StorageError(f"{path}: is empty: no run has begun here")
-    raise RunDirectory(path).no_run(", and no sweep's")
+    raise RunDirectory(path).no_run()
 
 
 def submitted(run: Path) -> Path:
@@ -133,7 +134,7 @@ def submitted(run: Path) -> Path:
 
 def settings_in(path: Path) -> tuple[RunStatus, ...]:
     """The settings of a sweep, or the trials of a search, that have begun in `path`."""
-    settings = sorted(setting.parent for setting in path.glob("*/manifest.json"))
+    settings = sorted(setting.parent for setting in path.glob(f"*/{MANIFEST}"))
     return tuple(status for setting in settings if (status := _setting_status(setting)) is not None)
 
 

@@ -20,6 +20,9 @@ from jinv.record.units import Environment
 RECORD, EPOCHS, NETWORK, PAGE = RECORDS["training"], "metrics.jsonl", "model.safetensors", "training.html"
 SCHEMA = 1
 
+SEALED = (NETWORK, EPOCHS)
+"""What of a finished training nothing makes again, and whose digests are in its record; its config ends with its own."""
+
 
 class EpochLine(Entry):
     """What was logged of an epoch: means over its images as they were shown; accuracy against the targets' largest class.
@@ -90,6 +93,11 @@ class TrainingRecord(Entry):
     tested: tuple[Tested, ...] = ()
     network_sha256: str | None = None
     outputs: dict[str, str] | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether anything of it was done."""
+        return self.finished is not None or self.saved is not None
 
 
 def read_training_record(directory: Path) -> TrainingRecord | None:

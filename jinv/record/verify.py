@@ -1,14 +1,14 @@
 """Looks through a run's files: what is missing, altered, orphaned or half-written."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from jinv.errors import JinvError, StorageError, UnsafeInputError
 from jinv.files import TEMPORARY
-from jinv.images.folder import Watch, unwatched
+from jinv.images.folder import MANIFEST, Watch, unwatched
 from jinv.record.config import batch_of, is_batch
 from jinv.record.directory import ASIDE, REWRITTEN, SINKS, RunDirectory, is_rewritten
 from jinv.record.lock import LOCK, held_by
@@ -22,14 +22,23 @@ Kind = Literal["missing", "altered", "orphaned", "half-written"]
 SCRATCH = ".repair"
 """The folder in a run where batches are made again."""
 
+SHOWN_CURES = 3
+
 
 @dataclass(frozen=True)
 class Finding:
-    """A file, relative to the run, that is not as it should be; `why` says more where there is more to say."""
+    """A file, relative to what is looked through, that is not as it should be; `why` says more where there is more to say, and
+    `cure` what mends it, where that is not the same for all of a run."""
 
     kind: Kind
     name: str
     why: str = ""
+    cure: str = ""
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether something is lost, and not only too much."""
+        return self.kind in ("missing", "altered")
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}" + (f": {self.why}" if self.why else "")
@@ -51,6 +60,53 @@ def verify(directory: Path, watch: Watch = unwatched, *, alone: bool = False) ->
         if (manifest.finished, manifest.outputs) == (before.finished, before.outputs):
             return found if alone else _left(run, found)
         # Sealed, or sealed anew, while one looked: nothing that was found is so.
+
+
+def refusal(directory: Path, found: Sequence[Finding]) -> JinvError | None:
+    """An error that says in a line how much is not as written in `directory`, and what mends it; None where nothing is wrong."""
+    wrong = [finding for finding in found if finding.is_wrong]
+    if not wrong:
+        return None
+    cures = list(dict.fromkeys(finding.cure or f"jinv verify {directory} --repair makes it again" for finding in wrong))
+    more = f"; and {len(cures) - SHOWN_CURES} more such lines" if len(cures) > SHOWN_CURES else ""
+    refuse: type[JinvError] = UnsafeInputError if any(f.kind == "altered" for f in wrong) else StorageError
+    first = wrong[0].name if len(wrong) == 1 else f"{len(wrong)} files"
+    is_ = "is" if len(wrong) == 1 else "are"
+    return refuse(f"{directory}: {first} {is_} not as written; {'; '.join(cures[:SHOWN_CURES])}{more}")
+
+
+def why_of(error: JinvError, path: Path) -> str:
+    """What an error says of a file whose name the finding has."""
+    return str(error).removeprefix(f"{path}: ").removeprefix(f"{path}, ")
+
+
+def verify_part(directory: Path, run: Path, watch: Watch = unwatched) -> list[Finding]:
+    """As `verify` of a run that belongs to what is in `directory`; where it is none any more, that is a finding too."""
+    name = run.relative_to(directory).as_posix() if run.is_relative_to(directory) else str(run)
+    try:
+        cure = f"jinv verify {run} --repair makes it again"
+        return [replace(f, name=f"{name}/{f.name}", cure=cure) for f in verify(run, watch)]
+    except UnsafeInputError as error:
+        return [Finding("altered", name, why_of(error, run), f"put {name} back")]
+    except StorageError as error:
+        return [Finding("missing", name, why_of(error, run), f"put {name} back")]
+
+
+def left_over(directory: Path, known: Collection[str], why: str) -> list[Finding]:
+    """What killed processes left in a folder, and what is none of the `known`; nothing where somebody is at work.
+
+    Raises:
+      StorageError: it cannot be listed.
+    """
+    if held_by(directory) is not None:
+        return []
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError as error:
+        raise StorageError(f"{directory}: cannot be listed: {error.strerror or error}") from error
+    left = [Finding("half-written", name) for name in names if TEMPORARY.fullmatch(name)]
+    others = [name for name in names if not TEMPORARY.fullmatch(name) and name[0] != "."]
+    return left + [Finding("orphaned", name, why) for name in others if name not in known]
 
 
 def _of_finished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[Finding]:
@@ -126,7 +182,7 @@ def _strange(run: RunDirectory) -> list[Finding]:
             found.append(Finding("half-written", name))
         elif path.is_relative_to(run.path / SINKS):
             continue
-        elif path.is_file() and name not in (LOCK, "manifest.json", *REWRITTEN, *ASIDE) and path.name[0] != ".":
+        elif path.is_file() and name not in (LOCK, MANIFEST, *REWRITTEN, *ASIDE) and path.name[0] != ".":
             found.append(Finding("orphaned", name, "the seal does not know it"))
     return found
 

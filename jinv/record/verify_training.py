@@ -1,25 +1,29 @@
-"""Looks through the files of a training and of a distillation: what is missing, altered, orphaned or half-written."""
+"""Looks through a training's files: what is missing, altered, orphaned or half-written."""
 
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from jinv.errors import JinvError, StorageError, UnsafeInputError
-from jinv.files import TEMPORARY
-from jinv.images.folder import Watch, unwatched
-from jinv.recipe.training import DistillationRecipe, read_training
-from jinv.record import distillation, training
-from jinv.record.config import is_whole
-from jinv.record.directory import SINKS, RunDirectory
-from jinv.record.distillation import Source, read_distillation, run_folder, student_folder
-from jinv.record.lock import LOCK, held_by
+from jinv.errors import StorageError, UnsafeInputError
+from jinv.record.begun import ANEW, CONFIG, begun_config, has_come
+from jinv.record.directory import SINKS
+from jinv.record.lock import LOCK
 from jinv.record.sealed import DamagedError, digest_of, unsealed
 from jinv.record.timing import TIMING
-from jinv.record.training import EPOCHS, NETWORK, TrainingRecord, read_epochs, read_training_record
-from jinv.record.unfinished import BEFORE, NEWEST
-from jinv.record.verify import Finding, verify
+from jinv.record.training import (
+    EPOCHS,
+    NETWORK,
+    PAGE,
+    RECORD,
+    SEALED,
+    EpochLine,
+    TrainingRecord,
+    read_epochs,
+    read_training_record,
+)
+from jinv.record.unfinished import BEFORE, NEWEST, load_checkpoint
+from jinv.record.verify import Finding, left_over, why_of
 
-SEALED = (NETWORK, EPOCHS)
-"""What of a finished training nothing makes again, and whose digests are in its record; its config ends with its own."""
+PAGE_END = b"</html>"
+"""What a page that was written whole ends with; of what else it says nothing is known, for it is drawn anew at any time."""
 
 
 def seal_of(directory: Path) -> dict[str, str]:
@@ -54,89 +58,74 @@ def verify_training(directory: Path) -> list[Finding]:
     Raises:
       StorageError: no training, or its directory cannot be read. RunConflictError: another version's.
     """
+    while True:
+        try:
+            record = read_training_record(directory)
+        except UnsafeInputError:
+            record = None
+        found = broken(directory)
+        if record is not None:
+            found += page_of(directory, PAGE, is_due=record.finished is not None)
+            found += [] if record.finished else _unfinished(directory, record)
+        known = {RECORD, CONFIG, EPOCHS, TIMING, PAGE, SINKS, LOCK, NETWORK}
+        known |= set() if record and record.finished else {NEWEST, BEFORE}
+        found += left_over(directory, known, "no training writes it")
+        if (
+            record is None
+            or not (has_ended := read_training_record(directory))
+            or has_ended.finished == record.finished
+        ):
+            return found
+        # It ended while one looked: what only an unfinished one needs is gone.
+
+
+def verify_shown(directory: Path) -> list[Finding]:
+    """What is wrong with what a training's page is drawn of: its record, its config and its lines; raises as `verify_training`."""
+    return [finding for finding in verify_training(directory) if finding.name in (RECORD, CONFIG, EPOCHS)]
+
+
+def broken(directory: Path) -> list[Finding]:
+    """What of a training nothing makes again: an unfinished one does not go on without it, and a finished one is none.
+
+    Raises:
+      StorageError: no training, or a file cannot be read. RunConflictError: another version's.
+    """
     try:
         record = read_training_record(directory)
     except UnsafeInputError as error:
-        return [Finding("altered", training.RECORD, _why(error, directory / training.RECORD)), *_config(directory)]
+        found = Finding("altered", RECORD, why_of(error, directory / RECORD), ANEW)
+        return [found, *config_of(directory, RECORD, is_done=True)]
     if record is None:
-        raise StorageError(f"{directory}: no training (no {training.RECORD})")
-    found = [*_config(directory), *(_sealed(directory, record) if record.finished else _unfinished(directory))]
-    known = {training.RECORD, "config.toml", EPOCHS, TIMING, training.PAGE, SINKS, LOCK}
-    known |= {NETWORK} if record.finished else {NETWORK, NEWEST, BEFORE}
-    if record.finished and not (directory / training.PAGE).exists():
-        found.append(Finding("missing", training.PAGE, f"jinv report {directory} writes it"))
-    return found + _strange(directory, known, "no training writes it")
+        return [Finding("missing", RECORD, cure=ANEW)]
+    found_of_config = config_of(directory, RECORD, is_done=record.is_done)
+    return found_of_config + (_sealed(directory, record) if record.finished else [])
 
 
-def verify_distillation(directory: Path, watch: Watch = unwatched) -> list[Finding]:
-    """What is wrong with a distillation's files, its runs' and its students'; nothing is changed.
-
-    A run of elsewhere that is a source is looked through too; real images have no digests.
-
-    Raises:
-      StorageError: no distillation, or its directory cannot be read. RunConflictError: another version's.
-    """
-    found, sources = list(_config(directory)), tuple[Source, ...]()
+def config_of(directory: Path, record: str, *, is_done: bool) -> list[Finding]:
+    """What is wrong with the config of a training or a distillation; see `jinv.record.begun.has_come`."""
+    path = directory / CONFIG
     try:
-        record = read_distillation(directory)
-        if record is None:
-            raise StorageError(f"{directory}: no distillation (no {distillation.RECORD})")
-        sources = record.sources
-        if record.finished and not (directory / distillation.PAGE).exists():
-            found.append(Finding("missing", distillation.PAGE, f"jinv report {directory} writes it"))
+        if has_come(directory, record, is_done=is_done):
+            begun_config(path)
     except UnsafeInputError as error:
-        found.insert(0, Finding("altered", distillation.RECORD, _why(error, directory / distillation.RECORD)))
-    for part, look in _parts(directory, sources, watch):
-        inside = part.is_relative_to(directory)
-        prefix = part.relative_to(directory).as_posix() if inside else str(part)
-        try:
-            found += [Finding(f.kind, f"{prefix}/{f.name}", f.why) for f in look(part)]
-        except UnsafeInputError as error:
-            found.append(Finding("altered", prefix, _why(error, part)))
-        except StorageError as error:
-            found.append(Finding("missing", prefix, _why(error, part)))
-    known = {distillation.RECORD, "config.toml", distillation.PAGE, distillation.IMAGES, distillation.STUDENTS, LOCK}
-    return found + _strange(directory, known, "no distillation writes it")
+        why = why_of(error, path).partition(";")[0]
+        return [Finding("altered", CONFIG, "" if why.startswith("is not as") else why, ANEW)]
+    except StorageError:
+        if path.exists():
+            raise
+        return [Finding("missing", CONFIG, cure=ANEW)]
+    return []
 
 
-def _parts(
-    directory: Path, sources: Iterable[Source], watch: Watch
-) -> Iterator[tuple[Path, Callable[[Path], list[Finding]]]]:
-    """The runs and trainings of a distillation, and who looks through each: those that have begun, and those that have to be there."""
-    runs, students = dict[Path, None](), dict[Path, None]()
+def page_of(directory: Path, name: str, *, is_due: bool) -> list[Finding]:
+    """Whether the page of a training or a distillation is there, if it `is_due`, and was written to its end."""
+    path, cure = directory / name, f"jinv report {directory} writes {name}"
     try:
-        recipe = read_training(directory / "config.toml", DistillationRecipe)
-    except JinvError:  # which is found by itself
-        recipe = None
-    for source in sources:
-        if source.kind == "recipe":
-            runs[run_folder(directory, source.name)] = None
-        students |= {student_folder(directory, source.name, student.seed): None for student in source.students}
-    if recipe is not None:
-        for name, asked in recipe.sources.items():
-            if asked.run:
-                runs[Path(asked.run)] = None
-            elif _holds_something(run_folder(directory, name)):
-                runs[run_folder(directory, name)] = None
-            folders = (student_folder(directory, name, seed) for seed in recipe.seeds)
-            students |= {path: None for path in folders if _holds_something(path)}
-    for run in runs:
-        yield run, lambda path: verify(path, watch)
-    for student in watch(list(students), "looking through the students", len(students)):
-        yield student, verify_training
-
-
-def _holds_something(path: Path) -> bool:
-    """Not of what somebody is about to begin, who has the lock alone."""
-    return path.is_dir() and bool(RunDirectory(path).entries())
-
-
-def _config(directory: Path) -> list[Finding]:
-    path = directory / "config.toml"
-    try:
-        return [] if is_whole(path.read_bytes()) else [Finding("altered", path.name)]
+        if path.read_bytes().rstrip().endswith(PAGE_END):
+            return []
+        return [Finding("altered", name, "is not whole", cure)]
     except FileNotFoundError:
-        return [Finding("missing", path.name)]
+        return [Finding("missing", name, cure=cure)] if is_due else []
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
 
@@ -147,44 +136,37 @@ def _sealed(directory: Path, record: TrainingRecord) -> list[Finding]:
         path, digest = directory / name, (record.outputs or {}).get(name)
         try:
             if not path.is_file():
-                found.append(Finding("missing", name))
+                found.append(Finding("missing", name, cure=ANEW))
             elif digest is not None and digest_of(path) != digest:
-                found.append(Finding("altered", name))
+                found.append(Finding("altered", name, cure=ANEW))
             elif digest is None and name == EPOCHS:
                 read_epochs(path)
         except UnsafeInputError as error:
-            found.append(Finding("altered", name, _why(error, path)))
+            found.append(Finding("altered", name, why_of(error, path), ANEW))
         except OSError as error:
             raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
     return found
 
 
-def _unfinished(directory: Path) -> list[Finding]:
-    found = []
-    for name in (NEWEST, BEFORE):
+def _unfinished(directory: Path, record: TrainingRecord) -> list[Finding]:
+    """What it goes on from; without that it is begun again, and its lines come again too."""
+    cure, found = f"jinv train CONFIG --out {directory} --resume makes again what it lacks", list[Finding]()
+    there = [name for name in (NEWEST, BEFORE) if (directory / name).exists()]
+    if record.saved and not there:
+        found.append(Finding("missing", NEWEST, cure=cure))
+    for name in there:
         try:
             unsealed(directory / name)
         except FileNotFoundError:
             continue
         except DamagedError as error:
-            found.append(Finding("altered", name, str(error)))
+            found.append(Finding("altered", name, str(error), cure))
+    # The checkpoint first: whoever is at work writes a line before the checkpoint that has it.
+    newest = load_checkpoint(directory, lambda text: None)
     try:
-        read_epochs(directory / EPOCHS)
+        lines = read_epochs(directory / EPOCHS)
+        if newest and [EpochLine.model_validate_json(text) for text in newest.lines] != lines[: len(newest.lines)]:
+            found.append(Finding("altered", EPOCHS, "lacks epochs, or has others, than its checkpoint", cure))
     except UnsafeInputError as error:
-        found.append(Finding("altered", EPOCHS, _why(error, directory / EPOCHS)))
+        found.append(Finding("altered", EPOCHS, why_of(error, directory / EPOCHS), cure))
     return found
-
-
-def _strange(directory: Path, known: set[str], why: str) -> list[Finding]:
-    """What killed processes left there, and what is none of the `known`; nothing where somebody is at work."""
-    if held_by(directory) is not None:
-        return []
-    names = sorted(path.name for path in directory.iterdir())
-    left = [Finding("half-written", name) for name in names if TEMPORARY.fullmatch(name)]
-    others = [name for name in names if not TEMPORARY.fullmatch(name) and name[0] != "."]
-    return left + [Finding("orphaned", name, why) for name in others if name not in known]
-
-
-def _why(error: JinvError, path: Path) -> str:
-    """What an error says of a file whose name the finding has."""
-    return str(error).removeprefix(f"{path}: ").removeprefix(f"{path}, ")

@@ -9,6 +9,7 @@ import numpy as np
 from jinv.console import add, clock_text, make_console, say, table
 from jinv.files import write_text
 from jinv.images.codec import fit_image, grid_png, read_image
+from jinv.images.folder import MANIFEST
 from jinv.images.sample import sample_by_class
 from jinv.record.config import read_table
 from jinv.record.distillation import PAGE, DistillationRecord, Source, run_folder
@@ -67,7 +68,7 @@ def points_text(difference: Estimate) -> str:
 def _sheet(directory: Path, source: Source) -> str | None:
     """Some of a source's images, of every class as many, as a data URI; none of real ones, which are others' to show."""
     run = run_folder(directory, source.name)
-    if not (run / "manifest.json").exists():
+    if not (run / MANIFEST).exists():
         return None
     record = open_run(run)
     files = record.picture_files

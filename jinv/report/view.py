@@ -10,6 +10,7 @@ from typing import Any
 
 from jinv.errors import StorageError, legible
 from jinv.images.animation import first_frame
+from jinv.images.folder import MANIFEST
 from jinv.record.directory import ASIDE, RunDirectory
 from jinv.record.evaluation import Control, Evaluation, Pictures, in_order
 from jinv.record.manifest import Manifest
@@ -161,7 +162,7 @@ def date_text(value: str | None) -> str:
 def _digests(run: Path) -> dict[str, str]:
     """sha256 of the run's own files; the manifest and the report themselves are still to be written."""
     files = (p for p in run.iterdir() if p.is_file() and not p.name.startswith("."))
-    kept = sorted(p for p in files if p.name not in ("manifest.json", "report.html", *ASIDE))
+    kept = sorted(p for p in files if p.name not in (MANIFEST, "report.html", *ASIDE))
     return {path.name: digest_of(path) for path in kept}
 
 

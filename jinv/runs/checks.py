@@ -10,6 +10,7 @@ from jinv.experiment.experiment import Experiment, load_experiment
 from jinv.experiment.metrics import bind_metrics, try_metric
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
+from jinv.images.folder import MANIFEST
 from jinv.judge.evaluate import check_judges
 from jinv.judge.judges import Say, judge_file, silent
 from jinv.models.classifier import Classifier
@@ -98,7 +99,7 @@ def check_same(
     for key in ("labels", "class_names", "image_size"):
         if getattr(manifest, key) != getattr(now, key):
             raise UnsafeInputError(
-                f"{run_directory.path / 'manifest.json'}: {key}: {getattr(manifest, key)!r:.60} is not what the config "
+                f"{run_directory.path / MANIFEST}: {key}: {getattr(manifest, key)!r:.60} is not what the config "
                 f"comes to, {getattr(now, key)!r:.60}; {INSTEAD}"
             )
 

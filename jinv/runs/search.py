@@ -21,13 +21,14 @@ from jinv.experiment.numbers import Place, groups, varied_numbers
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.images.codec import read_image
+from jinv.images.folder import MANIFEST
 from jinv.judge.picture_metrics import picture_figures
 from jinv.recipe.tuning import Tuned
 from jinv.record.begun import is_begun
 from jinv.record.directory import RunDirectory
 from jinv.record.entry import read_json
 from jinv.record.evaluation import Pictures
-from jinv.record.kinds import RECORDS
+from jinv.record.kinds import COMPARISON, RECORDS, not_a
 from jinv.record.lock import held
 from jinv.record.pictures import picture_files
 from jinv.runs.allocator import keep_freed_memory
@@ -42,7 +43,7 @@ from jinv.runs.sweep_part import SettingRun
 from jinv.runs.sweep_settings import carry_out_parts, parts_of, prepare_settings, result_of
 from jinv.runs.sweep_summary import row_of
 
-RECORD, PAGE = RECORDS["search"], "comparison.html"
+RECORD = RECORDS["search"]
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class _State:
             raise NumericalError(f"{self.directory}: the loss of every trial stopped being finite; tune lower rates")
         from jinv.report.settings_page import write_settings_page
 
-        write_settings_page(search_table(summary, self.directory), self.directory / PAGE)
+        write_settings_page(search_table(summary, self.directory), self.directory / COMPARISON)
         return summary
 
     def _batch(self, numbers: range, stop: Stop) -> dict[int, dict[str, Any]]:
@@ -217,7 +218,7 @@ def _arguments(tuned: Tuned, vocabulary: Vocabulary) -> frozenset[Place]:
 def _runs_in(directory: Path) -> list[str]:
     """The names of trials' directories that are there."""
     entries = RunDirectory(directory).entries() if directory.is_dir() else []
-    return sorted(path.name for path in entries if (path / "manifest.json").is_file())
+    return sorted(path.name for path in entries if (path / MANIFEST).is_file())
 
 
 def _check_directory(directory: Path, search: Search, resume: bool) -> None:
@@ -231,7 +232,7 @@ def _check_directory(directory: Path, search: Search, resume: bool) -> None:
         return
     record = read_json(directory / RECORD)
     if record is None:
-        raise RunConflictError(f"{directory}: not a search's directory (no {RECORD}); choose another --out")
+        raise RunConflictError(f"{not_a('search', directory)}; choose another --out")
     before = record.get("asked") if isinstance(record, dict) else None
     if before is None:
         return

@@ -19,8 +19,8 @@ from jinv.errors import StorageError, UnsafeInputError, UsageError
 from jinv.files import write_bytes
 from jinv.recipe.ranges import Interval
 from jinv.recipe.tuning import Space
+from jinv.record.kinds import JOURNAL
 
-JOURNAL = "study.jsonl"
 NAME = "jinv"
 SAMPLERS = ("tpe", "random", "nsga2", "cmaes")
 

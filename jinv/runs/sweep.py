@@ -14,6 +14,7 @@ from jinv.experiment.vocabulary import Vocabulary
 from jinv.recipe.variations import Variation
 from jinv.record.begun import is_begun
 from jinv.record.directory import RunDirectory
+from jinv.record.kinds import COMPARISON, RECORDS
 from jinv.record.lock import held
 from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.progress import teller
@@ -21,6 +22,8 @@ from jinv.runs.stopping import stoppable
 from jinv.runs.sweep_part import Part, SettingRun
 from jinv.runs.sweep_settings import carry_out_parts, done_text, parts_of, prepare_settings, result_of
 from jinv.runs.sweep_summary import settings_table, summarize
+
+RECORD = RECORDS["sweep"]
 
 
 def run_sweep(
@@ -74,12 +77,12 @@ def _carry_out(directory: Path, runs: Sequence[SettingRun], parts: Sequence[Part
     programs = [[run.variation.name for run in part.members] for part in parts]
     summary = summarize([result_of(run) for run in runs], programs, runs[0].manifest)
     summary["wall_seconds"] = round(time.monotonic() - started, 1)
-    RunDirectory(directory).write_json("sweep.json", summary)
+    RunDirectory(directory).write_json(RECORD, summary)
     finished = [run.directory.path for run in runs if run.diverged_at is None]
     if len(finished) > 1:
         from jinv.report.settings_page import write_settings_page
 
-        write_settings_page(settings_table(summary, directory), directory / "comparison.html")
+        write_settings_page(settings_table(summary, directory), directory / COMPARISON)
     if not finished:
         raise NumericalError(f"{directory}: the loss of every setting stopped being finite; lower the learning rates")
     if failed is not None:
@@ -95,7 +98,7 @@ def _check_directory(directory: Path, variations: Sequence[Variation], resume: b
     """
     if not is_begun(directory, resume=resume):
         return
-    known = {variation.name for variation in variations} | {"sweep.json", "comparison.html"}
+    known = {variation.name for variation in variations} | {RECORD, COMPARISON}
     found = (path.name for path in directory.iterdir() if not path.name.startswith("."))
     strange = sorted(name for name in found if name not in known)
     if strange:

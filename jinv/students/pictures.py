@@ -10,7 +10,7 @@ import numpy as np
 
 from jinv.errors import ModelMismatchError, StorageError, UsageError, naming
 from jinv.images.codec import fit_image
-from jinv.images.folder import Watch, open_image_folder, unwatched
+from jinv.images.folder import MANIFEST, Watch, open_image_folder, unwatched
 from jinv.record.run import open_run
 from jinv.training.views import Data
 from jinv.weights.labels import folder_class
@@ -85,7 +85,7 @@ def read_pictures(
     """
     pixels, labels = [], []
     for path in paths:
-        run = kind == "run" or (Path(path) / "manifest.json").exists()
+        run = kind == "run" or (Path(path) / MANIFEST).exists()
         if run and kind == "real":
             raise UsageError(
                 f"{key}: {path}: is a run; real images are asked for, in a folder or zip with a folder per class"

@@ -12,11 +12,12 @@ from jinv.files import make_directory, write_text
 from jinv.models.classifier import Classifier
 from jinv.recipe.resolved import table_of
 from jinv.recipe.training import DistillationRecipe, changes_since
-from jinv.record.begun import begun_config, is_begun
+from jinv.record.begun import CONFIG, begun_config, has_come, is_begun
 from jinv.record.config import signed_text
 from jinv.record.directory import RunDirectory
 from jinv.record.distillation import RECORD, DistillationRecord, read_distillation
 from jinv.record.entry import with_digest
+from jinv.record.kinds import not_a
 from jinv.report.distillation import write_distillation_page
 from jinv.runs.records import command_line, environment, own_commit
 
@@ -26,13 +27,14 @@ def check_directory(directory: Path, recipe: DistillationRecipe, resume: bool) -
 
     Raises:
       RunConflictError: something is there, or another distillation. UnsafeInputError: its config or record is damaged.
+      StorageError: its config is lost.
     """
     if not is_begun(directory, resume=resume):
         return None
-    earlier, config = read_distillation(directory), directory / "config.toml"
+    earlier, config = read_distillation(directory), directory / CONFIG
     if earlier is None:
-        raise RunConflictError(f"{directory}: not a distillation (no {RECORD}); choose another --out")
-    if not config.exists():  # it was killed between its first two files
+        raise RunConflictError(f"{not_a('distillation', directory)}; choose another --out")
+    if not has_come(directory, RECORD, is_done=earlier.is_done):
         return earlier
     before = begun_config(config)
     # A source more is no other distillation: those that are there are kept.
@@ -76,7 +78,7 @@ def begin(directory: Path, recipe: DistillationRecipe, record: DistillationRecor
     """Write the record, then the config."""
     make_directory(directory)
     RunDirectory(directory).write_json(RECORD, with_digest(record))  # first: it says what the directory is
-    write_text(directory / "config.toml", signed_text(table_of(recipe)))
+    write_text(directory / CONFIG, signed_text(table_of(recipe)))
 
 
 def write(directory: Path, record: DistillationRecord) -> None:

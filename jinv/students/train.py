@@ -13,16 +13,17 @@ import numpy as np
 from rich.console import Console
 
 from jinv.console import Waiting, make_console, say
-from jinv.errors import NumericalError, RunConflictError
+from jinv.errors import NumericalError, RunConflictError, UnsafeInputError
 from jinv.experiment.blame import blaming
 from jinv.experiment.plugins import used_in_training
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.files import make_directory, write_text
 from jinv.recipe.resolved import table_of
 from jinv.recipe.training import TrainingRecipe, changes_since
-from jinv.record.begun import begun_config, is_begun
+from jinv.record.begun import CONFIG, begun_config, has_come, is_begun
 from jinv.record.config import signed_text
 from jinv.record.directory import RunDirectory
+from jinv.record.kinds import not_a
 from jinv.record.lock import held
 from jinv.record.training import RECORD, EpochLine, TrainingRecord, read_training_record
 from jinv.record.unfinished import (
@@ -90,18 +91,19 @@ def train(
 
 
 def _there(directory: Path, resume: bool) -> TrainingRecord | None:
-    """The record of a training that is there to be resumed.
+    """The record of a training that is there to be resumed; None of one that was killed before its config was there.
 
     Raises:
       RunConflictError: something is there and `resume` is false, or it is no training. UnsafeInputError: it is damaged.
+      StorageError: its config is lost.
     """
     if not is_begun(directory, resume=resume):
         return None
     RunDirectory(directory).tidy()
     record = read_training_record(directory)
     if record is None and RunDirectory(directory).entries():
-        raise RunConflictError(f"{directory}: not a training (no {RECORD}); choose another --out")
-    return record
+        raise RunConflictError(f"{not_a('training', directory)}; choose another --out")
+    return record if record and has_come(directory, RECORD, is_done=record.is_done) else None
 
 
 def _begun(directory: Path, inputs: TrainingInputs, before: TrainingRecord | None) -> TrainingRecord:
@@ -111,8 +113,8 @@ def _begun(directory: Path, inputs: TrainingInputs, before: TrainingRecord | Non
       RunConflictError: another config, other pictures or other networks than before.
     """
     record = new_record(inputs)
-    config = directory / "config.toml"
-    if before is not None and config.exists():
+    config = directory / CONFIG
+    if before is not None:
         changed = changes_since(begun_config(config), inputs.recipe, config)
         for name in ("data_sha256", "init_sha256", "teacher_sha256"):
             old, new = getattr(before, name), getattr(record, name)
@@ -218,7 +220,11 @@ def _update(
 def _start(
     directory: Path, inputs: TrainingInputs, record: TrainingRecord, console: Console
 ) -> tuple[State, list[EpochLine], TrainingRecord]:
-    """Where the training goes on: at its newest sound checkpoint, or before its first update."""
+    """Where the training goes on: at its newest sound checkpoint, or before its first update.
+
+    Raises:
+      UnsafeInputError: the checkpoint is of another network or optimizer.
+    """
     state = inputs.training.begin(inputs.classifier.variables)
     found = load_checkpoint(directory, teller(console))
     here = environments_of(found or Checkpoint(0, 0, 0, environments=record.environments), environment())
@@ -227,10 +233,20 @@ def _start(
         return state, [], record.model_copy(update={"environments": (environment(),)})
     structure = jax.tree.structure(state)
     leaves = [jax.numpy.asarray(leaf) for leaf in found.leaves]
+    if not _fit(leaves, jax.tree.leaves(state)) or found.step > updates_of(inputs):
+        raise UnsafeInputError(
+            f"{directory}: its checkpoint is another training's; put it back, or begin anew in another --out"
+        )
     lines = [EpochLine.model_validate_json(text) for text in found.lines]
     say(console, f"{directory}: going on at step {found.step}")
     resumed: State = jax.tree.unflatten(structure, leaves)
     return resumed, lines, record
+
+
+def _fit(leaves: Sequence[jax.Array], others: Sequence[jax.Array]) -> bool:
+    """Whether one state's leaves may stand for the other's."""
+    shapes = ([(leaf.shape, leaf.dtype) for leaf in some] for some in (leaves, others))
+    return next(shapes) == next(shapes)
 
 
 def _save(directory: Path, state: State, lines: Sequence[EpochLine], record: TrainingRecord) -> None:

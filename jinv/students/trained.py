@@ -15,12 +15,16 @@ from jinv.core.draws import run_key
 from jinv.errors import StorageError, UnsafeInputError
 from jinv.images.folder import Watch
 from jinv.judge.metrics import share_of
+from jinv.record.begun import CONFIG
 from jinv.record.directory import RunDirectory
 from jinv.record.entry import with_digest
-from jinv.record.training import NETWORK, RECORD, Tested, TrainingRecord, read_training_record
+from jinv.record.lock import held
+from jinv.record.timing import TIMING
+from jinv.record.training import EPOCHS, NETWORK, PAGE, RECORD, Tested, TrainingRecord
 from jinv.record.unfinished import BEFORE, NEWEST
-from jinv.record.verify_training import check_training, seal_of
+from jinv.record.verify_training import broken, check_training, seal_of
 from jinv.report.training import write_training_page
+from jinv.runs.progress import teller
 from jinv.students.inputs import LEVELS, TrainingInputs
 from jinv.training.accuracy import recognised
 from jinv.training.adversary import Adversary
@@ -118,29 +122,26 @@ def finished(directory: Path, inputs: TrainingInputs, record: TrainingRecord, wa
 
 
 def begin_again(directory: Path, console: Console) -> None:
-    """A finished training of which a file is lost or damaged is one that has not begun: said, for it costs its time again.
+    """A training of which a file is lost or damaged that nothing makes again is removed: said, for it costs its time again.
 
-    The caller has what it is made of, and asks for it once more. The lines that it has left are overwritten.
+    The caller has what it is made of, and asks for it once more.
 
     Raises:
-      JinvError: its record cannot be read, or written.
+      RunConflictError: somebody is at work there, or it is another version's. StorageError: a file cannot be read or removed.
     """
-    record = read_training_record(directory)
-    if record is None or not record.finished:
+    if not RunDirectory(directory).entries():
         return
-    try:
-        check_training(directory, record)
-    except (StorageError, UnsafeInputError) as error:
-        say(console, f"{str(error).partition(';')[0]}; it is trained again")
-        lost = {
-            "finished": None,
-            "outputs": None,
-            "network_sha256": None,
-            "tested": (),
-            "saved": None,
-            "wall_seconds": 0.0,
-        }
-        write_record(directory, record.model_copy(update=lost))
+    with held(directory, teller(console)):
+        found = broken(directory)
+        if not found:
+            return
+        say(console, f"{directory / found[0].name}: is {found[0].kind}; it is trained again")
+        # The record goes last: a part that was killed meanwhile is broken, and removed the next time.
+        for name in (NETWORK, EPOCHS, TIMING, PAGE, NEWEST, BEFORE, CONFIG, RECORD):
+            try:
+                (directory / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise StorageError(f"{directory / name}: cannot be removed: {error.strerror or error}") from error
 
 
 def _seal(directory: Path, record: TrainingRecord) -> TrainingRecord:

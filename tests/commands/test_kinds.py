@@ -1,12 +1,18 @@
 """Commands that are given what is no run, but a training, a distillation, a search or a sweep: one line says what it is."""
 
+import json
+import shutil
+
 import pytest
 
 from jinv.cli import main
 from jinv.errors import RunConflictError, StorageError
 from jinv.record.directory import RunDirectory
 from jinv.record.kinds import RECORDS, kind_of
+from jinv.record.manifest import SweepSetting
 from jinv.record.run import open_run
+from tests.networks import CLASSES
+from tests.small_runs import write_run
 
 OTHERS = sorted(RECORDS.keys() - {"run"})
 
@@ -46,13 +52,14 @@ def test_who_expects_a_run_says_what_there_is_instead(kind, other, tmp_path, mon
 
 
 @pytest.mark.parametrize("more", [[], ["--repair"]])
-def test_what_has_digests_of_its_own_is_looked_through_and_what_has_runs_is_not(kind, other, capsys, more):
-    code, said = main(["verify", str(other), *more]), capsys.readouterr().err
-    assert said.count("\n") == 1
-    if kind in ("search", "sweep"):
-        assert code == 5 and f"; a {kind}, whose" in said
-    elif more:
-        assert code == 2 and f"{other} is a {kind}, and repairs are of runs" in said
+def test_all_are_looked_through_and_none_but_runs_repaired(kind, other, capsys, more):
+    code, words = main(["verify", str(other), *more]), capsys.readouterr()
+    said = words.err
+    if more:
+        assert code == 2 and f"{other} is a {kind}, and repairs are of runs" in said and said.count("\n") == 1
+        assert kind == "training" or f"of its runs name one, {other}/" in said
+    elif kind in ("search", "sweep"):
+        assert code == 0 and words.out.startswith(f"orphaned images: no {kind} writes it\n") and not said
     else:
         assert code == 6 and f"{other / RECORDS[kind]}: not a {kind} that this jinv reads" in said
 
@@ -64,6 +71,71 @@ def test_a_record_that_somebody_edited_is_a_line(kind, other, capsys, command):
         code, said = main([command, str(other)]), capsys.readouterr().err
         assert "Traceback" not in said and said.count("\n") == (1 if code else 0)
         assert code in (3, 5, 6) or (command, kind, text) == ("status", "search", "{}")
+
+
+@pytest.mark.parametrize(
+    ("left", "was"),
+    [
+        ("training.html", "training"),
+        ("checkpoint.npz", "training"),
+        ("distillation.html", "distillation"),
+        ("study.jsonl", "search"),
+    ],
+)
+@pytest.mark.parametrize("command", ["verify", "status", "report"])
+def test_of_what_lost_its_record_the_rest_tells(tmp_path, capsys, command, left, was):
+    (tmp_path / left).write_text("")
+    assert main([command, str(tmp_path)]) == 5
+    said = capsys.readouterr().err
+    assert f"(no manifest.json); what is left is a {was}'s, whose {RECORDS[was]} is lost\n" in said
+
+
+def write_settings(root, record, key, *runs):
+    """A sweep or a search whose record names these runs, each of which is there."""
+    root.mkdir(exist_ok=True)
+    for name in runs:
+        write_run(root / name, range(2), CLASSES[:2])
+        run = RunDirectory(root / name)
+        setting = SweepSetting(name=name, changes={"seed": int(name[-1])})
+        run.write_manifest(run.known_manifest().model_copy(update={"sweep": setting}))
+    (root / record).write_text(json.dumps({key: [{"run": name} for name in runs]}))
+
+
+@pytest.mark.parametrize(("kind", "key"), [("sweep", "settings"), ("search", "trials")])
+def test_a_search_and_a_sweep_are_looked_through_run_by_run(tmp_path, capsys, kind, key):
+    root = tmp_path / "all"
+    write_settings(root, RECORDS[kind], key, "seed_0", "seed_1", "seed_2")
+    if kind == "search":
+        (root / "study.jsonl").write_text("")
+    assert main(["verify", str(root)]) == 0
+    flipped = root / "seed_1" / "images.npy"
+    flipped.write_bytes(flipped.read_bytes() + b" ")
+    shutil.rmtree(root / "seed_2")
+    (root / "notes.txt").write_text("")
+    (root / f".{RECORDS[kind]}.01234567.tmp").write_text("")
+    capsys.readouterr()
+    assert main(["verify", str(root)]) == 3
+    words = capsys.readouterr()
+    assert sorted(words.out.splitlines()) == [
+        "altered seed_1/images.npy",
+        f"half-written .{RECORDS[kind]}.01234567.tmp",
+        "missing seed_2",
+        f"orphaned notes.txt: no {kind} writes it",
+    ]
+    assert f"jinv verify {root / 'seed_1'} --repair makes it again" in words.err and words.err.count("\n") == 1
+    (root / RECORDS[kind]).write_text("{")
+    assert main(["verify", str(root)]) == 3
+    assert f"altered {RECORDS[kind]}: is not whole" in capsys.readouterr().out
+
+
+def test_a_sweep_is_looked_through_before_its_record_is_there(tmp_path, capsys):
+    write_settings(tmp_path, "sweep.json", "settings", "seed_0", "seed_1")
+    (tmp_path / "sweep.json").unlink()
+    assert main(["verify", str(tmp_path)]) == 0
+    (tmp_path / "seed_0" / "config.toml").unlink()
+    capsys.readouterr()
+    assert main(["verify", str(tmp_path)]) == 5
+    assert capsys.readouterr().out == "missing seed_0/config.toml\n"
 
 
 def test_the_library_says_it_too(kind, other):

@@ -33,6 +33,11 @@ def flip(path):
     path.write_bytes(data)
 
 
+def trained(directory):
+    """Digests of what a training made, whatever its config says of sinks."""
+    return {name: digest for name, digest in commands.files(directory).items() if name != "config.toml"}
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, pictures, one_block):
     """A folder with c.toml, its finished training `whole`, of which a tracker was told, and `parts`, stopped at update 4 of 6."""
@@ -139,6 +144,78 @@ def test_damage_of_a_finished_training_is_named_and_not_passed_over(
     assert found == resumed and (not resumed or f"{whole / name}" in words.err)
 
 
+def test_a_training_whose_config_is_lost_is_not_begun_anew(made, whole, parts, capsys):
+    """It was: with another rate, over a finished record, or at a checkpoint of another optimizer."""
+    for directory, more in ((whole, ()), (parts, ("--set", 'optimizer={name="adam"}')), (parts, ("--set", "batch=10"))):
+        before = {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "config.toml"}
+        (directory / "config.toml").unlink(missing_ok=True)
+        code, words = said(capsys, "train", made[0] / "c.toml", "--out", directory, "--resume", *more)
+        assert code == 5 and f"{directory / 'config.toml'}: no such file, and it says what was begun here" in words.err
+        assert words.err.count("\n") == 1
+        assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+        assert said(capsys, "verify", directory)[1].out == "missing config.toml\n"
+    assert said(capsys, "status", whole)[0] == 0
+    code, words = said(capsys, "status", parts)
+    assert code == 5 and "config.toml: no such file" in words.err
+
+
+def test_a_training_that_was_killed_before_its_config_was_there_begins(made, parts, capsys):
+    record = read_training_record(parts)
+    for path in parts.iterdir():
+        path.unlink()
+    (parts / "training.json").write_text(json.dumps(with_digest(record.model_copy(update={"saved": None}))))
+    assert said(capsys, "verify", parts)[0] == 0
+    assert f"{parts}: a training of one_block, not begun\n" in said(capsys, "status", parts)[1].out
+    assert said(capsys, "train", made[0] / "c.toml", "--out", parts, "--resume", "--set", "epochs=1")[0] == 0
+
+
+def test_a_checkpoint_of_another_training_is_a_line(made, parts, tmp_path, capsys):
+    asked = ["train", made[0] / "c.toml", "--out", tmp_path / "other", "--set", 'optimizer={name="adam"}']
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Saving, "due", lambda self: setattr(self.stop, "asked", True) or True)
+        assert said(capsys, *asked)[0] == 75
+    shutil.copy(tmp_path / "other" / "checkpoint.npz", parts / "checkpoint.npz")
+    code, words = said(capsys, "train", made[0] / "c.toml", "--out", parts, "--resume")
+    assert code == 3 and f"{parts}: its checkpoint is another training's" in words.err
+
+
+def cut(path, by=8):
+    path.write_bytes(path.read_bytes()[:-by])
+
+
+@pytest.mark.parametrize(
+    ("harm", "found", "code"),
+    [
+        (lambda d: [path.unlink() for path in d.glob("checkpoint*")], "missing checkpoint.npz", 5),
+        (
+            lambda d: cut(d / "metrics.jsonl"),
+            "altered metrics.jsonl: lacks epochs, or has others, than its checkpoint",
+            3,
+        ),
+        (lambda d: (d / "metrics.jsonl").unlink(), "altered metrics.jsonl: lacks epochs", 3),
+        (lambda d: cut(d / "config.toml", 100), "altered config.toml", 3),  # without its last line, its digest
+        (lambda d: cut(d / "checkpoint.npz"), "altered checkpoint.npz", 3),
+        (lambda d: cut(d / "training.json"), "altered training.json: is not whole", 3),
+        (lambda d: (d / "training.html").write_text("<!doctype html><p>ha"), "altered training.html: is not whole", 3),
+        (lambda d: (d / "distillation.html").write_text("</html>"), "orphaned distillation.html", 0),
+    ],
+)
+def test_damage_of_an_unfinished_training_is_named(parts, capsys, harm, found, code):
+    harm(parts)
+    given, words = said(capsys, "verify", parts)
+    assert given == code and words.out.startswith(found), words
+    assert words.err.count("\n") == (1 if code else 0)
+    if code:  # what it says mends it, and nothing else
+        name = found.split()[1].rstrip(":")
+        cures = {
+            "config.toml": "put it back",
+            "training.json": "put it back",
+            "training.html": f"jinv report {parts} writes",
+        }
+        assert cures.get(name, f"jinv train CONFIG --out {parts} --resume makes again") in words.err
+        assert words.err.count(";") == 1
+
+
 def test_a_training_of_an_earlier_jinv_has_no_digests_and_is_sealed_once_it_is_looked_at(made, whole, capsys):
     table = json.loads((whole / "training.json").read_text())
     for key in ("digest", "outputs", "command", "host", "epochs", "updates", "saved"):
@@ -172,9 +249,7 @@ def test_what_an_interrupted_training_lost_comes_again(made, whole, parts, capsy
     code, words = said(capsys, "verify", parts)
     assert code == 3 and words.out.startswith("altered checkpoint.npz") and "--resume makes again" in words.err
     assert said(capsys, "train", made[0] / "c.toml", "--out", parts, "--resume")[0] == 0
-    assert commands.files(parts).items() >= {
-        (name, digest) for name, digest in commands.files(whole).items() if name != "config.toml"
-    }
+    assert trained(parts) == trained(whole)
 
 
 def test_a_page_is_written_again_and_is_no_runs(whole, capsys):
@@ -251,7 +326,7 @@ def test_every_damaged_file_of_a_distillation_is_named_and_lost_students_are_mad
     d = shutil.copytree(distilled / "d", tmp_path / "d")
     record = json.loads((distilled / "d" / "distillation.json").read_text())
     students = [d / "students" / "real" / f"seed_{seed}" for seed in (0, 1)]
-    digests = [commands.files(student) for student in students]
+    digests = [trained(student) for student in students]
     (students[0] / "model.safetensors").unlink()
     flip(students[1] / "metrics.jsonl")
     code, words = said(capsys, "verify", d)
@@ -266,11 +341,85 @@ def test_every_damaged_file_of_a_distillation_is_named_and_lost_students_are_mad
     elsewhere.write_bytes(whole)
     code, words = said(capsys, "distill", distilled / "d.toml", "--out", d, "--resume")
     assert code == 0 and words.err.count("it is trained again") == 2
-    assert [commands.files(student) for student in students] == digests and said(capsys, "verify", d)[0] == 0
+    assert [trained(student) for student in students] == digests and said(capsys, "verify", d)[0] == 0
     again = json.loads((d / "distillation.json").read_text())
     for one, other in zip(record["sources"], again["sources"], strict=True):
         assert [s["right"] for s in one["students"]] == [s["right"] for s in other["students"]]
     assert (again["started"], again["command"]) == (record["started"], record["command"])
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("training.json", flip),
+        ("training.json", cut),
+        ("training.json", lambda path: path.unlink()),
+        ("config.toml", lambda path: path.unlink()),
+        ("config.toml", lambda path: cut(path, 100)),
+    ],
+)
+def test_a_student_of_which_nothing_can_go_on_is_trained_again(distilled, tmp_path, capsys, name, harm):
+    d = shutil.copytree(distilled / "d", tmp_path / "d")
+    student = d / "students" / "real" / "seed_0"
+    before = trained(student)
+    harm(student / name)
+    code, words = said(capsys, "verify", d)
+    assert code in (3, 5) and f" students/real/seed_0/{name}" in words.out.splitlines()[0]
+    assert f"jinv distill CONFIG --out {d} --resume trains students again" in words.err
+    code, words = said(capsys, "distill", distilled / "d.toml", "--out", d, "--resume")
+    assert code == 0 and f"{student / name}: is " in words.err and words.err.count("it is trained again") == 1
+    assert trained(student) == before and said(capsys, "verify", d)[0] == 0
+
+
+def test_a_distillation_whose_config_is_lost_is_not_begun_anew(distilled, tmp_path, capsys):
+    d = shutil.copytree(distilled / "d", tmp_path / "d")
+    (d / "config.toml").unlink()
+    before = (d / "distillation.json").read_bytes()
+    for words in (("distill", distilled / "d.toml", "--out", d, "--resume", "--set", "student.batch=5"), ("status", d)):
+        code, heard = said(capsys, *words)
+        assert code == 5 and f"{d / 'config.toml'}: no such file, and it says what was begun here" in heard.err
+    assert said(capsys, "verify", d)[1].out == "missing config.toml\n"
+    assert (d / "distillation.json").read_bytes() == before and not (d / "config.toml").exists()
+
+
+def test_what_no_distillation_writes_is_found_wherever_it_lies(distilled, tmp_path, capsys):
+    d = shutil.copytree(distilled / "d", tmp_path / "d")
+    (d / "images").mkdir(exist_ok=True)
+    strange = [
+        "images/a.png",
+        "students/b.txt",
+        "students/real/c.txt",
+        "students/real/seed_7",
+        "students/other",
+        "training.html",
+    ]
+    for name in strange:
+        (d / name).mkdir() if "." not in name else (d / name).write_text("")
+    (d / "students" / "real" / ".x.01234567.tmp").write_text("")
+    code, words = said(capsys, "verify", d)
+    found = {line.partition(":")[0] for line in words.out.splitlines()[:-1]}
+    assert code == 0
+    assert found == {*(f"orphaned {name}" for name in strange), "half-written students/real/.x.01234567.tmp"}
+    cut(d / "distillation.html")
+    code, words = said(capsys, "verify", d)
+    assert code == 3 and words.out.startswith("altered distillation.html: is not whole")
+    assert words.err.endswith(f"jinv report {d} writes distillation.html\n") and said(capsys, "report", d)[0] == 0
+
+
+def test_no_page_is_drawn_of_what_is_damaged(whole, distilled, tmp_path, capsys):
+    d = shutil.copytree(distilled / "d", tmp_path / "d")
+    for directory, page, name, harm, code in (
+        (whole, "training.html", "metrics.jsonl", lambda path: path.write_bytes(path.read_bytes()[:-1] + b" "), 3),
+        (whole, "training.html", "metrics.jsonl", lambda path: path.unlink(), 5),
+        (d, "distillation.html", "config.toml", lambda path: cut(path, 100), 3),
+        (d, "distillation.html", "distillation.json", cut, 3),
+    ):
+        before = (directory / page).read_bytes()
+        harm(directory / name)
+        given, words = said(capsys, "report", directory)
+        assert given == code and str(directory) in words.err and name in words.err and words.err.count("\n") == 1
+        assert (directory / page).read_bytes() == before
+    assert "Expecting" not in words.err and "is not whole" in words.err
 
 
 def test_a_distillation_under_way_says_which_student_is(distilled, tmp_path, capsys):

@@ -22,9 +22,10 @@ def training_lines(status: "TrainingStatus") -> Iterator[str]:
         yield f"rate     {status.updates_per_second:.3g} updates per second{left}"
     if status.seconds_spent:
         yield f"spent    {clock_text(status.seconds_spent)}"
-    yield from _running(
-        status, f"jinv train CONFIG --out {status.path} --resume goes on at update {status.saved or 0:,}"
-    )
+    if status.lost:
+        yield f"lost     {', '.join(status.lost)}; jinv verify {status.path} says what mends it"
+    goes_on = f"jinv train CONFIG --out {status.path} --resume goes on at update {status.saved or 0:,}"
+    yield from _running(status, "lower learning_rate, and begin anew in another --out" if status.is_over else goes_on)
     for tested in status.tested:
         share = tested.estimate
         yield (
@@ -37,7 +38,10 @@ def distillation_lines(status: "DistillationStatus") -> Iterator[str]:
     """A distillation, line by line."""
     yield f"{status.path}: a distillation of {status.teacher}, {_state(status)}"
     yield f"students {status.students_done:,} of {status.students:,} are trained, on {len(status.sources)} sources"
-    yield from _running(status, f"jinv distill CONFIG --out {status.path} --resume goes on")
+    if status.failed:
+        yield f"failed   {', '.join(status.failed)}: their loss stopped being finite; the others are done"
+    goes_on = f"jinv distill CONFIG --out {status.path} --resume goes on"
+    yield from _running(status, "lower learning rates, and begin anew in another --out" if status.is_over else goes_on)
     for source in status.sources:
         yield from _source_lines(source)
 
@@ -59,8 +63,10 @@ def _source_lines(source: "SourceStatus") -> Iterator[str]:
         yield f"    images: {run.problem or f'{run.images_done:,} of {run.images:,}, {run.state}'}"
     for student in source.students:
         name = student.path.rpartition("/")[2]
-        if student.problem:
-            yield f"    {name}: {student.problem}"
+        if student.problem or student.lost:
+            yield f"    {name}: {student.problem or ', '.join(student.lost) + ' is lost'}"
+        elif student.state == "diverged":
+            yield f"    {name}: diverged at update {student.diverged_at_step:,}"
         elif student.state == "unfinished":
             loss = "" if student.loss is None else f", loss {student.loss:.4g}"
             who = "under way" if student.at_work else "interrupted"
@@ -76,6 +82,8 @@ def _running(status: "TrainingStatus | DistillationStatus", otherwise: str) -> I
 
 
 def _state(status: "TrainingStatus | DistillationStatus") -> str:
+    if status.kind == "training" and status.diverged_at_step is not None:
+        return f"diverged at update {status.diverged_at_step:,}"
     return f"finished {status.finished}" if status.finished else f"{status.state}"
 
 

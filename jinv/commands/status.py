@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,10 @@ HELP = "how far a run, a sweep, a search, a training or a distillation is: what 
 
 SHOWN = 12
 """Units, settings or numbers of which each has its line or word; of more only how many."""
+
+
+LONGEST_S = 86_400
+"""Between two looks: a day."""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -39,22 +43,38 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.watch is None:
         _show(read_any_status(arguments.directory), arguments.json)
         return 0
-    if not arguments.watch >= 0.1:
-        raise UsageError(f"--watch {arguments.watch:g}: at least 0.1 seconds")
-    last = _watched(arguments.directory, arguments.watch, arguments.json)
-    if getattr(last, "state", None) == "failed":
-        raise NumericalError(f"{arguments.directory}: units failed: {_numbers(last.failed)}")  # type: ignore[union-attr]
+    if not 0.1 <= arguments.watch <= LONGEST_S:
+        raise UsageError(f"--watch {arguments.watch:g}: from 0.1 to {LONGEST_S} seconds")
+    if (failed := _failed(_watched(arguments.directory, arguments.watch, arguments.json))) is not None:
+        raise NumericalError(f"{arguments.directory}: {failed}")
     return 0
 
 
-def _show(status: "AnyStatus", as_json: bool, indent: int | None = 1) -> None:
-    from jinv.console import make_console
+def _failed(status: "AnyStatus") -> str | None:
+    """Why what is over came to nothing, in words; None where it did not."""
+    if status.kind == "run" and status.state == "failed":
+        return f"units failed: {_numbers(status.failed)}"
+    if status.kind == "training" and status.state == "diverged":
+        return f"diverged at update {status.diverged_at_step}"
+    if status.kind == "distillation" and status.state == "failed":
+        return f"sources failed: {', '.join(status.failed)}"
+    return None
 
-    if as_json:
-        print(json.dumps(legible(status.to_json()), indent=indent), flush=True)
-        return
-    make_console().print(shown(status))
-    sys.stdout.flush()
+
+def _show(status: "AnyStatus", as_json: bool, indent: int | None = 1, before: Sequence[str] = ()) -> list[str]:
+    """Print what is not among the lines that were there `before`; returns all of them."""
+    from rich.console import Group
+
+    from jinv.console import make_console, plain
+
+    lines = [json.dumps(legible(status.to_json()), indent=indent)] if as_json else list(_lines(status))
+    if new := [line for line in lines if line not in before]:
+        if as_json:
+            print(*new, flush=True)
+        else:
+            make_console().print(Group(*map(plain, new)))
+            sys.stdout.flush()
+    return lines
 
 
 def _watched(directory: Path, seconds: float, as_json: bool) -> "AnyStatus":
@@ -67,11 +87,11 @@ def _watched(directory: Path, seconds: float, as_json: bool) -> "AnyStatus":
     console = make_console()
     status = read_any_status(directory)
     if as_json or not console.is_terminal:
-        _show(status, as_json, None)
+        lines = _show(status, as_json, None)
         while not status.is_over:
             time.sleep(seconds)
             status = read_any_status(directory)
-            _show(status, as_json, None)
+            lines = _show(status, as_json, None, lines)
         return status
     with Live(shown(status), console=console, auto_refresh=False) as live:
         while not status.is_over:
@@ -85,26 +105,31 @@ def shown(status: "AnyStatus") -> "RenderableType":
     """What a person sees."""
     from rich.console import Group
 
-    from jinv.commands.standing import distillation_lines, training_lines
     from jinv.console import plain
+
+    return Group(*map(plain, _lines(status)))
+
+
+def _lines(status: "AnyStatus") -> Iterator[str]:
+    from jinv.commands.standing import distillation_lines, training_lines
 
     match status.kind:
         case "run":
-            lines = _run_lines(status)
+            return _run_lines(status)
         case "training":
-            lines = training_lines(status)
+            return training_lines(status)
         case "distillation":
-            lines = distillation_lines(status)
+            return distillation_lines(status)
         case _:
-            lines = _settings_lines(status)
-    return Group(*map(plain, lines))
+            return _settings_lines(status)
 
 
 def _run_lines(status: "RunStatus") -> Iterator[str]:
     from jinv.console import clock_text
 
     if status.state == "not begun":
-        yield f"{status.path}: {'nothing is computed yet' if status.images else 'submitted; no worker has begun'}"
+        said = "nothing is computed yet" if status.images else "submitted; no worker has begun"
+        yield f"{status.path}: {f'nothing is written yet; {status.at_work} is at work' if status.at_work else said}"
         return
     words = {"finished": f"finished {status.finished}", "complete": "every unit is there; jinv merge completes it"}
     words["failed"] = "every other unit is there"

@@ -43,7 +43,7 @@ class Source(Entry):
 class DistillationRecord(Entry):
     """All of distillation.json, rewritten whenever a source's students are done; `finished` is null until all are.
 
-    command, host, commit: as a run's manifest has them.
+    command, host, commit: as a run's manifest has them. failed: the sources of no finite loss, once all others are done.
     """
 
     NULLS = ("finished",)
@@ -61,12 +61,13 @@ class DistillationRecord(Entry):
     commit: str | None = None
     started: str | None = None
     sources: tuple[Source, ...] = ()
+    failed: tuple[str, ...] | None = None
     finished: str | None = None
 
     @property
     def is_done(self) -> bool:
         """Whether anything of it was done."""
-        return self.finished is not None or bool(self.sources)
+        return self.finished is not None or bool(self.sources or self.failed)
 
 
 def run_folder(directory: Path, source: str) -> Path:

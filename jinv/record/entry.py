@@ -72,11 +72,8 @@ def parsed(data: bytes, where: object) -> Any:
     """
     try:
         return json.loads(data)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise UnsafeInputError(f"{where}: is not whole, or not as it was written: no JSON from {place} on") from error
     except (ValueError, RecursionError) as error:
-        raise UnsafeInputError(f"{where}: is not as it was written: no JSON") from error
+        raise UnsafeInputError(f"{where}: cannot be read: it is not whole, or not as it was written") from error
 
 
 def validated(kind: type[E], table: Any, where: object, refuse: type[JinvError] = UnsafeInputError) -> E:

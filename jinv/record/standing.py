@@ -13,9 +13,10 @@ from jinv.record.kinds import RECORDS, kind_of
 from jinv.record.lock import held_by
 from jinv.record.status import RunStatus, SweepStatus, read_status, settings_in
 from jinv.record.timing import read_epoch_times
-from jinv.record.training import EPOCHS, Tested, TrainingRecord, read_epochs, read_training_record
+from jinv.record.training import EPOCHS, SEALED, Tested, TrainingRecord, read_epochs, read_training_record
 
-State = Literal["not begun", "unfinished", "finished"]
+State = Literal["not begun", "unfinished", "diverged", "failed", "finished"]
+"""diverged: a training whose loss stopped being finite. failed: a distillation of which a source's did, and all others are done."""
 
 
 class SearchStatus(Entry):
@@ -55,7 +56,7 @@ class TrainingStatus(Entry):
 
     epochs, updates: all, where the record says it. at_work: who trains it, in words. updates_per_second: lately;
     seconds_left: by that, while somebody is at work; seconds_spent: of the updates, up to the last checkpoint. tested: what
-    it recognises, once it is finished. problem: why nothing else is known, of a distillation's student.
+    it recognises, once it is finished; lost: files that it had then. problem: why nothing else is known, of a distillation's student.
     """
 
     kind: Literal["training"] = "training"
@@ -75,12 +76,14 @@ class TrainingStatus(Entry):
     seconds_spent: float | None = None
     tested: tuple[Tested, ...] = ()
     finished: str | None = None
+    diverged_at_step: Whole | None = None
+    lost: tuple[str, ...] = ()
     problem: str | None = None
 
     @property
     def is_over(self) -> bool:
         """Whether nothing is to be waited for."""
-        return self.state == "finished"
+        return self.state in ("diverged", "finished")
 
 
 class SourceStatus(Entry):
@@ -96,7 +99,7 @@ class SourceStatus(Entry):
 
 
 class DistillationStatus(Entry):
-    """A distillation, at one moment. at_work: who works on it, in words."""
+    """A distillation, at one moment. at_work: who works on it, in words. failed: names of sources, where nobody is."""
 
     kind: Literal["distillation"] = "distillation"
     path: str
@@ -106,12 +109,13 @@ class DistillationStatus(Entry):
     students: Whole = 0
     students_done: Whole = 0
     at_work: str | None = None
+    failed: tuple[str, ...] = ()
     finished: str | None = None
 
     @property
     def is_over(self) -> bool:
         """Whether nothing is to be waited for."""
-        return self.state == "finished"
+        return self.state in ("failed", "finished")
 
 
 AnyStatus = RunStatus | SweepStatus | SearchStatus | TrainingStatus | DistillationStatus
@@ -156,12 +160,14 @@ def _training(path: Path, record: TrainingRecord) -> TrainingStatus:
     done = max(done, last.step if last else 0, record.saved or 0)
     speed = times[last.epoch].updates_per_second if last and last.epoch in times else None
     left = record.updates - done if record.updates is not None else None
+    diverged = None if finished or at_work else record.diverged_at_step
+    unfinished: State = "unfinished" if diverged is None else "diverged"
     return TrainingStatus(
         path=str(path),
-        state="finished" if finished else "unfinished",
+        state="finished" if finished else unfinished,
         architecture=record.architecture,
         epochs=record.epochs,
-        epochs_done=last.epoch if last else 0,
+        epochs_done=last.epoch if last else (record.epochs or 0) * finished,
         updates=record.updates,
         updates_done=done,
         saved=record.saved,
@@ -173,6 +179,8 @@ def _training(path: Path, record: TrainingRecord) -> TrainingStatus:
         seconds_spent=record.wall_seconds or None,
         tested=record.tested,
         finished=record.finished,
+        diverged_at_step=diverged,
+        lost=tuple(name for name in SEALED if finished and not (path / name).exists()),
     )
 
 
@@ -186,27 +194,32 @@ def _distillation(path: Path, record: DistillationRecord) -> DistillationStatus:
     known = {source.name: source for source in record.sources}
     sources = tuple(_source(path, recipe, name, known.get(name)) for name in recipe.images)
     students = [student for source in sources for student in source.students]
+    at_work = held_by(path)
+    failed = () if at_work else record.failed or ()
     return DistillationStatus(
         path=str(path),
-        state="finished" if record.finished else "unfinished",
+        state="finished" if record.finished else "failed" if failed else "unfinished",
         teacher=record.teacher,
         sources=sources,
         students=len(students),
         students_done=sum(student.state == "finished" for student in students),
-        at_work=held_by(path),
+        at_work=at_work,
+        failed=failed,
         finished=record.finished,
     )
 
 
 def _source(path: Path, recipe: DistillationRecipe, name: str, known: Source | None) -> SourceStatus:
     source, run = recipe.sources[name], run_folder(path, name)
+    trained = {student.seed for student in known.students} if known else set()
+    lost = RunStatus(path=str(run), problem=f"{RECORDS['run']} is lost") if known and source.recipe else None
     return SourceStatus(
         name=name,
         images=next(kind for kind in KINDS if getattr(source, kind)),
-        run=_run(run) if kind_of(run) == "run" else None,
+        run=_run(run) if kind_of(run) == "run" else lost,
         share=known.share if known else None,
         behind=known.behind if known else None,
-        students=tuple(_student(student_folder(path, name, seed)) for seed in recipe.seeds),
+        students=tuple(_student(student_folder(path, name, seed), seed in trained) for seed in recipe.seeds),
     )
 
 
@@ -219,9 +232,12 @@ def _run(path: Path) -> RunStatus:
         return RunStatus(path=str(path), problem=str(error))
 
 
-def _student(path: Path) -> TrainingStatus:
+def _student(path: Path, was_trained: bool) -> TrainingStatus:
     try:
-        record = read_training_record(path)
-        return TrainingStatus(path=str(path), state="not begun") if record is None else _training(path, record)
+        if (record := read_training_record(path)) is not None:
+            return _training(path, record)
+        if was_trained:
+            return TrainingStatus(path=str(path), problem=f"{RECORDS['training']} is lost")
+        return TrainingStatus(path=str(path), state="not begun")
     except JinvError as error:
         return TrainingStatus(path=str(path), problem=str(error))

@@ -62,7 +62,7 @@ class RunStatus(Entry):
     """A run, at one moment. images_per_second, seconds_left: by those who are at work. seconds_spent: of all
     workers together, so that a finished run's images_per_second are one worker's.
 
-    problem: why nothing else is known, of a setting of a sweep.
+    at_work: who does, in words, before anything is written. problem: why nothing else is known, of a setting of a sweep.
     """
 
     kind: Literal["run"] = "run"
@@ -79,6 +79,7 @@ class RunStatus(Entry):
     seconds_left: float | None = None
     seconds_spent: float | None = None
     finished: str | None = None
+    at_work: str | None = None
     problem: str | None = None
 
     @property
@@ -122,6 +123,8 @@ def read_status(path: Path) -> RunStatus | SweepStatus:
         return SweepStatus(path=str(path), settings=found)
     if not before and submitted(path).is_dir():
         return RunStatus(path=str(path), state="not begun")
+    if not before and (whose := held_by(path)) is not None:
+        return RunStatus(path=str(path), state="not begun", at_work=whose)
     if not before and path.is_dir():
         raise StorageError(f"{path}: is empty: no run has begun here")
     raise RunDirectory(path).no_run()

@@ -62,7 +62,7 @@ class TrainingRecord(Entry):
 
     data_sha256: of the pixels and labels that were shown. init_sha256, teacher_sha256: of those networks' sources.
     command, host, commit: as a run's manifest has them. epochs, updates: all that are asked for; saved: updates at the last
-    checkpoint. tested: as it is, then under attack. wall_seconds: of the updates, of all attempts. network_sha256: of the
+    checkpoint; diverged_at_step: where the loss or the network stopped being finite, and the training with it. tested: as it is, then under attack. wall_seconds: of the updates, of all attempts. network_sha256: of the
     network's tensors; outputs: sha256 by file, once it is finished.
     """
 
@@ -87,6 +87,7 @@ class TrainingRecord(Entry):
     epochs: Whole | None = None
     updates: Whole | None = None
     saved: Whole | None = None
+    diverged_at_step: Whole | None = None
     started: str | None = None
     finished: str | None = None
     wall_seconds: float = 0.0
@@ -97,7 +98,7 @@ class TrainingRecord(Entry):
     @property
     def is_done(self) -> bool:
         """Whether anything of it was done."""
-        return self.finished is not None or self.saved is not None
+        return any(value is not None for value in (self.finished, self.saved, self.diverged_at_step))
 
 
 def read_training_record(directory: Path) -> TrainingRecord | None:

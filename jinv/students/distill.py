@@ -127,7 +127,7 @@ def _compare(bench: Bench, experiments: Mapping[str, Recipe], record: Distillati
     Raises:
       NumericalError: such sources; the others are done. Interrupted: it was stopped.
     """
-    failed = []
+    failed = dict[str, NumericalError]()
     for name, source in bench.recipe.sources.items():
         bench.stop.check(bench.directory, f"before the source {name}")
         say(bench.console, f"source {name}")
@@ -136,13 +136,15 @@ def _compare(bench: Bench, experiments: Mapping[str, Recipe], record: Distillati
             found[name] = _carry_out(bench, name, source, experiments.get(name))
         except NumericalError as error:
             found.pop(name, None)
-            failed.append(f"{name}: {error}")
+            failed[name] = error
             say(bench.console, f"source {name} failed: {error}")
         ordered = tuple(found[one] for one in bench.recipe.images if one in found)
         record = record.model_copy(update={"sources": compared(ordered)})
         write(bench.directory, record)
     if failed:
-        raise NumericalError(f"{bench.directory}: all sources are done but {'; '.join(failed)}")
+        write(bench.directory, record.model_copy(update={"failed": tuple(failed)}))
+        said = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        raise NumericalError(f"{bench.directory}: all sources are done but {said}")
     record = record.model_copy(update={"finished": datetime.now(UTC).isoformat(timespec="seconds")})
     write(bench.directory, record)
     return record

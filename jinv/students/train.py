@@ -126,7 +126,7 @@ def _begun(directory: Path, inputs: TrainingInputs, before: TrainingRecord | Non
         if changed:
             raise RunConflictError(f"{directory}: was begun otherwise: {'; '.join(changed)}")
         # What it is tested on decides nothing of the network.
-        said = {key: getattr(record, key) for key in ("test_sha256", "epochs", "updates")}
+        said = {key: getattr(record, key) for key in ("test_sha256", "epochs", "updates", "diverged_at_step")}
         return before if before.finished else before.model_copy(update=said)
     make_directory(directory)
     write_record(directory, record)
@@ -267,12 +267,15 @@ def _epoch_line(inputs: TrainingInputs, state: State, step: int) -> EpochLine:
 
 
 def _check_finite(directory: Path, line: EpochLine, variables: Any) -> None:
+    """Raises NumericalError: the epoch's loss is not finite, or the network; the record then says so."""
     if not np.isfinite(line.loss):
         what = "loss"
     elif not all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves(variables)):
         what = "network"  # whose loss may be finite: a ReLU makes zeros of its NaNs
     else:
         return
+    if (record := read_training_record(directory)) is not None:
+        write_record(directory, record.model_copy(update={"diverged_at_step": line.step}))
     raise NumericalError(
         f"{directory}: the {what} stopped being finite in epoch {line.epoch}; lower learning_rate, and begin anew in another --out"
     )

@@ -125,7 +125,7 @@ def test_a_search_and_a_sweep_are_looked_through_run_by_run(tmp_path, capsys, ki
     assert f"jinv verify {root / 'seed_1'} --repair makes it again" in words.err and words.err.count("\n") == 1
     (root / RECORDS[kind]).write_text("{")
     assert main(["verify", str(root)]) == 3
-    assert f"altered {RECORDS[kind]}: is not whole" in capsys.readouterr().out
+    assert f"altered {RECORDS[kind]}: cannot be read: it is not whole" in capsys.readouterr().out
 
 
 def test_a_sweep_is_looked_through_before_its_record_is_there(tmp_path, capsys):

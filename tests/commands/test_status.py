@@ -189,8 +189,38 @@ def test_watching_ends_when_the_run_does(tmp_path, capsys, monkeypatch):
     code, words = said(capsys, run, "--watch", "5", "--json")
     assert code == 0
     assert [json.loads(line)["images_done"] for line in words.out.splitlines()] == [0, 3, 6]
-    code, words = said(capsys, run, "--watch", "nan")
-    assert code == 2 and words.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e300", "0.05", "86401"])
+def test_a_wait_that_is_none_is_refused(tmp_path, capsys, seconds):
+    code, words = said(capsys, begun(tmp_path / "run"), "--watch", seconds)
+    assert code == 2 and "from 0.1 to 86400 seconds" in words.err and words.err.count("\n") == 1 and not words.out
+
+
+def test_off_a_terminal_only_what_changed_is_said_again(tmp_path, capsys, monkeypatch):
+    run, looks = begun(tmp_path / "run", count=6), []
+
+    def sleep(seconds):
+        looks.append(seconds)
+        if len(looks) == 3:
+            made(run, 0)
+        if len(looks) == 6:
+            manifest = RunDirectory(run).manifest()
+            RunDirectory(run).write_manifest(manifest.model_copy(update={"finished": "now"}))
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    words = said(capsys, run, "--watch", "5")[1].out.splitlines()
+    assert words == [
+        f"{run}: unfinished", "images   0 of 6", "units    0 of 2", "images   3 of 6", "units    1 of 2",
+        f"{run}: finished now", "images   6 of 6", "units    2 of 2",
+    ]  # fmt: skip
+
+
+def test_where_somebody_has_just_begun_that_is_said(tmp_path, capsys):
+    with held(tmp_path / "out"):
+        code, words = said(capsys, tmp_path / "out")
+        assert code == 0 and words.out.startswith(f"{tmp_path / 'out'}: nothing is written yet; pid {os.getpid()} on ")
+        assert json.loads(said(capsys, tmp_path / "out", "--json")[1].out)["state"] == "not begun"
 
 
 def test_a_sweep_is_told_setting_by_setting_and_a_damaged_one_hides_no_other(tmp_path, capsys):

@@ -8,9 +8,11 @@ import sys
 import pytest
 
 from jinv.cli import main
+from jinv.errors import NumericalError
 from jinv.record.entry import with_digest
 from jinv.record.lock import held
 from jinv.record.training import read_training_record
+from jinv.students import distill as distillation
 from jinv.students import train as training
 from tests.networks import CLASSES
 from tests.runs.test_insight import Tracked
@@ -195,7 +197,7 @@ def cut(path, by=8):
         (lambda d: (d / "metrics.jsonl").unlink(), "altered metrics.jsonl: lacks epochs", 3),
         (lambda d: cut(d / "config.toml", 100), "altered config.toml", 3),  # without its last line, its digest
         (lambda d: cut(d / "checkpoint.npz"), "altered checkpoint.npz", 3),
-        (lambda d: cut(d / "training.json"), "altered training.json: is not whole", 3),
+        (lambda d: cut(d / "training.json"), "altered training.json: cannot be read: it is not whole", 3),
         (lambda d: (d / "training.html").write_text("<!doctype html><p>ha"), "altered training.html: is not whole", 3),
         (lambda d: (d / "distillation.html").write_text("</html>"), "orphaned distillation.html", 0),
     ],
@@ -279,6 +281,38 @@ def test_a_sink_that_fails_ends_no_training_and_one_that_is_not_there_begins_non
     assert (tmp_path / "again" / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
+def test_a_training_that_diverged_is_waited_for_no_longer(made, tmp_path, capsys):
+    (tmp_path / "own.py").write_text(commands.PLUGIN)
+    out = tmp_path / "out"
+    asked = [
+        "train",
+        made[0] / "c.toml",
+        "--out",
+        out,
+        "--plugin",
+        tmp_path / "own.py",
+        "--set",
+        "augment.of_nothing={}",
+    ]
+    assert said(capsys, *asked)[0] == 7
+    code, words = said(capsys, "status", out)
+    assert code == 0 and f"{out}: a training of one_block, diverged at update 3\n" in words.out
+    assert "running  nobody; lower learning_rate, and begin anew in another --out\n" in words.out
+    assert "--resume" not in words.out
+    code, words = said(capsys, "status", out, "--watch", "60", "--json")
+    assert code == 7 and json.loads(words.out)["state"] == "diverged" and "diverged at update 3" in words.err
+    with held(out):  # somebody tries it again
+        assert json.loads(said(capsys, "status", out, "--json")[1].out)["state"] == "unfinished"
+    assert said(capsys, "verify", out)[0] == 0
+    assert said(capsys, *asked, "--resume")[0] == 7
+
+
+def test_a_finished_training_without_its_lines_is_no_unfinished_one(whole, capsys):
+    (whole / "metrics.jsonl").unlink()
+    words = said(capsys, "status", whole)[1].out
+    assert "epochs   2 of 2" in words and f"lost     metrics.jsonl; jinv verify {whole} says what mends it" in words
+
+
 @pytest.fixture(scope="module")
 def distilled(made, pictures, tmp_path_factory):
     """A distillation of real images and of a run's, two students of each, and its config."""
@@ -346,6 +380,36 @@ def test_every_damaged_file_of_a_distillation_is_named_and_lost_students_are_mad
     for one, other in zip(record["sources"], again["sources"], strict=True):
         assert [s["right"] for s in one["students"]] == [s["right"] for s in other["students"]]
     assert (again["started"], again["command"]) == (record["started"], record["command"])
+
+
+def test_a_distillation_with_a_source_of_no_finite_loss_is_waited_for_no_longer(
+    distilled, tmp_path, capsys, monkeypatch
+):
+    d, carry_out = shutil.copytree(distilled / "d", tmp_path / "d"), distillation._carry_out
+
+    def diverges(bench, name, *others):
+        if name == "run":
+            raise NumericalError("the loss stopped being finite")
+        return carry_out(bench, name, *others)
+
+    asked = ["distill", distilled / "d.toml", "--out", d, "--resume"]
+    monkeypatch.setattr(distillation, "_carry_out", diverges)
+    assert said(capsys, *asked)[0] == 7
+    code, words = said(capsys, "status", d)
+    assert code == 0 and f"{d}: a distillation of one_block, failed\n" in words.out
+    assert "failed   run: " in words.out and "running  nobody; lower learning rates, and begin anew" in words.out
+    code, words = said(capsys, "status", d, "--watch", "60")
+    assert code == 7 and "sources failed: run" in words.err
+    monkeypatch.undo()
+    assert said(capsys, *asked)[0] == 0 and "finished" in said(capsys, "status", d)[1].out
+
+
+def test_a_finished_distillation_says_what_it_lost(distilled, tmp_path, capsys):
+    d = shutil.copytree(distilled / "d", tmp_path / "d")
+    shutil.rmtree(d / "students" / "real" / "seed_0")
+    (d / "students" / "real" / "seed_1" / "model.safetensors").unlink()
+    words = said(capsys, "status", d)[1].out
+    assert "    seed_0: training.json is lost\n" in words and "    seed_1: model.safetensors is lost\n" in words
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Literal
 
 from jinv.errors import JinvError, UnsafeInputError, UsageError
 from jinv.recipe.training import KINDS, DistillationRecipe, read_training
-from jinv.record.begun import CONFIG, has_come
+from jinv.record.begun import CONFIG, begun_config, has_come
 from jinv.record.distillation import DistillationRecord, Source, read_distillation, run_folder, student_folder
 from jinv.record.entry import Entry, Whole, read_json, validated
 from jinv.record.estimate import Estimate
@@ -151,8 +151,10 @@ def _search(path: Path) -> SearchStatus:
 
 def _training(path: Path, record: TrainingRecord) -> TrainingStatus:
     at_work, finished = held_by(path), record.finished is not None
-    if not finished and not has_come(path, RECORDS["training"], is_done=record.is_done):
-        return TrainingStatus(path=str(path), state="not begun", architecture=record.architecture, at_work=at_work)
+    if not finished:
+        if not has_come(path, RECORDS["training"], is_done=record.is_done):
+            return TrainingStatus(path=str(path), state="not begun", architecture=record.architecture, at_work=at_work)
+        begun_config(path / CONFIG)  # without which it does not go on
     lines = read_epochs(path / EPOCHS)
     times = read_epoch_times(path)
     last = lines[-1] if lines else None
@@ -167,7 +169,7 @@ def _training(path: Path, record: TrainingRecord) -> TrainingStatus:
         state="finished" if finished else unfinished,
         architecture=record.architecture,
         epochs=record.epochs,
-        epochs_done=last.epoch if last else (record.epochs or 0) * finished,
+        epochs_done=record.epochs if finished and record.epochs else last.epoch if last else 0,
         updates=record.updates,
         updates_done=done,
         saved=record.saved,
@@ -187,6 +189,7 @@ def _training(path: Path, record: TrainingRecord) -> TrainingStatus:
 def _distillation(path: Path, record: DistillationRecord) -> DistillationStatus:
     if not has_come(path, RECORDS["distillation"], is_done=record.is_done):
         return DistillationStatus(path=str(path), state="not begun", teacher=record.teacher, at_work=held_by(path))
+    begun_config(path / CONFIG)
     try:
         recipe = read_training(path / CONFIG, DistillationRecipe)
     except UsageError as error:

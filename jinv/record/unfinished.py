@@ -176,8 +176,11 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
         sync_directory(directory)
 
 
-def load_checkpoint(directory: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that is as it was written, or None; `say` is told of one that is not, and what is done instead."""
+def load_checkpoint(directory: Path, say: Callable[[str], None], whose: str = "its batch") -> Checkpoint | None:
+    """The newest checkpoint that is as it was written, or None; `say` is told of one that is not, and what is done instead.
+
+    `whose`: what begins again without one.
+    """
     for path, instead in ((directory / NEWEST, directory / BEFORE), (directory / BEFORE, None)):
         try:
             unsealed(path)
@@ -186,7 +189,7 @@ def load_checkpoint(directory: Path, say: Callable[[str], None]) -> Checkpoint |
             continue
         except DamagedError as error:
             there = instead is not None and instead.exists()
-            then = f"going on from {instead.name}" if there and instead else "its batch is begun again"
+            then = f"going on from {instead.name}" if there and instead else f"{whose} is begun again"
             say(f"{path}: {error}; {then}")
     return None
 

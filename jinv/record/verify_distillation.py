@@ -7,7 +7,7 @@ from pathlib import Path
 from jinv.errors import JinvError, StorageError, UnsafeInputError
 from jinv.images.folder import Watch, unwatched
 from jinv.recipe.training import DistillationRecipe, read_training
-from jinv.record.begun import ANEW, CONFIG
+from jinv.record.begun import CONFIG
 from jinv.record.directory import RunDirectory
 from jinv.record.distillation import (
     IMAGES,
@@ -20,8 +20,8 @@ from jinv.record.distillation import (
     student_folder,
 )
 from jinv.record.lock import LOCK, held_by
-from jinv.record.verify import Finding, left_over, verify_part, why_of
-from jinv.record.verify_training import config_of, page_of, verify_training
+from jinv.record.verify import Finding, left_over, verify_part
+from jinv.record.verify_training import altered, config_of, page_of, verify_training
 
 
 def verify_distillation(directory: Path, watch: Watch = unwatched) -> list[Finding]:
@@ -66,8 +66,7 @@ def _known(directory: Path) -> tuple[DistillationRecord | None, list[Finding]]:
     try:
         record = read_distillation(directory)
     except UnsafeInputError as error:
-        found = Finding("altered", RECORD, why_of(error, directory / RECORD), ANEW)
-        return None, [found, *config_of(directory, RECORD, is_done=True)]
+        return None, [altered(directory / RECORD, error), *config_of(directory, RECORD, is_done=True)]
     if record is None:
         raise StorageError(f"{directory}: no distillation (no {RECORD})")
     page = page_of(directory, PAGE, is_due=record.is_done)

@@ -93,12 +93,11 @@ def broken(directory: Path) -> list[Finding]:
     try:
         record = read_training_record(directory)
     except UnsafeInputError as error:
-        found = Finding("altered", RECORD, why_of(error, directory / RECORD), ANEW)
-        return [found, *config_of(directory, RECORD, is_done=True)]
+        return [altered(directory / RECORD, error), *config_of(directory, RECORD, is_done=True)]
     if record is None:
         return [Finding("missing", RECORD, cure=ANEW)]
-    found_of_config = config_of(directory, RECORD, is_done=record.is_done)
-    return found_of_config + (_sealed(directory, record) if record.finished else [])
+    found = config_of(directory, RECORD, is_done=record.is_done) or _of_another(directory, record)
+    return found + (_sealed(directory, record) if record.finished else [])
 
 
 def config_of(directory: Path, record: str, *, is_done: bool) -> list[Finding]:
@@ -108,13 +107,18 @@ def config_of(directory: Path, record: str, *, is_done: bool) -> list[Finding]:
         if has_come(directory, record, is_done=is_done):
             begun_config(path)
     except UnsafeInputError as error:
-        why = why_of(error, path).partition(";")[0]
-        return [Finding("altered", CONFIG, "" if why.startswith("is not as") else why, ANEW)]
+        return [altered(path, error)]
     except StorageError:
         if path.exists():
             raise
         return [Finding("missing", CONFIG, cure=ANEW)]
     return []
+
+
+def altered(path: Path, error: UnsafeInputError) -> Finding:
+    """That a record or a config is damaged, and how, as far as that says more."""
+    why = why_of(error, path).partition(";")[0]
+    return Finding("altered", path.name, "" if why == "is not as it was written" else why, ANEW)
 
 
 def page_of(directory: Path, name: str, *, is_due: bool) -> list[Finding]:
@@ -128,6 +132,18 @@ def page_of(directory: Path, name: str, *, is_due: bool) -> list[Finding]:
         return [Finding("missing", name, cure=cure)] if is_due else []
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _of_another(directory: Path, record: TrainingRecord) -> list[Finding]:
+    """Whether a config that is as it was written is another training's, as far as the record has what it says."""
+    if not (directory / CONFIG).exists():
+        return []
+    table = begun_config(directory / CONFIG)
+    said = ((key, table.get(key), getattr(record, key)) for key in ("architecture", "seed", "epochs"))
+    for key, here, there in said:
+        if None not in (here, there) and here != there:
+            return [Finding("altered", CONFIG, f"is another training's: {key} {here}, of {RECORD} {there}", ANEW)]
+    return []
 
 
 def _sealed(directory: Path, record: TrainingRecord) -> list[Finding]:

@@ -226,7 +226,7 @@ def _start(
       UnsafeInputError: the checkpoint is of another network or optimizer.
     """
     state = inputs.training.begin(inputs.classifier.variables)
-    found = load_checkpoint(directory, teller(console))
+    found = load_checkpoint(directory, teller(console), "the training")
     here = environments_of(found or Checkpoint(0, 0, 0, environments=record.environments), environment())
     record = record.model_copy(update={"environments": here})
     if found is None or found.leaves is None:

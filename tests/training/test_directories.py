@@ -215,7 +215,9 @@ def test_damage_of_an_unfinished_training_is_named(parts, capsys, harm, found, c
             "training.html": f"jinv report {parts} writes",
         }
         assert cures.get(name, f"jinv train CONFIG --out {parts} --resume makes again") in words.err
-        assert words.err.count(";") == 1
+        assert words.err.count(";") == 1 and ";" not in words.out
+    if "config.toml" in found:  # with which nothing goes on, so that nothing says that it does
+        assert said(capsys, "status", parts)[0] == code
 
 
 def test_a_training_of_an_earlier_jinv_has_no_digests_and_is_sealed_once_it_is_looked_at(made, whole, capsys):
@@ -250,7 +252,8 @@ def test_what_an_interrupted_training_lost_comes_again(made, whole, parts, capsy
     flip(parts / "checkpoint.npz")
     code, words = said(capsys, "verify", parts)
     assert code == 3 and words.out.startswith("altered checkpoint.npz") and "--resume makes again" in words.err
-    assert said(capsys, "train", made[0] / "c.toml", "--out", parts, "--resume")[0] == 0
+    code, words = said(capsys, "train", made[0] / "c.toml", "--out", parts, "--resume")
+    assert code == 0 and "the training is begun again" in words.err
     assert trained(parts) == trained(whole)
 
 
@@ -308,6 +311,8 @@ def test_a_training_that_diverged_is_waited_for_no_longer(made, tmp_path, capsys
 
 
 def test_a_finished_training_without_its_lines_is_no_unfinished_one(whole, capsys):
+    cut(whole / "metrics.jsonl")
+    assert "epochs   2 of 2" in said(capsys, "status", whole)[1].out
     (whole / "metrics.jsonl").unlink()
     words = said(capsys, "status", whole)[1].out
     assert "epochs   2 of 2" in words and f"lost     metrics.jsonl; jinv verify {whole} says what mends it" in words
@@ -420,6 +425,7 @@ def test_a_finished_distillation_says_what_it_lost(distilled, tmp_path, capsys):
         ("training.json", lambda path: path.unlink()),
         ("config.toml", lambda path: path.unlink()),
         ("config.toml", lambda path: cut(path, 100)),
+        ("config.toml", lambda path: shutil.copy(path.parents[1] / "seed_1" / path.name, path)),  # sound, but another's
     ],
 )
 def test_a_student_of_which_nothing_can_go_on_is_trained_again(distilled, tmp_path, capsys, name, harm):
@@ -429,7 +435,7 @@ def test_a_student_of_which_nothing_can_go_on_is_trained_again(distilled, tmp_pa
     harm(student / name)
     code, words = said(capsys, "verify", d)
     assert code in (3, 5) and f" students/real/seed_0/{name}" in words.out.splitlines()[0]
-    assert f"jinv distill CONFIG --out {d} --resume trains students again" in words.err
+    assert f"jinv distill CONFIG --out {d} --resume trains students again" in words.err and ";" not in words.out
     code, words = said(capsys, "distill", distilled / "d.toml", "--out", d, "--resume")
     assert code == 0 and f"{student / name}: is " in words.err and words.err.count("it is trained again") == 1
     assert trained(student) == before and said(capsys, "verify", d)[0] == 0

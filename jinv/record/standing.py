@@ -243,4 +243,5 @@ def _student(path: Path, was_trained: bool) -> TrainingStatus:
             return TrainingStatus(path=str(path), problem=f"{RECORDS['training']} is lost")
         return TrainingStatus(path=str(path), state="not begun")
     except JinvError as error:
-        return TrainingStatus(path=str(path), problem=str(error))
+        # Without what to do of a training by itself: the distillation trains it again.
+        return TrainingStatus(path=str(path), problem=str(error).partition(";")[0])

@@ -512,7 +512,12 @@ def test_a_distillation_under_way_says_which_student_is(distilled, tmp_path, cap
     shutil.rmtree(student)
     found = json.loads(said(capsys, "status", d, "--json")[1].out)
     assert found["sources"][1]["students"][1]["state"] == "not begun" and found["state"] == "unfinished"
-    flip(d / "students" / "real" / "seed_0" / "training.json")
+    config = d / "students" / "real" / "seed_0" / "config.toml"
+    unfinished = record.model_copy(update={"finished": None})
+    config.with_name("training.json").write_text(json.dumps(with_digest(unfinished)))
+    flip(config)
+    assert f"    seed_0: {config}: is not as it was written\n" in said(capsys, "status", d)[1].out
+    flip(config.with_name("training.json"))
     assert "    seed_0: " in said(capsys, "status", d)[1].out
     code, words = said(capsys, "verify", d)
     assert code == 3 and words.out.startswith("altered students/real/seed_0/training.json")

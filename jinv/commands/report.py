@@ -25,7 +25,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
     from jinv.files import check_writable
-    from jinv.record.kinds import kind_of
+    from jinv.record.kinds import COMPARISON, kind_of
     from jinv.report.page import write_comparison, write_report
 
     for path in arguments.runs if len(arguments.runs) > 1 or arguments.sheet else ():
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--out: is for the comparison of several runs; one run's report goes into its directory")
     if arguments.sheet and arguments.sheet.suffix.lower() not in (".jpg", ".jpeg"):
         raise UsageError(f"--sheet {arguments.sheet}: is a JPEG, give it a name that ends in .jpg")
-    out = (arguments.out or Path("comparison.html")) if len(arguments.runs) > 1 else None
+    out = (arguments.out or Path(COMPARISON)) if len(arguments.runs) > 1 else None
     for written in filter(None, (out, arguments.sheet)):
         check_writable(written)
     for path in arguments.runs:
@@ -96,7 +96,7 @@ def _refuse_damaged(path: Path, found: "Sequence[Finding]") -> None:
 def _write_settings(path: Path, kind: Literal["search", "sweep"]) -> Path:
     """Write comparison.html of a search or a sweep again."""
     from jinv.record.entry import read_json
-    from jinv.record.kinds import RECORDS
+    from jinv.record.kinds import COMPARISON, RECORDS
     from jinv.report.settings_page import write_settings_page
     from jinv.runs.search_summary import search_table
     from jinv.runs.sweep_summary import settings_table
@@ -108,4 +108,4 @@ def _write_settings(path: Path, kind: Literal["search", "sweep"]) -> Path:
         raise UnsafeInputError(f"{record}: is not as it was written: {type(error).__name__}: {error}") from error
     if not any(row.run is not None for row in table.rows):
         raise StorageError(f"{path}: nothing of the {kind} is done yet that has images")
-    return write_settings_page(table, path / "comparison.html")
+    return write_settings_page(table, path / COMPARISON)

@@ -46,12 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
         check_packaged_files(config, variation.recipe)
     out = arguments.out or Path("runs") / f"{config.stem}_sweep"
     keep_compiled()
-    from jinv.runs.sweep import run_sweep
+    from jinv.record.kinds import COMPARISON
+    from jinv.runs.sweep import RECORD, run_sweep
     from jinv.runs.sweep_summary import print_summary
 
     vocabulary = vocabulary_of(arguments)
     print_summary(run_sweep(variations, out, at_once=arguments.at_once, resume=arguments.resume, vocabulary=vocabulary))
-    print(legible(f"settings   {out / 'sweep.json'}"))
-    if (out / "comparison.html").exists():
-        print(legible(f"comparison {out / 'comparison.html'}"))
+    print(legible(f"settings   {out / RECORD}"))
+    if (out / COMPARISON).exists():
+        print(legible(f"comparison {out / COMPARISON}"))
     return 0

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _found(directory: Path, watch: "Watch") -> "list[Finding]":
     """What is wrong with whatever lies there."""
-    from jinv.record.kinds import kind_of
+    from jinv.record.kinds import JOURNAL, kind_of
     from jinv.record.status import settings_in
     from jinv.record.verify import verify
     from jinv.record.verify_distillation import verify_distillation
@@ -66,8 +66,10 @@ def _found(directory: Path, watch: "Watch") -> "list[Finding]":
             return verify_distillation(directory, watch)
         case "search" | "sweep" as kind:
             return verify_settings(directory, kind, watch)
-        case None if settings_in(directory):  # a sweep's record comes at its end
-            return verify_settings(directory, "sweep", watch)
+        case None if settings_in(
+            directory
+        ):  # a sweep's record comes at its end, a search's is there from the beginning
+            return verify_settings(directory, "search" if (directory / JOURNAL).exists() else "sweep", watch)
         case _:
             return verify(directory, watch)
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from jinv.errors import JinvError
 from jinv.images.folder import Watch, unwatched
+from jinv.record.begun import ANEW
 from jinv.record.directory import RunDirectory
 from jinv.record.entry import Entry, read_json, validated
 from jinv.record.kinds import COMPARISON, JOURNAL, RECORDS, kind_of
@@ -25,7 +26,8 @@ class _Settings(Entry):
 
 def verify_settings(directory: Path, kind: Literal["search", "sweep"], watch: Watch = unwatched) -> list[Finding]:
     """What is wrong with a search's or a sweep's files; nothing is changed. Its record has no digest: it is read, as far as
-    runs are named there, which have to be there.
+    runs are named there, which have to be there. A sweep's comes at its end, and is then written anew; a search's says what
+    is searched for, and nothing makes it again.
 
     Raises:
       StorageError: the directory, or a file, cannot be read.
@@ -36,8 +38,10 @@ def verify_settings(directory: Path, kind: Literal["search", "sweep"], watch: Wa
         table = read_json(path)
         record = validated(_Settings, {} if table is None else table, path)
         named = [row.run for row in (*record.settings, *record.trials)]
+        if table is None and kind == "search":
+            found.append(Finding("missing", path.name, cure=ANEW))
     except JinvError as error:
-        found.append(Finding("altered", path.name, why_of(error, path), cure))
+        found.append(Finding("altered", path.name, why_of(error, path), cure if kind == "sweep" else ANEW))
     there = sorted(entry.name for entry in RunDirectory(directory).entries() if kind_of(entry) == "run")
     found += [Finding("missing", name, cure=cure) for name in named if not (directory / name).is_dir()]
     for name in sorted({*there, *(name for name in named if (directory / name).is_dir())}):

@@ -125,7 +125,13 @@ def test_a_search_and_a_sweep_are_looked_through_run_by_run(tmp_path, capsys, ki
     assert f"jinv verify {root / 'seed_1'} --repair makes it again" in words.err and words.err.count("\n") == 1
     (root / RECORDS[kind]).write_text("{")
     assert main(["verify", str(root)]) == 3
-    assert f"altered {RECORDS[kind]}: cannot be read: it is not whole" in capsys.readouterr().out
+    words, anew = capsys.readouterr(), "put it back, or begin anew in another --out"
+    assert f"altered {RECORDS[kind]}: cannot be read: it is not whole" in words.out
+    assert (anew in words.err) == (kind == "search")  # which goes by its record; a sweep's is a summary
+    (root / RECORDS[kind]).unlink()
+    assert main(["verify", str(root)]) == 3
+    words = capsys.readouterr()
+    assert (f"missing {RECORDS[kind]}" in words.out) == (anew in words.err) == (kind == "search")
 
 
 def test_a_sweep_is_looked_through_before_its_record_is_there(tmp_path, capsys):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 V = TypeVar("V")
+E = TypeVar("E", bound="JinvError")
 
 SHORTEST_PART = 4
 """Letters of a name that tell it from others."""
@@ -21,9 +22,19 @@ class JinvError(Exception):
 
     exit_code = 1
 
+    key: str | None = None
+    """The key of a config whose value is wrong, where it is one; the message begins with it."""
+
     def __init__(self, message: str) -> None:
         # One line whatever the checkpoint or config put into it: control characters would forge or hide output.
         super().__init__(_printable(message))
+
+    @classmethod
+    def of(cls: "type[E]", key: str, said: str) -> "E":
+        """The error of a config's key: `key: said`. Whoever knows the file, or the option that set it, names that."""
+        error = cls(f"{key}: {said}")
+        error.key = key
+        return error
 
 
 class UsageError(JinvError, ValueError):
@@ -120,13 +131,26 @@ def _printable(message: str) -> str:
 
 @contextmanager
 def naming(key: str) -> Iterator[None]:
-    """Of what is wrong here it is said which key of the config, or which option, asked for it; a stop is nobody's fault."""
+    """Of what is wrong here it is said which key of the config asked for it; a stop is nobody's fault."""
     try:
         yield
     except Interrupted:
         raise
     except JinvError as error:
-        raise type(error)(f"{key}: {error}") from error
+        named = type(error).of(key, str(error))
+        named.key = f"{key}.{error.key}" if error.key else key
+        raise named from error
+
+
+@contextmanager
+def naming_option(option: str) -> Iterator[None]:
+    """As `naming`, of what an option of the command line asked for; no key of a config is at fault then."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except JinvError as error:
+        raise type(error)(f"{option}: {error}") from error
 
 
 def first_line(error: Exception) -> str:

@@ -167,9 +167,9 @@ def check_judges(
     """
     asked = recipe.evaluate
     if asked.reference is not None and not asked.verifiers:
-        raise UsageError("evaluate.reference: needs evaluate.verifiers, in whose features images are compared")
+        raise UsageError.of("evaluate.reference", "needs evaluate.verifiers, in whose features images are compared")
     if asked.photographs is not None and not asked.verifiers:
-        raise UsageError("evaluate.photographs: needs evaluate.verifiers, which judge them")
+        raise UsageError.of("evaluate.photographs", "needs evaluate.verifiers, which judge them")
     names = [classifier.class_names[label] for label in labels]
     for number, verifier in enumerate(asked.verifiers):
         known: Sequence[str]

@@ -12,6 +12,7 @@ from jinv.core.choices import Mix
 from jinv.errors import UsageError
 from jinv.recipe.checking import Must, Needed, shown
 from jinv.recipe.declaration import Aside, Part, PartType, Recorded, Table, checked, key
+from jinv.recipe.overrides import changed_by
 from jinv.recipe.read import read_table
 from jinv.recipe.recipe import CheckpointRecipe, replaced
 from jinv.recipe.resolved import asides, differences, table_of
@@ -286,7 +287,7 @@ def in_batches(part: SchoolingType, count: int, key: str, whose: str) -> Schooli
     if part.batch <= count:
         return part
     if "batch" in part.model_fields_set:
-        raise UsageError(f"{key}: {part.batch} must be at most {count}, the number of images of {whose}")
+        raise UsageError.of(key, f"{part.batch} must be at most {count}, the number of images of {whose}")
     return replaced(part, batch=count)
 
 
@@ -304,4 +305,5 @@ def changes_since(before: Mapping[str, Any], part: PartType, where: Path, ignore
 
 def read_training(path: Path, kind: type[PartType], overrides: tuple[str, ...] = ()) -> PartType:
     """Read and check a config of a training or a distillation; raises as `recipe.read.read_config`."""
-    return checked(kind, read_table(path, overrides), where=str(path), folder=path.parent)
+    changed = changed_by({"--set": overrides})
+    return checked(kind, read_table(path, overrides), where=str(path), folder=path.parent, changed=changed)

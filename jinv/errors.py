@@ -28,12 +28,14 @@ class JinvError(Exception):
     def __init__(self, message: str) -> None:
         # One line whatever the checkpoint or config put into it: control characters would forge or hide output.
         super().__init__(_printable(message))
+        self.said = str(self)
+        """What is said without the key in front."""
 
     @classmethod
     def of(cls: "type[E]", key: str, said: str) -> "E":
         """The error of a config's key: `key: said`. Whoever knows the file, or the option that set it, names that."""
         error = cls(f"{key}: {said}")
-        error.key = key
+        error.key, error.said = key, _printable(said)
         return error
 
 

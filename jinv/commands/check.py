@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinv.commands.arguments import add_plugins
+from jinv.commands.arguments import add_plugins, check_output
 from jinv.errors import NumericalError, UsageError, legible, nearest
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
     from jinv.commands.compilation import keep_compiled
     from jinv.console import Waiting, make_console, say
     from jinv.core.contract.suite import check
-    from jinv.files import check_writable, is_stream, write_text
+    from jinv.files import is_stream, write_text
 
     if arguments.json is not None:
-        check_writable(arguments.json)
+        check_output(arguments.json, "--json")
     keep_compiled()
     functions, passed_over = _functions(arguments.what, arguments.plugins)
     console = make_console(stderr=arguments.json is not None and is_stream(arguments.json))

@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 V = TypeVar("V")
 E = TypeVar("E", bound="JinvError")
 
+MOST_LETTERS = 300
+"""Of a line that another program has written."""
+
 SHORTEST_PART = 4
 """Letters of a name that tell it from others."""
 
@@ -156,6 +159,6 @@ def naming_option(option: str) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says first, or its type's name."""
+    """What an error says first, cut where it is long, or its type's name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return lines[0][:MOST_LETTERS] if lines else type(error).__name__

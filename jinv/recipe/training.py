@@ -14,7 +14,7 @@ from jinv.recipe.checking import Must, Needed, shown
 from jinv.recipe.declaration import Aside, Part, PartType, Recorded, Table, checked, key
 from jinv.recipe.overrides import changed_by
 from jinv.recipe.read import read_table
-from jinv.recipe.recipe import CheckpointRecipe, replaced
+from jinv.recipe.recipe import CheckpointRecipe, Recipe, replaced
 from jinv.recipe.resolved import asides, differences, table_of
 from jinv.recipe.tables import NumberOrSchedule, OpenTable, Optimizer
 from jinv.recipe.values import MAXIMUM_STEPS, Count, FilePath, NetworkName, Sinks, Text, Texts, as_tuple
@@ -301,6 +301,23 @@ def changes_since(before: Mapping[str, Any], part: PartType, where: Path, ignore
     past = checked(kind, before, where=str(where), folder=where.parent)
     tables = (table_of(one, every_key=True) for one in (past, part))
     return differences(*tables, ignored={*asides(kind), *ignored})
+
+
+def kind_of_config(path: Path) -> "type[TrainingRecipe] | type[DistillationRecipe] | None":
+    """Whose keys a config has most of: a training's, a distillation's, or None for a run's; raises as `read_config`."""
+    keys = read_table(path).keys()
+    shared = {kind: len(keys & kind.model_fields.keys()) for kind in (TrainingRecipe, DistillationRecipe)}
+    most = max(shared, key=lambda kind: shared[kind])
+    return most if shared[most] > len(keys & Recipe.model_fields.keys()) else None
+
+
+def complete_table(part: TrainingRecipe | DistillationRecipe) -> dict[str, Any]:
+    """A config with every default that has an effect, which reads as the same one."""
+    table = table_of(part, every_key=True)
+    for schooling in (table, table.get("student", {})):
+        adversary = schooling.get("adversary", {})
+        adversary.pop({"pgd": "noise", "n_fgsm": "steps"}.get(adversary.get("name"), ""), None)
+    return table
 
 
 def read_training(path: Path, kind: type[PartType], overrides: tuple[str, ...] = ()) -> PartType:

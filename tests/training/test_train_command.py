@@ -306,7 +306,7 @@ def assert_found_before_anything_is_made(tmp_path, capsys):
         ("images.dream.recipe=nosuch.toml", ".toml: images.dream: ", 5),
         (f"images.real.real={tmp_path / 'test'}", "images.real: ", 2),
         (f"images.real.real={tmp_path / 'like_a_run'}", "is a run; real images are asked for", 2),
-        (f"test={tmp_path / 'like_a_run'}", "--set test: ", 2),
+        (f"test={tmp_path / 'like_a_run'}", " test: ", 2),
         (f"images.dream={{run='{tmp_path / 'test'}'}}", "--set images.dream: ", 5),
         ("images.dream.set=['image.count=3']", "images.dream.set: image.count: is not set here; count says it", 2),
         ("images.dream.set=['model=\"x\"']", "images.dream.set: model: is not set here; images.dream.model says it", 2),

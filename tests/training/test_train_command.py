@@ -179,7 +179,11 @@ def test_no_network_is_tested_on_what_it_was_trained_on(tmp_path, folder, capsys
     ):
         assert main([*asked, *settings]) == 2 and not (tmp_path / "out").exists()
         error = capsys.readouterr().err
-        assert " train: " in error and "test" in error and "to have never seen" in error
+        assert (
+            ("c.toml: train: " in error or "--set train: " in error)
+            and "test" in error
+            and "to have never seen" in error
+        )
 
 
 def test_a_batch_that_nobody_set_is_as_large_as_there_are_images(tmp_path, folder):

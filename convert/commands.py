@@ -98,7 +98,7 @@ def add_validate_arguments(parser: argparse.ArgumentParser) -> None:
 def run_validate(args: argparse.Namespace) -> int:
     """Carry out `jinv validate`; returns 0 where digests and numbers are right, else 4."""
     from jinv.console import Waiting, make_console
-    from jinv.errors import UsageError
+    from jinv.errors import UsageError, naming_option
     from jinv.files import check_writable, is_stream
     from jinv_convert.parity.page import write_html
     from jinv_convert.parity.report import write_json
@@ -110,7 +110,11 @@ def run_validate(args: argparse.Namespace) -> int:
         if error.name != "torch":
             raise
         raise UsageError('validation compares with PyTorch; run `pip install "jinv[torch]"`') from None
-    written = [check_writable(path) for path in (args.json, args.html) if path]
+    written = []
+    for option, path in (("--json", args.json), ("--html", args.html)):
+        if path:
+            with naming_option(option):
+                written.append(check_writable(path))
     console = make_console(stderr=any(map(is_stream, written)))
     checkpoint = _find_checkpoint(args.checkpoint, console).path
     with Waiting(make_console(stderr=True)) as waiting:

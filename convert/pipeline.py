@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError, legible, shorten
+from jinv.errors import ModelMismatchError, UnsafeInputError, UsageError, legible, naming_option, shorten
 from jinv.files import check_writable
 from jinv.models.architecture import Architecture
 from jinv.models.classifier import Clamp, family_name
@@ -68,7 +68,7 @@ def convert_checkpoint(
     given = _given_normalizer(options.mean, options.std)
     _check(options)
     out_path = _check_output(out_path)
-    names = read_label_file(options.labels) if options.labels is not None else None
+    names = _read_labels(options.labels)
     checkpoint = read_checkpoint(checkpoint_path, check_crc=options.check_crc)
     suspicions = _check_digest(checkpoint, options.unverified)
     # What is fetched by name and is another file after all has another origin too.
@@ -118,7 +118,8 @@ def convert_checkpoint(
 
 def _check(options: ConversionOptions) -> None:
     if options.architecture is not None:
-        get_architecture(options.architecture)
+        with naming_option("--architecture"):
+            get_architecture(options.architecture)
     if options.num_classes is not None and options.num_classes < 1:
         raise UsageError(f"--num-classes {options.num_classes}: at least 1")
 
@@ -228,6 +229,11 @@ def _training(checkpoint: Checkpoint, stated: str | None, known: Origin | None) 
     return known.training
 
 
+def _read_labels(path: str | Path | None) -> tuple[str, ...] | None:
+    with naming_option("--labels"):
+        return read_label_file(path) if path is not None else None
+
+
 def _class_names(
     architecture: Architecture, classes: int, given: tuple[str, ...] | None, labels: str | Path | None
 ) -> tuple[tuple[str, ...] | None, list[str]]:
@@ -236,7 +242,7 @@ def _class_names(
     if given is None:
         return (class_names(kind) if kind and classes == architecture.num_classes else None), []
     if len(given) != classes:
-        raise UsageError(f"{labels}: {len(given)} names, but the network has {classes} outputs")
+        raise UsageError(f"--labels: {labels}: {len(given)} names, but the network has {classes} outputs")
     if kind is None or classes != architecture.num_classes:
         return given, []
     usual, ids = class_names(kind), usual_ids(given, kind)

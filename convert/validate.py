@@ -16,7 +16,7 @@ import flax.linen as nn
 import numpy as np
 import torch
 
-from jinv.errors import ModelMismatchError, UsageError
+from jinv.errors import ModelMismatchError, UsageError, naming_option
 from jinv.models.architecture import Architecture
 from jinv.models.classifier import Classifier
 from jinv.models.registry import ARCHITECTURES, get_architecture
@@ -72,6 +72,8 @@ def validate(
       ModelMismatchError: the checkpoint is not the network that the converted file names.
     """
     start = time.monotonic()
+    with naming_option("--images"):
+        pictures = first_pictures(Path(images) if images else None)
     progress("reading both files")
     pair = _read_both(converted, checkpoint, select, check_crc)
     if images and pair.num_classes == 0:
@@ -92,7 +94,6 @@ def validate(
     mean, std = _preprocessing(pair, report)
     variables = _variables(pair)
     module, pairs = architecture.make(num_classes), layer_pairs(architecture, num_classes)
-    pictures = first_pictures(Path(images) if images else None)
     inputs = make_inputs(architecture.input_size, architecture.min_size, pictures, mean, std, seed)
     flax = FlaxNetwork(module, variables, [layer.flax_path for layer in pairs])
     prepared = flax.prepared(architecture.min_size)

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -33,15 +32,12 @@ from jinv.commands import (
     verify,
     worker,
 )
+from jinv.commands.arguments import said_of
 from jinv.commands.output import forgive
 from jinv.errors import (
-    Interrupted,
     JinvError,
     MemoryLimitError,
-    NumericalError,
-    RunConflictError,
     UsageError,
-    legible,
     nearest,
 )
 
@@ -127,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         return parsed.run_command(parsed) or 0
     except JinvError as error:
-        return _fail(error, error.exit_code, debug, _config_of(error, parsed))
+        return _fail(error, error.exit_code, debug, said_of(error, parsed))
     except KeyboardInterrupt:
         print("jinv: stopped", file=sys.stderr)
         return 130
@@ -155,22 +151,10 @@ def _after_a_flag(word: str, arguments: Sequence[str], command: argparse.Argumen
     return f"; {before} takes no value" + (f", {' or '.join(taking)} does" if taking else "")
 
 
-def _config_of(error: JinvError, parsed: argparse.Namespace) -> str:
-    """ "my.toml: " where the line begins with a key of that config: what was found wrong once the file was read names none."""
-    config, key = getattr(parsed, "config", None), re.match(r"(?:unknown key ')?([a-z_]+)[.:[]", str(error))
-    if config is None or key is None or isinstance(error, RunConflictError | NumericalError | Interrupted):
-        return ""
-    from jinv.recipe.recipe import Recipe
-    from jinv.recipe.training import DistillationRecipe, TrainingRecipe
-
-    keys = {name for recipe in (Recipe, TrainingRecipe, DistillationRecipe) for name in recipe.model_fields}
-    return f"{legible(str(config))}: " if key[1] in keys - {str(getattr(parsed, "out", None))} else ""
-
-
-def _fail(error: BaseException, code: int, debug: bool, where: str = "") -> int:
+def _fail(error: BaseException, code: int, debug: bool, said: str | None = None) -> int:
     if debug:
         traceback.print_exception(error)
-    print(f"jinv: error: {where}{error}", file=sys.stderr)
+    print(f"jinv: error: {error if said is None else said}", file=sys.stderr)
     return code
 
 

@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 V = TypeVar("V")
+E = TypeVar("E", bound="JinvError")
+
+MOST_LETTERS = 300
+"""Of a line that another program has written."""
 
 SHORTEST_PART = 4
 """Letters of a name that tell it from others."""
@@ -21,9 +25,21 @@ class JinvError(Exception):
 
     exit_code = 1
 
+    key: str | None = None
+    """The key of a config whose value is wrong, where it is one; the message begins with it."""
+
     def __init__(self, message: str) -> None:
         # One line whatever the checkpoint or config put into it: control characters would forge or hide output.
         super().__init__(_printable(message))
+        self.said = str(self)
+        """What is said without the key in front."""
+
+    @classmethod
+    def of(cls: "type[E]", key: str, said: str) -> "E":
+        """The error of a config's key: `key: said`. Whoever knows the file, or the option that set it, names that."""
+        error = cls(f"{key}: {said}")
+        error.key, error.said = key, _printable(said)
+        return error
 
 
 class UsageError(JinvError, ValueError):
@@ -119,17 +135,33 @@ def _printable(message: str) -> str:
 
 
 @contextmanager
-def naming(key: str) -> Iterator[None]:
-    """Of what is wrong here it is said which key of the config, or which option, asked for it; a stop is nobody's fault."""
+def naming(key: str, *, another: bool = False) -> Iterator[None]:
+    """Of what is wrong here it is said which key of the config asked for it; a stop is nobody's fault.
+
+    another: it is about another config, whose keys are none of this one's.
+    """
     try:
         yield
     except Interrupted:
         raise
     except JinvError as error:
-        raise type(error)(f"{key}: {error}") from error
+        if another or error.key is None:
+            raise type(error).of(key, str(error)) from error
+        raise type(error).of(f"{key}.{error.key}", error.said) from error
+
+
+@contextmanager
+def naming_option(option: str) -> Iterator[None]:
+    """As `naming`, of what an option of the command line asked for; no key of a config is at fault then."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except JinvError as error:
+        raise type(error)(f"{option}: {error}") from error
 
 
 def first_line(error: Exception) -> str:
-    """What an error says first, or its type's name."""
+    """What an error says first, cut where it is long, or its type's name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return lines[0][:MOST_LETTERS] if lines else type(error).__name__

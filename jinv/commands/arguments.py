@@ -4,7 +4,9 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
+
+from jinv.errors import JinvError, UsageError, legible, naming_option, nearest
 
 if TYPE_CHECKING:
     from jinv.experiment.vocabulary import Vocabulary
@@ -55,6 +57,50 @@ def read_recipe(arguments: argparse.Namespace) -> "tuple[Recipe, Path]":
     return recipe, arguments.out or Path("runs") / config.stem
 
 
+OPTIONS = {
+    "evaluate.verifiers": "verifier",
+    "evaluate.reference": "reference",
+    "evaluate.photographs": "photographs",
+    "image.labels": "label",
+}
+"""Keys of a config that commands of a run have an option for, called so."""
+
+
+def said_of(error: JinvError, arguments: argparse.Namespace) -> str:
+    """What an error says; of a config's key also the config's file, a run's too, or the option that set it."""
+    option = OPTIONS.get(error.key or "")
+    if option is not None and getattr(arguments, option, None):
+        return f"--{option}: {error.said}"
+    config = _config_of(arguments)
+    if error.key is None or config is None:
+        return str(error)
+    from jinv.recipe.checking import told
+    from jinv.recipe.overrides import changed_by
+
+    options = {"--set": "overrides", "--vary": "vary", "--tune": "tune"}
+    changed = changed_by({option: getattr(arguments, name, []) for option, name in options.items()})
+    if getattr(arguments, "log", None):
+        changed["log"] = "--log"
+    return told(legible(str(config)), error.key, str(error), changed)
+
+
+def _config_of(arguments: argparse.Namespace) -> "str | Path | None":
+    """The config that a command was given, or that of its run."""
+    given, run = (getattr(arguments, name, None) for name in ("config", "run"))
+    if given is not None or run is None:
+        return given
+    config = Path(run) / "config.toml" if Path(run).is_dir() else Path(run)
+    return config if config.suffix == ".toml" and config.is_file() else None
+
+
+def check_output(path: Path, option: str) -> Path:
+    """The file that an option names, which will be written; before long work. Raises as `files.check_writable`."""
+    from jinv.files import check_writable
+
+    with naming_option(option):
+        return check_writable(path)
+
+
 def add_training(command: argparse.ArgumentParser, what: str, example: str) -> None:
     """What a command takes that trains: a config, of `what`, with changes such as `example`, and a directory."""
     add_positional(command, "config", "CONFIG.toml", f"a file, or the name of a {what} that comes with jinv")
@@ -90,8 +136,18 @@ def add_log(command: argparse.ArgumentParser) -> None:
 
 
 def log_override(arguments: argparse.Namespace) -> list[str]:
-    """`--log` as the change of the config that it stands for, which comes after those of `--set`."""
+    """`--log` as the change of the config that it stands for, which comes after those of `--set`.
+
+    Raises:
+      UsageError: an unknown name.
+    """
     names = list(dict.fromkeys(getattr(arguments, "log", [])))
+    if names:
+        from jinv.recipe.values import SinkName
+
+        known = get_args(SinkName)
+        for name in (name for name in names if name not in known):
+            raise UsageError(f"--log {name}: no such place to log to{nearest(name, known)} (known: {', '.join(known)})")
     return [f"log={json.dumps(names)}"] if names else []
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jinv.commands.arguments import add_plugins, vocabulary_of
+from jinv.commands.arguments import add_plugins, check_output, vocabulary_of
 from jinv.errors import JinvError, UsageError, legible
 
 HELP = "draw the gradient of the objective's terms in the pixels of an image, beside it"
@@ -27,11 +27,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def _check_place(path: Path, option: str, suffix: str) -> None:
     """Before long work: is it called what it will be, and can it be written? Nothing of another kind is overwritten."""
-    from jinv.files import check_writable, is_stream
+    from jinv.files import is_stream
 
     if path.suffix.lower() not in ("", suffix) and not is_stream(path):
         raise UsageError(f"{option} {path}: is written as {suffix[1:].upper()}; call it so")
-    check_writable(path)
+    check_output(path, option)
 
 
 def run(arguments: argparse.Namespace) -> int:

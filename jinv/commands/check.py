@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinv.commands.arguments import add_plugins
+from jinv.commands.arguments import add_plugins, check_output
 from jinv.errors import NumericalError, UsageError, legible, nearest
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from jinv.core.contract.findings import Finding
+    from jinv.experiment.elsewhere import Asked
     from jinv.experiment.vocabulary import Vocabulary
 
 HELP = "check terms, augmentations, parameterizations, schedules and metrics, your own too, against the contract that jinv's keep"
@@ -35,16 +36,27 @@ def run(arguments: argparse.Namespace) -> int:
     from jinv.commands.compilation import keep_compiled
     from jinv.console import Waiting, make_console, say
     from jinv.core.contract.suite import check
-    from jinv.files import check_writable, is_stream, write_text
+    from jinv.experiment.elsewhere import CAUSES, ask
+    from jinv.files import is_stream, write_text
 
     if arguments.json is not None:
-        check_writable(arguments.json)
+        check_output(arguments.json, "--json")
     keep_compiled()
     functions, passed_over = _functions(arguments.what, arguments.plugins)
     console = make_console(stderr=arguments.json is not None and is_stream(arguments.json))
-    with Waiting(make_console(stderr=True)) as waiting:
-        for function in waiting.watch(functions, "functions checked", len(functions)):
-            function.findings = check(function.kind, function.name, function.function)
+    plugins = [*arguments.plugins, *(word for word in arguments.what if word not in {f.name for f in functions})]
+    own = [function for function in functions if function.own]
+    names = [(function.kind, function.name) for function in own]
+    # Of two hash seeds: one may leave a small set in the order that it has here.
+    elsewhere = [ask(plugins, names, CAUSES, seed) for seed in (1, 2)] if own else []
+    try:
+        with Waiting(make_console(stderr=True)) as waiting:
+            for function in waiting.watch(functions, "functions checked", len(functions)):
+                function.findings = check(function.kind, function.name, function.function)
+        _compare(own, elsewhere, plugins)
+    finally:
+        for asked in elsewhere:
+            asked.end()
     for kind in dict.fromkeys(function.kind for function in functions):
         console.print(_table(kind, [function for function in functions if function.kind == kind]))
     for function in functions:
@@ -71,6 +83,7 @@ class Checked:
     function: Any
     file: str
     findings: "tuple[Finding, ...]" = ()
+    own: bool = False
 
     @property
     def first_line(self) -> int:
@@ -94,6 +107,8 @@ class Checked:
     def to_json(self) -> dict[str, Any]:
         """The function's entry in the file of `--json`."""
         findings = [finding._asdict() | {"violated": finding.violated} for finding in self.findings]
+        for finding in findings:
+            del finding["program"]
         return {
             "kind": self.kind,
             "name": self.name,
@@ -102,6 +117,27 @@ class Checked:
             "violated": self.violated,
             "checks": findings,
         }
+
+
+def _compare(functions: Sequence[Checked], elsewhere: "Sequence[Asked]", plugins: Sequence[str]) -> None:
+    """What other processes say of functions that are pure here: a violation of those that come to something else there."""
+    from jinv.core.contract.findings import Finding
+    from jinv.experiment.elsewhere import why
+
+    pure = {(f.kind, f.name): program for f in functions for program in (p.program for p in f.findings) if program}
+    others: set[tuple[str, str]] = set()
+    for asked in elsewhere:
+        try:
+            found = asked.answer()
+        except UsageError:  # the plugin cannot even be executed there
+            found = {}
+        others |= {name for name, program in pure.items() if found.get(name) != program}
+    said = why(plugins, sorted(others)) if others else {}
+    for function in functions:
+        if words := said.get((function.kind, function.name)):
+            advice = "a function's value is of its arguments alone: what else it needs is a hyperparameter"
+            new = Finding("pure", words, advice)
+            function.findings = tuple(new if finding.check == "pure" else finding for finding in function.findings)
 
 
 def _functions(words: Sequence[str], plugins: Sequence[str]) -> tuple[list[Checked], list[str]]:
@@ -141,7 +177,7 @@ def _placed(vocabulary: "Vocabulary", kind: str, name: str) -> Checked:
     function, plugin = getattr(vocabulary, kind)[name], vocabulary.origin(kind, name)
     file = inspect.unwrap(function).__code__.co_filename
     if plugin is not None:
-        return Checked(kind, name, function, plugin.file)
+        return Checked(kind, name, function, plugin.file, own=True)
     return Checked(kind, name, function, os.path.relpath(file, Path(jinv.__file__).parents[1]))
 
 

@@ -7,7 +7,7 @@ import sys
 from jinv.commands.arguments import add_plugins, add_positional, add_words, vocabulary_of
 from jinv.errors import UsageError
 
-HELP = "check a config and print it with every default, or print the schema of configs for editors"
+HELP = "check a config, of a run, a training or a distillation, and print it with every default, or print the schema of configs for editors"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -34,13 +34,21 @@ def run(arguments: argparse.Namespace) -> int:
     import tomli_w
 
     from jinv.experiment.bind import check_recipe
-    from jinv.recipe.packaged import find_config
+    from jinv.recipe.packaged import find_any_config
     from jinv.recipe.read import read_config
     from jinv.recipe.resolved import resolved_table
+    from jinv.recipe.training import TrainingRecipe, complete_table, kind_of_config, read_training
 
-    recipe = read_config(find_config(arguments.config), arguments.overrides)
-    check_recipe(recipe, vocabulary_of(arguments))
-    _print_data(tomli_w.dumps(resolved_table(recipe, every_key=True)))
+    config = find_any_config(arguments.config)
+    kind = kind_of_config(config)
+    if kind is None:
+        recipe = read_config(config, arguments.overrides)
+        check_recipe(recipe, vocabulary_of(arguments))
+        _print_data(tomli_w.dumps(resolved_table(recipe, every_key=True)))
+        return 0
+    part = read_training(config, kind, tuple(arguments.overrides))
+    what = "training: jinv train" if isinstance(part, TrainingRecipe) else "distillation: jinv distill"
+    _print_data(f"# A {what} carries it out.\n" + tomli_w.dumps(complete_table(part)))
     return 0
 
 

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from jinv.commands.arguments import add_plugins, vocabulary_of
+from jinv.commands.arguments import add_plugins, check_output, vocabulary_of
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError
 
@@ -90,7 +90,7 @@ def _holds_images_alone(path: Path) -> bool:
 def _judge_images(arguments: argparse.Namespace, console: Any) -> int:
     from jinv.console import Waiting, make_console
     from jinv.experiment.metrics import bind_metrics, with_named
-    from jinv.files import check_writable, is_stream, write_text
+    from jinv.files import is_stream, write_text
     from jinv.images.folder import MANIFEST
     from jinv.judge.photographs import evaluate_photographs
     from jinv.report.text import print_control
@@ -100,7 +100,7 @@ def _judge_images(arguments: argparse.Namespace, console: Any) -> int:
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option}: is for a run, and {arguments.run} is none (no {MANIFEST})")
     if arguments.json is not None:
-        check_writable(arguments.json)
+        check_output(arguments.json, "--json")
     vocabulary = vocabulary_of(arguments)
     metrics = bind_metrics(with_named({}, vocabulary), vocabulary)
     with Waiting(console) as waiting:

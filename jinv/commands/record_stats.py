@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from jinv.commands.arguments import check_output
 from jinv.commands.compilation import keep_compiled
 from jinv.errors import UsageError, legible
-from jinv.files import check_writable
 
 HELP = "record statistics of real images in a network's layers, and their colours, for configs with statistics = FILE"
 
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--out {out}: a folder, not a file")
     if out.exists() and not arguments.replace:
         raise UsageError(f"--out {out}: is there already; --replace replaces it")
-    check_writable(out)
+    check_output(out, "--out")
     _record(arguments, out, (quantiles, batch, size))
     return 0
 

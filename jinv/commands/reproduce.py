@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinv.commands.arguments import add_plugins, add_positional, add_words, vocabulary_of
 from jinv.commands.compilation import keep_compiled
-from jinv.errors import UsageError, legible, nearest
+from jinv.errors import UsageError, legible, naming_option, nearest
 
 HELP = "carry out a folder of experiments: a sheet per figure, findings in numbers"
 PRESETS = ("quick", "full")
@@ -47,12 +47,18 @@ def run(arguments: argparse.Namespace) -> int:
     from jinv.reproduce.plan import Choices
     from jinv.weights.load import converted_file
 
-    files = {option: getattr(arguments, option) for option in ("standard", "robust")}
+    converted = {}
+    for option in ("standard", "robust"):
+        if (file := getattr(arguments, option)) is not None:
+            with naming_option(f"--{option}"):
+                converted[option] = converted_file(file)
+    verifiers = tuple(map(_verifier, arguments.verifier))
+    _check_images(arguments)
     choices = Choices(
         arguments.preset,
         tuple(arguments.overrides),
-        {option: converted_file(file) for option, file in files.items() if file is not None},
-        tuple(map(_verifier, arguments.verifier)),
+        converted,
+        verifiers,
         arguments.reference,
         arguments.photograph,
     )
@@ -70,4 +76,18 @@ def _verifier(name: str) -> str:
 
     if is_onnx(name):
         return str(Path(name).resolve())
-    return str(converted_file(name)) if Path(name).is_file() else name
+    with naming_option("--verifier"):
+        return str(converted_file(name)) if Path(name).is_file() else name
+
+
+def _check_images(arguments: argparse.Namespace) -> None:
+    """Before hours of runs: are the real images there that are asked for?"""
+    from jinv.images.codec import read_image
+    from jinv.images.folder import open_image_folder
+
+    if arguments.reference is not None:
+        with naming_option("--reference"):
+            open_image_folder(arguments.reference)
+    if arguments.photograph is not None:
+        with naming_option("--photograph"):
+            read_image(arguments.photograph)

@@ -137,14 +137,15 @@ def check_traces(synthesis: Synthesis, variables: Any, batch: Batch) -> None:
         try:
             after, metrics = program.step.eval_shape(state, inputs)
         except (ValueError, TypeError) as error:
-            raise UsageError(f"stages[{index}]: cannot be carried out: {first_line(error)}") from error
+            raise UsageError.of(f"stages[{index}]", f"cannot be carried out: {first_line(error)}") from error
         if jax.tree.map(lambda x: (x.shape, x.dtype), after) != jax.tree.map(lambda x: (x.shape, x.dtype), state):
-            raise UsageError(
-                f"stages[{index}]: its optimizer, a projection or a term changes the shapes or types of what it is given"
+            raise UsageError.of(
+                f"stages[{index}]",
+                "its optimizer, a projection or a term changes the shapes or types of what it is given",
             )
         if metrics.total.shape != batch.labels.shape[:-1]:
-            raise UsageError(
-                f"stages[{index}].terms: the objective has shape {metrics.total.shape}, not that of a number"
+            raise UsageError.of(
+                f"stages[{index}].terms", f"the objective has shape {metrics.total.shape}, not that of a number"
             )
 
 

@@ -2,7 +2,8 @@
 
     experiment     `Experiment`, what a run, a sweep, a memory plan and a benchmark take their steps from
     vocabulary     what a config's names stand for, as a value that a plugin extends
-    plugins, plugin_names   files and modules of one's own, executed; which ones. blame: whose function failed
+    plugins, plugin_names   files and modules of one's own, executed; which ones. blame: whose function failed;
+                   elsewhere: what they are in another process
     bind, values   a recipe's tables as the core takes them, each mistake named by its key
     metrics        a config's metrics of finished pictures, bound and tried once
     inputs         what a recipe names, loaded: network, labels, sizes; start_images: what it starts from

@@ -94,12 +94,15 @@ def bind_training_augmentations(
     bound = []
     for name, table in tables.items():
         if "draw" in table:
-            raise UsageError(f"augment.{name}.draw: is of a synthesis; a training draws for every picture by itself")
+            raise UsageError.of(
+                f"augment.{name}.draw", "is of a synthesis; a training draws for every picture by itself"
+            )
         found = bind_augmentation(name, {**table, "draw": "image"}, size, steps, vocabulary)
         for key, value in found.hyperparameters.items():
             if callable(value):
-                raise UsageError(
-                    f"augment.{name}.{key}: a schedule is of a synthesis; a training's views are of one kind in all epochs"
+                raise UsageError.of(
+                    f"augment.{name}.{key}",
+                    "a schedule is of a synthesis; a training's views are of one kind in all epochs",
                 )
         bound.append(found)
     return tuple(bound)
@@ -117,10 +120,10 @@ def bind_terms(
     for name, entry in recipe.terms.items():
         function = vocabulary.meaning("terms", name, f"terms.{name}")
         if "student_logits" in term_fields(function) and recipe.student is None:
-            raise UsageError(f"terms.{name}: compares with a student network; set student = NAME_OR_FILE")
+            raise UsageError.of(f"terms.{name}", "compares with a student network; set student = NAME_OR_FILE")
         if "recorded" in term_fields(function) and not recipe.statistics_files:
-            raise UsageError(
-                f"terms.{name}: compares with recorded statistics (jinv record-stats); set statistics = FILE"
+            raise UsageError.of(
+                f"terms.{name}", "compares with recorded statistics (jinv record-stats); set statistics = FILE"
             )
         hyperparameters = {key: value for key, value in entry.items() if key != "weight"}
         known = hyperparameters_of(function)
@@ -175,26 +178,26 @@ def _check_augmentation(name: str, given: dict[str, Any], known: dict[str, inspe
     limit = min(size) if values.get("one_sided") else min(size) / 2
     if name == "roll" and values["max_shift"] >= limit and min(size) > 1:
         share = "" if values["one_sided"] else "half of "
-        raise UsageError(
-            f"augment.roll.max_shift: {values['max_shift']} must be less than {share}the stage's size {min(size)}"
+        raise UsageError.of(
+            "augment.roll.max_shift", f"{values['max_shift']} must be less than {share}the stage's size {min(size)}"
         )
     numbers = {key: value for key, value in values.items() if isinstance(value, float)}
     if name == "padded_crop" and values["padding"] >= min(size):
-        raise UsageError(
-            f"augment.padded_crop.padding: {values['padding']} must be less than the picture's size {min(size)}"
+        raise UsageError.of(
+            "augment.padded_crop.padding", f"{values['padding']} must be less than the picture's size {min(size)}"
         )
     for key in ("probability", "min_scale", "max_scale"):
         if numbers.get(key, 0) > 1:
-            raise UsageError(f"augment.{name}.{key}: {numbers[key]} must be between 0 and 1")
+            raise UsageError.of(f"augment.{name}.{key}", f"{numbers[key]} must be between 0 and 1")
     for key in ("min_scale", "min_factor", "min_sigma"):
         if numbers.get(key, 1) == 0:
-            raise UsageError(f"augment.{name}.{key}: 0 must be above 0")
+            raise UsageError.of(f"augment.{name}.{key}", "0 must be above 0")
     if numbers.get("max_ratio", 1) < 1:
-        raise UsageError(f"augment.{name}.max_ratio: {numbers['max_ratio']} must be at least 1")
+        raise UsageError.of(f"augment.{name}.max_ratio", f"{numbers['max_ratio']} must be at least 1")
     for key in ("scale", "factor", "sigma"):
         low, high = numbers.get(f"min_{key}", 0.0), numbers.get(f"max_{key}", math.inf)
         if low > high:
-            raise UsageError(f"augment.{name}.min_{key}: {low} is more than max_{key}, {high}")
+            raise UsageError.of(f"augment.{name}.min_{key}", f"{low} is more than max_{key}, {high}")
 
 
 def _parameterization(
@@ -206,7 +209,7 @@ def _parameterization(
     hyperparameters = bind_hyperparameters(where, hyperparameters, known, 1, vocabulary, extra=("name",))
     spectrum = hyperparameters.pop("spectrum", None)
     if spectrum is not None and not isinstance(spectrum, str):
-        raise UsageError(f"{where}.spectrum: {spectrum!r} must be the path of a folder or zip of images")
+        raise UsageError.of(f"{where}.spectrum", f"{spectrum!r} must be the path of a folder or zip of images")
     if spectrum is not None and measured is not None:
         hyperparameters["spectrum"] = measured.spectra[spectrum]
     hyperparameters = _with_colors(hyperparameters, known, measured)
@@ -214,7 +217,7 @@ def _parameterization(
     try:
         make(_ANY_SIZE, **{key: value for key, value in hyperparameters.items() if key not in later})
     except ValueError as error:
-        raise UsageError(f"{where}: {error}") from error
+        raise UsageError.of(where, f"{error}") from error
     return functools.partial(make, **hyperparameters)
 
 
@@ -229,7 +232,7 @@ def check_layers(recipe: Recipe, classifier: Classifier) -> None:
     what = "a layer of the recorded statistics" if recorded else "a batch-norm layer of the model"
     for name, entry in recipe.terms.items():
         if entry.get("layer", 0) >= count:
-            raise UsageError(f"terms.{name}.layer: {entry['layer']} must be {what}, 0 to {count - 1}")
+            raise UsageError.of(f"terms.{name}.layer", f"{entry['layer']} must be {what}, 0 to {count - 1}")
 
 
 def spectra_of(recipe: Recipe) -> list[str]:
@@ -307,5 +310,5 @@ def check_recipe(recipe: Recipe, vocabulary: Vocabulary | None = None) -> None:
         bind_stage(recipe, index, recipe.image.batch, vocabulary)
     where = colors_wanted(recipe, vocabulary or standard_vocabulary())
     if where and not recipe.statistics_files:
-        raise UsageError(f"{where}: 'recorded' needs the colours of images (jinv record-stats); set statistics = FILE")
+        raise UsageError.of(where, "'recorded' needs the colours of images (jinv record-stats); set statistics = FILE")
     bind_metrics(recipe.metric, vocabulary)

@@ -33,10 +33,10 @@ def blaming(vocabulary: Vocabulary) -> Iterator[None]:
         blamed = _blamed(cause, vocabulary) if isinstance(cause, Exception) else None
         if blamed is None:
             raise
-        raise UsageError(blamed) from error
+        raise blamed from error
 
 
-def _blamed(error: Exception, vocabulary: Vocabulary) -> str | None:
+def _blamed(error: Exception, vocabulary: Vocabulary) -> UsageError | None:
     """Which function of one's own raised it, where, and what; None where none did."""
     own = _own(vocabulary)
     frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
@@ -48,8 +48,9 @@ def _blamed(error: Exception, vocabulary: Vocabulary) -> str | None:
         line = [line for inner, line in frames if inner.f_globals is frame.f_globals][-1]
         plugin = vocabulary.origin(kind, name)
         place = f"{plugin.name if plugin else frame.f_code.co_filename}:{line}"
-        said = f"{TABLES[kind]}{name}: cannot be carried out: {type(error).__name__} at {place}: {first_line(error)}"
-        return said + (f"; `jinv check {plugin.name}` says more" if plugin else "")
+        said = f"cannot be carried out: {type(error).__name__} at {place}: {first_line(error)}"
+        said += f"; `jinv check {plugin.name}` says more" if plugin else ""
+        return UsageError.of(f"{TABLES[kind]}{name}", said)
     return None
 
 

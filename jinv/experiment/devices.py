@@ -30,27 +30,34 @@ def check_devices(recipe: Recipe, settings: int = 1) -> None:
     if wanted is None:
         return
     if isinstance(wanted, int) and wanted > there:
-        raise UsageError(f"devices: {wanted}, but JAX sees {there} ({jax.default_backend()})")
+        raise UsageError.of("devices", f"{wanted}, but JAX sees {there} ({jax.default_backend()})")
     number = there if wanted == "all" else wanted
     if recipe.image.batch % number and settings % number:
         beside = f" and {settings} settings" if settings > 1 else ""
         asked = f"{number}" if wanted != "all" else f"'all', which are {number},"
-        raise UsageError(
-            f"devices: {asked} can't share a batch of {recipe.image.batch} images{beside} evenly (image.batch); "
-            f"{_most(recipe.image.batch, number)} can, or a batch of {recipe.image.batch // number * number or number}"
+        raise UsageError.of(
+            "devices",
+            f"{asked} can't share a batch of {recipe.image.batch} images{beside} evenly (image.batch); "
+            f"{_most(recipe.image.batch, number)} can, or a batch of {recipe.image.batch // number * number or number}",
         )
 
 
 def _check_processes(recipe: Recipe) -> None:
     processes, batch = jax.process_count(), recipe.image.batch
-    for key, images in (("image.batch", batch), ("image.count: the last batch", recipe.image.count % batch)):
+    for key, which, images in (
+        ("image.batch", "", batch),
+        ("image.count", "the last batch: ", recipe.image.count % batch),
+    ):
         if images % processes:
-            raise UsageError(
-                f"{key}: {images} images can't be shared evenly by {processes} processes; {images // processes * processes or processes} can"
+            raise UsageError.of(
+                key,
+                f"{which}{images} images can't be shared evenly by {processes} processes; {images // processes * processes or processes} can",
             )
     if isinstance(recipe.devices, int) and recipe.devices % processes:
         fitting = -(-recipe.devices // processes) * processes
-        raise UsageError(f"devices: {recipe.devices} are not as many in each of {processes} processes; {fitting} are")
+        raise UsageError.of(
+            "devices", f"{recipe.devices} are not as many in each of {processes} processes; {fitting} are"
+        )
 
 
 def sharding(recipe: Recipe, count: int) -> NamedSharding | None:

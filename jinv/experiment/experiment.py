@@ -176,7 +176,7 @@ def load_experiment(
     experiment = bind_experiment(recipe, inputs, shared=shared, vocabulary=vocabulary)
     for name, member in zip(recipe.models, experiment.networks.members, strict=True):
         if recipe.log_statistics and not norm_layers(member):
-            raise UsageError(f"log_statistics: {name} has no batch-norm layers, hence no statistics; leave it out")
+            raise UsageError.of("log_statistics", f"{name} has no batch-norm layers, hence no statistics; leave it out")
     return experiment
 
 

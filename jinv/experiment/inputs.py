@@ -58,13 +58,13 @@ def check_against_model(recipe: Recipe, networks: Networks) -> tuple[list[int], 
     sizes = [("image.size", size), *((f"stages[{i}].size", s.size) for i, s in enumerate(recipe.stages))]
     for name, (height, width) in sizes:
         if min(height, width) < strictest.min_size:
-            raise UsageError(
-                f"{name}: {[height, width]} is smaller than {strictest.architecture} allows, {strictest.min_size} px"
+            raise UsageError.of(
+                name, f"{[height, width]} is smaller than {strictest.architecture} allows, {strictest.min_size} px"
             )
         if height > size[0] or width > size[1]:
-            raise UsageError(f"{name}: {[height, width]} is larger than image.size {list(size)}")
+            raise UsageError.of(name, f"{[height, width]} is larger than image.size {list(size)}")
     if recipe.stages[-1].size != size and recipe.keep == "best":
-        raise UsageError(
-            f"keep: 'best' needs a last stage at image.size {list(size)}, not {list(recipe.stages[-1].size)}"
+        raise UsageError.of(
+            "keep", f"'best' needs a last stage at image.size {list(size)}, not {list(recipe.stages[-1].size)}"
         )
     return labels, size

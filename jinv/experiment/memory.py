@@ -165,9 +165,10 @@ def check_fits(experiment: Experiment) -> None:
     needed, available = weight_bytes(networks) + images * per_image, available_bytes()
     if needed > available:
         fitting = max(int((available - weight_bytes(networks)) / per_image / 2), 1)
-        raise MemoryLimitError(
-            f"image.{'chunk' if recipe.image.chunk else 'batch'}: {images} images of {height}x{width} px at once need more than "
-            f"{_amount(needed)}, this machine has {_amount(available)}; try image.chunk = {fitting}, or see --memory"
+        raise MemoryLimitError.of(
+            f"image.{'chunk' if recipe.image.chunk else 'batch'}",
+            f"{images} images of {height}x{width} px at once need more than "
+            f"{_amount(needed)}, this machine has {_amount(available)}; try image.chunk = {fitting}, or see --memory",
         )
 
 

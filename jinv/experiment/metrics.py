@@ -52,18 +52,18 @@ def try_metric(metric: Metric, height: int, width: int) -> None:
 def _bound(name: str, given: dict[str, Any], vocabulary: Vocabulary) -> Metric:
     where = f"metric.{name}"
     if name in MEASURES:
-        raise UsageError(f"{where}: is jinv's own, which every evaluation has; leave the table out")
+        raise UsageError.of(where, "is jinv's own, which every evaluation has; leave the table out")
     function = vocabulary.meaning("metrics", name, where)
     known = hyperparameters_of(function)
     for key, value in given.items():
         if isinstance(value, dict) and key in known:
-            raise UsageError(
-                f"{where}.{key}: a metric is of finished pictures and knows no steps: no schedule, a value"
+            raise UsageError.of(
+                f"{where}.{key}", "a metric is of finished pictures and knows no steps: no schedule, a value"
             )
     bound = bind_hyperparameters(where, given, known, 1, vocabulary)
     plugin = vocabulary.origin("metrics", name)
     missing = [key for key, p in known.items() if p.default is p.empty and key not in bound]
     if missing:
         whose = f" of {plugin.name}" if plugin else ""
-        raise UsageError(f"{where}.{missing[0]}: needed by the metric {name!r}{whose}")
+        raise UsageError.of(f"{where}.{missing[0]}", f"needed by the metric {name!r}{whose}")
     return Metric(name, function, bound, plugin.name if plugin else "", plugin.sha256 if plugin else None)

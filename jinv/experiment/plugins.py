@@ -138,7 +138,9 @@ def _module(name: str) -> tuple[ModuleType, str, str]:
     spec = find_module(name)
     if spec is None:
         hint = f"; did you mean the file {name}.py?" if Path(f"{name}.py").is_file() else ""
-        raise UsageError(f"{name}: no module of that name can be imported, and a file's name ends in .py{hint}")
+        raise UsageError(
+            f"{name}: no module of that name can be imported as a plugin, and a file's name ends in .py{hint}"
+        )
     if spec.origin is None or not Path(spec.origin).is_file():
         raise UsageError(f"{name}: has no file of its own; name a module of it")
     try:

@@ -45,11 +45,12 @@ def load_init(recipe: Recipe, classifier: Classifier, labels: Sequence[int], siz
     if recipe.image.init == "class_gaussian":
         return _class_gaussians(recipe, classifier, labels, size)
     if recipe.image.init.endswith(".npy"):
-        array = _load_array(recipe, classifier, size)
-    else:
-        path = package_file(recipe.image.init) if recipe.image.init.startswith("package:") else Path(recipe.image.init)
         with naming("image.init"):
-            picture = read_image(path)
+            array = _load_array(recipe, classifier, size)
+    else:
+        named = recipe.image.init
+        with naming("image.init"):
+            picture = read_image(package_file(named) if named.startswith("package:") else Path(named))
         array = np.asarray(classifier.preprocess(resize_image(picture, size)[None]))
     return np.broadcast_to(array, (recipe.image.count, *array.shape[1:]))
 
@@ -73,8 +74,8 @@ def measured_spectrum(path: str) -> Callable[[Size, Decorrelate], np.ndarray]:
         for _, image in folder.read(names):
             total = total + np.asarray(magnitude(fit_image(image, size)[None].astype(np.float32) / 255), np.float64)
         if not np.delete(total.reshape(-1, 3), 0, axis=0).max() > 1e-3:
-            raise UsageError(
-                f"{path}: its images are of one colour each and have no spectrum (parameterization.spectrum)"
+            raise UsageError.of(
+                "parameterization.spectrum", f"{path}: its images are of one colour each and have no spectrum"
             )
         mean: np.ndarray = total / len(names)
         return mean
@@ -85,7 +86,7 @@ def measured_spectrum(path: str) -> Callable[[Size, Decorrelate], np.ndarray]:
 def _class_gaussians(recipe: Recipe, classifier: Classifier, labels: Sequence[int], size: Size) -> np.ndarray:
     pool = recipe.image.init_pool
     if size[0] % pool or size[1] % pool:
-        raise UsageError(f"image.init_pool: {pool} must divide the image's size {list(size)}")
+        raise UsageError.of("image.init_pool", f"{pool} must divide the image's size {list(size)}")
     assert recipe.image.init_reference is not None
     with naming("image.init_reference"):
         folder = open_image_folder(recipe.image.init_reference)
@@ -96,9 +97,10 @@ def _class_gaussians(recipe: Recipe, classifier: Classifier, labels: Sequence[in
             by_class.setdefault(found, []).append(name)
     for label in labels:
         if len(by_class.get(label, [])) < 2:
-            raise UsageError(
+            raise UsageError.of(
+                "image.init_reference",
                 f"{folder.path}: {len(by_class.get(label, []))} images in a folder of the class "
-                f"{classifier.class_names[label]!r}, at least 2 are needed (image.init_reference)"
+                f"{classifier.class_names[label]!r}, at least 2 are needed",
             )
     result = np.empty((recipe.image.count, *size, 3), np.float32)
     run_key = draws.run_key(recipe.seed)
@@ -149,9 +151,9 @@ def _load_array(recipe: Recipe, classifier: Classifier, size: Size) -> np.ndarra
     try:
         array = np.load(recipe.image.init, allow_pickle=False)
     except FileNotFoundError as error:
-        raise StorageError(f"{recipe.image.init}: no such file (image.init)") from error
+        raise StorageError(f"{recipe.image.init}: no such file") from error
     except (ValueError, OSError, EOFError) as error:
-        raise UsageError(f"{recipe.image.init}: not a plain .npy array (image.init): {error}") from error
+        raise UsageError(f"{recipe.image.init}: not a plain .npy array: {error}") from error
     if (
         not (array.dtype.kind == "f" or array.dtype == np.uint8)
         or array.ndim != 4
@@ -159,18 +161,18 @@ def _load_array(recipe: Recipe, classifier: Classifier, size: Size) -> np.ndarra
         or array.shape[1:] != (*size, 3)
     ):
         raise UsageError(
-            f"{recipe.image.init}: {array.dtype} {array.shape}, but image.init must be floats in network units or uint8 pixels, of shape ({recipe.image.count} or 1, {size[0]}, {size[1]}, 3)"
+            f"{recipe.image.init}: {array.dtype} {array.shape}, but it must be floats in network units or uint8 pixels, of shape ({recipe.image.count} or 1, {size[0]}, {size[1]}, 3)"
         )
     if array.dtype == np.uint8:
         return np.asarray(classifier.preprocess(array))
     if not np.isfinite(array).all():
-        raise UsageError(f"{recipe.image.init}: image.init has values that are not finite")
+        raise UsageError(f"{recipe.image.init}: it has values that are not finite")
     black, white = (np.asarray(classifier.preprocess(np.full((1, 1, 1, 3), v, np.uint8))) for v in (0, 255))
     units = f"network units, in which black is {black.min():.3g} and white {white.max():.3g}; save uint8 for pixels"
     low, high = float(array.min()), float(array.max())
     # Noise of a standard deviation of 1 goes beyond black and white, but not as far as that.
     if max(-low, high) > 10 * max(abs(black).max(), abs(white).max()):
-        raise UsageError(f"{recipe.image.init}: values from {low:.3g} to {high:.3g} (image.init) are not {units}")
+        raise UsageError(f"{recipe.image.init}: values from {low:.3g} to {high:.3g} are not {units}")
     if low >= 0 and 0.5 < high <= 1:
         warnings.warn(
             f"{recipe.image.init}: values from {low:.3g} to {high:.3g} (image.init) are taken as {units}", stacklevel=2

@@ -28,10 +28,10 @@ def with_statistics(members: Sequence[Classifier], files: Mapping[str, Statistic
         if not mine:
             theirs = f"{record.architecture} ({record.model_sha256:.12}, mean {_shown(record.mean)})"
             ours = ", ".join(f"{m.architecture} ({_identity(m)[1]:.12}, mean {_shown(m.mean)})" for m in members)
-            raise ModelMismatchError(f"statistics: {path} was recorded of {theirs}, and model is {ours}")
+            raise ModelMismatchError.of("statistics", f"{path} was recorded of {theirs}, and model is {ours}")
         for index in mine:
             if found[index].taps is not None and found[index].taps.sha256:  # type: ignore[union-attr]
-                raise ModelMismatchError(f"statistics: {path} is a second file of {record.architecture}")
+                raise ModelMismatchError.of("statistics", f"{path} is a second file of {record.architecture}")
             _check_layers(path, members[index], statistics)
             found[index] = found[index].with_statistics(statistics.layers, statistics.sha256, record.class_counts)
     return found
@@ -48,8 +48,8 @@ def check_classes(recipe: Recipe, member: Classifier, labels: Sequence[int]) -> 
         by_class = counts and (name == "class_statistics" or entry.get("target") == "class")
         missing = [label for label in labels if counts[label] == 0] if by_class else []
         if missing:
-            raise UsageError(
-                f"terms.{name}: statistics has no images of class {missing[0]} ({member.class_names[missing[0]]!r})"
+            raise UsageError.of(
+                f"terms.{name}", f"statistics has no images of class {missing[0]} ({member.class_names[missing[0]]!r})"
             )
 
 
@@ -65,14 +65,14 @@ def recorded_colors(recipe: Recipe, vocabulary: Vocabulary, files: Mapping[str, 
     (first, statistics), *others = files.items()
     for path, other in files.items():
         if other.colors is None:
-            raise UsageError(
-                f"{where}: {path} has no colours, an earlier jinv recorded it; jinv record-stats records them"
+            raise UsageError.of(
+                where, f"{path} has no colours, an earlier jinv recorded it; jinv record-stats records them"
             )
     for path, other in others:
         mine, theirs = statistics.record, other.record
         if (mine.images_sha256, mine.size) != (theirs.images_sha256, theirs.size):
-            raise UsageError(
-                f"{where}: {first} and {path} are of other images, or of another size; whose colours are it?"
+            raise UsageError.of(
+                where, f"{first} and {path} are of other images, or of another size; whose colours are it?"
             )
     return statistics.colors
 
@@ -99,8 +99,8 @@ def _check_layers(path: str, member: Classifier, statistics: Statistics) -> None
     record = statistics.record
     classes = len(record.class_counts)
     if classes and classes != len(member.class_names):
-        raise ModelMismatchError(
-            f"statistics: {path} has {classes} classes, {member.architecture} has {len(member.class_names)}"
+        raise ModelMismatchError.of(
+            "statistics", f"{path} has {classes} classes, {member.architecture} has {len(member.class_names)}"
         )
     side = member.min_size
     with listening() as heard:
@@ -110,9 +110,10 @@ def _check_layers(path: str, member: Classifier, statistics: Statistics) -> None
     for name, stats in statistics.layers.items():
         if name not in channels:
             hint = nearest(name, channels)
-            raise ModelMismatchError(f"statistics: {path}: {member.architecture} has no layer {name!r:.80}{hint}")
+            raise ModelMismatchError.of("statistics", f"{path}: {member.architecture} has no layer {name!r:.80}{hint}")
         if stats.mean.shape != (channels[name],):
-            raise ModelMismatchError(
-                f"statistics: {path}: layer {name!r} has {stats.mean.size} channels, "
-                f"that of {member.architecture} has {channels[name]}"
+            raise ModelMismatchError.of(
+                "statistics",
+                f"{path}: layer {name!r} has {stats.mean.size} channels, "
+                f"that of {member.architecture} has {channels[name]}",
             )

@@ -39,16 +39,16 @@ def bind_schedule(spec: Any, steps: int, where: str, vocabulary: Vocabulary) -> 
     hyperparameters = bind_hyperparameters(where, hyperparameters, known, steps, vocabulary, extra=("schedule",))
     missing = [key for key, p in known.items() if p.default is p.empty and key not in hyperparameters]
     if missing:
-        raise UsageError(f"{where}.{missing[0]}: needed by the schedule {name!r}")
+        raise UsageError.of(f"{where}.{missing[0]}", f"needed by the schedule {name!r}")
     portion = hyperparameters.get("portion", 1)
     if not 0 < portion <= 1:
-        raise UsageError(f"{where}.portion: {portion} must be above 0 and at most 1")
+        raise UsageError.of(f"{where}.portion", f"{portion} must be above 0 and at most 1")
     if name == "exponential" and any(not is_traced(hyperparameters[k]) and hyperparameters[k] <= 0 for k in known):
-        raise UsageError(f"{where}: an exponential schedule needs start and end above 0")
+        raise UsageError.of(where, "an exponential schedule needs start and end above 0")
     try:
         schedule: optax.Schedule = make(steps, **hyperparameters)
     except ValueError as error:
-        raise UsageError(f"{where}: {name}: {error}") from None
+        raise UsageError.of(where, f"{name}: {error}") from None
     return schedule
 
 
@@ -67,16 +67,16 @@ def bind_weight(
     if not isinstance(to, str) or to not in others:
         hint = nearest(to, others) if isinstance(to, str) else ""
         found = "not set" if to is None else f"{to!r:.60}"
-        raise UsageError(
-            f"{where}.to: {found} must be another term of the config{hint} ({', '.join(others) or 'none'})"
+        raise UsageError.of(
+            f"{where}.to", f"{found} must be another term of the config{hint} ({', '.join(others) or 'none'})"
         )
     reference = terms[to]["weight"]
     if isinstance(reference, dict) and reference["schedule"] == BALANCED:
-        raise UsageError(f"{where}.to: {to!r} has a balanced weight itself; name a term whose weight is its own")
+        raise UsageError.of(f"{where}.to", f"{to!r} has a balanced weight itself; name a term whose weight is its own")
     if bound.get("every", 1) < 1:
-        raise UsageError(f"{where}.every: 0 must be at least 1")
+        raise UsageError.of(f"{where}.every", "0 must be at least 1")
     if bound.get("decay", 0.0) >= 1:
-        raise UsageError(f"{where}.decay: {bound['decay']} must be below 1")
+        raise UsageError.of(f"{where}.decay", f"{bound['decay']} must be below 1")
     return balanced(**bound)
 
 
@@ -97,21 +97,24 @@ def bind_optimizer(
     known = {key: p for key, p in inspect.signature(make).parameters.items() if key != "learning_rate"}
     hyperparameters = {key: value for key, value in spec.items() if key not in ("name", "eps_scaling")}
     if "eps_scaling" in spec and "eps" not in known:
-        raise UsageError(f"{where}.eps_scaling: {name} has no eps to scale")
+        raise UsageError.of(f"{where}.eps_scaling", f"{name} has no eps to scale")
     unknown = [key for key in hyperparameters if key not in known]
     if unknown:
-        raise UsageError(f"{where}: unknown key '{unknown[0]}'{nearest(unknown[0], known)} (known: {', '.join(known)})")
+        raise UsageError.of(
+            f"{where}.{unknown[0]}", f"unknown key{nearest(unknown[0], known)} (known: {', '.join(known)})"
+        )
     try:
         hyperparameters = check_hyperparameters(make, hyperparameters)
     except ValueError as error:
-        raise UsageError(f"{where}.{error}") from None
+        wrong, _, said = str(error).partition(": ")
+        raise UsageError.of(f"{where}.{wrong}", said) from None
     scaled = spec.get("eps_scaling", "image") == "image"
     if scaled and "eps" in known and isinstance(hyperparameters.get("eps", known["eps"].default), float | jax.Array):
         hyperparameters["eps"] = hyperparameters.get("eps", known["eps"].default) / batch
     try:
         return make_optimizer(make, rate, hyperparameters)
     except ValueError as error:
-        raise UsageError(f"{where}: {name} refuses {hyperparameters}: {error}") from error
+        raise UsageError.of(where, f"{name} refuses {hyperparameters}: {error}") from error
 
 
 def bind_hyperparameters(
@@ -128,7 +131,7 @@ def bind_hyperparameters(
     for key, value in given.items():
         if key not in known:
             valid = (*known, *extra)
-            raise UsageError(f"unknown key '{where}.{key}'{nearest(key, valid)} (known: {', '.join(valid)})")
+            raise UsageError.of(f"{where}.{key}", f"unknown key{nearest(key, valid)} (known: {', '.join(valid)})")
         if not is_traced(value):
             bound[key] = _checked(f"{where}.{key}", value, known[key].annotation, steps, vocabulary)
     return bound
@@ -139,21 +142,21 @@ def _checked(where: str, value: Any, annotation: Any, steps: int, vocabulary: Vo
     if choices := choices_of(annotation):
         # 1 == True == 1.0 in Python; a choice of numbers wants that number.
         if not any(value == choice and type(value) is type(choice) for choice in choices):
-            raise UsageError(f"{where}: {value!r} must be one of {', '.join(map(_written, choices))}")
+            raise UsageError.of(where, f"{value!r} must be one of {', '.join(map(_written, choices))}")
     elif annotation is bool:
         if not isinstance(value, bool):
-            raise UsageError(f"{where}: {value!r} must be true or false")
+            raise UsageError.of(where, f"{value!r} must be true or false")
     elif annotation is int:
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise UsageError(f"{where}: {value!r} must be a whole number of at least 0")
+            raise UsageError.of(where, f"{value!r} must be a whole number of at least 0")
     elif annotation == Number and isinstance(value, dict):
         if not isinstance(value.get("schedule"), str):
             schedules = ", ".join(vocabulary.schedules)
-            raise UsageError(f"{where}: a schedule is a table with 'schedule', one of {schedules}")
+            raise UsageError.of(where, f"a schedule is a table with 'schedule', one of {schedules}")
         return bind_schedule(value, steps, where, vocabulary)
     elif annotation in (float, Number):
         if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value) or value < 0:
-            raise UsageError(f"{where}: {value!r} must be a finite number of at least 0")
+            raise UsageError.of(where, f"{value!r} must be a finite number of at least 0")
         return float(value)
     return value
 

@@ -124,7 +124,7 @@ class Vocabulary:
         if name not in known:
             why = next((f"; {p.passed_over[name]}" for p in self.plugins if name in p.passed_over), "")
             hint = "" if why else nearest(name, known)
-            raise UsageError(f"{where}: no such {kind[:-1]} {name!r}{hint} (known: {', '.join(known) or 'none'}){why}")
+            raise UsageError.of(where, f"no such {kind[:-1]} {name!r}{hint} (known: {', '.join(known) or 'none'}){why}")
         return known[name]
 
 

@@ -72,15 +72,15 @@ def evaluate_run(
         evaluation = (directory.evaluation() or Evaluation()).model_copy(update={"pictures": pictures})
         directory.write_evaluation(evaluation)
         return evaluation
-    folder = None if reference is None else open_image_folder(reference)
+    folder = _reference(reference)
     verdicts: dict[str, Verdict] = {}
     inverted, beside = pedigrees_of(run.manifest), None
     for name in dict.fromkeys(str(v) for v in verifiers):
-        classifier = find(name)
-        _check_classes(name, classifier.class_names, run.labels.tolist(), run.class_names)
+        with naming("evaluate.verifiers"):
+            classifier = find(name)
+            _check_classes(name, classifier.class_names, run.labels.tolist(), run.class_names)
         if photographs is not None and beside is None:
-            classes, size = set(run.labels.tolist()), next(read_pictures(run)).shape[:2]
-            beside = open_photographs(photographs, classifier.class_names, classes, size)
+            beside = _beside(photographs, classifier, run)
         verdict = judge_run(classifier, run, folder, beside, watch_judge(watch, name))
         relation = relation_of(pedigree_of(classifier), inverted, run.manifest.student_sha256)
         verdicts[unique_name(name, verdicts)] = _related(verdict, relation)
@@ -94,6 +94,17 @@ def evaluate_run(
     )
     directory.write_evaluation(evaluation)
     return evaluation
+
+
+def _reference(path: str | Path | None) -> ImageFolder | None:
+    with naming("evaluate.reference"):
+        return None if path is None else open_image_folder(path)
+
+
+def _beside(path: str | Path, classifier: Judge, run: RunRecord) -> Photographs:
+    size = next(read_pictures(run)).shape[:2]
+    with naming("evaluate.photographs"):
+        return open_photographs(path, classifier.class_names, set(run.labels.tolist()), size)
 
 
 def _related(verdict: Verdict, relation: Relation) -> Verdict:
@@ -167,9 +178,9 @@ def check_judges(
     """
     asked = recipe.evaluate
     if asked.reference is not None and not asked.verifiers:
-        raise UsageError("evaluate.reference: needs evaluate.verifiers, in whose features images are compared")
+        raise UsageError.of("evaluate.reference", "needs evaluate.verifiers, in whose features images are compared")
     if asked.photographs is not None and not asked.verifiers:
-        raise UsageError("evaluate.photographs: needs evaluate.verifiers, which judge them")
+        raise UsageError.of("evaluate.photographs", "needs evaluate.verifiers, which judge them")
     names = [classifier.class_names[label] for label in labels]
     for number, verifier in enumerate(asked.verifiers):
         known: Sequence[str]
@@ -184,9 +195,7 @@ def check_judges(
         if asked.photographs is not None and number == 0:
             with naming("evaluate.photographs"):
                 open_photographs(asked.photographs, known, set(labels))
-    if asked.reference is not None:
-        with naming("evaluate.reference"):
-            open_image_folder(asked.reference)
+    _reference(asked.reference)
 
 
 def _check_classes(name: str, known: Sequence[str], labels: Sequence[int], class_names: Sequence[str]) -> None:

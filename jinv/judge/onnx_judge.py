@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError
+from jinv.errors import ModelMismatchError, StorageError, UnsafeInputError, UsageError, first_line
 from jinv.recipe.declaration import checked
 from jinv.recipe.onnx import OnnxTable
 from jinv.recipe.read import read_table
@@ -91,7 +91,7 @@ class OnnxJudge:
             (found,) = self.session.run([_output(self.session, self.table, file)], {name: values})
         except _onnxruntime_errors() as error:
             raise ModelMismatchError(
-                f"{file}: cannot be run on images of {values.shape}: {_first_line(error)}"
+                f"{file}: cannot be run on images of {values.shape}: {first_line(error)}"
             ) from None
         outputs = np.asarray(found, np.float64).reshape(len(values), -1)
         _check_number(file, self.table, outputs.shape[1])
@@ -171,7 +171,7 @@ def _session(path: Path, data: bytes) -> Any:
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except _onnxruntime_errors() as error:
-        said = _first_line(error)
+        said = first_line(error)
     if "external" in said.lower():
         raise UnsafeInputError(f"{path}: its weights lie in other files, which no digest covers; save it as one file")
     raise UnsafeInputError(f"{path}: onnxruntime cannot load it: {said}")
@@ -239,7 +239,3 @@ def _names(entries: Any) -> str:
 
 def _shape(shape: Any) -> str:
     return " x ".join(str(length) if length is not None else "?" for length in shape)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]

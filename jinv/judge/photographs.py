@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from jinv.core.choices import Size
-from jinv.errors import UsageError
+from jinv.errors import UsageError, naming
 from jinv.images.codec import fit_image
 from jinv.images.folder import ImageFolder, Watch, open_image_folder, unwatched
 from jinv.judge.assessment import assess, recognition_of
@@ -131,7 +131,8 @@ def evaluate_photographs(
     found: dict[str, Photographed] = {}
     control = None
     for name in dict.fromkeys(map(str, verifiers)):
-        classifier = find_judge(name, say=say)
+        with naming("evaluate.verifiers"):
+            classifier = find_judge(name, say=say)
         photographs = open_photographs(path, classifier.class_names)
         control = control or photographs.watched(watch).control(metrics)
         found[unique_name(name, found)] = judge_photographs(classifier, photographs.watched(watch_judge(watch, name)))

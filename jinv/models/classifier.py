@@ -116,9 +116,10 @@ class Classifier:
         pairs = zip(self.class_names, other.class_names, strict=False)
         differing = [f"{i} is {a!r} and {b!r}" for i, (a, b) in enumerate(pairs) if a != b]
         counts = f"{len(self.class_names)} and {len(other.class_names)} classes"
-        raise ModelMismatchError(
-            f"{key}: {other.architecture}'s classes are not those of {self.architecture}: "
-            + (f"class {differing[0]}" if differing else counts)
+        raise ModelMismatchError.of(
+            key,
+            f"{other.architecture}'s classes are not those of {self.architecture}: "
+            + (f"class {differing[0]}" if differing else counts),
         )
 
     @property
@@ -135,7 +136,7 @@ class Classifier:
         if not self.can_remat:
             inside = hasattr(self.module, "remat")
             why = "is listened to inside of its blocks (statistics)" if inside else "has no blocks to compute again"
-            raise UsageError(f"remat: {self.architecture} {why}; image.chunk saves memory too")
+            raise UsageError.of("remat", f"{self.architecture} {why}; image.chunk saves memory too")
         return replace(self, module=self.module.clone(remat=True))
 
     def to_uint8(self, image: np.ndarray | Array) -> np.ndarray:

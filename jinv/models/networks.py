@@ -30,16 +30,17 @@ class Networks:
 
     def __post_init__(self) -> None:
         if not self.first.class_names:
-            raise ModelMismatchError(
-                f"model: {self.first.architecture} has no head, hence no classes; "
-                "it can only follow a classifier, model = [CLASSIFIER, IT], and is asked for its statistics"
+            raise ModelMismatchError.of(
+                "model",
+                f"{self.first.architecture} has no head, hence no classes; "
+                "it can only follow a classifier, model = [CLASSIFIER, IT], and is asked for its statistics",
             )
         for other in self.members[1:]:
             if other.class_names:
                 self.first.check_classes(other, "model")
             elif self.draw == "one":
-                raise UsageError(
-                    f"committee.draw: 'one' asks one network of everything; {other.architecture} has no head"
+                raise UsageError.of(
+                    "committee.draw", f"'one' asks one network of everything; {other.architecture} has no head"
                 )
 
     @property

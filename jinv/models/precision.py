@@ -18,8 +18,9 @@ from jinv.models.classifier import Classifier
 def check_precision(precision: Precision) -> None:
     """Raises `UsageError` where this machine has no such arithmetic."""
     if precision == "tf32" and jax.default_backend() != "gpu":
-        raise UsageError(
-            f"precision: 'tf32' needs an NVIDIA GPU, and JAX runs on {jax.default_backend()} here; 'float32' or 'bf16' run anywhere"
+        raise UsageError.of(
+            "precision",
+            f"'tf32' needs an NVIDIA GPU, and JAX runs on {jax.default_backend()} here; 'float32' or 'bf16' run anywhere",
         )
 
 

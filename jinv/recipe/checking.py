@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,8 +57,8 @@ class _Place:
     entry: bool
 
 
-def problems_of(model: type[BaseModel], table: Mapping[str, Any], error: ValidationError) -> list[str]:
-    """What is wrong with `table`, each key once."""
+def problems_of(model: type[BaseModel], table: Mapping[str, Any], error: ValidationError) -> dict[str, str]:
+    """What is wrong with `table`, each key once, and that key."""
     found: dict[str, str] = {}
     for line in error.errors(include_url=False, include_context=True):
         place, kind = _place(model, line["loc"]), line["type"]
@@ -76,13 +77,34 @@ def problems_of(model: type[BaseModel], table: Mapping[str, Any], error: Validat
             found.setdefault(place.path, _needed(place, place.field))
         else:
             found.setdefault(place.path, _wrong(place, place.field, given, kind))
-    return list(found.values())
+    return {text: path for path, text in found.items()}
 
 
-def refuse(where: str, problems: list[str]) -> UsageError:
-    """The error that tells them all in one line."""
+def refuse(where: str, problems: Mapping[str, str], changed: Mapping[str, str]) -> UsageError:
+    """The error that tells them all in one line, each with its key; `changed` as `checked` has it."""
+    said = list(itertools.islice(problems.items(), MAXIMUM_PROBLEMS))
+    typed = [told("", key, text, changed) for text, key in said if option_of(key, changed)]
+    own = [text for text, key in said if not option_of(key, changed)]
     more = len(problems) - MAXIMUM_PROBLEMS
-    return UsageError(f"{where}: {'; '.join(problems[:MAXIMUM_PROBLEMS])}" + (f"; and {more} more" if more > 0 else ""))
+    lines = [f"{where}: {'; '.join(own)}"] if own else []
+    return UsageError("; ".join([*lines, *typed]) + (f"; and {more} more" if more > 0 else ""))
+
+
+def told(where: str, key: str, said: str, changed: Mapping[str, str]) -> str:
+    """What is said of a config's `key`, and who gave its value: the file, `where`, or an option.
+
+    changed: by the keys that options changed, which option it was, such as {"image.count": "--set"}.
+    """
+    typed = option_of(key, changed)
+    if typed is None:
+        return f"{where}: {said}"
+    return f"{changed[typed]} {said}" if said.startswith(key) else f"{changed[typed]} {typed}: {said}"
+
+
+def option_of(key: str, changed: Mapping[str, str]) -> str | None:
+    """Which of the keys in `changed` the value of `key` is from."""
+    path = re.sub(r"\[([0-9]+)\]", r".\1", key)
+    return next((one for one in changed if f"{path}.".startswith(f"{one}.")), None)
 
 
 def unknown_key(key: str, known: Iterable[str], prefix: str, homes: Sequence[str] = ()) -> str:

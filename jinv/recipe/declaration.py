@@ -7,6 +7,7 @@ declaration; `checking` puts into words what is wrong.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
@@ -69,17 +70,29 @@ class Part(BaseModel):
 
     @classmethod
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[str]:
-        """What keys, each right by itself, say against one another. The table is as it was given: anything may be wrong in it."""
+        """What keys, each right by itself, say against one another, as `key: what is wrong`.
+
+        The table is as it was given: anything may be wrong in it.
+        """
         return iter(())
 
 
-def checked(model: type[PartType], table: Mapping[str, Any], *, where: str, folder: Path) -> PartType:
+def checked(
+    model: type[PartType],
+    table: Mapping[str, Any],
+    *,
+    where: str,
+    folder: Path,
+    changed: Mapping[str, str] = MappingProxyType({}),
+) -> PartType:
     """Check a table; paths in it are relative to `folder`, the message begins with `where`.
+
+    changed: by keys that options changed, which option; what is wrong with those is said of it, as `told`.
 
     Raises:
       UsageError: anything wrong in it, all problems in one line.
     """
-    return _validate(model, table, where, folder, None)
+    return _validate(model, table, where, folder, None, changed)
 
 
 class Table(Inside):
@@ -97,15 +110,20 @@ class Table(Inside):
 
 
 def _validate(
-    model: type[PartType], table: Mapping[str, Any], where: str, folder: Path, instance: PartType | None
+    model: type[PartType],
+    table: Mapping[str, Any],
+    where: str,
+    folder: Path,
+    instance: PartType | None,
+    changed: Mapping[str, str] = MappingProxyType({}),
 ) -> PartType:
-    problems: list[str] = []
+    problems: dict[str, str] = {}
     part: PartType
     try:
         part = model.__pydantic_validator__.validate_python(dict(table), context=folder, self_instance=instance)
     except ValidationError as error:
         problems = problems_of(model, table, error)
-    problems += [text for text in model.conflicts(table) if text not in problems]
+    problems |= {text: text.partition(": ")[0] for text in model.conflicts(table)}
     if problems:
-        raise refuse(where, problems)
+        raise refuse(where, problems, changed)
     return part

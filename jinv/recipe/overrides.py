@@ -1,12 +1,18 @@
 """`key.path=value`: what the command line changes in a config's table."""
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinv.errors import UsageError
 from jinv.recipe import toml
 from jinv.recipe.checking import shown
 from jinv.recipe.paths import typed
+
+
+def changed_by(options: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """By key which option changed it: of words `key.path=value`, by option."""
+    return {word.partition("=")[0].strip(): option for option, words in options.items() for word in words}
 
 
 def split_override(override: str, flag: str = "--set", example: str = "image.count=4") -> tuple[str, str]:

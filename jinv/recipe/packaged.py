@@ -44,6 +44,13 @@ def find_config(name_or_path: str | Path, folder: str | None = None) -> Path:
     return FOLDER / f"{name}.toml"
 
 
+def find_any_config(name_or_path: str | Path) -> Path:
+    """The config that is meant, of whatever command; raises as `find_config`."""
+    name = Path(name_or_path).as_posix()
+    folder = next((one for one in (TRAININGS, DISTILLATIONS) if name in packaged_names(one)), None)
+    return find_config(name_or_path, folder)
+
+
 def find_folder(name_or_path: str | Path) -> Path:
     """The folder of configs that is meant: one where there is one, else the packaged one of that name ("thesis")."""
     path = Path(name_or_path)

@@ -8,12 +8,13 @@ import codecs
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jinv.errors import StorageError, UsageError
 from jinv.recipe import toml
 from jinv.recipe.declaration import checked
-from jinv.recipe.overrides import parse_override, set_value
+from jinv.recipe.overrides import changed_by, parse_override, set_value
 from jinv.recipe.recipe import Recipe
 
 MAXIMUM_BYTES = 1_000_000
@@ -26,7 +27,8 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
       StorageError: no such file. UsageError: not TOML, or anything wrong in it, all problems in one line.
     """
     path = Path(path)
-    return check_config(read_table(path, overrides), where=str(path), folder=path.parent)
+    changed = changed_by({"--set": overrides})
+    return check_config(read_table(path, overrides), where=str(path), folder=path.parent, changed=changed)
 
 
 def read_table(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -55,10 +57,16 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not valid TOML: {error}") from error
 
 
-def check_config(table: Mapping[str, Any], *, where: str = "config", folder: Path = Path(".")) -> Recipe:
-    """Check a config table and make it a `Recipe`. Paths in it are relative to `folder`.
+def check_config(
+    table: Mapping[str, Any],
+    *,
+    where: str = "config",
+    folder: Path = Path("."),
+    changed: Mapping[str, str] = MappingProxyType({}),
+) -> Recipe:
+    """Check a config table and make it a `Recipe`. Paths in it are relative to `folder`; `changed` as in `checked`.
 
     Raises:
       UsageError: anything wrong in it, all problems in one line.
     """
-    return checked(Recipe, table, where=where, folder=folder)
+    return checked(Recipe, table, where=where, folder=folder, changed=changed)

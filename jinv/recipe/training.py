@@ -12,8 +12,9 @@ from jinv.core.choices import Mix
 from jinv.errors import UsageError
 from jinv.recipe.checking import Must, Needed, shown
 from jinv.recipe.declaration import Aside, Part, PartType, Recorded, Table, checked, key
+from jinv.recipe.overrides import changed_by
 from jinv.recipe.read import read_table
-from jinv.recipe.recipe import CheckpointRecipe, replaced
+from jinv.recipe.recipe import CheckpointRecipe, Recipe, replaced
 from jinv.recipe.resolved import asides, differences, table_of
 from jinv.recipe.tables import NumberOrSchedule, OpenTable, Optimizer
 from jinv.recipe.values import MAXIMUM_STEPS, Count, FilePath, NetworkName, Sinks, Text, Texts, as_tuple
@@ -286,7 +287,7 @@ def in_batches(part: SchoolingType, count: int, key: str, whose: str) -> Schooli
     if part.batch <= count:
         return part
     if "batch" in part.model_fields_set:
-        raise UsageError(f"{key}: {part.batch} must be at most {count}, the number of images of {whose}")
+        raise UsageError.of(key, f"{part.batch} must be at most {count}, the number of images of {whose}")
     return replaced(part, batch=count)
 
 
@@ -302,6 +303,24 @@ def changes_since(before: Mapping[str, Any], part: PartType, where: Path, ignore
     return differences(*tables, ignored={*asides(kind), *ignored})
 
 
+def kind_of_config(path: Path) -> "type[TrainingRecipe] | type[DistillationRecipe] | None":
+    """Whose keys a config has most of: a training's, a distillation's, or None for a run's; raises as `read_config`."""
+    keys = read_table(path).keys()
+    shared = {kind: len(keys & kind.model_fields.keys()) for kind in (TrainingRecipe, DistillationRecipe)}
+    most = max(shared, key=lambda kind: shared[kind])
+    return most if shared[most] > len(keys & Recipe.model_fields.keys()) else None
+
+
+def complete_table(part: TrainingRecipe | DistillationRecipe) -> dict[str, Any]:
+    """A config with every default that has an effect, which reads as the same one."""
+    table = table_of(part, every_key=True)
+    for schooling in (table, table.get("student", {})):
+        adversary = schooling.get("adversary", {})
+        adversary.pop({"pgd": "noise", "n_fgsm": "steps"}.get(adversary.get("name"), ""), None)
+    return table
+
+
 def read_training(path: Path, kind: type[PartType], overrides: tuple[str, ...] = ()) -> PartType:
     """Read and check a config of a training or a distillation; raises as `recipe.read.read_config`."""
-    return checked(kind, read_table(path, overrides), where=str(path), folder=path.parent)
+    changed = changed_by({"--set": overrides})
+    return checked(kind, read_table(path, overrides), where=str(path), folder=path.parent, changed=changed)

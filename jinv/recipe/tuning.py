@@ -28,6 +28,7 @@ class Tuned:
     config: Path
     table: dict[str, Any]
     space: dict[str, Interval | Choices]
+    overrides: Sequence[str] = ()
 
     def setting(self, number: int, values: Mapping[str, Any]) -> Variation:
         """The setting that is trial `number`.
@@ -36,7 +37,15 @@ class Tuned:
           UsageError: a value that the config cannot have.
         """
         changes = {key: values[key] for key in self.space}
-        return make_variation(number, changes, self.table, self.config, among=MAXIMUM_TRIALS, flag="--tune")
+        return make_variation(
+            number,
+            changes,
+            self.table,
+            self.config,
+            among=MAXIMUM_TRIALS,
+            flag="--tune",
+            overrides=self.overrides,
+        )
 
     @property
     def corners(self) -> list[Variation]:
@@ -77,7 +86,7 @@ def read_tuned(
     measured = table.setdefault("metric", {}) if metrics else {}
     if isinstance(measured, dict):
         measured.update({name: {} for name in metrics if name not in measured})
-    return Tuned(path, table, space)
+    return Tuned(path, table, space, tuple(overrides))
 
 
 def _choices(text: str, where: str) -> Choices:

@@ -14,7 +14,7 @@ from typing import Any
 
 from jinv.errors import UsageError
 from jinv.recipe.checking import shown
-from jinv.recipe.overrides import parse_override, set_value, split_override
+from jinv.recipe.overrides import changed_by, parse_override, set_value, split_override
 from jinv.recipe.ranges import is_range, points_of
 from jinv.recipe.read import check_config, read_table
 from jinv.recipe.recipe import Recipe
@@ -51,15 +51,24 @@ def read_variations(
     if not 2 <= len(rows) <= MAXIMUM_SETTINGS:
         raise _not_a_sweep("more" if len(rows) > MAXIMUM_SETTINGS else "one setting")
     return [
-        make_variation(index, dict(zip(keys, values, strict=True)), table, config, among=len(rows))
+        make_variation(index, dict(zip(keys, values, strict=True)), table, config, among=len(rows), overrides=overrides)
         for index, values in enumerate(rows)
     ]
 
 
 def make_variation(
-    index: int, changes: dict[str, Any], table: dict[str, Any], config: str | Path, *, among: int, flag: str = "--vary"
+    index: int,
+    changes: dict[str, Any],
+    table: dict[str, Any],
+    config: str | Path,
+    *,
+    among: int,
+    flag: str = "--vary",
+    overrides: Sequence[str] = (),
 ) -> Variation:
-    """The setting of that number among so many, whose config's `table` is changed in a copy; `flag` is for messages.
+    """The setting of that number among so many, whose config's `table` is changed in a copy.
+
+    `flag`, and the `overrides` that are in the table already, are for messages.
 
     Raises:
       UsageError: anything wrong with a value, as `read_config`.
@@ -71,7 +80,9 @@ def make_variation(
     words = "_".join(f"{short[key]}={value}" for key, value in changes.items())
     name = f"{index:0{len(str(among - 1))}d}_" + re.sub(r"[^\w.=+-]+", "-", words).strip("-")[:80]
     where = f"{path} with " + ", ".join(f"{key}={shown(value)}" for key, value in changes.items())
-    return Variation(index, name, changes, check_config(changed, where=where, folder=path.parent))
+    set_by = {key: option for key, option in changed_by({"--set": overrides}).items() if key not in changes}
+    recipe = check_config(changed, where=where, folder=path.parent, changed=set_by)
+    return Variation(index, name, changes, recipe)
 
 
 def _not_a_sweep(count: str) -> UsageError:

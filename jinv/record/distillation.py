@@ -43,7 +43,8 @@ class Source(Entry):
 class DistillationRecord(Entry):
     """All of distillation.json, rewritten whenever a source's students are done; `finished` is null until all are.
 
-    command, host, commit: as a run's manifest has them. failed: the sources of no finite loss, once all others are done.
+    teacher: as the config names it. command, host, commit: as a run's manifest has them. failed: the sources of no finite
+    loss, once all others are done.
     """
 
     NULLS = ("finished",)

@@ -10,7 +10,7 @@ import numpy as np
 from jinv.core import parameterization
 from jinv.core.inspection import make_attribution
 from jinv.core.parameterization import staged
-from jinv.errors import NumericalError, UsageError, nearest
+from jinv.errors import NumericalError, UsageError, naming_option, nearest
 from jinv.experiment import bind
 from jinv.experiment.experiment import Experiment, load_experiment
 from jinv.experiment.vocabulary import Vocabulary
@@ -73,13 +73,15 @@ def attribute(
         if record is None:
             raise UsageError("--image: a config has no images; name a picture's file, or a run")
         return _of_run(record, recipe, chosen, image, label, vocabulary)
+    with naming_option("--image"):
+        pixels = read_image(image)
     if label is None:
         raise UsageError(f"--label: which class is {image} to be seen as? A name or an id")
     own = replaced(recipe.image, labels=(label,), count=1, batch=1, plan="cycle")
     experiment = _experiment(replaced(recipe, image=own), vocabulary, record)
-    picture = fit_image(read_image(image), experiment.size)
-    pixels = np.asarray(experiment.classifier.preprocess(picture[None]))
-    return _attribution(experiment, chosen, pixels, 0, Path(image).name)
+    picture = fit_image(pixels, experiment.size)
+    standardised = np.asarray(experiment.classifier.preprocess(picture[None]))
+    return _attribution(experiment, chosen, standardised, 0, Path(image).name)
 
 
 def _of_run(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jinv.errors import UsageError, naming
+from jinv.errors import UsageError, naming_option
 from jinv.experiment.experiment import Experiment
 from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
@@ -69,7 +69,7 @@ def look_at_judges(
     for option, name in (*asked, *(("--held-out", name) for name in held_out)):
         if name in found:
             continue
-        with naming(option):
+        with naming_option(option):
             judge = find_judge(
                 name,
                 recipe.evaluate.onnx,

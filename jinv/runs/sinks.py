@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from jinv.errors import UsageError
+from jinv.errors import UsageError, first_line
 from jinv.experiment.experiment import Experiment
 from jinv.images.codec import grid_image
 from jinv.images.sample import sample_by_class
@@ -140,7 +140,7 @@ def check_sinks(names: Sequence[str]) -> None:
             importlib.import_module(PACKAGES[name])
         except Exception as error:  # a package of others
             raise UsageError(
-                f"--log {name}: the package {PACKAGES[name]} cannot be imported ({_first_line(error)}); "
+                f"--log {name}: the package {PACKAGES[name]} cannot be imported ({type(error).__name__}: {first_line(error)}); "
                 f"pip install 'jinv[{name}]', or leave --log {name} out"
             ) from error
 
@@ -167,7 +167,9 @@ class Opened:
                 tell(sink)
             except Exception as error:  # a package of others, and its network
                 del self.opened[name]
-                self.say(f"--log {name}: {_first_line(error)}; the {self.what} goes on without it")
+                self.say(
+                    f"--log {name}: {type(error).__name__}: {first_line(error)}; the {self.what} goes on without it"
+                )
 
 
 class Sinks(Opened):
@@ -225,7 +227,7 @@ def opened_sinks(names: Sequence[str], opening: Opening, what: str) -> dict[str,
         try:
             opened[name] = OPENERS[name](opening)
         except Exception as error:  # an account that is not there, a server that does not answer
-            opening.say(f"--log {name}: {_first_line(error)}; the {what} goes on without it")
+            opening.say(f"--log {name}: {type(error).__name__}: {first_line(error)}; the {what} goes on without it")
     return opened
 
 
@@ -246,8 +248,3 @@ def scalars_of(line: MetricsLine, time: StepTime | None = None) -> dict[str, flo
     if time is not None:
         found |= {"steps_per_second": time.steps_per_second, "memory": time.memory}
     return found
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]:.200}" if lines else type(error).__name__

@@ -46,8 +46,9 @@ def prepare_settings(
     runs = []
     for variation in variations:
         if variation.recipe.output.frames is not None:
-            raise UsageError(
-                "output.frames: settings side by side make no animations; leave it out, and ask a run of its own for it"
+            raise UsageError.of(
+                "output.frames",
+                "settings side by side make no animations; leave it out, and ask a run of its own for it",
             )
         place = RunDirectory(directory / variation.name)
         manifest = place.manifest()

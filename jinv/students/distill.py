@@ -177,7 +177,7 @@ def _check_sources(bench: Bench, experiments: Mapping[str, Recipe]) -> None:
             # The teacher stands for the student that there is not yet.
             student = bench.recipe.teacher if source.after else experiments[name].student
             experiment = replaced(experiments[name], student=student)
-            with naming(f"images.{name}"):
+            with naming(f"images.{name}", another=True):
                 check_run(experiment, shared, bench.vocabulary, say=teller(bench.console)).check_traces()
 
 
@@ -244,7 +244,7 @@ def _chosen(bench: Bench, name: str, pictures: Pictures, seed: int) -> Pictures:
     """
     real, count = bench.recipe.sources[name].real, bench.recipe.count
     if len(pictures.labels) < count:
-        raise UsageError(f"images.{name}: {bench.path(name)} has {len(pictures.labels)} images, count is {count}")
+        raise UsageError.of(f"images.{name}", f"{bench.path(name)} has {len(pictures.labels)} images, count is {count}")
     if real is None and len(pictures.labels) == count:
         return pictures
     return pictures.drawn(count, seed if real else 0)

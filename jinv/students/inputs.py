@@ -115,7 +115,7 @@ def load_training(
         test = _read_test(recipe, pictures, names, size, watch)
         if recipe.count is not None:
             if recipe.count > len(pictures.labels):
-                raise UsageError(f"count: {recipe.count} images, train has {len(pictures.labels)}")
+                raise UsageError.of("count", f"{recipe.count} images, train has {len(pictures.labels)}")
             pictures = pictures.drawn(recipe.count, recipe.seed)
     recipe = in_batches(recipe, len(pictures.labels), "batch", "train" if recipe.count is None else "train (count)")
     program = given.program(recipe, classifier, teacher, len(pictures.labels), vocabulary)
@@ -138,7 +138,7 @@ def _read_test(
     test = read_pictures((recipe.test,), names, size, "test", watch)
     same = [path for path in recipe.train if os.path.realpath(path) == os.path.realpath(recipe.test)]
     if same:
-        raise UsageError(f"train: {same[0]} is test too, which what is trained is to have never seen")
+        raise UsageError.of("train", f"{same[0]} is test too, which what is trained is to have never seen")
     check_unseen(pictures, test, "train", ", ".join(recipe.train))
     return test
 
@@ -155,8 +155,8 @@ def new_network(
     architecture = vocabulary.meaning("networks", recipe.architecture, "architecture")
     if init is not None:
         if init.architecture != recipe.architecture:
-            raise ModelMismatchError(
-                f"init: {recipe.init} is a {init.architecture}, architecture says {recipe.architecture}"
+            raise ModelMismatchError.of(
+                "init", f"{recipe.init} is a {init.architecture}, architecture says {recipe.architecture}"
             )
         classifier = init
     else:
@@ -168,8 +168,8 @@ def new_network(
             else ()
         )
         if not names:
-            raise UsageError(
-                f"architecture: {recipe.architecture} has no classes of its own; init or target.teacher says them"
+            raise UsageError.of(
+                "architecture", f"{recipe.architecture} has no classes of its own; init or target.teacher says them"
             )
         module = architecture.make(len(names))
         key = jax.random.fold_in(run_key(recipe.seed), INITIAL)
@@ -186,9 +186,10 @@ def new_network(
     if teacher is not None:
         classifier.check_classes(teacher, "target.teacher")
         if teacher.input_size != classifier.input_size:
-            raise ModelMismatchError(
-                f"target.teacher: {teacher.architecture} takes images of {teacher.input_size} px, {classifier.architecture} of "
-                f"{classifier.input_size}: they are shown the same"
+            raise ModelMismatchError.of(
+                "target.teacher",
+                f"{teacher.architecture} takes images of {teacher.input_size} px, {classifier.architecture} of "
+                f"{classifier.input_size}: they are shown the same",
             )
     return classifier
 
@@ -242,7 +243,7 @@ def experiment_of(recipe: DistillationRecipe, name: str) -> Recipe:
     source = recipe.sources[name]
     assert source.recipe is not None
     count = recipe.count - recipe.count // 2 if source.after else recipe.count
-    with naming(f"images.{name}"):
+    with naming(f"images.{name}", another=True):
         found = read_config(find_config(source.recipe), (*source.set, f"image.count={count}"))
     seed = found.seed + 1 if source.after else found.seed
     model, log = source.model or recipe.teacher, recipe.log or found.log

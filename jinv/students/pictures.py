@@ -63,7 +63,7 @@ def check_unseen(pictures: Pictures, test: Pictures, key: str, path: str) -> Non
       UsageError: they are.
     """
     if pictures.sha256 == test.sha256:
-        raise UsageError(f"{key}: {path} has the images of test, which what is trained is to have never seen")
+        raise UsageError.of(key, f"{path} has the images of test, which what is trained is to have never seen")
 
 
 def read_pictures(
@@ -87,8 +87,8 @@ def read_pictures(
     for path in paths:
         run = kind == "run" or (Path(path) / MANIFEST).exists()
         if run and kind == "real":
-            raise UsageError(
-                f"{key}: {path}: is a run; real images are asked for, in a folder or zip with a folder per class"
+            raise UsageError.of(
+                key, f"{path}: is a run; real images are asked for, in a folder or zip with a folder per class"
             )
         with naming(key):
             for picture, label in (_of_run if run else _of_folder)(path, class_names, watch):

@@ -55,7 +55,7 @@ def new_record(
     recognises of the test images."""
     record = DistillationRecord(
         jinv=version("jinv"),
-        teacher=teacher.architecture,
+        teacher=recipe.teacher,
         teacher_sha256=teacher.source["source_sha256"],
         teacher_right=int(right.sum()),
         test_images=len(right),

@@ -45,13 +45,13 @@ def resolve_labels(
     number, batch = len(class_names), batch or count
     if isinstance(labels, str):
         if labels != "random":
-            raise UsageError(f'image.labels: {labels!r} must be a list of class ids or names, or "random"')
+            raise UsageError.of("image.labels", f'{labels!r} must be a list of class ids or names, or "random"')
         drawn = (
             -(-count // batch) if plan == "one_class_per_batch" else min(count, number) if plan == "blocks" else count
         )
         return planned(plan, _draw(number, drawn, seed), count, batch)
     if not labels:
-        raise UsageError('image.labels: an empty list; give class ids or names, or "random"')
+        raise UsageError.of("image.labels", 'an empty list; give class ids or names, or "random"')
     index = _index(tuple(class_names))
     ids = [_resolve(label, index, class_names) for label in labels]
     return planned(plan, ids, count, batch)
@@ -171,10 +171,10 @@ def _names_in_json(text: str, path: str | Path) -> list[str]:
 def _resolve(label: object, index: dict[str, list[int]], class_names: Sequence[str]) -> int:
     last = len(class_names) - 1
     if isinstance(label, bool) or not isinstance(label, int | str):
-        raise UsageError(f"image.labels: {label!r} must be a class id from 0 to {last} or a class name")
+        raise UsageError.of("image.labels", f"{label!r} must be a class id from 0 to {last} or a class name")
     if isinstance(label, int):
         if not 0 <= label <= last:
-            raise UsageError(f"image.labels: class id {label} is out of range, 0 to {last}")
+            raise UsageError.of("image.labels", f"class id {label} is out of range, 0 to {last}")
         return label
     found = index.get(_normal(label), [])
     if len(found) == 1:
@@ -182,11 +182,11 @@ def _resolve(label: object, index: dict[str, list[int]], class_names: Sequence[s
     if found:
         # The usual names alone would not tell two cranes apart; what else the classes are called does.
         candidates = ", ".join(f"{i} ({_described(i, class_names)})" for i in found)
-        raise UsageError(f"image.labels: {label!r} is ambiguous: {candidates}; give the id")
+        raise UsageError.of("image.labels", f"{label!r} is ambiguous: {candidates}; give the id")
     if re.fullmatch(r"\s*[-+]?[\d.]+(e[-+]?\d+)?\s*", label, re.IGNORECASE):
         hint = f"class ids are whole numbers from 0 to {last}, without quotes"
-        raise UsageError(f"image.labels: {label!r} is not a class name; {hint}")
-    raise UsageError(f"image.labels: no class is called {label!r}{nearest(_normal(label), index)}")
+        raise UsageError.of("image.labels", f"{label!r} is not a class name; {hint}")
+    raise UsageError.of("image.labels", f"no class is called {label!r}{nearest(_normal(label), index)}")
 
 
 def _draw(number: int, count: int, seed: int) -> list[int]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from jinv.errors import ModelMismatchError, StorageError, UsageError, nearest
 from jinv.recipe.paths import CHECKPOINT_SUFFIXES, ONNX_SUFFIX
+from jinv.record.kinds import kind_of
 from jinv.weights.cache import (
     CONVERTER_VERSION,
     embedded_checkpoint,
@@ -74,12 +75,26 @@ def _find(name_or_path: str | Path) -> Path:
         raise UsageError(
             f"{name}: no embedded weights; run `jinv convert {name} {name}.safetensors` and load that file"
         )
+    if path.is_dir():
+        raise StorageError(f"{name}: not a file but {_directory(path)}")
     if isinstance(name_or_path, Path) or os.sep in name or path.suffix in CHECKPOINT_SUFFIXES or path.exists():
         raise StorageError(f"{name}: {'not a file' if path.exists() else 'no such file'}")
     raise UsageError(
         f"{name!r} is no embedded model and no file{nearest(name, [*EMBEDDED, *PACKAGED, *ARCHITECTURES])}; embedded: "
         f"{', '.join([*EMBEDDED, *PACKAGED])}"
     )
+
+
+def _directory(path: Path) -> str:
+    """What a directory is, and what of it is a network."""
+    instead = {
+        "training": f"a training; its network is {path / 'model.safetensors'}",
+        "distillation": f"a distillation; its students' networks are {path / 'students'}/SOURCE/seed_N/model.safetensors",
+        "run": f"a run; the network that it inverted is the model of {path / 'config.toml'}",
+        "search": "a search, whose runs have no networks of their own; give the model of its config",
+        "sweep": "a sweep, whose runs have no networks of their own; give the model of its config",
+    }
+    return instead.get(kind_of(path) or "", "a folder; give a network's file")
 
 
 def converted_file(path: str | Path) -> Path:

@@ -11,6 +11,7 @@ from jinv.record.directory import RunDirectory
 from jinv.record.kinds import RECORDS, kind_of
 from jinv.record.manifest import SweepSetting
 from jinv.record.run import open_run
+from jinv.weights.load import load
 from tests.networks import CLASSES
 from tests.small_runs import write_run
 
@@ -157,3 +158,22 @@ def test_none_is_judged_as_a_folder_of_real_images(kind, other, capsys):
     said = capsys.readouterr().err
     assert f"evaluate judges runs and images, and this is a {kind}" in said and said.count("\n") == 1
     assert kind != "training" or f"jinv train CONFIG --out {other} --resume --set test=" in said
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ("training.json", "a training; its network is DIR/model.safetensors"),
+        ("distillation.json", "a distillation; its students' networks are DIR/students/"),
+        ("manifest.json", "a run; the network that it inverted is the model of DIR/config.toml"),
+        ("search.json", "a search, whose runs have no networks"),
+        ("sweep.json", "a sweep, whose runs have no networks"),
+        ("other.json", "a folder; give a network's file"),
+    ],
+)
+def test_a_directory_is_no_network_and_it_is_said_what_it_is(tmp_path, record, said):
+    (tmp_path / record).write_text("{}")
+    for given in (tmp_path, str(tmp_path)):
+        with pytest.raises(StorageError) as caught:
+            load(given)
+        assert str(caught.value).startswith(f"{tmp_path}: not a file but {said.replace('DIR', str(tmp_path))}")

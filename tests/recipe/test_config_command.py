@@ -13,6 +13,7 @@ from jinv.recipe.packaged import packaged_names
 from jinv.recipe.read import check_config, read_config
 from jinv.recipe.resolved import resolved_table
 from jinv.recipe.schema import json_schema
+from jinv.recipe.training import DistillationRecipe, TrainingRecipe, complete_table, read_training
 from tests.recipe.test_declarations import TABLE, problems
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -55,6 +56,22 @@ def test_config_prints_what_reads_as_the_same_experiment(tmp_path, capsys):
         recipe = check_config(tomllib.loads(printed), folder=tmp_path)
         expected = resolved_table(read_config(path, ["seed=5"]), every_key=True)
         assert resolved_table(recipe, every_key=True) == expected and recipe.seed == 5 and "log_gradients" in printed
+
+
+@pytest.mark.parametrize(("folder", "kind"), [("training", TrainingRecipe), ("distillation", DistillationRecipe)])
+def test_config_prints_trainings_and_distillations_by_what_they_are(folder, kind, tmp_path, capsys):
+    for name in packaged_names(folder):
+        path = CONFIGS / f"{name}.toml"
+        for given in (name, str(path)):
+            assert main(["config", given]) == 0
+            printed = capsys.readouterr().out
+            assert printed.startswith(f"# A {folder}: jinv ")
+            (tmp_path / "again.toml").write_text(printed)
+            again = complete_table(read_training(tmp_path / "again.toml", kind))
+            assert again == complete_table(read_training(path, kind))
+            assert "optimizer" in printed
+    assert main(["config", packaged_names(folder)[0], "--set", "cuont=3"]) == 2
+    assert "unknown key 'cuont' (did you mean 'count'?)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,17 @@ from jinv.reproduce.plan import Choices
 from jinv_convert.parity.page import write_html
 from jinv_convert.parity.report import LayerErrors, ValidationReport
 from tests.networks import CLASSES
-from tests.report.browser import assert_shown, chromium
+from tests.report import test_settings_page
+from tests.report.browser import assert_shown, chromium, opened
 from tests.report.test_report import line, make_run, verdict
 from tests.report.test_settings_page import table_of
 from tests.reproduce.test_reproduce import FOLDER, TINY, tiny  # noqa: F401  (a fixture)
 from tests.small_runs import write_run
 
 pytestmark = pytest.mark.usefixtures("unoptimized", "a_browser")
+CUT = """() => [...document.querySelectorAll("th, .name, .axis-name, dd, dt, #viewer *")].filter(
+  (part) => part.clientWidth && part.scrollWidth > part.clientWidth + 1 && !part.matches(".scroll")
+).map((part) => part.className + part.textContent.slice(0, 40))"""
 LONG = "a_name_without_an_end_" * 12
 
 
@@ -53,8 +57,14 @@ def test_runs_side_by_side(tmp_path):
     assert_shown(write_comparison(runs, tmp_path / "page.html"), images=40)
 
 
-def test_settings(tmp_path):
-    assert_shown(write_settings_page(table_of(tmp_path, 8), tmp_path / "page.html"), images=21)
+def test_settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(test_settings_page, "NAMES", ("cat", "supercalifragilisticexpialidocious" * 3, LONG[:150]))
+    page = write_settings_page(table_of(tmp_path, 8), tmp_path / "page.html")
+    assert_shown(page, images=21)
+    with opened(page, 400) as (window, said):
+        assert not window.evaluate(CUT), "text that is wider than what it stands in"
+        window.locator(".matrix .open").nth(1).click()
+        assert not window.evaluate(CUT) and said == []
 
 
 def result(right, **attack):

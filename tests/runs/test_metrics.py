@@ -198,7 +198,7 @@ def test_photographs_beside_are_measured_too(run, folder, tmp_path, capsys):
         ("def m(pixels, a=1.0) -> float:\n    return a", "{}", 2, "'a' stands in front of the *"),
         ("def contrast(pixels) -> float:\n    return 1.0", "{}", 2, "'contrast' is already the name of one of the metrics, of jinv"),
         ("def m(pixels, *, a: float) -> float:\n    return a", "{}", 2, "metric.m.a: needed by the metric 'm' of "),
-        ("def m(pixels, *, a: float = 1.0) -> float:\n    return a", "{b=1}", 2, "unknown key 'metric.m.b'"),
+        ("def m(pixels, *, a: float = 1.0) -> float:\n    return a", "{b=1}", 2, "metric.m.b: unknown key"),
         ("def m(pixels, *, a: float = 1.0) -> float:\n    return a", "{a=-1}", 2, "metric.m.a: -1 must be a finite number"),
         ("def m(pixels, *, a: float = 1.0) -> float:\n    return a", "{a={schedule='linear',start=0,end=1}}", 2,
          "metric.m.a: a metric is of finished pictures and knows no steps"),

@@ -74,10 +74,10 @@ def refused(folder, words, capsys, monkeypatch):
         (["train", "--set", "train=text.txt"], "train: ", 3),
         (["train", "--set", "test=nosuch"], f"test: {NO_FOLDER}", 5),
         (["distill", "--set", "test=nosuch"], f"test: {NO_FOLDER}", 5),
-        (["distill", "--set", "images.real.real=nosuch"], f"images.real: {NO_FOLDER}", 5),
-        (["distill", "--set", "images.dream.model=nosuch"], f"images.dream: model: {NONE}", 2),
-        (["distill", "--set", "student.init=nosuch"], f"student: init: {NONE}", 2),
-        (["distill", "--set", "seeds=[]"], "distill.toml: seeds: [] must be a list of one or more whole numbers", 2),
+        (["distill", "--set", "images.real.real=nosuch"], f"distill.toml: images.real: {NO_FOLDER}", 5),
+        (["distill", "--set", "images.dream.model=nosuch"], f"images.dream.model: images.dream: model: {NONE}", 2),
+        (["distill", "--set", "student.init=nosuch"], f"student.init: student: init: {NONE}", 2),
+        (["distill", "--set", "seeds=[]"], "seeds: [] must be a list of one or more whole numbers", 2),
         (["synthesize", "--set", "model=nosuch"], f"model: {NONE}", 2),
         (["synthesize", "--set", "model=text.txt"], "model: text.txt: not a safetensors file", 3),
         (["synthesize", "--set", "student=nosuch"], f"student: {NONE}", 2),
@@ -121,38 +121,82 @@ def test_the_line_begins_with_the_key(folder, capsys, monkeypatch, words, said, 
     if words[0] == "search":
         pytest.importorskip("optuna", reason="the extra tune is not installed")
     error, found = refused(folder, words, capsys, monkeypatch)
-    config = (
-        ""
-        if said.startswith(("--", "distill.toml"))
-        else f"{'synthesize' if words[0] in ('sweep', 'search') else words[0]}.toml: "
-    )
-    assert error.startswith(f"jinv: error: {config}{said}") and found == code, error
+    option = "" if said.startswith(("--", "distill.toml: ")) else f"{words[1]} "
+    assert error.startswith(f"jinv: error: {option}{said}") and found == code, error
+
+
+LABELS, TERM = 'labels = ["cat", "ship"]', "[terms.cross_entropy]"
+WRONG = (
+    ("synthesize", TERM, "[terms.nosuch]", "terms.nosuch: no such term 'nosuch' ("),
+    ("synthesize", TERM, f"{TERM}\nwieght = 1", "terms.cross_entropy.wieght: unknown key (did you mean 'weight'?"),
+    ("synthesize", TERM, f"{TERM}\n[augment.flip]\nprobability = 2", "augment.flip.probability: 2.0 must be between 0"),
+    ("synthesize", TERM, f"{TERM}\n[evaluate]\nverifiers = ['nosuch']", f"evaluate.verifiers: {NONE}"),
+    ("synthesize", LABELS, "labels = [10]", "image.labels: class id 10 is out of range"),
+    ("synthesize", LABELS, "labels = [1]\ninit = 'text.npy'", "image.init: text.npy: not a plain .npy array"),
+    ("synthesize", LABELS, "labels = [1]\ncuont = 1", "unknown key 'image.cuont' (did you mean 'image.count'?)"),
+    ("synthesize", "steps = 2", "steps = 2\noptimizer = 'adm'", "stages[0].optimizer: no such optimizer 'adm' (did"),
+    (
+        "train",
+        "batch = 5",
+        "optimizer = { name = 'sgd', momentun = 1 }",
+        "optimizer.momentun: unknown key (did you mean",
+    ),
+    ("train", "batch = 5", "optimizer = { name = 'sgd', momentum = true }", "optimizer.momentum: True must be "),
+    ("train", "batch = 5", "learning_rate = { schedule = 'linear', start = 1 }", "learning_rate.end: needed by the"),
+    ("train", "batch = 5", "batch = 50", "batch: 50 must be at most 10, the number of images of train"),
+)
+
+
+@pytest.mark.parametrize(("command", "right", "wrong", "said"), WRONG)
+@pytest.mark.parametrize("others", [["--set", "log=[]", "--out", "out"], ["--out", "image"]], ids=["set", "out"])
+def test_of_what_is_wrong_in_the_file_the_file_is_named_once(
+    folder, capsys, monkeypatch, command, right, wrong, said, others
+):
+    """Whatever else is changed on the command line, and whatever the directory is called."""
+    monkeypatch.chdir(folder)
+    text = PLAIN if command == "synthesize" else TRAINING
+    (folder / "my.toml").write_text(text.replace(right, wrong))
+    (folder / "text.npy").write_text("no array")
+    assert main([command, "my.toml", *others]) in (2, 5)
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("jinv: ")]
+    assert len(error) == 1 and error[0].startswith(f"jinv: error: my.toml: {said}") and error[0].count("my.toml") == 1
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["synthesize", "--set", "terms.nosuch={}"], "synthesize.toml: terms.nosuch: no such term 'nosuch' ("),
-        (["synthesize", "--set", "image.labels=[10]"], "synthesize.toml: image.labels: class id 10 is out of range"),
+        (["synthesize", "--set", "terms.nosuch={}"], "--set terms.nosuch: no such term 'nosuch' ("),
+        (["synthesize", "--set", "terms={nosuch={}}"], "--set terms.nosuch: no such term 'nosuch' ("),
+        (["synthesize", "--set", "image.labels=[10]"], "--set image.labels: class id 10 is out of range"),
+        (["synthesize", "--set", "terms.cross_entropy.wieght=1"], "--set terms.cross_entropy.wieght: unknown key (did"),
+        (["synthesize", "--set", "stages.0.optimizer=adm"], "--set stages[0].optimizer: no such optimizer 'adm'"),
+        (["synthesize", "--set", "stages.0.steps=-1"], "--set stages[0].steps: -1 must be a whole number"),
+        (["synthesize", "--set", "cuont=1"], "--set cuont: unknown key 'cuont' ("),
+        (["synthesize", "--set", "output.quality=90"], '--set output.quality: is for output.format = "jpeg"'),
+        (["synthesize", "--log", "wandbb"], "--log wandbb: no such place to log to (did you mean 'wandb'?)"),
+        (["synthesize", "--plugin", "image.py"], "image.py:1: the plugin cannot be executed: ValueError: no"),
+        (["sweep", "--vary", "stages.0.optimizer=['adam','adm']"], "--vary stages[0].optimizer: no such opti"),
+        (["sweep", "--vary", "seed=[0,1]", "--set", "image.count=none"], "--set image.count: 'none' must be a whole"),
+        (["train", "--set", "optimizer={name='sgd',momentun=1}"], "--set optimizer.momentun: unknown key (did you"),
         (
-            ["synthesize", "--set", "terms.cross_entropy.wieght=1"],
-            "synthesize.toml: unknown key 'terms.cross_entropy.w",
+            ["train", "--set", "epochs=x", "seed=-1"],
+            "--set epochs: 'x' must be a whole number of at least 1; --set seed",
         ),
-        (
-            ["sweep", "--vary", "stages.0.optimizer=['adam','adm']"],
-            "synthesize.toml: stages[0].optimizer: no such opti",
-        ),
-        (
-            ["train", "--set", "optimizer={name='sgd',momentun=1}"],
-            "train.toml: optimizer: unknown key 'momentun' (did ",
-        ),
-        (["train", "--set", "learning_rate={schedule='linear',start=1}"], "train.toml: learning_rate.end: needed by "),
-        (["train", "--set", "augment.flip.probability=2"], "train.toml: augment.flip.probability: 2.0 must be betw"),
+        (["train", "--log", "log"], "--log log: no such place to log to (known: tensorboard, wandb, trackio)"),
     ],
 )
-def test_the_file_is_named_whenever_the_mistake_is_found(folder, capsys, monkeypatch, words, said):
+def test_of_what_an_option_gave_the_option_is_named_and_no_file(folder, capsys, monkeypatch, words, said):
+    (folder / "image.py").write_text("raise ValueError('no')")
     error, code = refused(folder, words, capsys, monkeypatch)
-    assert error.startswith(f"jinv: error: {said}") and code in (2, 5), error
+    assert error.startswith(f"jinv: error: {said}") and ".toml" not in error and code in (2, 5), error
+
+
+def test_of_both_what_each_gave_is_said(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "my.toml").write_text("kep = 'last'\n" + PLAIN)
+    assert main(["synthesize", "my.toml", "--set", "image.count=none"]) == 2
+    said = "my.toml: unknown key 'kep' (did you mean 'keep'?); --set image.count: 'none' must be a whole number"
+    assert capsys.readouterr().err.startswith(f"jinv: error: {said}")
 
 
 def test_a_directory_that_is_called_like_a_key_is_no_key(folder, capsys, monkeypatch, tmp_path):

@@ -130,7 +130,7 @@ def read_step(directory):
         ("attack.steps=5", "attack.steps: of which attack? Set attack.eps, such as 8"),
         ("adversary={name='n_fgsm',steps=10}", "adversary.steps: is of name = 'pgd', and has no effect on 'n_fgsm'"),
         ("adversary={name='pgd',noise=2}", "adversary.noise: is of name = 'n_fgsm', and has no effect on 'pgd'"),
-        ("batch=61", ".toml: batch: 61 must be at most 60, the number of images of train\n"),
+        ("batch=61", "--set batch: 61 must be at most 60, the number of images of train\n"),
         ("count=19", ".toml: batch: 20 must be at most 19, the number of images of train (count)\n"),
         ("augment.flip.draw=batch", "augment.flip.draw: is of a synthesis"),
         (
@@ -179,7 +179,11 @@ def test_no_network_is_tested_on_what_it_was_trained_on(tmp_path, folder, capsys
     ):
         assert main([*asked, *settings]) == 2 and not (tmp_path / "out").exists()
         error = capsys.readouterr().err
-        assert ".toml: train: " in error and "test" in error and "to have never seen" in error
+        assert (
+            ("c.toml: train: " in error or "--set train: " in error)
+            and "test" in error
+            and "to have never seen" in error
+        )
 
 
 def test_a_batch_that_nobody_set_is_as_large_as_there_are_images(tmp_path, folder):
@@ -248,6 +252,7 @@ after = "dream"
     assert main(["distill", str(tmp_path / "d.toml"), "--out", str(tmp_path / "d")]) == 0
     record = json.loads((tmp_path / "d" / "distillation.json").read_text())
     assert [source["name"] for source in record["sources"]] == ["real", "dream", "adaptive"]
+    assert record["teacher"] == str(tmp_path / "teacher" / "model.safetensors")
     assert all(len(source["students"]) == 2 and source["images"] == 20 for source in record["sources"])
     capsys.readouterr()
     assert main(["verify", str(tmp_path / "d")]) == main(["status", str(tmp_path / "d")]) == 0
@@ -289,27 +294,31 @@ def assert_found_before_anything_is_made(tmp_path, capsys):
     (tmp_path / "like_a_run").mkdir()
     (tmp_path / "like_a_run" / "manifest.json").write_text("{}")
     for setting, words, code in (
-        ("student.optimizer=sgdd", ".toml: student: optimizer: no such optimizer 'sgdd'", 2),
-        ("student.architecture=one_blok", ".toml: student: architecture: no such network 'one_blok'", 2),
-        ("student.init=nosuchnet", ".toml: student: init: 'nosuchnet' is no ", 2),
+        ("student.optimizer=sgdd", "--set student.optimizer: no such optimizer 'sgdd'", 2),
+        (
+            "student.architecture=one_blok",
+            "--set student.architecture: no such network 'one_blok'",
+            2,
+        ),
+        ("student.init=nosuchnet", "--set student.init: 'nosuchnet' is no ", 2),
         (
             f"student={{architecture='resnet20',epochs=1,init='{teacher}'}}",
-            f".toml: student: init: {teacher} is a one_block",
+            f"--set student.init: {teacher} is a one_block",
             4,
         ),
-        ("teacher=nosuchnet", ".toml: teacher: 'nosuchnet' is no ", 2),
+        ("teacher=nosuchnet", "--set teacher: 'nosuchnet' is no ", 2),
         ("images.adaptive.set=['terms.unknown.weight=1']", ".toml: images.adaptive: terms.unknown: no such term", 2),
         ("images.dream.recipe=nosuch.toml", ".toml: images.dream: ", 5),
         (f"images.real.real={tmp_path / 'test'}", ".toml: images.real: ", 2),
         (f"images.real.real={tmp_path / 'like_a_run'}", "is a run; real images are asked for", 2),
-        (f"test={tmp_path / 'like_a_run'}", ".toml: test: ", 2),
-        (f"images.dream={{run='{tmp_path / 'test'}'}}", ".toml: images.dream: ", 5),
+        (f"test={tmp_path / 'like_a_run'}", "--set test: ", 2),
+        (f"images.dream={{run='{tmp_path / 'test'}'}}", "--set images.dream: ", 5),
         ("images.dream.set=['image.count=3']", "images.dream.set: image.count: is not set here; count says it", 2),
         ("images.dream.set=['model=\"x\"']", "images.dream.set: model: is not set here; images.dream.model says it", 2),
         ("student.adversary={name='pgd',eps=0.031}", "student.adversary.eps: 0.031 must be at least 0.25 levels", 2),
         ("student.adversary={name='n_fgsm',eps=0}", "student.adversary.eps: 0 must be at least 0.25 levels", 2),
         ("count=100", "images.real: ", 2),
-        ("student.batch=21", ".toml: student.batch: 21 must be at most 20, the number of images of every source", 2),
+        ("student.batch=21", "--set student.batch: 21 must be at most 20, the number of images of every source", 2),
         ("student.adversary={name='pgd',noise=2}", "student.adversary.noise: is of name = 'n_fgsm'", 2),
         ("seeds=[0,1,0]", "seeds: [0, 1, 0] has one twice", 2),
     ):
@@ -348,7 +357,7 @@ def test_a_network_that_is_no_number_is_not_saved_and_what_cannot_be_traced_not_
         "--set",
     ]
     assert main([*asked, "augment.of_numpy={}"]) == 2 and not (tmp_path / "out").exists()
-    assert ".toml: augment.of_numpy: cannot be carried out: TracerArrayConversionError at " in capsys.readouterr().err
+    assert "--set augment.of_numpy: cannot be carried out: TracerArrayConversionError at " in capsys.readouterr().err
     assert main([*asked, "augment.of_nothing={}"]) == 7 and not (tmp_path / "out" / "model.safetensors").exists()
     assert "stopped being finite in epoch 1" in capsys.readouterr().err
 

@@ -11,12 +11,14 @@ import jax
 
 
 class Finding(NamedTuple):
-    """One check's answer. found: what is the matter, None where nothing is. remark: it may be meant so."""
+    """One check's answer. found: what is the matter, None where nothing is. remark: it may be meant so. program: of "pure",
+    what a function comes to, the same in every process."""
 
     check: str
     found: str | None = None
     advice: str = ""
     remark: bool = False
+    program: str = ""
 
     @property
     def violated(self) -> bool:

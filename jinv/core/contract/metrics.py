@@ -91,7 +91,7 @@ def _check_pure(function: Function, given: Given) -> Finding:
     if len(said) > 1:
         found = f"is {said[0]} and {said[1]} of one picture: it draws, reads a clock or its process, or keeps something between calls"
         raise Stop(Finding("pure", found, "a figure of a picture depends on it alone; draw with a seed of your own"))
-    return Finding("pure")
+    return Finding("pure", program=said[0])
 
 
 def _check_finite(function: Function, given: Given) -> Finding:

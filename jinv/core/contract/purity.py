@@ -1,5 +1,6 @@
 """Does a function's value depend on its arguments alone? Not on draws of its own, nor on a clock, nor on earlier calls."""
 
+import hashlib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -50,7 +51,7 @@ def check_pure(call: Callable[..., Any], function: Callable[..., Any], arguments
     if changed:
         found = f"keeps something between calls: {', '.join(changed)}"
         raise Stop(Finding("pure", found, "compiled, it is called once: what it keeps would be of that call for ever"))
-    return Finding("pure")
+    return Finding("pure", program=hashlib.sha256(repr(first).encode()).hexdigest())
 
 
 DRAWING = "what is drawn anew at every step is an augmentation, which gets a key: (key, image, *, ...)"

@@ -26,6 +26,17 @@ FILLED_IN: Mapping[tuple[str, str], Given] = {("augmentations", "roll"): {"max_s
 """Hyperparameters without a default that a config's reader fills in, by the stage's size."""
 
 
+def program(kind: str, name: str, function: Callable[..., Any]) -> str:
+    """What a function of that kind comes to, as text; where it is not even asked, why."""
+    try:
+        for finding in SUITES[kind](function, FILLED_IN.get((kind, name), {})):
+            if finding.check == "pure":
+                return finding.program or str(finding.found)
+    except Stop as stop:
+        return str(stop.finding.found)
+    return ""
+
+
 def check(kind: str, name: str, function: Callable[..., Any], given: Given | None = None) -> tuple[Finding, ...]:
     """What every check says of a function of that kind; those that could not be asked after a violation are left out.
 

@@ -42,15 +42,35 @@ def surroundings(function: Callable[..., Any], *, drawn: int = 0, moved: int = 0
         np.random.set_state(states[1])
 
 
-def _others(moved: int) -> Iterator[tuple[Any, Any]]:
-    """(what reads a clock, the date or a process, what says something else in this thread)."""
+def moved_for_good() -> None:
+    """Clocks and the date are others from now on, in every thread: of a process that is there for this alone."""
+    stand_ins = {id(real): other for real, other in _others(1, everywhere=True)}
+    for space in (vars(time), vars(datetime)):
+        for name, value in list(space.items()):
+            space[name] = stand_ins.get(id(value), value)
+
+
+def _others(moved: int, *, everywhere: bool = False) -> Iterator[tuple[Any, Any]]:
+    """(what reads a clock, the date or a process, what says something else, in this thread or everywhere)."""
     here, now = threading.get_ident(), time.time
 
-    def later(real: Callable[[], Any], by: int) -> Callable[[], Any]:
-        return lambda: real() + by if threading.get_ident() == here else real()
+    def is_here() -> bool:
+        return everywhere or threading.get_ident() == here
+
+    def later(real: Callable[..., Any], by: int) -> Callable[..., Any]:
+        return lambda *which: real(*which) + by if is_here() else real(*which)
 
     def of_later(real: Callable[..., Any]) -> Callable[..., Any]:
         return lambda seconds=None: real(later(now, moved * SECONDS)() if seconds is None else seconds)
+
+    def in_words(form: str, *moment: Any) -> str:
+        return written(form, *(moment or (local(later(now, moved * SECONDS)()),)))
+
+    written, local = time.strftime, time.localtime
+    yield written, in_words
+    if hasattr(time, "clock_gettime"):
+        yield time.clock_gettime, later(time.clock_gettime, moved * SECONDS)
+        yield time.clock_gettime_ns, later(time.clock_gettime_ns, moved * SECONDS * 10**9)
 
     for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time"):
         yield getattr(time, name), later(getattr(time, name), moved * SECONDS)
@@ -60,7 +80,7 @@ def _others(moved: int) -> Iterator[tuple[Any, Any]]:
     for number in (os.getpid, os.getppid):
         yield number, later(number, moved * PROCESSES)
     for real in (datetime.datetime, datetime.date):
-        yield real, _dated(real, lambda: datetime.timedelta(seconds=moved * SECONDS * (threading.get_ident() == here)))
+        yield real, _dated(real, lambda: datetime.timedelta(seconds=moved * SECONDS * is_here()))
 
 
 def _dated(real: Any, later: Callable[[], datetime.timedelta]) -> Any:

@@ -97,14 +97,18 @@ def told(where: str, key: str, said: str, changed: Mapping[str, str]) -> str:
     """
     typed = option_of(key, changed)
     if typed is None:
-        return f"{where}: {said}"
+        within = next((one for one in changed if one.startswith(f"{_dotted(key)}.")), None)
+        return f"{where} with {changed[within]} {within}: {said}" if within else f"{where}: {said}"
     return f"{changed[typed]} {said}" if said.startswith(key) else f"{changed[typed]} {typed}: {said}"
 
 
 def option_of(key: str, changed: Mapping[str, str]) -> str | None:
     """Which of the keys in `changed` the value of `key` is from."""
-    path = re.sub(r"\[([0-9]+)\]", r".\1", key)
-    return next((one for one in changed if f"{path}.".startswith(f"{one}.")), None)
+    return next((one for one in changed if f"{_dotted(key)}.".startswith(f"{one}.")), None)
+
+
+def _dotted(key: str) -> str:
+    return re.sub(r"\[([0-9]+)\]", r".\1", key)
 
 
 def unknown_key(key: str, known: Iterable[str], prefix: str, homes: Sequence[str] = ()) -> str:

@@ -24,8 +24,8 @@ def packaged_names(folder: str | None = None) -> list[str]:
     return sorted(path.with_suffix("").as_posix() for path in wanted)
 
 
-def find_config(name_or_path: str | Path, folder: str | None = None) -> Path:
-    """The config that is meant: a file where there is one, else the packaged one of that name, of those in `folder`.
+def find_config(name_or_path: str | Path, *folders: str | None) -> Path:
+    """The config that is meant: a file where there is one, else the packaged one of that name, of those in `folders`.
 
     Raises:
       StorageError: a missing .toml file. UsageError: neither a file nor a packaged config.
@@ -33,7 +33,7 @@ def find_config(name_or_path: str | Path, folder: str | None = None) -> Path:
     path = Path(name_or_path)
     if path.exists() and not path.is_dir():
         return path
-    known, name = packaged_names(folder), path.as_posix()
+    known, name = [one for folder in folders or (None,) for one in packaged_names(folder)], path.as_posix()
     if path.suffix == ".toml":
         called = name.removesuffix(".toml").removeprefix("configs/")
         hint = f"; the config that comes with jinv is called {called!r}" if called in known else ""
@@ -46,9 +46,7 @@ def find_config(name_or_path: str | Path, folder: str | None = None) -> Path:
 
 def find_any_config(name_or_path: str | Path) -> Path:
     """The config that is meant, of whatever command; raises as `find_config`."""
-    name = Path(name_or_path).as_posix()
-    folder = next((one for one in (TRAININGS, DISTILLATIONS) if name in packaged_names(one)), None)
-    return find_config(name_or_path, folder)
+    return find_config(name_or_path, None, TRAININGS, DISTILLATIONS)
 
 
 def find_folder(name_or_path: str | Path) -> Path:

@@ -6,7 +6,15 @@ import pytest
 
 from jinv.cli import main
 from jinv.errors import StorageError, UsageError
-from jinv.recipe.packaged import DISTILLATIONS, FOLDER, TRAININGS, check_packaged_files, find_config, packaged_names
+from jinv.recipe.packaged import (
+    DISTILLATIONS,
+    FOLDER,
+    TRAININGS,
+    check_packaged_files,
+    find_any_config,
+    find_config,
+    packaged_names,
+)
 from jinv.recipe.read import read_config
 from jinv.recipe.training import DistillationRecipe, TrainingRecipe, read_training
 from jinv.students.inputs import experiment_of
@@ -85,3 +93,10 @@ def test_synthesize_takes_a_name(tmp_path, monkeypatch, capsys):
     assert main(["synthesize", "thesis/figure_3_1"]) == 5
     assert "--set 'model=FILE'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_any_config_is_one_of_any_command():
+    assert find_any_config("training/cifar10_resnet20") == find_config("training/cifar10_resnet20", TRAININGS)
+    with pytest.raises(UsageError, match="did you mean 'training/cifar10_resnet20'") as caught:
+        find_any_config("training/cifar10_resnet2")
+    assert "known: beyond/" in str(caught.value) and ", distillation/cifar10" in str(caught.value)

@@ -74,11 +74,24 @@ def refused(folder, words, capsys, monkeypatch):
         (["train", "--set", "train=text.txt"], "train: ", 3),
         (["train", "--set", "test=nosuch"], f"test: {NO_FOLDER}", 5),
         (["distill", "--set", "test=nosuch"], f"test: {NO_FOLDER}", 5),
-        (["distill", "--set", "images.real.real=nosuch"], f"distill.toml: images.real: {NO_FOLDER}", 5),
-        (["distill", "--set", "images.dream.model=nosuch"], f"images.dream.model: images.dream: model: {NONE}", 2),
-        (["distill", "--set", "student.init=nosuch"], f"student.init: student: init: {NONE}", 2),
+        (
+            ["distill", "--set", "images.real.real=nosuch"],
+            f"distill.toml with --set images.real.real: images.real: {NO_FOLDER}",
+            5,
+        ),
+        (
+            ["distill", "--set", "images.dream.model=nosuch"],
+            f"distill.toml with --set images.dream.model: images.dream: model: {NONE}",
+            2,
+        ),
+        (["distill", "--set", "student.init=nosuch"], f"student.init: {NONE}", 2),
         (["distill", "--set", "seeds=[]"], "seeds: [] must be a list of one or more whole numbers", 2),
         (["synthesize", "--set", "model=nosuch"], f"model: {NONE}", 2),
+        (
+            ["synthesize", "--set", "terms.own.weight=1"],
+            "synthesize.toml with --set terms.own.weight: terms.own: no such",
+            2,
+        ),
         (["synthesize", "--set", "model=text.txt"], "model: text.txt: not a safetensors file", 3),
         (["synthesize", "--set", "student=nosuch"], f"student: {NONE}", 2),
         (["synthesize", "--set", "statistics=nosuch"], "statistics: nosuch: no such file", 5),
@@ -121,7 +134,7 @@ def test_the_line_begins_with_the_key(folder, capsys, monkeypatch, words, said, 
     if words[0] == "search":
         pytest.importorskip("optuna", reason="the extra tune is not installed")
     error, found = refused(folder, words, capsys, monkeypatch)
-    option = "" if said.startswith(("--", "distill.toml: ")) else f"{words[1]} "
+    option = "" if said.startswith(("--", "distill.toml ", "synthesize.toml ")) else f"{words[1]} "
     assert error.startswith(f"jinv: error: {option}{said}") and found == code, error
 
 

@@ -17,6 +17,7 @@ from jinv.core.committee import Committee, evaluate
 from jinv.core.objective import TERMS, Term
 from jinv.core.synthesis import check_labels
 from jinv.errors import ModelMismatchError, UsageError
+from jinv.images.codec import png_bytes
 from jinv.judge.judges import find_judge
 from jinv.models.architecture import IMAGENET_MEAN, IMAGENET_STD, Architecture
 from jinv.models.features import forward_with_features
@@ -104,12 +105,15 @@ def test_a_trunk_is_validated_but_for_its_logits(tmp_path, monkeypatch):
 def test_what_needs_classes_refuses_a_trunk_in_one_line(tmp_path):
     _, path, out = converted(tmp_path)
     trunk = jinv.load(out)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "grey.png").write_bytes(png_bytes(np.full((32, 32, 3), 128, np.uint8)))
     refusals = [
         (ModelMismatchError, "model: small_mobilenet_flat has no head", lambda: Networks((trunk,))),
         (UsageError, "committee.draw: 'one' .* has no head", lambda: Networks((CLASSIFIER, trunk), (0.5, 0.5), "one")),
         (ModelMismatchError, "student: .* 10 and 0 classes", lambda: CLASSIFIER.with_student(trunk)),
         (UsageError, "without a head, .*: it cannot judge", lambda: find_judge(str(out))),
-        (UsageError, "no classes to compare on images", lambda: validate(out, path, images=tmp_path)),
+        (UsageError, "no classes to compare on images", lambda: validate(out, path, images=pictures)),
     ]
     for kind, said, refused in refusals:
         with pytest.raises(kind, match=said) as error:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -351,7 +352,8 @@ def test_a_distillation_says_what_its_students_recognise_and_is_looked_through(d
     record = json.loads((d / "distillation.json").read_text())
     assert record["host"] and record["started"] and record["command"]
     code, words = said(capsys, "status", d)
-    assert code == 0 and "a distillation of one_block, finished" in words.out
+    teacher = tomllib.loads((distilled / "d.toml").read_text())["teacher"]
+    assert code == 0 and f"{d}: a distillation of {teacher}, finished" in words.out
     assert "students 4 of 4 are trained, on 2 sources" in words.out
     assert f"  real (real): 2 of 2 students, right {100 * record['sources'][0]['share']['value']:.1f} %" in words.out
     assert said(capsys, "verify", d)[0] == 0
@@ -401,7 +403,7 @@ def test_a_distillation_with_a_source_of_no_finite_loss_is_waited_for_no_longer(
     monkeypatch.setattr(distillation, "_carry_out", diverges)
     assert said(capsys, *asked)[0] == 7
     code, words = said(capsys, "status", d)
-    assert code == 0 and f"{d}: a distillation of one_block, failed\n" in words.out
+    assert code == 0 and f"{d}: a distillation of " in words.out and "safetensors, failed\n" in words.out
     assert "failed   run: " in words.out and "running  nobody; lower learning rates, and begin anew" in words.out
     code, words = said(capsys, "status", d, "--watch", "60")
     assert code == 7 and "sources failed: run" in words.err

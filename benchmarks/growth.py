@@ -207,13 +207,13 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             per_image.plot(at, [1e3 * row.roofs[name] / row.case.batch for row in own], style, label=f"roof: {name}")
         memory.plot(at, [row.peak_bytes / 2**20 for row in own], "o-")
         per_image.set(ylabel="ms per image and step", title=f"{own[0].case.model if kind != 'depth' else 'ResNets'}")
-        memory.set(xlabel=labels[kind], ylabel="resident memory, MiB", ylim=(0, None))
+        memory.set(xlabel=labels[kind], ylabel="resident memory, MiB")
         per_image.legend(fontsize="small")
         for axis in (per_image, memory):
             if kind != "depth":
                 axis.set_xscale("log", base=2)
-                axis.set_xticks(at, [str(n) for n in at])
-            if kind == "size":
+                axis.set_xticks(at, [str(n) for n in at], rotation=45)
+            if kind == "size" and axis is per_image:  # it grows with the pixels, from 1 to 441
                 axis.set_yscale("log")
             else:
                 axis.set_ylim(0, None)

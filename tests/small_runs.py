@@ -3,6 +3,7 @@
 import numpy as np
 
 from jinv.files import write_text
+from jinv.images.codec import png_bytes
 from jinv.record.metrics import lines_text
 from jinv.weights.file import NetworkMetadata, save_converted
 from tests.networks import CLASSES
@@ -105,3 +106,15 @@ def write_run(path, labels, names, *, batch=2, finished=True, size=(8, 6)):
     np.save(path / "images.npy", images)
     run.write_manifest(manifest.model_copy(update={"finished": "now", "outputs": run.digests()}))
     return images
+
+
+def write_material(path, architecture, *places, size):
+    """What lines of errors are asked with: two networks, folders of a picture of every class, an empty one, and a text."""
+    random = np.random.default_rng(0)
+    for seed, name in enumerate(("tiny", "other")):
+        save_tiny(path / f"{name}.safetensors", seed, name=architecture)
+    for folder in (path / place / name for place in places for name in CLASSES):
+        folder.mkdir(parents=True)
+        (folder / "0.png").write_bytes(png_bytes(random.integers(0, 255, (size, size, 3)).astype(np.uint8)))
+    (path / "empty").mkdir()
+    (path / "text.txt").write_text("no picture, no network, no zip")

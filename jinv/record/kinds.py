@@ -30,29 +30,33 @@ _MARKS: dict[Kind, frozenset[str]] = {
 class Instead(NamedTuple):
     """Of what is no run, where a run is wanted: where its runs are; of it as a whole, what mends it and what judges it.
 
-    `{path}` stands for the directory.
+    network: behind its kind, where a network is wanted. `{path}` stands for the directory.
     """
 
     runs: str
     mends: str
     judges: str
+    network: str
 
 
 _ONE_OF = "of its runs name one, {path}/NAME"
+_NO_NETWORK = ", whose runs have no networks of their own; give the model of its config"
 
 INSTEAD: dict[Kind, Instead] = {
     "training": Instead(
         "whose network is its model.safetensors",
         "jinv train CONFIG --out {path} --resume makes again what an unfinished one lacks",
         "jinv train CONFIG --out {path} --resume --set test=FOLDER_OR_ZIP tests its network again",
+        "; its network is {path}/model.safetensors",
     ),
     "distillation": Instead(
         "whose runs are the folders of its images/",
         "jinv distill CONFIG --out {path} --resume trains students again; of its runs name one, {path}/images/NAME",
         "its students are tested; of its runs name one, {path}/images/NAME",
+        "; its students' networks are {path}/students/SOURCE/seed_N/model.safetensors",
     ),
-    "search": Instead("whose runs are its folders", _ONE_OF, _ONE_OF),
-    "sweep": Instead("whose runs are its folders", _ONE_OF, _ONE_OF),
+    "search": Instead("whose runs are its folders", _ONE_OF, _ONE_OF, _NO_NETWORK),
+    "sweep": Instead("whose runs are its folders", _ONE_OF, _ONE_OF, _NO_NETWORK),
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jinv.errors import ModelMismatchError, StorageError, UsageError, nearest
 from jinv.recipe.paths import CHECKPOINT_SUFFIXES, ONNX_SUFFIX
-from jinv.record.kinds import kind_of
+from jinv.record.kinds import INSTEAD, kind_of
 from jinv.weights.cache import (
     CONVERTER_VERSION,
     embedded_checkpoint,
@@ -87,14 +87,10 @@ def _find(name_or_path: str | Path) -> Path:
 
 def _directory(path: Path) -> str:
     """What a directory is, and what of it is a network."""
-    instead = {
-        "training": f"a training; its network is {path / 'model.safetensors'}",
-        "distillation": f"a distillation; its students' networks are {path / 'students'}/SOURCE/seed_N/model.safetensors",
-        "run": f"a run; the network that it inverted is the model of {path / 'config.toml'}",
-        "search": "a search, whose runs have no networks of their own; give the model of its config",
-        "sweep": "a sweep, whose runs have no networks of their own; give the model of its config",
-    }
-    return instead.get(kind_of(path) or "", "a folder; give a network's file")
+    kind = kind_of(path)
+    if kind == "run":
+        return f"a run; the network that it inverted is the model of {path / 'config.toml'}"
+    return f"a {kind}{INSTEAD[kind].network.format(path=path)}" if kind else "a folder; give a network's file"
 
 
 def converted_file(path: str | Path) -> Path:

@@ -1,13 +1,10 @@
 """A file or a name that an option gives and that is not there, damaged or no such thing: the line begins with the option."""
 
-import numpy as np
 import pytest
 
 from jinv.cli import main
-from jinv.images.codec import png_bytes
-from tests.networks import CLASSES
 from tests.runs.test_plugins import PLAIN
-from tests.small_runs import save_tiny
+from tests.small_runs import write_material
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -18,15 +15,8 @@ NO_PICTURE = "not a readable picture (PNG, "
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, one_block):
-    path, random = tmp_path_factory.mktemp("options"), np.random.default_rng(0)
-    for seed, name in enumerate(("tiny", "other")):
-        save_tiny(path / f"{name}.safetensors", seed, name=one_block)
-    for name in CLASSES:
-        (path / "real" / name).mkdir(parents=True)
-        pixels = random.integers(0, 255, (8, 8, 3)).astype(np.uint8)
-        (path / "real" / name / "0.png").write_bytes(png_bytes(pixels))
-    (path / "empty").mkdir()
-    (path / "text.txt").write_text("no picture, no network, no zip")
+    path = tmp_path_factory.mktemp("options")
+    write_material(path, one_block, "real", size=8)
     (path / "plain.toml").write_text(PLAIN)
     assert main(["synthesize", str(path / "plain.toml"), "--out", str(path / "run")]) == 0
     return path

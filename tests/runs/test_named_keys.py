@@ -1,13 +1,10 @@
 """What is wrong with a file or a name that a config or an option gives: the line begins with the key, or with the option."""
 
-import numpy as np
 import pytest
 
 from jinv.cli import main
-from jinv.images.codec import png_bytes
-from tests.networks import CLASSES
 from tests.runs.test_plugins import PLAIN
-from tests.small_runs import save_tiny
+from tests.small_runs import write_material
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -40,17 +37,8 @@ NO_FOLDER = "nosuch: no such folder or zip of images"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, one_block):
-    path, random = tmp_path_factory.mktemp("configs"), np.random.default_rng(0)
-    for seed, name in enumerate(("tiny", "other")):
-        save_tiny(path / f"{name}.safetensors", seed, name=one_block)
-    for place in ("train", "test"):
-        for name in CLASSES:
-            (path / place / name).mkdir(parents=True)
-            (path / place / name / "0.png").write_bytes(
-                png_bytes(random.integers(0, 255, (32, 32, 3)).astype(np.uint8))
-            )
-    (path / "empty").mkdir()
-    (path / "text.txt").write_text("no picture, no network, no zip")
+    path = tmp_path_factory.mktemp("configs")
+    write_material(path, one_block, "train", "test", size=32)
     for name, text in (("train", TRAINING), ("distill", DISTILLATION), ("synthesize", PLAIN)):
         (path / f"{name}.toml").write_text(text)
     return path

@@ -20,7 +20,7 @@ from jinv.experiment.vocabulary import Vocabulary
 from jinv.files import make_directory, write_text
 from jinv.recipe.resolved import table_of
 from jinv.recipe.training import TrainingRecipe, changes_since
-from jinv.record.begun import CONFIG, begun_config, has_come, is_begun
+from jinv.record.begun import ANEW, CONFIG, begun_config, has_come, is_begun
 from jinv.record.config import signed_text
 from jinv.record.directory import RunDirectory
 from jinv.record.kinds import not_a
@@ -234,9 +234,7 @@ def _start(
     structure = jax.tree.structure(state)
     leaves = [jax.numpy.asarray(leaf) for leaf in found.leaves]
     if not _fit(leaves, jax.tree.leaves(state)) or found.step > updates_of(inputs):
-        raise UnsafeInputError(
-            f"{directory}: its checkpoint is another training's; put it back, or begin anew in another --out"
-        )
+        raise UnsafeInputError(f"{directory}: its checkpoint is another training's; {ANEW}")
     lines = [EpochLine.model_validate_json(text) for text in found.lines]
     say(console, f"{directory}: going on at step {found.step}")
     resumed: State = jax.tree.unflatten(structure, leaves)
@@ -245,8 +243,8 @@ def _start(
 
 def _fit(leaves: Sequence[jax.Array], others: Sequence[jax.Array]) -> bool:
     """Whether one state's leaves may stand for the other's."""
-    shapes = ([(leaf.shape, leaf.dtype) for leaf in some] for some in (leaves, others))
-    return next(shapes) == next(shapes)
+    one, other = ([(leaf.shape, leaf.dtype) for leaf in some] for some in (leaves, others))
+    return one == other
 
 
 def _save(directory: Path, state: State, lines: Sequence[EpochLine], record: TrainingRecord) -> None:

@@ -89,7 +89,9 @@ def _config_of(arguments: argparse.Namespace) -> "str | Path | None":
     given, run = (getattr(arguments, name, None) for name in ("config", "run"))
     if given is not None or run is None:
         return given
-    config = Path(run) / "config.toml" if Path(run).is_dir() else Path(run)
+    from jinv.record.config import CONFIG
+
+    config = Path(run) / CONFIG if Path(run).is_dir() else Path(run)
     return config if config.suffix == ".toml" and config.is_file() else None
 
 

@@ -46,7 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
         check_recipe(recipe, vocabulary_of(arguments))
         _print_data(tomli_w.dumps(resolved_table(recipe, every_key=True)))
         return 0
+    from jinv.students.inputs import check_names
+
     part = read_training(config, kind, tuple(arguments.overrides))
+    check_names(part, vocabulary_of(arguments))
     what = "training: jinv train" if isinstance(part, TrainingRecipe) else "distillation: jinv distill"
     _print_data(f"# A {what} carries it out.\n" + tomli_w.dumps(complete_table(part)))
     return 0

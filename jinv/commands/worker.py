@@ -30,16 +30,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
     from jinv.console import make_console
     from jinv.record.claims import LEASE_S
+    from jinv.record.config import CONFIG
 
     lease = LEASE_S if arguments.lease is None else _seconds(arguments.lease)
     if arguments.config is None:
         if arguments.out is None:
             raise UsageError("worker: which CONFIG.toml, or which run? For example: jinv worker CONFIG.toml --out DIR")
-        if not (arguments.out / "config.toml").is_file():
+        if not (arguments.out / CONFIG).is_file():
             raise UsageError(
                 f"worker: {arguments.out} has no config.toml: no run was begun there; name the CONFIG.toml"
             )
-        arguments.config = arguments.out / "config.toml"
+        arguments.config = arguments.out / CONFIG
     recipe, out = read_recipe(arguments)
     keep_compiled()
     from jinv.runs.synthesize import work_on

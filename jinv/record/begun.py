@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from jinv.errors import RunConflictError, StorageError, UnsafeInputError
-from jinv.record.config import is_whole, read_table
+from jinv.record.config import CONFIG, is_whole, read_table
 from jinv.record.directory import RunDirectory
 
-CONFIG = "config.toml"
 ANEW = "put it back, or begin anew in another --out"
 """What is left to do where nothing makes a lost or damaged file again."""
 

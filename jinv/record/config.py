@@ -11,6 +11,9 @@ from pydantic import ConfigDict
 from jinv.errors import StorageError, UnsafeInputError, legible
 from jinv.record.entry import Entry, Whole, validated
 
+CONFIG = "config.toml"
+"""What a run, a training and a distillation call the config that they were begun with."""
+
 SIGN = "# sha256 of the lines above: "
 
 

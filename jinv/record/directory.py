@@ -27,7 +27,7 @@ from jinv.files import (
     write_text,
 )
 from jinv.images.folder import MANIFEST
-from jinv.record.config import is_whole, read_table, signed_text
+from jinv.record.config import CONFIG, is_whole, read_table, signed_text
 from jinv.record.durable import sync_folders
 from jinv.record.entry import has_its_digest, with_digest
 from jinv.record.evaluation import Evaluation, read_evaluation, write_evaluation
@@ -198,7 +198,7 @@ class RunDirectory:
         """
         if (self.path / "batches").is_dir():
             raise RunConflictError(f"{self.path}: an unfinished run of an earlier jinv; begin it anew with --replace")
-        for name, whole_as in ((MANIFEST, has_its_digest), ("config.toml", is_whole)):
+        for name, whole_as in ((MANIFEST, has_its_digest), (CONFIG, is_whole)):
             path = self.path / name
             try:
                 whole = whole_as(path.read_bytes())
@@ -242,7 +242,7 @@ class RunDirectory:
         Raises:
           StorageError: it is not there or cannot be read. UnsafeInputError: it is damaged.
         """
-        return read_table(self.path / "config.toml")
+        return read_table(self.path / CONFIG)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as a JSON file of that name."""
@@ -250,7 +250,7 @@ class RunDirectory:
 
     def write_config(self, table: dict[str, Any]) -> None:
         """Write `config.toml`, whose last line is a comment with the digest of the others."""
-        write_text(self.path / "config.toml", signed_text(table))
+        write_text(self.path / CONFIG, signed_text(table))
 
     def write_image(self, name: str, data: bytes) -> None:
         """Write a picture's file of that name, in a folder that is made where it is missing."""

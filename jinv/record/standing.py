@@ -5,7 +5,8 @@ from typing import Literal
 
 from jinv.errors import JinvError, UnsafeInputError, UsageError
 from jinv.recipe.training import KINDS, DistillationRecipe, read_training
-from jinv.record.begun import CONFIG, begun_config, has_come
+from jinv.record.begun import begun_config, has_come
+from jinv.record.config import CONFIG
 from jinv.record.distillation import DistillationRecord, Source, read_distillation, run_folder, student_folder
 from jinv.record.entry import Entry, Whole, read_json, validated
 from jinv.record.estimate import Estimate

@@ -15,7 +15,7 @@ from jinv.errors import JinvError, RunConflictError, StorageError, UnsafeInputEr
 from jinv.images.folder import MANIFEST
 from jinv.recipe.batches import Batches
 from jinv.record.claims import LEASE_S, SUFFIX, Owner, has_died, owner_of
-from jinv.record.config import batch_of, is_batch
+from jinv.record.config import CONFIG, batch_of, is_batch
 from jinv.record.directory import RunDirectory
 from jinv.record.entry import Entry, Whole
 from jinv.record.lock import held_by
@@ -214,7 +214,7 @@ def _batch(path: Path, count: int) -> int:
     size = batch_of(RunDirectory(path).config(), count)
     if not is_batch(size) or not count:
         raise UnsafeInputError(
-            f"{path}: image.batch {size!r:.40} of {count} labels: config.toml or manifest.json is damaged"
+            f"{path}: image.batch {size!r:.40} of {count} labels: {CONFIG} or manifest.json is damaged"
         )
     return int(size)
 

@@ -9,7 +9,7 @@ from typing import Literal
 from jinv.errors import JinvError, StorageError, UnsafeInputError
 from jinv.files import TEMPORARY
 from jinv.images.folder import MANIFEST, Watch, unwatched
-from jinv.record.config import batch_of, is_batch
+from jinv.record.config import CONFIG, batch_of, is_batch
 from jinv.record.directory import ASIDE, REWRITTEN, SINKS, RunDirectory, is_rewritten
 from jinv.record.lock import LOCK, held_by
 from jinv.record.manifest import Manifest
@@ -129,11 +129,11 @@ def _of_unfinished(run: RunDirectory, manifest: Manifest, watch: Watch) -> list[
     try:
         run.check_unfinished()
     except StorageError as error:
-        if (run.path / "config.toml").exists():
+        if (run.path / CONFIG).exists():
             raise
-        found.append(Finding("missing", "config.toml", str(error)))
+        found.append(Finding("missing", CONFIG, str(error)))
     except UnsafeInputError as error:
-        found.append(Finding("altered", "config.toml or manifest.json", str(error)))
+        found.append(Finding("altered", f"{CONFIG} or manifest.json", str(error)))
     # Before the units: what is moved there meanwhile is that of a unit that is listed.
     pictures = picture_files(run.path)
     final = list(final_units(run.path))

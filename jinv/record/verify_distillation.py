@@ -7,7 +7,7 @@ from pathlib import Path
 from jinv.errors import JinvError, StorageError, UnsafeInputError
 from jinv.images.folder import Watch, unwatched
 from jinv.recipe.training import DistillationRecipe, read_training
-from jinv.record.begun import CONFIG
+from jinv.record.config import CONFIG
 from jinv.record.directory import RunDirectory
 from jinv.record.distillation import (
     IMAGES,

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from jinv.errors import StorageError, UnsafeInputError
-from jinv.record.begun import ANEW, CONFIG, begun_config, has_come
+from jinv.record.begun import ANEW, begun_config, has_come
+from jinv.record.config import CONFIG
 from jinv.record.directory import SINKS
 from jinv.record.lock import LOCK
 from jinv.record.sealed import DamagedError, digest_of, unsealed

@@ -11,7 +11,7 @@ from jinv.files import write_text
 from jinv.images.codec import fit_image, grid_png, read_image
 from jinv.images.folder import MANIFEST
 from jinv.images.sample import sample_by_class
-from jinv.record.config import read_table
+from jinv.record.config import CONFIG, read_table
 from jinv.record.distillation import PAGE, DistillationRecord, Source, run_folder
 from jinv.record.estimate import Estimate
 from jinv.record.run import open_run
@@ -34,7 +34,7 @@ def write_distillation_page(directory: Path, record: DistillationRecord) -> Path
         record=record,
         rows=[row_of(source) for source in record.sources],
         sheets=[(source.name, sheet) for source in record.sources if (sheet := _sheet(directory, source))],
-        settings=settings(read_table(directory / "config.toml")),
+        settings=settings(read_table(directory / CONFIG)),
     )
     write_text(path, text)
     return path

@@ -6,7 +6,7 @@ from typing import Any
 from jinv.console import add, clock_text, make_console, say, table
 from jinv.errors import StorageError
 from jinv.files import write_text
-from jinv.record.config import read_table
+from jinv.record.config import CONFIG, read_table
 from jinv.record.training import EPOCHS, NETWORK, PAGE, Tested, TrainingRecord, read_epochs, read_training_record
 from jinv.report.charts import Chart, Series, line_chart
 from jinv.report.page import environment, settings
@@ -26,7 +26,7 @@ def write_training_page(directory: Path, record: TrainingRecord) -> Path:
         duration=clock_text(record.wall_seconds),
         tests=[(*_tested_words(tested), tested) for tested in record.tested],
         charts=_charts(directory),
-        settings=settings(read_table(directory / "config.toml")),
+        settings=settings(read_table(directory / CONFIG)),
     )
     write_text(path, text)
     return path

@@ -11,6 +11,7 @@ from typing import Any
 from jinv.errors import StorageError, legible
 from jinv.images.animation import first_frame
 from jinv.images.folder import MANIFEST
+from jinv.record.config import CONFIG
 from jinv.record.directory import ASIDE, RunDirectory
 from jinv.record.evaluation import Control, Evaluation, Pictures, in_order
 from jinv.record.manifest import Manifest
@@ -93,7 +94,7 @@ def _view(run: RunDirectory, room: Room, manifest: Manifest | None) -> RunView:
         path=run.path,
         name=legible(run.path.resolve().name),
         manifest=manifest,
-        config=run.config() if (run.path / "config.toml").exists() else {},
+        config=run.config() if (run.path / CONFIG).exists() else {},
         curves=_curves(run),
         verdicts=verdicts,
         gallery=make_gallery(run.path, picture_files(run.path), manifest, verdicts, room),

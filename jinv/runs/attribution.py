@@ -17,6 +17,7 @@ from jinv.experiment.vocabulary import Vocabulary
 from jinv.images.codec import fit_image, read_image
 from jinv.recipe.read import read_config
 from jinv.recipe.recipe import Recipe, replaced
+from jinv.record.config import CONFIG
 from jinv.record.run import RunRecord, open_run
 from jinv.runs.checks import check_made_with
 from jinv.runs.records import new_manifest
@@ -67,7 +68,7 @@ def attribute(
       RunConflictError: the networks, plugins or statistics of the run are others by now. Others as `open_run`, `load_experiment` and `read_image`.
     """
     record = None if isinstance(run, Recipe) else open_run(run)
-    recipe = run if isinstance(run, Recipe) else read_config(Path(run) / "config.toml")
+    recipe = run if isinstance(run, Recipe) else read_config(Path(run) / CONFIG)
     chosen = _chosen(recipe, terms)
     if isinstance(image, int):
         if record is None:

@@ -18,6 +18,7 @@ from jinv.judge.judges import find_judge
 from jinv.models.classifier import Classifier
 from jinv.recipe.read import read_config
 from jinv.recipe.recipe import Recipe
+from jinv.record.config import CONFIG
 from jinv.record.directory import RunDirectory
 from jinv.record.durable import sync_folders
 from jinv.record.lock import held
@@ -76,7 +77,7 @@ def merge(directory: Path, *, console: Console, vocabulary: Vocabulary | None = 
             say(console, f"{directory}: already finished")
             return run_directory
         run_directory.check_unfinished()
-        recipe = read_config(directory / "config.toml")
+        recipe = read_config(directory / CONFIG)
         check_metrics(manifest, recipe.metric, vocabulary, directory)
         carried = Recorded(recipe, Shared(), vocabulary or standard_vocabulary())
         count = len(carried.recipe.image.batches)

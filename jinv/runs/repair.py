@@ -17,6 +17,7 @@ from jinv.experiment.experiment import Experiment
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.files import make_directory, sync_directory
 from jinv.recipe.read import read_config
+from jinv.record.config import CONFIG
 from jinv.record.directory import RunDirectory, is_rewritten
 from jinv.record.durable import sync_folders
 from jinv.record.lock import held
@@ -65,9 +66,9 @@ def repair(directory: Path, console: Console, vocabulary: Vocabulary | None = No
             sync_folders(run.path, units=True)  # who made it again may have failed just then
             return found
         for finding in wrong:
-            if finding.name.startswith("config.toml"):
+            if finding.name.startswith(CONFIG):
                 raise UnsafeInputError(f"{directory / 'config.toml'}: it says what the run is; put it back as it was")
-        recipe = read_config(directory / "config.toml")
+        recipe = read_config(directory / CONFIG)
         check_plugins(manifest, recipe.metric, vocabulary, directory)
         experiment = check_run(recipe, None, vocabulary, say=teller(console))
         check_same(run, manifest, experiment)

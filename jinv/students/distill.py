@@ -43,7 +43,7 @@ from jinv.runs.progress import teller
 from jinv.runs.sinks import check_sinks
 from jinv.runs.stopping import Stop, stoppable
 from jinv.students.comparison import compared, shares
-from jinv.students.inputs import Given, experiment_of, new_network
+from jinv.students.inputs import Given, experiment_of, new_network, with_stand_in
 from jinv.students.pictures import Kind, Pictures, check_unseen, read_pictures
 from jinv.students.record import begin, check_directory, new_record, write
 from jinv.students.train import train
@@ -174,9 +174,7 @@ def _check_sources(bench: Bench, experiments: Mapping[str, Recipe]) -> None:
                 check_unseen(found, bench.test, f"images.{name}", source.real)
             _chosen(bench, name, found, bench.recipe.seeds[0])
         else:
-            # The teacher stands for the student that there is not yet.
-            student = bench.recipe.teacher if source.after else experiments[name].student
-            experiment = replaced(experiments[name], student=student)
+            experiment = with_stand_in(bench.recipe, name, experiments[name])
             with naming(f"images.{name}", another=True):
                 check_run(experiment, shared, bench.vocabulary, say=teller(bench.console)).check_traces()
 

@@ -4,13 +4,15 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import optax
 
+from jinv.core.augment import Augmentation
 from jinv.core.draws import run_key
 from jinv.errors import ModelMismatchError, UsageError, naming
-from jinv.experiment.bind import bind_training_augmentations
+from jinv.experiment.bind import bind_training_augmentations, check_recipe
 from jinv.experiment.blame import blaming
 from jinv.experiment.values import bind_optimizer, bind_schedule
 from jinv.experiment.vocabulary import Vocabulary, standard_vocabulary
@@ -20,7 +22,7 @@ from jinv.recipe.packaged import find_config
 from jinv.recipe.read import read_config
 from jinv.recipe.recipe import EvaluateRecipe, Recipe, replaced
 from jinv.recipe.resolved import table_of
-from jinv.recipe.training import DistillationRecipe, TrainingRecipe, in_batches
+from jinv.recipe.training import DistillationRecipe, Schooling, TrainingRecipe, in_batches
 from jinv.students.pictures import Pictures, check_unseen, read_pictures
 from jinv.training.adversary import Adversary
 from jinv.training.initial import initial_variables
@@ -202,17 +204,13 @@ def bind_method(
     Raises:
       UsageError: an unknown or ill-typed augmentation, schedule or optimizer.
     """
-    rate = bind_schedule(recipe.learning_rate, steps, "learning_rate", vocabulary)
-    spec = recipe.optimizer if isinstance(recipe.optimizer, dict) else {"name": recipe.optimizer}
-    # Of a batch of one: eps stays as it is published, for these gradients are of no image's.
-    optimizer = bind_optimizer(spec, rate, 1, "optimizer", vocabulary)
-    size = (classifier.input_size, classifier.input_size)
+    bound = _bound(recipe, classifier.input_size, steps, vocabulary)
     return Method(
         classifier=classifier,
-        optimizer=optax.chain(optax.add_decayed_weights(recipe.weight_decay), optimizer),
-        learning_rate=rate if callable(rate) else optax.constant_schedule(float(rate)),
+        optimizer=optax.chain(optax.add_decayed_weights(recipe.weight_decay), bound.optimizer),
+        learning_rate=bound.rate if callable(bound.rate) else optax.constant_schedule(float(bound.rate)),
         views=Views(
-            bind_training_augmentations(recipe.augment, size, steps, vocabulary),
+            bound.augmentations,
             recipe.mix.name,
             float(recipe.mix.alpha),
             float(recipe.target.smoothing),
@@ -221,6 +219,47 @@ def bind_method(
         adversary=adversary_of(recipe),
         average=float(recipe.average),
     )
+
+
+class _Bound(NamedTuple):
+    """What the names of a training stand for."""
+
+    rate: float | jax.Array | optax.Schedule
+    optimizer: optax.GradientTransformation
+    augmentations: tuple[Augmentation, ...]
+
+
+def _bound(recipe: Schooling, size: int, steps: int, vocabulary: Vocabulary) -> _Bound:
+    rate = bind_schedule(recipe.learning_rate, steps, "learning_rate", vocabulary)
+    spec = recipe.optimizer if isinstance(recipe.optimizer, dict) else {"name": recipe.optimizer}
+    # Of a batch of one: eps stays as it is published, for these gradients are of no image's.
+    optimizer = bind_optimizer(spec, rate, 1, "optimizer", vocabulary)
+    return _Bound(rate, optimizer, bind_training_augmentations(recipe.augment, (size, size), steps, vocabulary))
+
+
+def check_names(recipe: TrainingRecipe | DistillationRecipe, vocabulary: Vocabulary | None = None) -> None:
+    """Are there the networks' kinds, augmentations, schedules, optimizers and configs that it names? No other file is read.
+
+    Raises:
+      JinvError: something is not, or of another type; as `read_config` of a source's.
+    """
+    vocabulary = vocabulary or standard_vocabulary()
+    if isinstance(recipe, TrainingRecipe):
+        _check_schooling(recipe, vocabulary)
+        return
+    with naming("student"):
+        _check_schooling(recipe.student, vocabulary)
+    for name, source in recipe.sources.items():
+        if source.recipe is not None:
+            experiment = with_stand_in(recipe, name, experiment_of(recipe, name))
+            with naming(f"images.{name}", another=True):
+                check_recipe(experiment, vocabulary)
+
+
+def _check_schooling(recipe: Schooling, vocabulary: Vocabulary) -> None:
+    architecture = vocabulary.meaning("networks", recipe.architecture, "architecture")
+    with blaming(vocabulary):
+        _bound(recipe, architecture.input_size, recipe.epochs, vocabulary)
 
 
 def adversary_of(recipe: TrainingRecipe) -> Adversary | None:
@@ -248,3 +287,8 @@ def experiment_of(recipe: DistillationRecipe, name: str) -> Recipe:
     seed = found.seed + 1 if source.after else found.seed
     model, log = source.model or recipe.teacher, recipe.log or found.log
     return replaced(found, model=model, seed=seed, evaluate=EvaluateRecipe(), log=log)
+
+
+def with_stand_in(recipe: DistillationRecipe, name: str, experiment: Recipe) -> Recipe:
+    """A source's synthesis as it can be looked at before there are students: the teacher stands for the one that it needs."""
+    return replaced(experiment, student=recipe.teacher) if recipe.sources[name].after else experiment

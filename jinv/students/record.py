@@ -12,8 +12,8 @@ from jinv.files import make_directory, write_text
 from jinv.models.classifier import Classifier
 from jinv.recipe.resolved import table_of
 from jinv.recipe.training import DistillationRecipe, changes_since
-from jinv.record.begun import CONFIG, begun_config, has_come, is_begun
-from jinv.record.config import signed_text
+from jinv.record.begun import begun_config, has_come, is_begun
+from jinv.record.config import CONFIG, signed_text
 from jinv.record.directory import RunDirectory
 from jinv.record.distillation import RECORD, DistillationRecord, read_distillation
 from jinv.record.entry import with_digest

@@ -20,8 +20,8 @@ from jinv.experiment.vocabulary import Vocabulary
 from jinv.files import make_directory, write_text
 from jinv.recipe.resolved import table_of
 from jinv.recipe.training import TrainingRecipe, changes_since
-from jinv.record.begun import ANEW, CONFIG, begun_config, has_come, is_begun
-from jinv.record.config import signed_text
+from jinv.record.begun import ANEW, begun_config, has_come, is_begun
+from jinv.record.config import CONFIG, signed_text
 from jinv.record.directory import RunDirectory
 from jinv.record.kinds import not_a
 from jinv.record.lock import held

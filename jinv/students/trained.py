@@ -15,7 +15,7 @@ from jinv.core.draws import run_key
 from jinv.errors import StorageError, UnsafeInputError
 from jinv.images.folder import Watch
 from jinv.judge.metrics import share_of
-from jinv.record.begun import CONFIG
+from jinv.record.config import CONFIG
 from jinv.record.directory import RunDirectory
 from jinv.record.entry import with_digest
 from jinv.record.lock import held

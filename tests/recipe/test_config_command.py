@@ -74,6 +74,30 @@ def test_config_prints_trainings_and_distillations_by_what_they_are(folder, kind
     assert "unknown key 'cuont' (did you mean 'count'?)" in capsys.readouterr().err
 
 
+TRAINING, DISTILLATION = "training/cifar10_resnet20", "distillation/cifar10"
+
+
+@pytest.mark.parametrize(
+    "name, change, words",
+    [
+        (TRAINING, "optimizer=sgdd", "optimizer: no such optimizer 'sgdd' (did you mean 'sgd'?"),
+        (TRAINING, "augment.flipp={}", "augment.flipp: no such augmentation 'flipp' (did you mean 'flip'?"),
+        (TRAINING, "augment.flip={draw='batch'}", "augment.flip.draw: is of a synthesis"),
+        (TRAINING, "architecture=resnet21", "architecture: "),
+        (TRAINING, "learning_rate={schedule='cosin', peak=1.0}", "'cosin'"),
+        (DISTILLATION, "student.optimizer=sgdd", "student.optimizer: no such optimizer 'sgdd'"),
+        (DISTILLATION, "student.architecture=resnet21", "student.architecture: "),
+        (DISTILLATION, "images.dream.recipe=quality/cifar10_quik", "images.dream: "),
+        (DISTILLATION, "images.dream.set=['terms.cross_entrpy.weight=1']", "images.dream: "),
+    ],
+)
+def test_names_in_trainings_and_distillations_are_looked_up(name, change, words, capsys):
+    assert main(["config", name, "--set", change]) in (2, 5)
+    captured = capsys.readouterr()
+    assert words in captured.err and "--set" in captured.err, captured.err
+    assert captured.err.count("\n") == 1 and not captured.out
+
+
 @pytest.mark.parametrize(
     "arguments, code, words",
     [

@@ -29,7 +29,7 @@ from jinv.files import (
 from jinv.images.folder import MANIFEST
 from jinv.record.config import CONFIG, is_whole, read_table, signed_text
 from jinv.record.durable import sync_folders
-from jinv.record.entry import has_its_digest, with_digest
+from jinv.record.entry import DIGEST, has_its_digest, with_digest
 from jinv.record.evaluation import Evaluation, read_evaluation, write_evaluation
 from jinv.record.kinds import not_a
 from jinv.record.lock import LOCK
@@ -198,14 +198,17 @@ class RunDirectory:
         """
         if (self.path / "batches").is_dir():
             raise RunConflictError(f"{self.path}: an unfinished run of an earlier jinv; begin it anew with --replace")
-        for name, whole_as in ((MANIFEST, has_its_digest), (CONFIG, is_whole)):
-            path = self.path / name
+        found = {}
+        for name in (MANIFEST, CONFIG):
             try:
-                whole = whole_as(path.read_bytes())
+                found[name] = (self.path / name).read_bytes()
             except OSError as error:
-                raise StorageError(f"{path}: cannot be read: {error.strerror}; {INSTEAD}") from error
-            if not whole:
-                raise UnsafeInputError(f"{path}: is not as it was written; {INSTEAD}")
+                raise StorageError(f"{self.path / name}: cannot be read: {error.strerror}; {INSTEAD}") from error
+        # The version that first wrote a digest into the one signed the other.
+        signed = DIGEST.encode() in found[MANIFEST]
+        whole = {MANIFEST: has_its_digest(found[MANIFEST]), CONFIG: is_whole(found[CONFIG], signed=signed)}
+        for name in (name for name in whole if not whole[name]):
+            raise UnsafeInputError(f"{self.path / name}: is not as it was written; {INSTEAD}")
 
     def evaluation(self) -> Evaluation | None:
         """What networks said of the images, or None where none was asked.

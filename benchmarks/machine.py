@@ -8,24 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-VECTORS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
-AVX2_ALONE = {
-    "XLA_FLAGS": "--xla_cpu_max_isa=AVX2 --xla_cpu_prefer_vector_width=256",
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
-}
-"""What lets XLA, PyTorch with what it compiles, and its oneDNN use no wider vectors than a processor without AVX-512 has."""
-
-
-def use_avx2_alone() -> None:
-    """Let the processes that are begun from here stand for a processor without AVX-512: the clocks and caches stay this one's."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {AVX2_ALONE['XLA_FLAGS']}".strip()
-    os.environ |= AVX2_ALONE | {"XLA_FLAGS": flags}
-
-
-def _widest() -> int | None:
-    return 1 if os.environ.get("ONEDNN_MAX_CPU_ISA") == AVX2_ALONE["ONEDNN_MAX_CPU_ISA"] else None
-
 
 def describe() -> dict[str, Any]:
     """Processor, cores, memory, instruction sets, versions, load; nothing that names the machine or its owner."""
@@ -42,7 +24,7 @@ def describe() -> dict[str, Any]:
         **({"gpus": cards} if (cards := gpus()) else {}),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "vector": [name for name in VECTORS[: _widest()] if name in flags],
+        "vector": [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve") if name in flags],
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": packages,

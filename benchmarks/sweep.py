@@ -1,6 +1,6 @@
 """Many cases of `benchmarks.step`, as a table and plots: `make bench`.
 
-    python -m benchmarks.sweep [--quick] [--avx2] [--out benchmarks/results/NAME]
+    python -m benchmarks.sweep [--quick] [--out benchmarks/results/NAME]
 
 Each case's JSON is written as soon as it is measured, and kept on a second run: an interrupted sweep goes on.
 """
@@ -130,14 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one round, per implementation")
     parser.add_argument("--out", type=Path, metavar="FOLDER")
-    parser.add_argument("--avx2", action="store_true", help="as if the processor had no AVX-512; needs --out")
     options = parser.parse_args(arguments)
-    if options.avx2:
-        if options.out is None:
-            parser.error(
-                "--avx2: whose results do not mix with those of a processor that has no more; say where with --out"
-            )
-        machine.use_avx2_alone()
     gpu = machine.has_gpu()
     facts = machine.describe()
     # Processors with wider vectors are other machines: their results do not mix.

@@ -36,30 +36,49 @@ def pointwise_conv(stride: int, x: Array, kernel: Array) -> Array:
     return jnp.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0]).reshape(*x.shape[:3], -1)
 
 
-def transposed_kernel(kernel: Array) -> Array:
-    """(kh, kw, C, F) -> (kh, kw, F, C), flipped: what a convolution's image gradient convolves its cotangent with."""
-    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+def tap_products_transposed(stride: int, padding: Padding, x_shape: tuple[int, ...], g: Array, kernel: Array) -> Array:
+    """A small strided kernel's gradient of the image: a matrix product per tap, of which each pixel gathers those that it was in.
+
+    0.7 of the time of XLA:CPU's convolution of the stride's zeros, and no transposed copy of the kernel.
+    """
+    height, width, channels, features = kernel.shape
+    flat = g.reshape(-1, features)
+    parts = tuple(
+        _times_transposed(flat, kernel[i, j]).reshape(*g.shape[:3], channels)
+        for i in range(height)
+        for j in range(width)
+    )
+    total = _gathered(stride, padding, x_shape, (height, width), parts, lambda i, j, *parts: parts[width * i + j])
+    return total.astype(g.dtype)
 
 
-def conv_by_transposed(stride: int, padding: Padding, x_shape: tuple[int, ...], g: Array, transposed: Array) -> Array:
-    """A convolution's image gradient by its `transposed_kernel`, which XLA:CPU would make again in every step."""
-    pads = []
-    for size, outputs, taps, (before, _) in zip(x_shape[1:3], g.shape[1:3], transposed.shape[:2], padding, strict=True):
-        pads.append((taps - 1 - before, size + before - 1 - (outputs - 1) * stride))
-    return lax.conv_general_dilated(g, transposed, (1, 1), pads, lhs_dilation=(stride,) * 2, dimension_numbers=_NHWC)
+def row_products_transposed(stride: int, padding: Padding, x_shape: tuple[int, ...], g: Array, kernel: Array) -> Array:
+    """A large strided kernel's gradient of a thin image: a matrix product for every stride of its rows, the shifted parts' sum.
 
-
-def dense_transposed(stride: int, padding: Padding, x_shape: tuple[int, ...], g: Array, kernel: Array) -> Array:
-    """A strided convolution's gradient of a thin image as a stride-1 one: each residue's pixels are channels of it.
-
-    Five times faster than XLA:CPU's convolution of the stride's zeros, for ResNet's stem.
+    Five times faster than XLA:CPU's convolution of the stride's zeros, for ResNet's stem: its products have three columns, these
+    have all taps of a stride of rows.
     """
     grid = _Grid.of(stride, padding, x_shape, kernel.shape[:2])
     (reach_h, reach_w), (rows, columns) = grid.reach, grid.size
-    kernel = jnp.flip(grid.taps(kernel), (0, 2)).transpose(0, 2, 5, 1, 3, 4)
-    kernel = kernel.reshape(reach_h + 1, reach_w + 1, -1, stride * stride * x_shape[3])
-    residues = library_conv(g, kernel, stride=1, padding=grid.pads(g))
-    return grid.cut(residues.reshape(-1, rows, columns, stride, stride, x_shape[3]).transpose(0, 1, 3, 2, 4, 5))
+    n, height, width, features = g.shape
+    taps = grid.taps(kernel).transpose(0, 2, 1, 3, 4, 5)  # t, u, r, s, channels, features
+    flat = g.reshape(-1, features)
+    fence: Callable[[Array], Array] = lax.optimization_barrier
+    bands = []
+    for t in range(reach_h + 1):
+        part = _times_transposed(flat, taps[t].reshape(-1, features)).reshape(n, height, width, -1)
+        bands.append(pad(part, ((t, rows - height - t), (0, 0))))
+    wide = fence(sum(bands[1:], start=bands[0])).reshape(n, rows, width, reach_w + 1, -1)
+    shifted = [pad(wide[..., u, :], ((0, 0), (u, columns - width - u))) for u in range(reach_w + 1)]
+    residues = sum(shifted[1:], start=shifted[0]).reshape(n, rows, columns, stride, stride, x_shape[3])
+    return grid.cut(residues.transpose(0, 1, 3, 2, 4, 5)).astype(g.dtype)
+
+
+def _times_transposed(rows: Array, matrix: Array) -> Array:
+    """`rows @ matrix.T`, at least float32, for it will be summed; no transposed copy is made. Unfused: what gathers from it would compute it again."""
+    fence: Callable[[Array], Array] = lax.optimization_barrier
+    wide = jnp.promote_types(rows.dtype, jnp.float32)
+    return fence(lax.dot_general(rows, matrix, (((1,), (1,)), ((), ())), preferred_element_type=wide))
 
 
 def summed_taps(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:

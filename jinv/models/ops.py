@@ -25,6 +25,8 @@ from jinv.models.formulations import Padding
 NO_PADDING: Padding = ((0, 0), (0, 0))
 MOST_TAPS = 3 * 3 * 3 * 32
 """A stem's kernel of more numbers is faster as XLA's convolution than as a sum of taps: of 7x7, or of 64 features."""
+MOST_PRODUCTS = 3 * 3
+"""A strided kernel of more taps has no product of its own for each of them in the image's gradient."""
 Result = TypeVar("Result")
 
 
@@ -76,11 +78,13 @@ def conv(
     if groups > 1:
         return _by_platform(x, kernel, cpu=partial(ways.split_conv, stride, padding, groups), default=library)
     if derived is not None and x.dtype == jax.tree.leaves(derived)[0].dtype:
-        return _frozen_conv(stride, padding, x, kernel, derived)
+        return _frozen_conv(padding, x, kernel, derived)
     if kernel.shape[:2] == (1, 1) and padding == NO_PADDING:
         return _by_platform(x, kernel, cpu=partial(ways.pointwise_conv, stride), default=library)
     if x.shape[-1] <= 4:
         return _stem_conv(stride, padding, x, kernel)
+    if stride > 1 and kernel.shape[0] * kernel.shape[1] <= MOST_PRODUCTS:
+        return _strided_conv(stride, padding, x, kernel)
     return library(x, kernel)
 
 
@@ -88,49 +92,61 @@ def derive(kernel: Array, *, stride: int, padding: Padding, groups: int) -> Any:
     """What `conv` can use instead of computing it from the frozen kernel every step; None where nothing is gained."""
     narrowest = min(kernel.shape[2:])
     # float32 alone: bfloat16 is too coarse for the sums, and float64 is asked for where exactness counts, not speed.
-    if kernel.shape[:2] != (3, 3) or groups > 1 or narrowest < 32 or kernel.dtype != jnp.float32:
+    if kernel.shape[:2] != (3, 3) or stride > 1 or groups > 1 or narrowest < 32 or kernel.dtype != jnp.float32:
         return None
-    if stride > 1:
-        return ways.transposed_kernel(kernel)
     return winograd.transform_kernel(kernel) if max(map(max, padding)) <= 2 else None
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _frozen_conv(stride: int, padding: Padding, x: Array, kernel: Array, derived: Any) -> Array:
-    library = partial(ways.library_conv, stride=stride, padding=padding)
-    if stride > 1:
-        return library(x, kernel)
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _frozen_conv(padding: Padding, x: Array, kernel: Array, derived: Any) -> Array:
     return _by_platform(
         x,
         kernel,
         derived,
         cpu=lambda x, _, u: winograd.conv(x, u, padding=padding),
-        default=lambda x, k, _: library(x, k),
+        default=lambda x, k, _: ways.library_conv(x, k, stride=1, padding=padding),
     )
 
 
-def _frozen_conv_forward(
-    stride: int, padding: Padding, x: Array, kernel: Array, derived: Any
-) -> tuple[Array, tuple[Any, ...]]:
-    return _frozen_conv(stride, padding, x, kernel, derived), (x, kernel, derived)
+def _frozen_conv_forward(padding: Padding, x: Array, kernel: Array, derived: Any) -> tuple[Array, tuple[Any, ...]]:
+    return _frozen_conv(padding, x, kernel, derived), (x, kernel, derived)
 
 
-def _frozen_conv_backward(
-    stride: int, padding: Padding, residuals: tuple[Any, ...], cotangent: Array
-) -> tuple[Any, ...]:
+def _frozen_conv_backward(padding: Padding, residuals: tuple[Any, ...], cotangent: Array) -> tuple[Any, ...]:
     x, kernel, derived = residuals
-    to_image, to_kernel = ways.library_transposes(x, kernel, stride=stride, padding=padding)
-
-    def on_cpu(g: Array, _: Array, derived: Any) -> Array:
-        if stride > 1:
-            return ways.conv_by_transposed(stride, padding, x.shape, g, derived)
-        return winograd.conv_transposed(g, derived, padding=padding)
-
-    image_gradient = _by_platform(cotangent, kernel, derived, cpu=on_cpu, default=lambda g, k, _: to_image(g, k))
+    to_image, to_kernel = ways.library_transposes(x, kernel, stride=1, padding=padding)
+    image_gradient = _by_platform(
+        cotangent,
+        kernel,
+        derived,
+        cpu=lambda g, _, u: winograd.conv_transposed(g, u, padding=padding),
+        default=lambda g, k, _: to_image(g, k),
+    )
     return image_gradient, to_kernel(cotangent, x), jax.tree.map(jnp.zeros_like, derived)
 
 
 _frozen_conv.defvjp(_frozen_conv_forward, _frozen_conv_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _strided_conv(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:
+    return ways.library_conv(x, kernel, stride=stride, padding=padding)
+
+
+def _strided_conv_forward(stride: int, padding: Padding, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _strided_conv(stride, padding, x, kernel), (x, kernel)
+
+
+def _strided_conv_backward(
+    stride: int, padding: Padding, residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    x, kernel = residuals
+    to_image, to_kernel = ways.library_transposes(x, kernel, stride=stride, padding=padding)
+    on_cpu = partial(ways.tap_products_transposed, stride, padding, x.shape)
+    return _by_platform(cotangent, kernel, cpu=on_cpu, default=to_image), to_kernel(cotangent, x)
+
+
+_strided_conv.defvjp(_strided_conv_forward, _strided_conv_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -152,7 +168,9 @@ def _stem_conv_backward(
     to_image, to_kernel = ways.library_transposes(x, kernel, stride=stride, padding=padding)
     on_cpu: Callable[[Array, Array], Array] = to_image
     if stride > 1:
-        on_cpu = partial(ways.dense_transposed, stride, padding, x.shape)
+        few = kernel.shape[0] * kernel.shape[1] <= MOST_PRODUCTS
+        way = ways.tap_products_transposed if few else ways.row_products_transposed
+        on_cpu = partial(way, stride, padding, x.shape)
     elif kernel[..., 0].size <= 2 * kernel.shape[-1]:  # else its parts would be most of a narrow network's memory
         on_cpu = partial(ways.taps_transposed, padding, x.shape)
     return _by_platform(cotangent, kernel, cpu=on_cpu, default=to_image), to_kernel(cotangent, x)

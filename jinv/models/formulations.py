@@ -39,7 +39,7 @@ def pointwise_conv(stride: int, x: Array, kernel: Array) -> Array:
 def tap_products_transposed(stride: int, padding: Padding, x_shape: tuple[int, ...], g: Array, kernel: Array) -> Array:
     """A small strided kernel's gradient of the image: a matrix product per tap, of which each pixel gathers those that it was in.
 
-    0.7 of the time of XLA:CPU's convolution of the stride's zeros, and no transposed copy of the kernel.
+    0.65 to 0.85 of the time of XLA:CPU's convolution of the stride's zeros, 1.1 with 512 channels.
     """
     height, width, channels, features = kernel.shape
     flat = g.reshape(-1, features)
@@ -55,7 +55,7 @@ def tap_products_transposed(stride: int, padding: Padding, x_shape: tuple[int, .
 def row_products_transposed(stride: int, padding: Padding, x_shape: tuple[int, ...], g: Array, kernel: Array) -> Array:
     """A large strided kernel's gradient of a thin image: a matrix product for every stride of its rows, the shifted parts' sum.
 
-    Five times faster than XLA:CPU's convolution of the stride's zeros, for ResNet's stem: its products have three columns, these
+    1.5 to 3 times faster than XLA:CPU's convolution of the stride's zeros, for ResNet's stem: its products have three columns, these
     have all taps of a stride of rows.
     """
     grid = _Grid.of(stride, padding, x_shape, kernel.shape[:2])

@@ -2,7 +2,7 @@
 
 What runs on which platform is decided in one place, `_by_platform`, when a program is lowered: a CPU program uses sums
 of shifted products for depthwise convolutions (XLA:CPU's own are 10-100 times slower), sums of taps for small kernels over
-pictures, dense convolutions for grouped ones, matrix products for 1x1 ones, Winograd's algorithm for 3x3 ones whose kernels
+pictures, dense convolutions for grouped ones, matrix products for 1x1 ones and for strided ones' gradients, Winograd's algorithm for 3x3 ones whose kernels
 are frozen, and variances in one pass where rounding allows; a CUDA program the same sums for depthwise convolutions (as fast
 as cuDNN's quickest, which a deterministic program does not search for); every other program the library's.
 """

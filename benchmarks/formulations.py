@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import machine
+from benchmarks.step import refuse_amounts, refuse_json
 from jinv.core.processor import jit
 from jinv.models import formulations as ways
 from jinv.models import ops
@@ -181,6 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
+    refuse_amounts(parser, options, "batch", "rounds")
+    refuse_json(parser, options.json)
     keep_freed_memory()  # as a command does; else what is timed is page faults
     result: dict[str, Any] = {
         "machine": machine.describe(),

@@ -51,9 +51,7 @@ def compare_in_float64(variations: Sequence[Variation], classifier: Classifier) 
         settings = [{place: float(values[k]) for place, values in numbers.items()} for k in range(len(variations))]
 
         def bind(setting: Any) -> Stage:
-            changed = replace_numbers(
-                first, lambda place, value: (setting or {}).get(str(place), value), standard_vocabulary()
-            )
+            changed = replace_numbers(first, lambda place, value: setting.get(str(place), value), standard_vocabulary())
             return bind_stage(changed, 0, len(labels))
 
         pace = Pace(first.log_every)

@@ -239,16 +239,26 @@ def refuse_problem(parser: argparse.ArgumentParser, model: str, size: int) -> No
         parser.error(f"--size {size}: {model} takes {smallest} px or more")
 
 
+def refuse_json(parser: argparse.ArgumentParser, path: Path | None) -> None:
+    """End with one line and exit code 2 where what is measured could not be written."""
+    if path and not path.parent.is_dir():
+        parser.error(f"--json {path}: no folder {path.parent}")
+
+
+def refuse_amounts(parser: argparse.ArgumentParser, options: argparse.Namespace, *names: str) -> None:
+    """End with one line and exit code 2 where nothing would be measured."""
+    for name in names:
+        if getattr(options, name) <= 0:
+            parser.error(f"--{name} {getattr(options, name)}: above 0")
+
+
 def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End with one line and exit code 2 where minutes of work could only end in a traceback."""
     refuse_problem(parser, options.model, options.size)
-    for name in ("batch", "rounds", "seconds"):
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name} {getattr(options, name)}: above 0")
+    refuse_amounts(parser, options, "batch", "rounds", "seconds")
     if options.precision == "tf32" and not machine.has_gpu():
         parser.error("--precision tf32: a CPU has no TF32, and no GPU was found")
-    if options.json and not options.json.parent.is_dir():
-        parser.error(f"--json {options.json}: no folder {options.json.parent}")
+    refuse_json(parser, options.json)
 
 
 if __name__ == "__main__":

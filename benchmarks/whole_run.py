@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import machine
+from benchmarks.step import refuse_json
 from jinv.errors import JinvError, UsageError
 from jinv.recipe.read import read_config
 from jinv.record.timing import StepTime, iter_times
@@ -277,8 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.count < 1:
         parser.error(f"--count {options.count}: 1 or more")
-    if options.json and not options.json.parent.is_dir():
-        parser.error(f"--json {options.json}: no folder {options.json.parent}")
+    refuse_json(parser, options.json)
     try:
         result = measure(options.config, options.count, options.overrides)
     except JinvError as error:

@@ -37,9 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.out is None:
             raise UsageError("worker: which CONFIG.toml, or which run? For example: jinv worker CONFIG.toml --out DIR")
         if not (arguments.out / CONFIG).is_file():
-            raise UsageError(
-                f"worker: {arguments.out} has no config.toml: no run was begun there; name the CONFIG.toml"
-            )
+            raise UsageError(f"worker: {arguments.out} has no {CONFIG}: no run was begun there; name the CONFIG.toml")
         arguments.config = arguments.out / CONFIG
     recipe, out = read_recipe(arguments)
     keep_compiled()

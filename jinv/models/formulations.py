@@ -11,6 +11,9 @@ from jax import Array, lax
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """((top, bottom), (left, right)), in pixels; never "SAME", whose pads depend on the image's size."""
 
+unfused: Callable[[Array], Array] = lax.optimization_barrier
+"""What is written down before it is used: XLA:CPU would compute it again for each of its uses."""
+
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
@@ -63,12 +66,11 @@ def row_products_transposed(stride: int, padding: Padding, x_shape: tuple[int, .
     n, height, width, features = g.shape
     taps = grid.taps(kernel).transpose(0, 2, 1, 3, 4, 5)  # t, u, r, s, channels, features
     flat = g.reshape(-1, features)
-    fence: Callable[[Array], Array] = lax.optimization_barrier
     bands = []
     for t in range(reach_h + 1):
         part = _times_transposed(flat, taps[t].reshape(-1, features)).reshape(n, height, width, -1)
         bands.append(pad(part, ((t, rows - height - t), (0, 0))))
-    wide = fence(sum(bands[1:], start=bands[0])).reshape(n, rows, width, reach_w + 1, -1)
+    wide = unfused(sum(bands[1:], start=bands[0])).reshape(n, rows, width, reach_w + 1, -1)
     shifted = [pad(wide[..., u, :], ((0, 0), (u, columns - width - u))) for u in range(reach_w + 1)]
     residues = sum(shifted[1:], start=shifted[0]).reshape(n, rows, columns, stride, stride, x_shape[3])
     return grid.cut(residues.transpose(0, 1, 3, 2, 4, 5)).astype(g.dtype)
@@ -76,9 +78,8 @@ def row_products_transposed(stride: int, padding: Padding, x_shape: tuple[int, .
 
 def _times_transposed(rows: Array, matrix: Array) -> Array:
     """`rows @ matrix.T`, at least float32, for it will be summed; no transposed copy is made. Unfused: what gathers from it would compute it again."""
-    fence: Callable[[Array], Array] = lax.optimization_barrier
     wide = jnp.promote_types(rows.dtype, jnp.float32)
-    return fence(lax.dot_general(rows, matrix, (((1,), (1,)), ((), ())), preferred_element_type=wide))
+    return unfused(lax.dot_general(rows, matrix, (((1,), (1,)), ((), ())), preferred_element_type=wide))
 
 
 def summed_taps(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:

@@ -81,11 +81,17 @@ def conv(
         return _frozen_conv(padding, x, kernel, derived)
     if kernel.shape[:2] == (1, 1) and padding == NO_PADDING:
         return _by_platform(x, kernel, cpu=partial(ways.pointwise_conv, stride), default=library)
-    if x.shape[-1] <= 4:
-        return _stem_conv(stride, padding, x, kernel)
-    if stride > 1 and kernel.shape[0] * kernel.shape[1] <= MOST_PRODUCTS:
-        return _strided_conv(stride, padding, x, kernel)
+    if _is_thin(x) or (stride > 1 and _has_few_taps(kernel)):
+        return _conv_of_products(stride, padding, x, kernel)
     return library(x, kernel)
+
+
+def _is_thin(x: Array) -> bool:
+    return x.shape[-1] <= 4
+
+
+def _has_few_taps(kernel: Array) -> bool:
+    return kernel.shape[0] * kernel.shape[1] <= MOST_PRODUCTS
 
 
 def derive(kernel: Array, *, stride: int, padding: Padding, groups: int) -> Any:
@@ -129,54 +135,35 @@ _frozen_conv.defvjp(_frozen_conv_forward, _frozen_conv_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _strided_conv(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:
-    return ways.library_conv(x, kernel, stride=stride, padding=padding)
-
-
-def _strided_conv_forward(stride: int, padding: Padding, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _strided_conv(stride, padding, x, kernel), (x, kernel)
-
-
-def _strided_conv_backward(
-    stride: int, padding: Padding, residuals: tuple[Array, Array], cotangent: Array
-) -> tuple[Array, Array]:
-    x, kernel = residuals
-    to_image, to_kernel = ways.library_transposes(x, kernel, stride=stride, padding=padding)
-    on_cpu = partial(ways.tap_products_transposed, stride, padding, x.shape)
-    return _by_platform(cotangent, kernel, cpu=on_cpu, default=to_image), to_kernel(cotangent, x)
-
-
-_strided_conv.defvjp(_strided_conv_forward, _strided_conv_backward)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _stem_conv(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:
+def _conv_of_products(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:
+    """Of a stem, or strided: on a CPU its image's gradient is of matrix products, and a small stem a sum of taps."""
     library = partial(ways.library_conv, stride=stride, padding=padding)
-    if kernel.size > MOST_TAPS or x.dtype == jnp.bfloat16:  # too coarse for so many terms of a sum
+    if not _is_thin(x) or kernel.size > MOST_TAPS or x.dtype == jnp.bfloat16:  # too coarse for so many terms of a sum
         return library(x, kernel)
     return _by_platform(x, kernel, cpu=partial(ways.summed_taps, stride, padding), default=library)
 
 
-def _stem_conv_forward(stride: int, padding: Padding, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _stem_conv(stride, padding, x, kernel), (x, kernel)
+def _conv_of_products_forward(
+    stride: int, padding: Padding, x: Array, kernel: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    return _conv_of_products(stride, padding, x, kernel), (x, kernel)
 
 
-def _stem_conv_backward(
+def _conv_of_products_backward(
     stride: int, padding: Padding, residuals: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
     x, kernel = residuals
     to_image, to_kernel = ways.library_transposes(x, kernel, stride=stride, padding=padding)
     on_cpu: Callable[[Array, Array], Array] = to_image
     if stride > 1:
-        few = kernel.shape[0] * kernel.shape[1] <= MOST_PRODUCTS
-        way = ways.tap_products_transposed if few else ways.row_products_transposed
+        way = ways.tap_products_transposed if _has_few_taps(kernel) else ways.row_products_transposed
         on_cpu = partial(way, stride, padding, x.shape)
     elif kernel[..., 0].size <= 2 * kernel.shape[-1]:  # else its parts would be most of a narrow network's memory
         on_cpu = partial(ways.taps_transposed, padding, x.shape)
     return _by_platform(cotangent, kernel, cpu=on_cpu, default=to_image), to_kernel(cotangent, x)
 
 
-_stem_conv.defvjp(_stem_conv_forward, _stem_conv_backward)
+_conv_of_products.defvjp(_conv_of_products_forward, _conv_of_products_backward)
 
 
 def depthwise_conv(x: Array, kernel: Array, *, stride: int = 1, padding: Padding = NO_PADDING) -> Array:

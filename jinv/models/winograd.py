@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jinv.models.formulations import Padding
+from jinv.models.formulations import Padding, unfused
 
 _KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 
@@ -61,9 +61,7 @@ def _tiled(x: Array, padding: Padding, product: Callable[[int, int, Array], Arra
 
     by_column = [_into_tiles([pixel(i, j) for i in range(4)]) for j in range(4)]
     tiles = [_into_tiles([column[i] for column in by_column]) for i in range(4)]
-    # Unfused: XLA:CPU would otherwise compute the additions again for several of the products.
-    fence: Callable[[Array], Array] = lax.optimization_barrier
-    products = [[fence(product(i, j, fence(tiles[i][j]))) for j in range(4)] for i in range(4)]
+    products = [[unfused(product(i, j, unfused(tiles[i][j]))) for j in range(4)] for i in range(4)]
     halves = [_out_of_tiles([products[i][j] for i in range(4)]) for j in range(4)]
     pixels = [_out_of_tiles([half[a] for half in halves]) for a in range(2)]
     y = jnp.stack([jnp.stack([p.reshape(n, rows, columns, features) for p in line], axis=3) for line in pixels], axis=2)

@@ -11,7 +11,7 @@ import numpy as np
 from jinv.errors import StorageError
 from jinv.images.codec import decode_image, read_image
 from jinv.images.folder import MANIFEST
-from jinv.record.config import batch_of, is_batch
+from jinv.record.config import CONFIG, batch_of, is_batch
 from jinv.record.directory import RunDirectory
 from jinv.record.evaluation import Evaluation
 from jinv.record.manifest import Manifest
@@ -190,7 +190,7 @@ class RunRecord:
     def _batch_size(self) -> int:
         size = batch_of(self.config, len(self.labels))
         if not is_batch(size):
-            raise StorageError(f"{self.path / 'config.toml'}: image.batch: {size!r} is no number of images")
+            raise StorageError(f"{self.path / CONFIG}: image.batch: {size!r} is no number of images")
         return int(size)
 
     def _pixels(self, index: int, file: str) -> np.ndarray:

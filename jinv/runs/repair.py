@@ -67,7 +67,7 @@ def repair(directory: Path, console: Console, vocabulary: Vocabulary | None = No
             return found
         for finding in wrong:
             if finding.name.startswith(CONFIG):
-                raise UnsafeInputError(f"{directory / 'config.toml'}: it says what the run is; put it back as it was")
+                raise UnsafeInputError(f"{directory / CONFIG}: it says what the run is; put it back as it was")
         recipe = read_config(directory / CONFIG)
         check_plugins(manifest, recipe.metric, vocabulary, directory)
         experiment = check_run(recipe, None, vocabulary, say=teller(console))

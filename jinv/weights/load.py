@@ -9,6 +9,7 @@ import numpy as np
 
 from jinv.errors import ModelMismatchError, StorageError, UsageError, nearest
 from jinv.recipe.paths import CHECKPOINT_SUFFIXES, ONNX_SUFFIX
+from jinv.record.config import CONFIG
 from jinv.record.kinds import INSTEAD, kind_of
 from jinv.weights.cache import (
     CONVERTER_VERSION,
@@ -89,7 +90,7 @@ def _directory(path: Path) -> str:
     """What a directory is, and what of it is a network."""
     kind = kind_of(path)
     if kind == "run":
-        return f"a run; the network that it inverted is the model of {path / 'config.toml'}"
+        return f"a run; the network that it inverted is the model of {path / CONFIG}"
     return f"a {kind}{INSTEAD[kind].network.format(path=path)}" if kind else "a folder; give a network's file"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -26,9 +27,19 @@ def describe() -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "vector": [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve") if name in flags],
         "system": f"{platform.system()} {platform.machine()}",
+        "huge_pages": huge_pages(),
         "python": platform.python_version(),
         "packages": packages,
     }
+
+
+def huge_pages() -> str:
+    """To whom the system gives huge pages: `always`, `madvise` (who asks), `never`; `unknown` where it doesn't say."""
+    try:
+        chosen = re.search(r"\[(\w+)\]", Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text())
+    except OSError:
+        return "unknown"
+    return chosen[1] if chosen else "unknown"
 
 
 def load() -> float:

@@ -1,9 +1,12 @@
 """Page faults, which are repeatable, instead of seconds."""
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from benchmarks.machine import huge_pages
 
 PROGRAM = """
 import ctypes, resource, sys
@@ -35,6 +38,47 @@ def test_freed_memory_is_kept_for_the_next_buffer():
     # Beyond what a C int can hold, as one buffer of a large batch is.
     assert faults("keep", 2_300_000_000) < 10
     assert faults("leave", 50_000_000) > 1000
+
+
+HUGE_PROGRAM = """
+import ctypes, re, resource, sys
+from pathlib import Path
+from jinv.runs.allocator import keep_freed_memory
+
+if sys.argv[1] == "limited":
+    resource.setrlimit(resource.RLIMIT_AS, (2**36, 2**36))
+for _ in range(2):
+    assert keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+libc.memset(libc.malloc(64_000_000), 1, 64_000_000)
+rollup, status = Path("/proc/self/smaps_rollup").read_text(), Path("/proc/self/status").read_text()
+huge, = re.findall(r"AnonHugePages: +(\\d+)", rollup)
+addresses, = re.findall(r"VmSize:\\s+(\\d+)", status)
+resident, = re.findall(r"VmRSS:\\s+(\\d+)", status)
+print(huge, addresses, resident)
+"""
+
+
+def _pages(how: str) -> tuple[float, float, float]:
+    """A process of 64 MB: megabytes in huge pages, of addresses and in memory."""
+    done = subprocess.run([sys.executable, "-c", HUGE_PROGRAM, how], check=True, capture_output=True, text=True)
+    huge, addresses, resident = (float(number) / 1000 for number in done.stdout.split())
+    return huge, addresses, resident
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc's allocator has these settings")
+def test_the_heap_is_in_huge_pages_and_takes_no_more_memory():
+    huge, addresses, resident = _pages("free")
+    limited_huge, limited_addresses, limited_resident = _pages("limited")
+    if huge_pages() in ("madvise", "always"):
+        assert huge > 55
+    if huge_pages() == "madvise":
+        assert limited_huge < 55
+    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2e6
+    assert abs(addresses - limited_addresses - half) < 0.05 * half  # once, though asked twice
+    assert abs(resident - limited_resident) < 20
 
 
 def test_other_systems_are_left_alone(monkeypatch):

@@ -1,5 +1,6 @@
 """Strict settings for every test: rank promotion raises, warnings are errors (pyproject), types are checked."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -20,6 +21,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 if COMPILED is not None:  # once more: a plugin may have imported jax before
     jax.config.update("jax_compilation_cache_dir", COMPILED)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def pytest_collection_finish():
+    """Thousands of traces live as long as a test process: garbage is looked for as the command line does, not in what is imported."""
+    from jinv.commands.compilation import OBJECTS
+
+    gc.freeze()
+    gc.set_threshold(OBJECTS)
 
 
 def pytest_unconfigure():

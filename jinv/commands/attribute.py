@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from jinv.commands.compilation import keep_compiled
+    from jinv.commands.compilation import ready_to_compute
     from jinv.files import write_bytes
     from jinv.recipe.packaged import find_config
     from jinv.recipe.read import read_config
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
             recipe = read_config(find_config(arguments.run))
         except JinvError as error:
             raise type(error)(f"{error}; or name a run's directory") from error
-    keep_compiled()
+    ready_to_compute()
     found = attribute(
         where if where.is_dir() else recipe,
         arguments.term,

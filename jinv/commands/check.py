@@ -33,7 +33,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code: 0 where everything is kept, 7 where something is violated."""
-    from jinv.commands.compilation import keep_compiled
+    from jinv.commands.compilation import ready_to_compute
     from jinv.console import Waiting, make_console, say
     from jinv.core.contract.suite import check
     from jinv.experiment.elsewhere import CAUSES, ask
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.json is not None:
         check_output(arguments.json, "--json")
-    keep_compiled()
+    ready_to_compute()
     functions, passed_over = _functions(arguments.what, arguments.plugins)
     console = make_console(stderr=arguments.json is not None and is_stream(arguments.json))
     plugins = [*arguments.plugins, *(word for word in arguments.what if word not in {f.name for f in functions})]

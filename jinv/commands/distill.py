@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from jinv.commands.arguments import add_training, log_override, vocabulary_of
-from jinv.commands.compilation import keep_compiled
+from jinv.commands.compilation import ready_to_compute
 from jinv.errors import UsageError
 
 HELP = "train students on each of several sources of images, and test them on real ones: what the images are worth"
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = find_config(arguments.config, DISTILLATIONS)
     recipe = read_training(config, DistillationRecipe, (*arguments.overrides, *log_override(arguments)))
     check_files(config, recipe.files)
-    keep_compiled()
+    ready_to_compute()
     from jinv.console import make_console
     from jinv.report.distillation import print_distillation
     from jinv.students.distill import distill

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinv.commands.arguments import add_plugins, check_output, vocabulary_of
-from jinv.commands.compilation import keep_compiled
+from jinv.commands.compilation import ready_to_compute
 from jinv.errors import UsageError
 
 HELP = "let other networks judge a run's images, or real images alone, and measure them by metrics of your own"
@@ -37,7 +37,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
     _check_kind(arguments.run)
-    keep_compiled()
+    ready_to_compute()
     from jinv.console import make_console
     from jinv.report.text import print_evaluation
     from jinv.runs.evaluate import evaluate

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from jinv.commands.arguments import add_plugins, vocabulary_of
-from jinv.commands.compilation import keep_compiled
+from jinv.commands.compilation import ready_to_compute
 
 HELP = "complete a run whose images jinv worker made: put them together, judge, report, seal"
 
@@ -17,7 +17,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
-    keep_compiled()
+    ready_to_compute()
     from jinv.console import make_console
     from jinv.report.text import print_result
     from jinv.runs.completion import merge

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jinv.commands.arguments import check_output
-from jinv.commands.compilation import keep_compiled
+from jinv.commands.compilation import ready_to_compute
 from jinv.errors import UsageError, legible
 
 HELP = "record statistics of real images in a network's layers, and their colours, for configs with statistics = FILE"
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _record(arguments: argparse.Namespace, out: Path, numbers: tuple[int, int, int | None]) -> None:
-    keep_compiled()
+    ready_to_compute()
     from jinv.console import Waiting, make_console
     from jinv.experiment.recording import Wish, chosen_layers, record_statistics
     from jinv.images.folder import open_image_folder

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from jinv.commands.arguments import add_plugins, add_positional, add_words, vocabulary_of
-from jinv.commands.compilation import keep_compiled
+from jinv.commands.compilation import ready_to_compute
 from jinv.errors import UsageError, legible, naming_option, nearest
 
 HELP = "carry out a folder of experiments: a sheet per figure, findings in numbers"
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"--preset {arguments.preset}: no such preset{nearest(arguments.preset, PRESETS)} (known: quick, full)"
         )
-    keep_compiled()
+    ready_to_compute()
     from jinv.reproduce.carry_out import reproduce
     from jinv.reproduce.plan import Choices
     from jinv.weights.load import converted_file

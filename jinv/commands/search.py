@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from jinv.commands.arguments import add_log, add_plugins, add_positional, add_words, log_override, vocabulary_of
-from jinv.commands.compilation import keep_compiled
+from jinv.commands.compilation import ready_to_compute
 from jinv.errors import UsageError, legible, nearest
 
 HELP = "numbers of a config tuned by Optuna for what a judge says, with another judge looking on"
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     for corner in tuned.corners:
         check_packaged_files(config, corner.recipe)
     out = arguments.out or Path("runs") / f"{config.stem}_search"
-    keep_compiled()
+    ready_to_compute()
     search = Search(
         tuned=tuned,
         objectives=objectives,

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from jinv.commands.arguments import add_log, add_plugins, add_positional, add_words, log_override, vocabulary_of
-from jinv.commands.compilation import keep_compiled
+from jinv.commands.compilation import ready_to_compute
 from jinv.errors import UsageError, legible
 
 HELP = "one experiment in many settings, side by side in one program, and what compares them"
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     for variation in variations:
         check_packaged_files(config, variation.recipe)
     out = arguments.out or Path("runs") / f"{config.stem}_sweep"
-    keep_compiled()
+    ready_to_compute()
     from jinv.record.kinds import COMPARISON
     from jinv.runs.sweep import RECORD, run_sweep
     from jinv.runs.sweep_summary import print_summary

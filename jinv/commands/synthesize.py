@@ -15,7 +15,7 @@ from jinv.commands.arguments import (
     read_recipe,
     vocabulary_of,
 )
-from jinv.commands.compilation import keep_compiled
+from jinv.commands.compilation import ready_to_compute
 from jinv.commands.distributed import Gang, add_distributed, gang_of
 from jinv.errors import JinvError, UsageError
 
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         late = f"the processes of the job were not together within {gang.timeout} s (--distributed-timeout); start all of them"
         where = f", each with --coordinator {gang.coordinator}" if gang.coordinator else ""
         return supervised(partial(_together, recipe, out, arguments, gang), late + where)
-    keep_compiled()
+    ready_to_compute()
     if arguments.memory is not None:
         from jinv.experiment.memory import parse_bytes, print_plan
 
@@ -91,7 +91,7 @@ def _together(
     console = make_console(stderr=True)
     join(*gang)
     together()
-    keep_compiled()
+    ready_to_compute()
     say(console, introduction(gang.coordinator))
     job = Job()
     if not job.leads:

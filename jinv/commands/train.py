@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from jinv.commands.arguments import add_training, log_override, vocabulary_of
-from jinv.commands.compilation import keep_compiled
+from jinv.commands.compilation import ready_to_compute
 from jinv.errors import UsageError
 
 HELP = "train a network on a folder, a zip or a run: standard, adversarial, or taught by another network"
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = find_config(arguments.config, TRAININGS)
     recipe = read_training(config, TrainingRecipe, (*arguments.overrides, *log_override(arguments)))
     check_files(config, recipe.files)
-    keep_compiled()
+    ready_to_compute()
     from jinv.console import make_console
     from jinv.report.training import print_training
     from jinv.students.train import train

@@ -2,7 +2,7 @@
 
 import argparse
 
-from jinv.commands.compilation import keep_compiled
+from jinv.commands.compilation import ready_to_compute
 from jinv_convert.commands import add_validate_arguments as add_arguments
 from jinv_convert.commands import run_validate
 
@@ -13,5 +13,5 @@ HELP = "prove a conversion against PyTorch, layer by layer"
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit code."""
-    keep_compiled()
+    ready_to_compute()
     return run_validate(arguments)

@@ -31,10 +31,10 @@ def run(arguments: argparse.Namespace) -> int:
     console, directory = make_console(stderr=True), arguments.run
     if arguments.repair:
         _check_repair(directory)
-        from jinv.commands.compilation import keep_compiled
+        from jinv.commands.compilation import ready_to_compute
         from jinv.runs.repair import repair
 
-        keep_compiled()
+        ready_to_compute()
         found = repair(directory, console, vocabulary_of(arguments))
     else:
         with Waiting(console) as waiting:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from jinv.commands.arguments import add_log, add_plugins, add_positional, add_words, read_recipe, vocabulary_of
-from jinv.commands.compilation import keep_compiled
+from jinv.commands.compilation import ready_to_compute
 from jinv.errors import UsageError
 
 HELP = "make images of a run beside other workers, on this machine or others; jinv merge completes it"
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"worker: {arguments.out} has no {CONFIG}: no run was begun there; name the CONFIG.toml")
         arguments.config = arguments.out / CONFIG
     recipe, out = read_recipe(arguments)
-    keep_compiled()
+    ready_to_compute()
     from jinv.runs.synthesize import work_on
 
     work_on(recipe, out, lease=lease, console=make_console(stderr=True), vocabulary=vocabulary_of(arguments))

@@ -1,8 +1,8 @@
 """Ways to compute a convolution, its gradients and its windows; which one a platform gets is chosen in `ops`."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Hashable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,19 @@ unfused: Callable[[Array], Array] = lax.optimization_barrier
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
+Result = TypeVar("Result")
+
+
+def fixed(way: Callable[..., Result], *first: Hashable, **settings: Hashable) -> Callable[..., Result]:
+    """`partial`, but one object for equal settings: JAX keeps traces by the object, and networks repeat their layers."""
+    one: Callable[..., Result] = _fixed(way, first, tuple(settings.items()))
+    return one
+
+
+@lru_cache(maxsize=4096)
+def _fixed(way: Callable[..., Any], first: tuple[Any, ...], settings: tuple[tuple[str, Any], ...]) -> Any:
+    return partial(way, *first, **dict(settings))
+
 
 def library_conv(x: Array, kernel: Array, *, stride: int, padding: Padding, groups: int = 1) -> Array:
     """The convolution as XLA has it."""
@@ -26,11 +39,20 @@ def library_conv(x: Array, kernel: Array, *, stride: int, padding: Padding, grou
 
 def library_transposes(x: Array, kernel: Array, **settings: Any) -> tuple[Callable[..., Array], Callable[..., Array]]:
     """((cotangent, kernel) -> image's gradient, (cotangent, x) -> kernel's gradient) of the library's convolution."""
-    library: Callable[..., Array] = partial(library_conv, **settings)
-    return (
-        lambda g, k: jax.linear_transpose(lambda x: library(x, k), x)(g)[0],
-        lambda g, x: jax.linear_transpose(lambda k: library(x, k), kernel)(g)[0],
-    )
+    library: Callable[..., Array] = fixed(library_conv, **settings)
+    return fixed(_to_image, library, x.shape, x.dtype), fixed(_to_kernel, library, kernel.shape, kernel.dtype)
+
+
+def _to_image(
+    library: Callable[..., Array], shape: tuple[int, ...], dtype: jnp.dtype, g: Array, kernel: Array
+) -> Array:
+    gradient: Array = jax.linear_transpose(lambda x: library(x, kernel), jax.ShapeDtypeStruct(shape, dtype))(g)[0]
+    return gradient
+
+
+def _to_kernel(library: Callable[..., Array], shape: tuple[int, ...], dtype: jnp.dtype, g: Array, x: Array) -> Array:
+    gradient: Array = jax.linear_transpose(lambda kernel: library(x, kernel), jax.ShapeDtypeStruct(shape, dtype))(g)[0]
+    return gradient
 
 
 def pointwise_conv(stride: int, x: Array, kernel: Array) -> Array:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,14 +20,13 @@ from jax.custom_batching import custom_vmap
 
 from jinv.models import formulations as ways
 from jinv.models import winograd
-from jinv.models.formulations import Padding
+from jinv.models.formulations import Padding, Result
 
 NO_PADDING: Padding = ((0, 0), (0, 0))
 MOST_TAPS = 3 * 3 * 3 * 32
 """A stem's kernel of more numbers is faster as XLA's convolution than as a sum of taps: of 7x7, or of 64 features."""
 MOST_PRODUCTS = 3 * 3
 """A strided kernel of more taps has no product of its own for each of them in the image's gradient."""
-Result = TypeVar("Result")
 
 
 def symmetric(pad: int) -> Padding:
@@ -74,13 +73,13 @@ def conv(
       derived: `derive` of this kernel, where the caller has it. It is a constant: the kernel's gradient goes through
         `kernel`.
     """
-    library = partial(ways.library_conv, stride=stride, padding=padding, groups=groups)
+    library = ways.fixed(ways.library_conv, stride=stride, padding=padding, groups=groups)
     if groups > 1:
-        return _by_platform(x, kernel, cpu=partial(ways.split_conv, stride, padding, groups), default=library)
+        return _by_platform(x, kernel, cpu=ways.fixed(ways.split_conv, stride, padding, groups), default=library)
     if derived is not None and x.dtype == jax.tree.leaves(derived)[0].dtype:
         return _frozen_conv(padding, x, kernel, derived)
     if kernel.shape[:2] == (1, 1) and padding == NO_PADDING:
-        return _by_platform(x, kernel, cpu=partial(ways.pointwise_conv, stride), default=library)
+        return _by_platform(x, kernel, cpu=ways.fixed(ways.pointwise_conv, stride), default=library)
     if _is_thin(x) or (stride > 1 and _has_few_taps(kernel)):
         return _conv_of_products(stride, padding, x, kernel)
     return library(x, kernel)
@@ -109,9 +108,21 @@ def _frozen_conv(padding: Padding, x: Array, kernel: Array, derived: Any) -> Arr
         x,
         kernel,
         derived,
-        cpu=lambda x, _, u: winograd.conv(x, u, padding=padding),
-        default=lambda x, k, _: ways.library_conv(x, k, stride=1, padding=padding),
+        cpu=ways.fixed(_winograd, padding),
+        default=ways.fixed(_without_derived, ways.fixed(ways.library_conv, stride=1, padding=padding)),
     )
+
+
+def _winograd(padding: Padding, x: Array, _: Array, derived: winograd.Transformed) -> Array:
+    return winograd.conv(x, derived, padding=padding)
+
+
+def _winograd_transposed(padding: Padding, g: Array, _: Array, derived: winograd.Transformed) -> Array:
+    return winograd.conv_transposed(g, derived, padding=padding)
+
+
+def _without_derived(way: Callable[[Array, Array], Array], x: Array, kernel: Array, _: Any) -> Array:
+    return way(x, kernel)
 
 
 def _frozen_conv_forward(padding: Padding, x: Array, kernel: Array, derived: Any) -> tuple[Array, tuple[Any, ...]]:
@@ -125,8 +136,8 @@ def _frozen_conv_backward(padding: Padding, residuals: tuple[Any, ...], cotangen
         cotangent,
         kernel,
         derived,
-        cpu=lambda g, _, u: winograd.conv_transposed(g, u, padding=padding),
-        default=lambda g, k, _: to_image(g, k),
+        cpu=ways.fixed(_winograd_transposed, padding),
+        default=ways.fixed(_without_derived, to_image),
     )
     return image_gradient, to_kernel(cotangent, x), jax.tree.map(jnp.zeros_like, derived)
 
@@ -137,10 +148,10 @@ _frozen_conv.defvjp(_frozen_conv_forward, _frozen_conv_backward)
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _conv_of_products(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:
     """Of a stem, or strided: on a CPU its image's gradient is of matrix products, and a small stem a sum of taps."""
-    library = partial(ways.library_conv, stride=stride, padding=padding)
+    library = ways.fixed(ways.library_conv, stride=stride, padding=padding)
     if not _is_thin(x) or kernel.size > MOST_TAPS or x.dtype == jnp.bfloat16:  # too coarse for so many terms of a sum
         return library(x, kernel)
-    return _by_platform(x, kernel, cpu=partial(ways.summed_taps, stride, padding), default=library)
+    return _by_platform(x, kernel, cpu=ways.fixed(ways.summed_taps, stride, padding), default=library)
 
 
 def _conv_of_products_forward(
@@ -157,9 +168,9 @@ def _conv_of_products_backward(
     on_cpu: Callable[[Array, Array], Array] = to_image
     if stride > 1:
         way = ways.tap_products_transposed if _has_few_taps(kernel) else ways.row_products_transposed
-        on_cpu = partial(way, stride, padding, x.shape)
+        on_cpu = ways.fixed(way, stride, padding, x.shape)
     elif kernel[..., 0].size <= 2 * kernel.shape[-1]:  # else its parts would be most of a narrow network's memory
-        on_cpu = partial(ways.taps_transposed, padding, x.shape)
+        on_cpu = ways.fixed(ways.taps_transposed, padding, x.shape)
     return _by_platform(cotangent, kernel, cpu=on_cpu, default=to_image), to_kernel(cotangent, x)
 
 
@@ -173,24 +184,20 @@ def depthwise_conv(x: Array, kernel: Array, *, stride: int = 1, padding: Padding
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _depthwise(stride: int, padding: Padding, x: Array, kernel: Array) -> Array:
-    shifted = partial(ways.shifted_sum, stride, padding)
+    shifted = ways.fixed(ways.shifted_sum, stride, padding)
     return _by_platform(
         x,
         kernel,
         cpu=shifted,
-        cuda=_in_float32(shifted),
-        default=partial(ways.library_conv, stride=stride, padding=padding, groups=x.shape[-1]),
+        cuda=ways.fixed(_in_float32, shifted),
+        default=ways.fixed(ways.library_conv, stride=stride, padding=padding, groups=x.shape[-1]),
     )
 
 
-def _in_float32(way: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+def _in_float32(way: Callable[[Array, Array], Array], x: Array, kernel: Array) -> Array:
     """With sums in float32, for a GPU in whose registers they are; the library's own are there too."""
-
-    def computed(x: Array, kernel: Array) -> Array:
-        wide = at_least_float32(x)
-        return way(x.astype(wide), kernel.astype(wide)).astype(x.dtype)
-
-    return computed
+    wide = at_least_float32(x)
+    return way(x.astype(wide), kernel.astype(wide)).astype(x.dtype)
 
 
 def _depthwise_forward(stride: int, padding: Padding, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -202,13 +209,15 @@ def _depthwise_backward(
 ) -> tuple[Array, Array]:
     x, kernel = residuals
     to_image, to_kernel = ways.library_transposes(x, kernel, stride=stride, padding=padding, groups=x.shape[-1])
-    shifted = partial(ways.shifted_sum_transposed, stride, padding, x.shape)
-    image_gradient = _by_platform(cotangent, kernel, cpu=shifted, cuda=_in_float32(shifted), default=to_image)
+    shifted = ways.fixed(ways.shifted_sum_transposed, stride, padding, x.shape)
+    image_gradient = _by_platform(
+        cotangent, kernel, cpu=shifted, cuda=ways.fixed(_in_float32, shifted), default=to_image
+    )
     # Unused where the network is frozen, and then removed by the compiler together with the saved x.
     kernel_gradient = _by_platform(
         cotangent,
         x,
-        cpu=partial(ways.shifted_products, stride, padding, kernel.shape),
+        cpu=ways.fixed(ways.shifted_products, stride, padding, kernel.shape),
         default=to_kernel,
     )
     return image_gradient, kernel_gradient

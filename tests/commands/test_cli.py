@@ -1,5 +1,6 @@
 """The command line as a newcomer meets it: real processes where imports matter, `main` in this one elsewhere."""
 
+import gc
 import json
 import shutil
 import subprocess
@@ -336,3 +337,19 @@ def test_listings_show_every_name(capsys):
         "resnet50",
     ):
         assert name in text
+
+
+def test_a_run_hardly_looks_for_garbage(folder, tmp_path):
+    looked, before = [], gc.get_threshold()
+
+    def count(phase, info):
+        looked.extend([1] if phase == "start" else [])
+
+    gc.callbacks.append(count)
+    gc.set_threshold(700, 10, 10)  # CPython's own, of which a run like this one makes hundreds
+    try:
+        assert main(["synthesize", str(folder / "small.toml"), "--out", str(tmp_path / "run")]) == 0
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(count)
+    assert len(looked) < 200  # else 900

@@ -337,3 +337,32 @@ def test_a_trace_for_shapes_leaves_nothing_behind():
     with ops.for_shapes():
         assert formulations() == 0
     assert formulations() > 0
+
+
+def test_layers_of_equal_shapes_are_traced_once(monkeypatch):
+    """Each way by which a platform may compute them: JAX keeps traces by the function object."""
+    traced = []
+
+    def spied(name):
+        way = getattr(ops.ways, name)
+
+        def spy(*args, **settings):
+            traced.append(name)
+            return way(*args, **settings)
+
+        return spy
+
+    for name in ("shifted_sum", "shifted_sum_transposed", "pointwise_conv", "library_conv"):
+        monkeypatch.setattr(ops.ways, name, spied(name))
+    depthwise, pointwise = jnp.asarray(normal(3, 3, 1, 7)), jnp.asarray(normal(1, 1, 7, 7))
+
+    def network(x):
+        for _ in range(3):
+            x = ops.conv(ops.depthwise_conv(x, depthwise, padding=ops.symmetric(1)), pointwise)
+        return x.sum()
+
+    jax.make_jaxpr(jax.grad(network))(jnp.asarray(normal(2, 5, 5, 7)))
+    # The library's also for the two gradients that come from it; in float32 for CUDA, which has the sums.
+    assert {name: traced.count(name) for name in traced} == {
+        "shifted_sum": 2, "shifted_sum_transposed": 2, "pointwise_conv": 1, "library_conv": 4,
+    }  # fmt: skip

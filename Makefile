@@ -1,5 +1,5 @@
 # make demo   a virtual environment, jinv in it, and the main job: images out of a real ImageNet classifier
-# make test   a virtual environment, every check and test, the wheel's too
+# make test   a virtual environment, every check, all tests but the full-size ones, the wheel's too
 # make bench  seconds per step beside PyTorch, into benchmarks/results/; about an hour, on a quiet machine
 # make docs   pages of every public name, into build/docs
 # PYTHON chooses the interpreter (3.11 or newer), VENV where the environment goes.

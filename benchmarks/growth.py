@@ -33,6 +33,8 @@ SIZES = (32, 64, 96, 112, 160, 224, 320, 448, 672)
 BATCH, SIZE = 8, 112
 BEND = 1.1
 STREAM_BYTES = 1 << 28
+WARM_UP = 10
+"""Steps before those that are timed: the heap grows for a few, which takes a machine's pages in."""
 SHARE_OF_MEMORY = 0.7
 """Of the machine's memory: a case that would need more than that is left out, and said to be."""
 
@@ -101,7 +103,7 @@ def measure(case: Problem, rounds: int, seconds: float) -> dict[str, float]:
         case.write(path)
         worker = Worker("jinv", case, path)
         try:
-            worker.ask("run", steps=1)
+            worker.ask("run", steps=WARM_UP)
             steps = max(1, round(seconds / worker.ask("run", steps=1)["seconds"]))
             worker.ask("forget_peak")
             times = [worker.ask("run", steps=steps)["seconds"] for _ in range(rounds)]

@@ -1,4 +1,4 @@
-"""The networks in Flax, for inference: each gives logits and the statistics of every batch norm's input.
+"""The networks in Flax: each gives logits and the statistics of every batch norm's input.
 
     architecture, registry   what is known of a network before it has weights; all of them by name, one literal table;
                   cifar: its rows for 32-pixel images

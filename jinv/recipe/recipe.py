@@ -1,4 +1,4 @@
-"""An experiment as plain values: what a config says, checked. Every key of a config is declared here, and here alone."""
+"""An experiment as plain values: what a config says, checked. Every key of one is declared once, here, in `tables` and in `onnx`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal

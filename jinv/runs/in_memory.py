@@ -11,6 +11,7 @@ from jinv.experiment.shared import Shared
 from jinv.experiment.vocabulary import Vocabulary
 from jinv.recipe.recipe import Recipe
 from jinv.record.metrics import MetricsLine
+from jinv.runs.allocator import keep_freed_memory
 from jinv.runs.batches import Moment, batch_images, show
 from jinv.runs.progress import SynthesisProgress
 
@@ -53,7 +54,7 @@ def run(
     vocabulary: Vocabulary | None = None,
     console: Console | None = None,
 ) -> Result:
-    """Carry `recipe` out in memory.
+    """Carry `recipe` out in memory. From then on the process keeps the memory that it frees, see `keep_freed_memory`.
 
     Args:
       shared: networks and compiled programs of earlier runs, used again and added to.
@@ -63,6 +64,7 @@ def run(
     Raises:
       JinvError: anything a user can mend, before anything is computed; NumericalError in the middle.
     """
+    keep_freed_memory()
     experiment = load_experiment(recipe, shared=shared, vocabulary=vocabulary)
     check_fits(experiment)
     experiment.check_traces()

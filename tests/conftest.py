@@ -25,10 +25,11 @@ if COMPILED is not None:  # once more: a plugin may have imported jax before
 
 def pytest_collection_finish():
     """Thousands of traces live as long as a test process: garbage is looked for as the command line does, not in what is imported."""
-    from jinv.commands.compilation import OBJECTS
+    from jinv.commands.compilation import GENERATIONS
 
+    gc.collect()
     gc.freeze()
-    gc.set_threshold(OBJECTS)
+    gc.set_threshold(*GENERATIONS)
 
 
 def pytest_unconfigure():

@@ -3,9 +3,10 @@
 import gc
 import os
 
-OBJECTS = 50_000
-"""As many more come to be before cycles are looked for. Tracing makes millions of objects that stay; by CPython's own 700, looking
-through them took a sixth of a short run's time."""
+GENERATIONS = 50_000, 1, 1
+"""So many objects more come to be before cycles are looked for. Tracing makes millions that stay; by CPython's own 700 (3.13: 2,000),
+looking through them took a sixth of a short run's time. Of the older ones every second time: a run's programs and arrays are in
+cycles, and the next run's process should not hold them."""
 
 
 def ready_to_compute() -> None:
@@ -22,7 +23,7 @@ def ready_to_compute() -> None:
     from jinv.runs.allocator import keep_freed_memory
     from jinv.weights.cache import check_own, make_cache_directory, tell
 
-    gc.set_threshold(OBJECTS)
+    gc.set_threshold(*GENERATIONS)
     keep_freed_memory()  # before the devices' threads start
     try:
         jax.devices()

@@ -84,11 +84,13 @@ def _together(
     """As `run`, as one process of several; `together` is told when they are."""
     from jinv.console import make_console, say
     from jinv.report.text import print_result
+    from jinv.runs.allocator import keep_freed_memory
     from jinv.runs.distributed import follow
     from jinv.runs.job import Job, introduction, join
     from jinv.runs.synthesize import run as carry_out
 
     console = make_console(stderr=True)
+    keep_freed_memory()  # before joining starts threads
     join(*gang)
     together()
     ready_to_compute()

@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 def fixed(way: Callable[..., Result], *first: Hashable, **settings: Hashable) -> Callable[..., Result]:
     """`partial`, but one object for equal settings: JAX keeps traces by the object, and networks repeat their layers."""
-    one: Callable[..., Result] = _fixed(way, first, tuple(settings.items()))
+    one: Callable[..., Result] = _fixed(way, first, tuple(sorted(settings.items())))
     return one
 
 
@@ -38,20 +38,21 @@ def library_conv(x: Array, kernel: Array, *, stride: int, padding: Padding, grou
 
 
 def library_transposes(x: Array, kernel: Array, **settings: Any) -> tuple[Callable[..., Array], Callable[..., Array]]:
-    """((cotangent, kernel) -> image's gradient, (cotangent, x) -> kernel's gradient) of the library's convolution."""
+    """((cotangent, kernel) -> image's gradient, (cotangent, x) -> kernel's gradient) of the library's convolution.
+
+    `jax.typeof` has a sharding and varying axes too, where there are any.
+    """
     library: Callable[..., Array] = fixed(library_conv, **settings)
-    return fixed(_to_image, library, x.shape, x.dtype), fixed(_to_kernel, library, kernel.shape, kernel.dtype)
+    return fixed(_to_image, library, jax.typeof(x)), fixed(_to_kernel, library, jax.typeof(kernel))
 
 
-def _to_image(
-    library: Callable[..., Array], shape: tuple[int, ...], dtype: jnp.dtype, g: Array, kernel: Array
-) -> Array:
-    gradient: Array = jax.linear_transpose(lambda x: library(x, kernel), jax.ShapeDtypeStruct(shape, dtype))(g)[0]
+def _to_image(library: Callable[..., Array], example: Any, g: Array, kernel: Array) -> Array:
+    gradient: Array = jax.linear_transpose(lambda x: library(x, kernel), example)(g)[0]
     return gradient
 
 
-def _to_kernel(library: Callable[..., Array], shape: tuple[int, ...], dtype: jnp.dtype, g: Array, x: Array) -> Array:
-    gradient: Array = jax.linear_transpose(lambda kernel: library(x, kernel), jax.ShapeDtypeStruct(shape, dtype))(g)[0]
+def _to_kernel(library: Callable[..., Array], example: Any, g: Array, x: Array) -> Array:
+    gradient: Array = jax.linear_transpose(lambda kernel: library(x, kernel), example)(g)[0]
     return gradient
 
 

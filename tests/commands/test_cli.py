@@ -346,7 +346,7 @@ def test_a_run_hardly_looks_for_garbage(folder, tmp_path):
         looked.extend([1] if phase == "start" else [])
 
     gc.callbacks.append(count)
-    gc.set_threshold(700, 10, 10)  # CPython's own, of which a run like this one makes hundreds
+    gc.set_threshold(700, 10, 10)  # CPython's own until 3.12, by which a run like this one looks hundreds of times
     try:
         assert main(["synthesize", str(folder / "small.toml"), "--out", str(tmp_path / "run")]) == 0
     finally:

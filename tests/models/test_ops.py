@@ -366,3 +366,20 @@ def test_layers_of_equal_shapes_are_traced_once(monkeypatch):
     assert {name: traced.count(name) for name in traced} == {
         "shifted_sum": 2, "shifted_sum_transposed": 2, "pointwise_conv": 1, "library_conv": 4,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("size", "stride", "channels", "features"), [(7, 2, 3, 5), (3, 2, 6, 5), (3, 1, 32, 32)])
+def test_gradients_are_the_same_under_shard_map(size, stride, channels, features):
+    """There values vary along an axis of the mesh, which the gradients' examples must too."""
+    kernel = jnp.asarray(normal(size, size, channels, features), jnp.float32)
+    padding = ops.symmetric(size // 2)
+    derived = ops.derive(kernel, stride=stride, padding=padding, groups=1)
+
+    def gradient(x):
+        return jax.grad(lambda x: (ops.conv(x, kernel, stride=stride, padding=padding, derived=derived) ** 2).sum())(x)
+
+    x = jnp.asarray(normal(2, 10, 11, channels, seed=1), jnp.float32)
+    mesh = jax.make_mesh((1,), ("images",))
+    along = jax.sharding.PartitionSpec("images")
+    sharded = jax.jit(jax.shard_map(gradient, mesh=mesh, in_specs=along, out_specs=along))(x)
+    np.testing.assert_allclose(sharded, gradient(x), rtol=1e-4, atol=1e-3)

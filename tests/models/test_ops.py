@@ -379,7 +379,7 @@ def test_gradients_are_the_same_under_shard_map(size, stride, channels, features
         return jax.grad(lambda x: (ops.conv(x, kernel, stride=stride, padding=padding, derived=derived) ** 2).sum())(x)
 
     x = jnp.asarray(normal(2, 10, 11, channels, seed=1), jnp.float32)
-    mesh = jax.make_mesh((1,), ("images",))
+    mesh = jax.make_mesh((1,), ("images",), axis_types=(jax.sharding.AxisType.Auto,))
     along = jax.sharding.PartitionSpec("images")
     sharded = jax.jit(jax.shard_map(gradient, mesh=mesh, in_specs=along, out_specs=along))(x)
     np.testing.assert_allclose(sharded, gradient(x), rtol=1e-4, atol=1e-3)

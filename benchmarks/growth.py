@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks import machine
 from benchmarks.problem import Problem
-from benchmarks.step import MATMUL_SIZE, Worker
+from benchmarks.step import MATMUL_SIZE, Worker, refuse_amounts
 from benchmarks.sweep import DEPTHS
 from jinv.errors import UsageError
 from jinv.models.registry import get_architecture
@@ -239,9 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         get_architecture(options.model)
     except UsageError as error:
         parser.error(str(error))
-    for name in ("rounds", "seconds"):
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name} {getattr(options, name)}: above 0")
+    refuse_amounts(parser, options, "rounds", "seconds")
     for path in filter(None, (options.json, options.picture)):
         if not path.parent.is_dir():
             parser.error(f"{path}: no folder {path.parent}")

@@ -35,7 +35,7 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):  # another C library
         return False
     kept = all([mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, _NEVER), mallopt(_ARENA_MAX, 1)])
-    if kept and _may_name_addresses():
+    if kept:
         _ask_for_huge_pages(huge_heap_bytes())
     return kept
 
@@ -51,6 +51,8 @@ def _ask_for_huge_pages(num_bytes: int) -> None:
 
     No memory is taken: the addresses are named once, and freed for the heap to grow into.
     """
+    if not _may_name_addresses():
+        return
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
@@ -70,9 +72,8 @@ def _may_name_addresses() -> bool:
     limits = (resource.getrlimit(limit)[0] for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
     if any(limit != resource.RLIM_INFINITY for limit in limits):
         return False
-    if "MALLOC_PERTURB_" in os.environ or "perturb" in os.environ.get(
-        "GLIBC_TUNABLES", ""
-    ):  # what is allocated is written
+    # Then what is allocated is written.
+    if "MALLOC_PERTURB_" in os.environ or "perturb" in os.environ.get("GLIBC_TUNABLES", ""):
         return False
     try:
         overcommit = Path("/proc/sys/vm/overcommit_memory").read_text().strip()

@@ -11,7 +11,6 @@ fastest implementation's in it; fractions of it are medians over the rounds.
 import argparse
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -49,9 +48,7 @@ class Worker:
     def __init__(self, name: str, case: Problem, path: Path, *, wait: bool = True) -> None:
         self.name = name
         command = [sys.executable, "-m", "benchmarks.worker", name, str(path), json.dumps(asdict(case))]
-        # The implementations share a GPU, of whose memory JAX would take three quarters when it starts.
-        shared = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=shared)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.build_seconds = math.nan
         if wait:
             self.wait()

@@ -26,7 +26,8 @@ SCALING = [
     *(Problem(name, 8, 112) for name in ("resnet18", "resnet34", "resnet101")),
 ]
 GPU_CASES = [
-    Problem("resnet50", 84, size, precision) for precision in ("float32", "tf32", "bf16") for size in (112, 224)
+    *(Problem("resnet50", 84, size, precision) for precision in ("float32", "tf32", "bf16") for size in (112, 224)),
+    *(Problem("efficientnet_lite0", 84, 224, precision) for precision in ("tf32", "bf16")),
 ]
 # Compiling PyTorch anew for every batch and size takes longer than all the rest; --all-implementations does it.
 SCALING_NAMES = ("torch_eager", "jinv")
@@ -59,7 +60,8 @@ def markdown(results: Sequence[dict[str, Any]], *, gpu: bool) -> str:
     lines = [
         "# Seconds per step, side by side",
         "",
-        f"{facts['processor']} (family/model/stepping {facts['family_model_stepping']}), {facts['cores']} cores, "
+        "".join(f"{card}; " for card in facts.get("gpus", []))
+        + f"{facts['processor']} (family/model/stepping {facts['family_model_stepping']}), {facts['cores']} cores, "
         f"{facts['memory_gib']} GiB, {', '.join(facts['vector'])}; {facts['system']}, Python {facts['python']}, {packages}.",
         "",
         "Medians of interleaved rounds, quartiles in brackets. `load` is the number of running processes before the rounds: "

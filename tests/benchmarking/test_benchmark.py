@@ -1,6 +1,7 @@
 """The benchmark compares the same step: its check sees a difference, and what it prints can be read. Nothing is timed."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,14 @@ def test_draws_are_shifts_within_the_limit_and_flips_of_both_kinds(written):
     assert "conv1.weight" in weights
 
 
+def test_a_card_is_left_to_those_that_are_measured(tmp_path, monkeypatch):
+    name, seen = "XLA_PYTHON_CLIENT_PREALLOCATE", []
+    monkeypatch.setenv(name, "true")
+    monkeypatch.setattr(Problem, "_draws", lambda self: seen.append(os.environ[name]) or {})
+    CASE.write(tmp_path / "problem.npz")
+    assert seen == ["false"]
+
+
 def test_flops_are_those_of_the_published_network():
     """ResNet-20: 40.6 million multiply-adds per 32 px image forward; a step is forward and the image's gradient."""
     from benchmarks.problem import _weights
@@ -89,6 +98,8 @@ def test_a_sweep_goes_on_where_it_stopped_and_writes_table_and_plot(tmp_path, mo
     text = sweep.markdown(results, gpu=False)
     assert "| 3.00x | 2.00x |" in text
     assert "not measured" in text
+    with_card = {**results[0], "machine": results[0]["machine"] | {"gpus": ["A card, 80 GB"]}}
+    assert "A card, 80 GB; " in sweep.markdown([with_card], gpu=True)
     sweep.plot(results, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000
     assert json.loads(next(tmp_path.glob("*batch2*.json")).read_text())["batch"] == 2

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.refusals import refuse_amounts, refuse_places
 
 
 def measure_here(number: int, model: str, batch: int, size: int, steps: int) -> dict[str, Any]:
@@ -78,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    refuse_amounts(parser, options, "batch", "size", "steps", "devices")
+    refuse_places(parser, options, "json")
     case = (options.model, options.batch, options.size, options.steps)
     if options.here:
         print(json.dumps(measure_here(options.devices[0], *case)))

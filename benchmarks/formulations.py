@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.step import refuse_amounts, refuse_json
+from benchmarks.refusals import refuse_amounts, refuse_places
 from jinv.core.processor import jit
 from jinv.models import formulations as ways
 from jinv.models import ops
@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
     refuse_amounts(parser, options, "batch", "rounds")
-    refuse_json(parser, options.json)
+    refuse_places(parser, options, "json")
     keep_freed_memory()  # as a command does; else what is timed is page faults
     result: dict[str, Any] = {
         "machine": machine.describe(),

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import machine
+from benchmarks.refusals import refuse_amounts, refuse_places
 from jinv.core.choices import Precision
 from jinv.errors import JinvError
 from jinv.experiment.bind import Measured
@@ -280,6 +281,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--on-cpu", action="store_true", help="run where there is no GPU: give small arguments")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
+    refuse_amounts(parser, options, "batch", "log_every", "matmul_size")
+    refuse_places(parser, options, "json")
     if options.verifier and not options.checkpoint:
         parser.error("--verifier: random weights have no accuracy; give --checkpoint too")
     if any(stage.steps < 2 * options.log_every for stage in options.stages):

@@ -23,7 +23,8 @@ from rich.table import Table
 
 from benchmarks import machine
 from benchmarks.problem import Problem
-from benchmarks.step import MATMUL_SIZE, Worker, refuse_amounts
+from benchmarks.refusals import refuse_amounts, refuse_places
+from benchmarks.step import MATMUL_SIZE, Worker
 from benchmarks.sweep import DEPTHS
 from jinv.errors import UsageError
 from jinv.models.registry import get_architecture
@@ -240,9 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UsageError as error:
         parser.error(str(error))
     refuse_amounts(parser, options, "rounds", "seconds")
-    for path in filter(None, (options.json, options.picture)):
-        if not path.parent.is_dir():
-            parser.error(f"{path}: no folder {path.parent}")
+    refuse_places(parser, options, "json", "picture")
     load = machine.load()
     rows, left_out = grow(
         options.model, options.only, quick=options.quick, rounds=options.rounds, seconds=options.seconds

@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.refusals import refuse_amounts, refuse_places
 
 CONFIG = """
 model = "net.safetensors"
@@ -150,13 +151,15 @@ def measure(images: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.long_run", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
+    refuse_amounts(parser, asked, "images", "rounds")
+    refuse_places(parser, asked, "json")
     found = measure(asked.images, asked.rounds)
     through, (small, large) = found["throughput"], found["runs"]
     print(f"throughput of a run against the bare loop: {through['throughput']:.3f}")

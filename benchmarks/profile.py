@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.problem import Problem
-from benchmarks.step import refuse_problem
+from benchmarks.refusals import refuse_amounts, refuse_problem
 
 INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (?:\(.*?\)|(\w+\[[\d,]*\])\S*) ([\w\-]+)\((.*)$", re.MULTILINE)
 COMPUTATION = re.compile(r"^%?([\w.\-]+) \(.*?\{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
@@ -120,9 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=int, default=default, help=words)
     options = parser.parse_args(arguments)
     refuse_problem(parser, options.model, options.size)
-    for name in ("batch", "steps", "longest"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name} {getattr(options, name)}: 1 or more")
+    refuse_amounts(parser, options, "batch", "steps", "longest")
     times, known = measure(Problem(options.model, options.batch, options.size), options.steps)
     print(table(times, known, options.longest))
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.contestants import CONTESTANTS, Case, Moment, labels_of, write_network
+from benchmarks.refusals import refuse_amounts, refuse_places
 from jinv.errors import JinvError, ModelMismatchError
 from jinv.weights.labels import class_names
 
@@ -189,13 +190,8 @@ def _measure(parser: argparse.ArgumentParser, options: argparse.Namespace) -> in
     network = options.network or ("efficientnet_lite0" if name == "imagenet" else None)
     if network is None or options.judge is None:
         parser.error("--network and --judge: which files?" if network is None else "--judge: which FILE.onnx?")
-    for key in ("batches", "batch", "shrink", "every"):
-        value = getattr(options, key)
-        if value is not None and value < 1:
-            parser.error(f"--{key} {value}: 1 or more")
-    for path in (options.json, options.picture):
-        if path and not path.parent.is_dir():
-            parser.error(f"{path}: no folder {path.parent}")
+    refuse_amounts(parser, options, "batches", "batch", "shrink", "every")
+    refuse_places(parser, options, "json", "picture")
     setting = options.setting or ("imagenet" if name == "imagenet" else "cifar10_pictures")
     network = str(Path(network).resolve()) if Path(network).exists() else network
     config = str(options.config or RECIPES[name])

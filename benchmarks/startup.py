@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.refusals import refuse_places
 
 
 def seconds(command: Sequence[str], environment: dict[str, str]) -> float:
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("config", nargs="?", type=Path, default=Path("configs/demo.toml"))
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
+    refuse_places(parser, options, "json")
     result = measure(options.config)
     for name in (name for name in result if name.endswith("_seconds")):
         print(f"{name:24} {result[name]:6.2f}")

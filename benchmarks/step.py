@@ -24,9 +24,8 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.problem import Problem
+from benchmarks.refusals import refuse_amounts, refuse_places, refuse_problem
 from benchmarks.worker import IMPLEMENTATIONS
-from jinv.errors import UsageError
-from jinv.models.registry import get_architecture
 
 PRECISIONS = ("float32", "tf32", "bf16")
 CHECKED_STEPS = 3
@@ -226,36 +225,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def refuse_problem(parser: argparse.ArgumentParser, model: str, size: int) -> None:
-    """End with one line and exit code 2 where there is no such network, or it takes no images of so few pixels."""
-    try:
-        smallest = get_architecture(model).min_size
-    except UsageError as error:
-        parser.error(str(error))
-    if size < smallest:
-        parser.error(f"--size {size}: {model} takes {smallest} px or more")
-
-
-def refuse_json(parser: argparse.ArgumentParser, path: Path | None) -> None:
-    """End with one line and exit code 2 where what is measured could not be written."""
-    if path and not path.parent.is_dir():
-        parser.error(f"--json {path}: no folder {path.parent}")
-
-
-def refuse_amounts(parser: argparse.ArgumentParser, options: argparse.Namespace, *names: str) -> None:
-    """End with one line and exit code 2 where nothing would be measured."""
-    for name in names:
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name} {getattr(options, name)}: above 0")
-
-
 def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End with one line and exit code 2 where minutes of work could only end in a traceback."""
     refuse_problem(parser, options.model, options.size)
     refuse_amounts(parser, options, "batch", "rounds", "seconds")
     if options.precision == "tf32" and not machine.has_gpu():
         parser.error("--precision tf32: a CPU has no TF32, and no GPU was found")
-    refuse_json(parser, options.json)
+    refuse_places(parser, options, "json")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks import machine, step
 from benchmarks.problem import Problem
+from benchmarks.refusals import refuse_amounts
 from benchmarks.worker import IMPLEMENTATIONS
 
 RESULTS = Path(__file__).parent / "results"
@@ -133,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of one round, per implementation")
     parser.add_argument("--out", type=Path, metavar="FOLDER")
     options = parser.parse_args(arguments)
+    refuse_amounts(parser, options, "rounds", "seconds")
     gpu = machine.has_gpu()
     facts = machine.describe()
     # Processors with wider vectors are other machines: their results do not mix.

@@ -27,6 +27,7 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.members_float64 import MOST_DIFFERENT, compare_in_float64
+from benchmarks.refusals import refuse_amounts, refuse_places
 from jinv.core.pixels import to_uint8
 from jinv.experiment.shared import Shared
 from jinv.recipe.variations import Variation, read_variations
@@ -158,6 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--json", type=Path, metavar="FILE")
     asked = parser.parse_args(arguments)
+    refuse_amounts(parser, asked, "settings", "images", "steps", "rounds")
+    refuse_places(parser, asked, "json")
     result: dict[str, Any] = {
         "network": asked.network.stem, "settings": asked.settings, "images": asked.images, "steps": asked.steps,
         "rounds": asked.rounds, "machine": machine.describe(), "sweeps": {},

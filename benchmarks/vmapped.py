@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import jinv_step, machine, problem
+from benchmarks.refusals import refuse_amounts, refuse_places
 from jinv.core.loop import Pace
 from jinv.core.objective import TERMS, Term
 from jinv.core.optimizers import adam
@@ -127,6 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
+    refuse_amounts(parser, options, "runs", "batch", "steps", "rounds")
+    refuse_places(parser, options, "json")
     result = measure(options.runs, options.batch, options.steps, options.rounds)
     print(
         f"{options.runs} runs of {options.steps} steps, batch {options.batch}, 32 px; seconds, medians of {options.rounds} rounds"

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import machine
-from benchmarks.step import refuse_json
+from benchmarks.refusals import refuse_amounts, refuse_places
 from jinv.errors import JinvError, UsageError
 from jinv.recipe.read import read_config
 from jinv.record.timing import StepTime, iter_times
@@ -276,9 +276,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
-    if options.count < 1:
-        parser.error(f"--count {options.count}: 1 or more")
-    refuse_json(parser, options.json)
+    refuse_amounts(parser, options, "count")
+    refuse_places(parser, options, "json")
     try:
         result = measure(options.config, options.count, options.overrides)
     except JinvError as error:

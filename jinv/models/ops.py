@@ -1,6 +1,6 @@
 """The convolutions and moments that inversion spends its time in: pure functions, NHWC images, HWIO kernels.
 
-What runs on which platform is decided in one place, `_by_platform`, when a program is lowered: a CPU program uses sums
+What runs on which platform is decided in one place, `_by_platform`, when a program is lowered, or traced where there is a CPU alone: a CPU program uses sums
 of shifted products for depthwise convolutions (XLA:CPU's own are 10-100 times slower), sums of taps for small kernels over
 pictures, dense convolutions for grouped ones, matrix products for 1x1 ones and for strided ones' gradients, Winograd's algorithm for 3x3 ones whose kernels
 are frozen, and variances in one pass where rounding allows; a CUDA program the same sums for depthwise convolutions (as fast
@@ -39,7 +39,7 @@ _FOR_SHAPES = ContextVar("_FOR_SHAPES", default=False)
 
 @contextmanager
 def for_shapes() -> Iterator[None]:
-    """Inside, a trace holds one formulation of each operation instead of every platform's: half the time."""
+    """Inside, a trace holds the library's formulation of each operation, which is the quickest to trace."""
     token = _FOR_SHAPES.set(True)
     try:
         yield
@@ -50,9 +50,15 @@ def for_shapes() -> Iterator[None]:
 def _by_platform(
     *args: Any, cpu: Callable[..., Result], default: Callable[..., Result], cuda: Callable[..., Result] | None = None
 ) -> Result:
-    """The one place where a formulation is chosen: at lowering, so that a check on a GPU machine's CPU is fast too."""
+    """The one place where a formulation is chosen: at lowering, so that a check on a GPU machine's CPU is fast too.
+
+    Where there is a CPU alone the others' are not even traced; `jit` is for JAX to keep this one's trace, as a switch would.
+    """
     if _FOR_SHAPES.get():
         return default(*args)
+    if jax.default_backend() == "cpu":
+        alone: Result = jax.jit(cpu, inline=True)(*args)
+        return alone
     others = {} if cuda is None else {"cuda": cuda}
     chosen: Result = lax.platform_dependent(*args, cpu=cpu, default=default, **others)
     return chosen

@@ -77,7 +77,7 @@ def test_the_seconds_of_kernels_are_summed_by_kind_and_by_origin(monkeypatch, tm
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["--model", "resnet51"], "resnet51"), (["--size", "8"], "--size 8: efficientnet_lite0 takes"), (["--steps", "0"], "--steps 0: 1 or more"),
+    (["--model", "resnet51"], "resnet51"), (["--size", "8"], "--size 8: efficientnet_lite0 takes"), (["--steps", "0"], "--steps 0: above 0"),
 ])  # fmt: skip
 def test_what_cannot_be_profiled_is_said(arguments, words, capsys):
     with pytest.raises(SystemExit) as end:

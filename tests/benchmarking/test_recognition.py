@@ -182,7 +182,7 @@ def test_a_network_of_other_classes_is_refused(network, monkeypatch, capsys):
     [
         (["cifar10", "--judge", "a.onnx"], "--network and --judge: which files?"),
         (["imagenet"], "--judge: which FILE.onnx?"),
-        (["imagenet", "--judge", "a.onnx", "--batch", "0"], "--batch 0: 1 or more"),
+        (["imagenet", "--judge", "a.onnx", "--batch", "0"], "--batch 0: above 0"),
         (["imagenet", "--judge", "a.onnx", "--json", "/nowhere/x"], "no folder /nowhere"),
     ],
 )

@@ -128,7 +128,7 @@ def test_a_result_is_printed_and_written_and_a_failure_is_one_line(tmp_path, mon
     assert whole_run.main(["nowhere.toml"]) == 2
     assert "the run ended with" in (said := capsys.readouterr().err) and said.count("\n") == 1
     for arguments, words in (
-        (["--count", "0"], "--count 0: 1 or more"),
+        (["--count", "0"], "--count 0: above 0"),
         (["--json", "/nowhere/x"], "no folder /nowhere"),
     ):
         with pytest.raises(SystemExit):

@@ -6,7 +6,8 @@ Each is what the loop calls first, of a whole recipe; it is lowered once per pla
 
 import tomllib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from functools import cache, partial
@@ -78,11 +79,17 @@ class Run(NamedTuple):
     leaves: int
 
 
+@contextmanager
+def on_a_gpu() -> Iterator[None]:
+    """It decides of four things only: whether kernels are derived for the CPU, what is traced, steps scanned, and memory checked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "default_backend", lambda: "gpu")
+        yield
+
+
 @cache
 def called(name: str) -> Run:
-    with pytest.MonkeyPatch.context() as patch:
-        # It decides of three things only: whether kernels are derived for the CPU, steps scanned, and memory checked.
-        patch.setattr(jax, "default_backend", lambda: "gpu")
+    with on_a_gpu():
         experiment = EXPERIMENTS[name]()
         with experiment.precision():
             batch = experiment.batch(0)
@@ -95,7 +102,12 @@ def called(name: str) -> Run:
             snapshots = _stage_snapshots(listening, state, inputs, Before(0, 0, experiment.size, True), experiment.pace)
             with pytest.raises(Called) as call:
                 next(snapshots)
-    return Run(call.value.args[0], partial(program.step.trace, state, inputs), len(jax.tree.leaves(state)))
+
+    def alone() -> jax.stages.Traced:
+        with on_a_gpu():
+            return program.step.trace(state, inputs)
+
+    return Run(call.value.args[0], alone, len(jax.tree.leaves(state)))
 
 
 def _call(function, *arguments):

@@ -83,8 +83,14 @@ def assert_same_conv(x, kernel, groups):
         np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-12, atol=1e-12)
 
 
+@pytest.fixture
+def beside_a_gpu(monkeypatch):
+    """Where there is one, a trace has every platform's formulations."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+
 @pytest.mark.parametrize(("groups", "on_cpu", "on_cuda"), [(64, 0, 0), (16, 4, 2)])
-def test_which_grouped_convs_are_the_librarys_own(groups, on_cpu, on_cuda):
+def test_which_grouped_convs_are_the_librarys_own(groups, on_cpu, on_cuda, beside_a_gpu):
     """64 groups of 64 channels are depthwise: no convolution at all, on a GPU neither; 16 groups become 2 dense ones each way."""
     x, kernel = jnp.zeros((1, 8, 8, 64), jnp.float32), jnp.zeros((3, 3, 64 // groups, 64), jnp.float32)
 
@@ -101,7 +107,7 @@ def test_which_grouped_convs_are_the_librarys_own(groups, on_cpu, on_cuda):
 
 
 @pytest.mark.parametrize(("stride", "features", "on_cpu"), [(1, 4, 1), (1, 16, 0), (1, 64, 1), (2, 32, 0), (2, 64, 1)])
-def test_stems_are_the_librarys_own_off_the_cpu(stride, features, on_cpu):
+def test_stems_are_the_librarys_own_off_the_cpu(stride, features, on_cpu, beside_a_gpu):
     """Of the convolution and the image's gradient those that are convolutions; a strided one's gradient is products."""
     x, kernel = jnp.zeros((1, 8, 8, 3), jnp.float32), jnp.zeros((3, 3, 3, features), jnp.float32)
 
@@ -324,23 +330,36 @@ def test_a_strided_stems_gradient_is_summed_in_float32_under_bfloat16(size):
     assert np.abs(found - exact).max() < 2**-8 * np.abs(exact).max()  # the result's own rounding
 
 
-def test_a_trace_for_shapes_leaves_nothing_behind():
-    """JAX keeps traces of inner functions by shapes: one with a single formulation must not end up in a program."""
+@pytest.mark.parametrize(("backend", "sign"), [("gpu", "stablehlo.case"), ("cpu", "stablehlo.multiply")])
+def test_a_trace_for_shapes_leaves_nothing_behind(backend, sign, monkeypatch):
+    """JAX keeps traces of inner functions by shapes: one of the library's alone must not end up in a program, whose sign is
+    a choice beside a GPU, and a sum of products where there is a CPU alone.
+    """
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     x, kernel = jnp.asarray(normal(1, 8, 8, 4), jnp.float32), jnp.asarray(normal(3, 3, 1, 4, seed=1), jnp.float32)
 
     def formulations():
         def gradient(x, kernel):  # a new function each time, as every network's is
             return jax.grad(lambda x: ops.depthwise_conv(x, kernel, padding=ops.symmetric(1)).sum())(x)
 
-        return jax.jit(gradient).lower(x, kernel).as_text().count("stablehlo.case")
+        return jax.jit(gradient).lower(x, kernel).as_text().count(sign)
 
     with ops.for_shapes():
         assert formulations() == 0
     assert formulations() > 0
 
 
-def test_layers_of_equal_shapes_are_traced_once(monkeypatch):
-    """Each way by which a platform may compute them: JAX keeps traces by the function object."""
+@pytest.mark.parametrize(
+    ("backend", "expected"),
+    [
+        # The library's also for the two gradients that come from it; in float32 for CUDA, which has the sums.
+        ("gpu", {"shifted_sum": 2, "shifted_sum_transposed": 2, "pointwise_conv": 1, "library_conv": 4}),
+        ("cpu", {"shifted_sum": 1, "shifted_sum_transposed": 1, "pointwise_conv": 1}),
+    ],
+)
+def test_layers_of_equal_shapes_are_traced_once(backend, expected, monkeypatch):
+    """Each way by which a platform may compute them: JAX keeps traces by the function object. Of a CPU alone its own."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     traced = []
 
     def spied(name):
@@ -362,10 +381,7 @@ def test_layers_of_equal_shapes_are_traced_once(monkeypatch):
         return x.sum()
 
     jax.make_jaxpr(jax.grad(network))(jnp.asarray(normal(2, 5, 5, 7)))
-    # The library's also for the two gradients that come from it; in float32 for CUDA, which has the sums.
-    assert {name: traced.count(name) for name in traced} == {
-        "shifted_sum": 2, "shifted_sum_transposed": 2, "pointwise_conv": 1, "library_conv": 4,
-    }  # fmt: skip
+    assert {name: traced.count(name) for name in traced} == expected
 
 
 @pytest.mark.parametrize(("size", "stride", "channels", "features"), [(7, 2, 3, 5), (3, 2, 6, 5), (3, 1, 32, 32)])

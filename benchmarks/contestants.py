@@ -65,12 +65,13 @@ def jinv_recipe(case: Case) -> Recipe:
 
     path = Path(case.config)
     table = read_table(path)
-    batch = case.batch or table["image"]["batch"]
+    own = check_config(table, where=str(path), folder=path.parent)  # so all that is changed below is there
+    batch = case.batch or own.image.batch
     labels = labels_of(case, batch * case.batches).tolist()
     table["image"] |= {"labels": labels, "count": len(labels), "batch": batch}
     table["stages"] = [stage | {"steps": max(stage["steps"] // case.shrink, 2)} for stage in table["stages"]]
     for stage in table["stages"]:  # a warm-up is no longer than its stage
-        if isinstance(rate := stage["learning_rate"], dict) and "warmup" in rate:
+        if isinstance(rate := stage.get("learning_rate"), dict) and "warmup" in rate:
             rate["warmup"] = rate["warmup"] // case.shrink
     table |= {"model": case.network, "log_every": case.every, "evaluate": {}}
     return check_config(table, where=str(path), folder=path.parent)

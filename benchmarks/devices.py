@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from benchmarks.refusals import refuse_amounts, refuse_places
+from benchmarks.refusals import refuse_amounts, refuse_places, refuse_problem
 
 
 def measure_here(number: int, model: str, batch: int, size: int, steps: int) -> dict[str, Any]:
@@ -79,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    refuse_amounts(parser, options, "batch", "size", "steps", "devices")
+    refuse_amounts(parser, options, "batch", "devices")
+    refuse_amounts(parser, options, "steps", least=2)  # of one there are no quartiles
+    refuse_problem(parser, options.model, options.size)
     refuse_places(parser, options, "json")
     case = (options.model, options.batch, options.size, options.steps)
     if options.here:

@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.refusals import refuse_amounts, refuse_places
 from jinv.core.choices import Precision
-from jinv.errors import JinvError
+from jinv.errors import JinvError, UsageError
 from jinv.experiment.bind import Measured
 from jinv.experiment.experiment import bind_experiment
 from jinv.experiment.inputs import Inputs
@@ -40,7 +40,8 @@ from jinv.recipe.recipe import Recipe
 from jinv.runs.allocator import keep_freed_memory
 from jinv.weights.load import load
 
-PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bf16")
+PRECISIONS: tuple[Precision, ...] = ("bf16", "tf32", "float32")
+"""In the order of the memory that they need: a card tells no peak but the process'."""
 NOT_MEASURED = "not measured"
 NO_ACCURACY = "random weights: no accuracy"
 
@@ -177,25 +178,37 @@ def _labels(count: int, classifier: Classifier) -> np.ndarray:
     return np.arange(count, dtype=np.int32) % len(classifier.class_names)
 
 
-def accuracy(images: np.ndarray, classifier: Classifier, verifier: str) -> dict[str, Any]:
+class Verifier(NamedTuple):
+    """Another network, which judges."""
+
+    file: str
+    network: Classifier
+
+    @classmethod
+    def of(cls, file: str) -> "Verifier":
+        return cls(file, load(file))
+
+
+def accuracy(images: np.ndarray, classifier: Classifier, verifier: Verifier) -> dict[str, Any]:
     """How many images another network gives their class, with a 95 % interval."""
-    predicted = judge(load(verifier), classifier.to_uint8(images), statistics=False).logits.argmax(1)
+    predicted = judge(verifier.network, classifier.to_uint8(images), statistics=False).logits.argmax(1)
     right = int((predicted == _labels(len(images), classifier)).sum())
     interval = list(metrics.wilson_interval(right, len(images)))
-    return {"verifier": Path(verifier).name, "right": right, "of": len(images), "interval": interval}
+    return {"verifier": Path(verifier.file).name, "right": right, "of": len(images), "interval": interval}
 
 
 def measure(
-    classifier: Classifier, recipe: Recipe, *, verifier: str | None, random_weights: bool, matmul_size: int
+    classifier: Classifier, recipe: Recipe, *, verifier: Verifier | None, random_weights: bool, matmul_size: int
 ) -> dict[str, Any]:
     """One precision's entry of the result."""
+    before = _peak_bytes()
     images, entry = synthesize(recipe, classifier)
     flops = sum(
         2 * forward_flops(classifier, stage.size[0]) * recipe.image.batch * stage.steps for stage in recipe.stages
     )  # forward, and the image's gradient; the weights' is never needed
+    if (taken := _peak_bytes()) > before:
+        entry["peak_bytes"] = taken
     peak = matmul_flops_per_second(matmul_size, recipe.precision)
-    if taken := jax.devices()[0].memory_stats():  # None on a CPU
-        entry["peak_bytes"] = taken["peak_bytes_in_use"]
     entry |= {
         "image_steps_per_second": recipe.image.batch * sum(s.steps for s in recipe.stages) / entry["seconds_of_steps"],
         "flops": flops,
@@ -209,11 +222,24 @@ def measure(
     return entry
 
 
+def _peak_bytes() -> int:
+    """The most that this process has had of the card; 0 on a CPU."""
+    taken = jax.devices()[0].memory_stats() or {}
+    return int(taken.get("peak_bytes_in_use", 0))
+
+
 def benchmark(options: argparse.Namespace) -> dict[str, Any]:
-    """The whole result, written as JSON after each precision: cards are rented by the minute."""
+    """The whole result, written as JSON after each precision: cards are rented by the minute.
+
+    Raises:
+      JinvError: a network is unknown or can't be read, or takes no images of so few pixels.
+    """
     device = jax.devices()[0]
     on_gpu = device.platform == "gpu"
+    verifier = Verifier.of(options.verifier) if options.verifier else None
     classifier = load(options.checkpoint) if options.checkpoint else random_classifier(options.model)
+    if (smallest := min(stage.size for stage in options.stages)) < classifier.min_size:
+        raise UsageError(f"--stages {smallest} px: {classifier.architecture} takes {classifier.min_size} px or more")
     result: dict[str, Any] = {
         "model": classifier.architecture,
         "weights": Path(options.checkpoint).name if options.checkpoint else "random",
@@ -228,7 +254,7 @@ def benchmark(options: argparse.Namespace) -> dict[str, Any]:
         if not on_gpu and not options.on_cpu:
             entry: dict[str, Any] | str = f"{NOT_MEASURED}: no GPU was available"
         else:
-            entry = _of_precision(precision, classifier, options)
+            entry = _of_precision(precision, classifier, verifier, options)
         result["precisions"][precision] = entry
         print(line(precision, entry), flush=True)
         if options.json:
@@ -236,7 +262,9 @@ def benchmark(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _of_precision(precision: Precision, classifier: Classifier, options: argparse.Namespace) -> dict[str, Any] | str:
+def _of_precision(
+    precision: Precision, classifier: Classifier, verifier: Verifier | None, options: argparse.Namespace
+) -> dict[str, Any] | str:
     try:
         check_precision(precision)
     except JinvError as error:
@@ -245,7 +273,7 @@ def _of_precision(precision: Precision, classifier: Classifier, options: argpars
     return measure(
         classifier,
         recipe,
-        verifier=options.verifier,
+        verifier=verifier,
         random_weights=not options.checkpoint,
         matmul_size=options.matmul_size,
     )
@@ -289,7 +317,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--stages: every stage needs at least two times --log-every {options.log_every} steps")
     if options.on_cpu:
         keep_freed_memory()
-    benchmark(options)
+    try:
+        benchmark(options)
+    except JinvError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -23,10 +23,9 @@ from rich.table import Table
 
 from benchmarks import machine
 from benchmarks.problem import Problem
-from benchmarks.refusals import refuse_amounts, refuse_places
+from benchmarks.refusals import refuse_amounts, refuse_model, refuse_places
 from benchmarks.step import MATMUL_SIZE, Worker
 from benchmarks.sweep import DEPTHS
-from jinv.errors import UsageError
 from jinv.models.registry import get_architecture
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -99,6 +98,7 @@ def cases(model: str, only: Sequence[str], quick: bool) -> Iterable[tuple[str, i
 
 def measure(case: Problem, rounds: int, seconds: float) -> dict[str, float]:
     """A case in a process of its own: medians of rounds of about `seconds`."""
+    machine.share_card()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "problem.npz"
         case.write(path)
@@ -236,12 +236,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--picture", type=Path, metavar="FILE.png")
     options = parser.parse_args(arguments)
-    try:
-        get_architecture(options.model)
-    except UsageError as error:
-        parser.error(str(error))
+    refuse_model(parser, options.model)
     refuse_amounts(parser, options, "rounds", "seconds")
-    refuse_places(parser, options, "json", "picture")
+    refuse_places(parser, options, "json")
+    refuse_places(parser, options, "picture", suffix=".png")
     load = machine.load()
     rows, left_out = grow(
         options.model, options.only, quick=options.quick, rounds=options.rounds, seconds=options.seconds

@@ -41,6 +41,9 @@ weight = 1e-4
 weight = 1e-2
 """
 
+FEW_IMAGES = 400
+"""Of the run that the long one's memory is compared with."""
+
 MEASURED = """
 import json, resource, shutil, sys
 from pathlib import Path
@@ -136,7 +139,7 @@ def measure(images: int, rounds: int) -> dict[str, Any]:
         folder = Path(name)
         write_network(folder / "net.safetensors")
         through = throughput(folder, rounds)
-        runs = [measured_run(folder, count, 50) for count in (400, images)]
+        runs = [measured_run(folder, count, 50) for count in (FEW_IMAGES, images)]
     ends = runs[1]["unit_seconds"]
     third = max(1, len(ends) // 3)
     first, last = statistics.median(ends[:third]), statistics.median(ends[-third:])
@@ -158,7 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
-    refuse_amounts(parser, asked, "images", "rounds")
+    refuse_amounts(parser, asked, "rounds")
+    refuse_amounts(parser, asked, "images", least=FEW_IMAGES + 1)
     refuse_places(parser, asked, "json")
     found = measure(asked.images, asked.rounds)
     through, (small, large) = found["throughput"], found["runs"]

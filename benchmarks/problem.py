@@ -4,7 +4,6 @@ Weights are an installed checkpoint's where there is one; elsewhere random ones 
 activations stay of order one: speed does not depend on the values, only on their being ordinary numbers.
 """
 
-import os
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,9 +36,6 @@ class Problem:
 
     def write(self, path: Path) -> dict[str, Any]:
         """Everything that an implementation needs, as .npz; returns the facts that a result reports."""
-        # JAX takes three quarters of a GPU's memory when it starts. The draws are made with it here, and the processes that
-        # are measured share the card: without this a ResNet-50 in TF32 had no room there.
-        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
         architecture = get_architecture(self.model)
         weights, origin, flops = _weights(self.model, self.size)
         random = np.random.default_rng(SEED)

@@ -58,7 +58,7 @@ def kind_of(operations: Counter[str]) -> str:
 
 
 def _short(origin: str) -> str:
-    """Without what every operation of a step begins with, and what choosing a formulation adds."""
+    """Without what every operation of a step begins with, and what a choice within it adds."""
     return re.sub(r"jit\(step\)/|cond/branch_\d+_fun/", "", origin)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.contestants import CONTESTANTS, Case, Moment, labels_of, write_network
+from benchmarks.contestants import CONTESTANTS, Case, Moment, jinv_recipe, labels_of, write_network
 from benchmarks.refusals import refuse_amounts, refuse_places
 from jinv.errors import JinvError, ModelMismatchError
 from jinv.weights.labels import class_names
@@ -191,12 +191,15 @@ def _measure(parser: argparse.ArgumentParser, options: argparse.Namespace) -> in
     if network is None or options.judge is None:
         parser.error("--network and --judge: which files?" if network is None else "--judge: which FILE.onnx?")
     refuse_amounts(parser, options, "batches", "batch", "shrink", "every")
-    refuse_places(parser, options, "json", "picture")
+    refuse_places(parser, options, "json")
+    refuse_places(parser, options, "picture", suffix=".png")
     setting = options.setting or ("imagenet" if name == "imagenet" else "cifar10_pictures")
     network = str(Path(network).resolve()) if Path(network).exists() else network
     config = str(options.config or RECIPES[name])
     case = Case(name, network, setting, config, options.batches, options.batch, options.shrink, options.every)
     try:
+        if "jinv" in options.only:
+            jinv_recipe(case)  # it is the last whose turn it is
         result = measure(case, options.judge, options.only)
     except JinvError as error:
         print(f"recognition: {error}", file=sys.stderr)

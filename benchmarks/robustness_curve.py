@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.labelled_images import CLASSES, SIZE, Labelled, read_labelled
+from benchmarks.refusals import refuse_places
 from benchmarks.robustness_figure import plot, table
 from benchmarks.robustness_records import Point, Recognition, Twin, read_record, write_record
 from jinv.errors import JinvError, ModelMismatchError, UsageError
@@ -201,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER")
     parser.add_argument("--figure", type=Path, default=FIGURE, metavar="FILE.svg")
     options = parser.parse_args(arguments)
+    refuse_places(parser, options, "figure")
     if options.count < 2 * CLASSES or options.count % CLASSES:
         parser.error(f"--count {options.count}: a multiple of {CLASSES}, at least {2 * CLASSES}")
     try:

@@ -79,6 +79,7 @@ def measure(
     case: Problem, names: Sequence[str] = IMPLEMENTATIONS, *, rounds: int = 9, seconds: float = 1.0
 ) -> dict[str, Any]:
     """Build, check, then time `rounds` interleaved rounds of about `seconds` each per implementation."""
+    machine.share_card()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "problem.npz"
         facts = case.write(path)

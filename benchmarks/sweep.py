@@ -87,7 +87,7 @@ def markdown(results: Sequence[dict[str, Any]], *, gpu: bool) -> str:
         row = [result["model"], result["batch"], result["size"], result["precision"], *cells, fraction, *compared]
         lines.append("| " + " | ".join(map(str, [*row, result["load"][0]])) + " |")
     if not gpu:
-        lines += ["", "On a GPU (TF32, bf16, 84 ResNet-50 images): not measured, none was available."]
+        lines += ["", "On a GPU (TF32, bf16, 84 ResNet-50 images): not measured on this machine."]
     return "\n".join(lines) + "\n"
 
 

@@ -159,7 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--json", type=Path, metavar="FILE")
     asked = parser.parse_args(arguments)
-    refuse_amounts(parser, asked, "settings", "images", "steps", "rounds")
+    refuse_amounts(parser, asked, "images", "steps", "rounds")
+    refuse_amounts(parser, asked, "settings", least=2)
     refuse_places(parser, asked, "json")
     result: dict[str, Any] = {
         "network": asked.network.stem, "settings": asked.settings, "images": asked.images, "steps": asked.steps,

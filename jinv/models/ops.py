@@ -1,10 +1,11 @@
 """The convolutions and moments that inversion spends its time in: pure functions, NHWC images, HWIO kernels.
 
-What runs on which platform is decided in one place, `_by_platform`, when a program is lowered, or traced where there is a CPU alone: a CPU program uses sums
-of shifted products for depthwise convolutions (XLA:CPU's own are 10-100 times slower), sums of taps for small kernels over
-pictures, dense convolutions for grouped ones, matrix products for 1x1 ones and for strided ones' gradients, Winograd's algorithm for 3x3 ones whose kernels
-are frozen, and variances in one pass where rounding allows; a CUDA program the same sums for depthwise convolutions (as fast
-as cuDNN's quickest, which a deterministic program does not search for); every other program the library's.
+What runs on which platform is decided in one place, `_by_platform`, when a program is lowered, or, where JAX's default is a
+CPU, when it is traced. A CPU program uses sums of shifted products for depthwise convolutions (XLA:CPU's own are 10-100 times
+slower), sums of taps for small kernels over pictures, dense convolutions for grouped ones, matrix products for 1x1 ones and
+for strided ones' gradients, Winograd's algorithm for 3x3 ones whose kernels are frozen, and variances in one pass where
+rounding allows; a CUDA program the same sums for depthwise convolutions (as fast as cuDNN's quickest, which a deterministic
+program does not search for); every other program the library's.
 """
 
 from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ def _by_platform(
 ) -> Result:
     """The one place where a formulation is chosen: at lowering, so that a check on a GPU machine's CPU is fast too.
 
-    Where there is a CPU alone the others' are not even traced; `jit` is for JAX to keep this one's trace, as a switch would.
+    Where JAX's default is a CPU the others' are not even traced; `jit` is for JAX to keep this one's trace, as a switch would.
     """
     if _FOR_SHAPES.get():
         return default(*args)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import step, sweep
+from benchmarks import growth, step, sweep
 from benchmarks.problem import NUM_DRAWS, Problem, read
 from benchmarks.worker import make
 
@@ -54,12 +54,25 @@ def test_draws_are_shifts_within_the_limit_and_flips_of_both_kinds(written):
     assert "conv1.weight" in weights
 
 
-def test_a_card_is_left_to_those_that_are_measured(tmp_path, monkeypatch):
-    name, seen = "XLA_PYTHON_CLIENT_PREALLOCATE", []
-    monkeypatch.setenv(name, "true")
-    monkeypatch.setattr(Problem, "_draws", lambda self: seen.append(os.environ[name]) or {})
-    CASE.write(tmp_path / "problem.npz")
-    assert seen == ["false"]
+class Drawn(Exception):
+    """Carries what is known when a problem is drawn."""
+
+
+@pytest.mark.parametrize("measure", [lambda: step.measure(CASE), lambda: growth.measure(CASE, 1, 1.0)])
+@pytest.mark.parametrize(("own", "expected"), [(None, "false"), ("true", "true")])
+def test_a_card_is_left_to_those_that_are_measured(measure, own, expected, monkeypatch):
+    name = "XLA_PYTHON_CLIENT_PREALLOCATE"
+    monkeypatch.setenv(name, own or "")
+    if own is None:
+        monkeypatch.delenv(name)
+
+    def write(case, path):
+        raise Drawn(os.environ.get(name))
+
+    monkeypatch.setattr(Problem, "write", write)
+    with pytest.raises(Drawn) as drawn:
+        measure()
+    assert drawn.value.args == (expected,)
 
 
 def test_flops_are_those_of_the_published_network():

@@ -42,8 +42,34 @@ def test_flops_are_those_that_torch_counts():
         assert gpu.forward_flops(gpu.random_classifier(name), size) == _weights(name, size)[2]
 
 
-def test_contradictory_arguments_are_refused(capsys):
-    for arguments in ([*SMALL, "--verifier", "efficientnet_lite1"], ["--stages", "8:99"]):
-        with pytest.raises(SystemExit):
-            gpu.main(arguments)
-    assert "two times --log-every" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([*SMALL, "--verifier", "efficientnet_lite1"], "--verifier: random weights have no accuracy"),
+        (["--stages", "8:99"], "two times --log-every"),
+        (["--model", "resnet51"], "resnet51"),
+        (["--model", "resnet50", "--stages", "8:100"], "--stages 8 px: resnet50 takes 32 px or more"),
+        (["--checkpoint", "/nowhere.safetensors"], "/nowhere.safetensors"),
+        (["--checkpoint", "cifar10_resnet20", "--verifier", "/nowhere.safetensors"], "/nowhere.safetensors"),
+    ],
+)
+def test_what_could_not_be_measured_is_refused_before_the_card_is_paid_for(arguments, words, capsys, monkeypatch):
+    monkeypatch.setattr(gpu, "synthesize", lambda *_: pytest.fail("it was begun"))
+    with pytest.raises(SystemExit) as ended:
+        gpu.main([*arguments, "--on-cpu"])
+    assert ended.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_a_peak_is_told_where_it_is_the_precisions_own(monkeypatch):
+    """A card knows the most that the process ever had of it."""
+    peaks = iter([0, 5, 5, 5, 5, 9])
+    monkeypatch.setattr(gpu, "_peak_bytes", lambda: next(peaks))
+    monkeypatch.setattr(gpu, "synthesize", lambda *_: (None, {"seconds_of_steps": 1.0}))
+    monkeypatch.setattr(gpu, "matmul_flops_per_second", lambda *_: 1.0)
+    monkeypatch.setattr(gpu, "forward_flops", lambda *_: 1)
+    recipe = gpu.make_recipe(2, [gpu.StageArgument(8, 2)], "float32", 1)
+
+    def measured():
+        return gpu.measure(None, recipe, verifier=None, random_weights=True, matmul_size=8)
+
+    assert [measured().get("peak_bytes") for _ in range(3)] == [5, None, 9]

@@ -7,7 +7,12 @@ import pytest
 WRITERS = [
     "devices", "formulations", "gpu", "growth", "long_run", "recognition", "startup", "step", "sweep_members", "vmapped", "whole_run",
 ]  # fmt: skip
-NEEDED = {"recognition": ["imagenet", "--judge", "a.onnx"], "sweep_members": ["a.safetensors"]}
+PLACES = ("--twins", "--stranger", "--sibling", "--reference", "--real", "--out")
+NEEDED = {
+    "recognition": ["imagenet", "--judge", "a.onnx"],
+    "sweep_members": ["a.safetensors"],
+    "robustness_curve": [word for option in PLACES for word in (option, "a")],
+}
 
 
 def refused(name, arguments, capsys) -> str:
@@ -32,4 +37,41 @@ def test_a_result_that_could_not_be_written_is_refused(name, capsys):
     ],
 )  # fmt: skip
 def test_an_amount_of_nothing_is_refused(name, option, capsys):
-    assert f"{option} 0: above 0" in refused(name, [option, "0"], capsys).replace("0.0", "0")
+    assert f"{option} 0: " in refused(name, [option, "0"], capsys).replace("0.0", "0")
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1"])
+@pytest.mark.parametrize("name", ["step", "growth", "sweep"])
+def test_no_time_at_all_is_refused(name, seconds, capsys):
+    assert f"--seconds {float(seconds)}: above 0" in refused(name, ["--seconds", seconds], capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("devices", ["--steps", "1"], "--steps 1: 2 or more"),
+        ("devices", ["--model", "resnet21"], "resnet21"),
+        ("sweep_members", ["--settings", "1"], "--settings 1: 2 or more"),
+        ("long_run", ["--images", "400"], "--images 400: 401 or more"),
+        ("growth", ["--model", "resnet21"], "resnet21"),
+        ("growth", ["--picture", "growth.pgn"], "--picture growth.pgn: FILE.png"),
+        ("robustness_curve", ["--figure", "/nowhere/x.svg"], "--figure /nowhere/x.svg: no folder /nowhere"),
+    ],
+)
+def test_what_would_end_after_minutes_is_refused_before(name, arguments, words, capsys):
+    assert words in refused(name, arguments, capsys)
+
+
+def test_a_folder_is_no_place_for_a_result(tmp_path, capsys):
+    assert f"--json {tmp_path}: a folder" in refused("step", ["--json", str(tmp_path)], capsys)
+
+
+@pytest.mark.parametrize("text", ["stages = 3", 'model = "x"\n[image]\nlabels = [0]\nbatch = 2\nbacth = 3', None])
+def test_a_recipe_that_cannot_be_read_is_refused_before_the_others_run(text, tmp_path, monkeypatch, capsys):
+    recognition = import_module("benchmarks.recognition")
+    monkeypatch.setattr(recognition, "measure", lambda *_: pytest.fail("it was begun"))
+    config = tmp_path / "a.toml"
+    if text is not None:
+        config.write_text(text)
+    assert recognition.main([*NEEDED["recognition"], "--config", str(config)]) != 0
+    assert "a.toml" in capsys.readouterr().err

@@ -80,16 +80,16 @@ class Run(NamedTuple):
 
 
 @contextmanager
-def on_a_gpu() -> Iterator[None]:
+def where_the_default_is(backend: str) -> Iterator[None]:
     """It decides of four things only: whether kernels are derived for the CPU, what is traced, steps scanned, and memory checked."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "default_backend", lambda: "gpu")
+        patch.setattr(jax, "default_backend", lambda: backend)
         yield
 
 
 @cache
-def called(name: str) -> Run:
-    with on_a_gpu():
+def called(name: str, default: str = "gpu") -> Run:
+    with where_the_default_is(default):
         experiment = EXPERIMENTS[name]()
         with experiment.precision():
             batch = experiment.batch(0)
@@ -104,7 +104,7 @@ def called(name: str) -> Run:
                 next(snapshots)
 
     def alone() -> jax.stages.Traced:
-        with on_a_gpu():
+        with where_the_default_is(default):
             return program.step.trace(state, inputs)
 
     return Run(call.value.args[0], alone, len(jax.tree.leaves(state)))
@@ -115,8 +115,8 @@ def _call(function, *arguments):
 
 
 @cache
-def lowered(name: str, platform: str) -> Module:
-    return Module(called(name).first, platform)
+def lowered(name: str, platform: str, default: str = "gpu") -> Module:
+    return Module(called(name, default).first, platform)
 
 
 every_program = pytest.mark.parametrize("name", EXPERIMENTS)
@@ -181,9 +181,10 @@ def test_nothing_of_the_cpus_formulations_is_there(platform):
     assert plain.counts["dot_general"] == 2
 
 
-def test_the_same_program_for_a_cpu_has_other_formulations():
+@pytest.mark.parametrize("default", ["gpu", "cpu"])
+def test_the_same_program_for_a_cpu_has_other_formulations(default):
     """What the tests above would see: no depthwise convolution, dots for 1x1 ones, a choice in every variance."""
-    module = lowered("lite0_bf16", "cpu")
+    module = lowered("lite0_bf16", "cpu", default)
     # The stem is left, forward; its gradient is products.
     assert kinds(module) == {(1, 2, 1): 1}
     assert module.counts["dot_general"] > 60

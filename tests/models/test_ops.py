@@ -83,40 +83,35 @@ def assert_same_conv(x, kernel, groups):
         np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-12, atol=1e-12)
 
 
-@pytest.fixture
-def beside_a_gpu(monkeypatch):
-    """Where there is one, a trace has every platform's formulations."""
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+def convolutions(function, arrays, platform, monkeypatch, default):
+    """How many a program of the function's value and gradients has, traced where JAX's default is that."""
+    monkeypatch.setattr(jax, "default_backend", lambda: default)
+    traced = jax.jit(jax.value_and_grad(lambda *arrays: jnp.square(function(*arrays)).sum())).trace(*arrays)
+    return traced.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.convolution")
 
 
 @pytest.mark.parametrize(("groups", "on_cpu", "on_cuda"), [(64, 0, 0), (16, 4, 2)])
-def test_which_grouped_convs_are_the_librarys_own(groups, on_cpu, on_cuda, beside_a_gpu):
+def test_which_grouped_convs_are_the_librarys_own(groups, on_cpu, on_cuda, monkeypatch):
     """64 groups of 64 channels are depthwise: no convolution at all, on a GPU neither; 16 groups become 2 dense ones each way."""
     x, kernel = jnp.zeros((1, 8, 8, 64), jnp.float32), jnp.zeros((3, 3, 64 // groups, 64), jnp.float32)
 
     def forward(x, kernel):
         return ops.depthwise_conv(x, kernel) if groups == 64 else ops.conv(x, kernel, groups=groups)
 
-    gradient = jax.jit(jax.value_and_grad(lambda x, kernel: jnp.square(forward(x, kernel)).sum()))
-
-    def count(platform: str) -> int:
-        text = gradient.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
-        return text.count("stablehlo.convolution")
-
-    assert (count("cpu"), count("cuda"), count("tpu")) == (on_cpu, on_cuda, 2)
+    for platform, default, count in (("cpu", "cpu", on_cpu), ("cpu", "gpu", on_cpu), ("cuda", "gpu", on_cuda), ("tpu", "gpu", 2)):  # fmt: skip
+        assert convolutions(forward, (x, kernel), platform, monkeypatch, default) == count
 
 
 @pytest.mark.parametrize(("stride", "features", "on_cpu"), [(1, 4, 1), (1, 16, 0), (1, 64, 1), (2, 32, 0), (2, 64, 1)])
-def test_stems_are_the_librarys_own_off_the_cpu(stride, features, on_cpu, beside_a_gpu):
+def test_stems_are_the_librarys_own_off_the_cpu(stride, features, on_cpu, monkeypatch):
     """Of the convolution and the image's gradient those that are convolutions; a strided one's gradient is products."""
     x, kernel = jnp.zeros((1, 8, 8, 3), jnp.float32), jnp.zeros((3, 3, 3, features), jnp.float32)
 
-    def total(x, kernel):
-        return jnp.square(ops.conv(x, kernel, stride=stride, padding=ops.symmetric(1))).sum()
+    def forward(x, kernel):
+        return ops.conv(x, kernel, stride=stride, padding=ops.symmetric(1))
 
-    traced = jax.jit(jax.value_and_grad(total)).trace(x, kernel)
-    for platform, count in (("cpu", on_cpu), ("cuda", 2), ("tpu", 2)):
-        assert traced.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.convolution") == count
+    for platform, default, count in (("cpu", "cpu", on_cpu), ("cpu", "gpu", on_cpu), ("cuda", "gpu", 2), ("tpu", "gpu", 2)):  # fmt: skip
+        assert convolutions(forward, (x, kernel), platform, monkeypatch, default) == count
 
 
 def test_depthwise_conv_vmaps_over_kernels_and_images():

@@ -135,6 +135,7 @@ def throughput(folder: Path, rounds: int) -> dict[str, Any]:
 
 def measure(images: int, rounds: int) -> dict[str, Any]:
     """Everything."""
+    machine.share_card()
     with tempfile.TemporaryDirectory(prefix="jinv-long-") as name:
         folder = Path(name)
         write_network(folder / "net.safetensors")

@@ -56,7 +56,7 @@ def has_gpu() -> bool:
 def share_card() -> None:
     """For this process, if it has not used JAX yet, and those that it starts: JAX would take three quarters of a GPU's memory.
 
-    Who measures draws the problem with JAX beside its workers: without this a ResNet-50 in TF32 had no room on the card.
+    Who measures uses JAX beside those that are measured: without this a ResNet-50 in TF32 had no room on the card.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 

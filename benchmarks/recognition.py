@@ -111,6 +111,7 @@ def measure(case: Case, judge_file: Path, names: Sequence[str]) -> dict[str, Any
     from jinv.judge.judge import judge
     from jinv.judge.onnx_judge import load_onnx
 
+    machine.share_card()
     stranger = load_onnx(judge_file, {judge_file.stem: JUDGES[case.name]})
     load, curves = machine.load(), {}
     with tempfile.TemporaryDirectory(prefix="jinv-recognition-") as made:

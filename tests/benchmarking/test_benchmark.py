@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import growth, step, sweep
+from benchmarks import growth, long_run, recognition, step, sweep
+from benchmarks.contestants import Case
 from benchmarks.problem import NUM_DRAWS, Problem, read
 from benchmarks.worker import make
 
@@ -54,25 +55,37 @@ def test_draws_are_shifts_within_the_limit_and_flips_of_both_kinds(written):
     assert "conv1.weight" in weights
 
 
-class Drawn(Exception):
-    """Carries what is known when a problem is drawn."""
+class Used(Exception):
+    """Carries what is known where the process that measures first uses JAX."""
 
 
-@pytest.mark.parametrize("measure", [lambda: step.measure(CASE), lambda: growth.measure(CASE, 1, 1.0)])
+RACE = Case("imagenet", "efficientnet_lite0", "imagenet", "a.toml")
+
+
+@pytest.mark.parametrize(
+    ("measure", "first_use"),
+    [
+        (lambda: step.measure(CASE), "benchmarks.problem.Problem.write"),
+        (lambda: growth.measure(CASE, 1, 1.0), "benchmarks.problem.Problem.write"),
+        (lambda: recognition.measure(RACE, Path("a.onnx"), ["jinv"]), "benchmarks.recognition.write_network"),
+        (lambda: long_run.measure(500, 1), "benchmarks.long_run.write_network"),
+    ],
+)
 @pytest.mark.parametrize(("own", "expected"), [(None, "false"), ("true", "true")])
-def test_a_card_is_left_to_those_that_are_measured(measure, own, expected, monkeypatch):
+def test_a_card_is_left_to_those_that_are_measured(measure, first_use, own, expected, monkeypatch):
     name = "XLA_PYTHON_CLIENT_PREALLOCATE"
-    monkeypatch.setenv(name, own or "")
+    monkeypatch.setenv(name, own or "")  # so that it is as before afterwards
     if own is None:
         monkeypatch.delenv(name)
 
-    def write(case, path):
-        raise Drawn(os.environ.get(name))
+    def use(*_):
+        raise Used(os.environ.get(name))
 
-    monkeypatch.setattr(Problem, "write", write)
-    with pytest.raises(Drawn) as drawn:
+    monkeypatch.setattr(first_use, use)
+    monkeypatch.setattr("jinv.judge.onnx_judge.load_onnx", lambda *_: None)
+    with pytest.raises(Used) as used:
         measure()
-    assert drawn.value.args == (expected,)
+    assert used.value.args == (expected,)
 
 
 def test_flops_are_those_of_the_published_network():

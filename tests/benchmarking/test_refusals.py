@@ -32,12 +32,12 @@ def test_a_result_that_could_not_be_written_is_refused(name, capsys):
     ("name", "option"),
     [
         ("devices", "--devices"), ("formulations", "--rounds"), ("gpu", "--log-every"), ("gpu", "--batch"), ("growth", "--seconds"),
-        ("long_run", "--images"), ("profile", "--steps"), ("recognition", "--every"), ("step", "--rounds"), ("sweep", "--rounds"),
-        ("sweep_members", "--settings"), ("vmapped", "--runs"), ("whole_run", "--count"),
+        ("long_run", "--rounds"), ("profile", "--steps"), ("recognition", "--every"), ("step", "--rounds"), ("sweep", "--rounds"),
+        ("sweep_members", "--images"), ("vmapped", "--runs"), ("whole_run", "--count"),
     ],
 )  # fmt: skip
 def test_an_amount_of_nothing_is_refused(name, option, capsys):
-    assert f"{option} 0: " in refused(name, [option, "0"], capsys).replace("0.0", "0")
+    assert f"{option} 0: above 0" in refused(name, [option, "0"], capsys).replace("0.0", "0")
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-1"])
@@ -52,7 +52,9 @@ def test_no_time_at_all_is_refused(name, seconds, capsys):
         ("devices", ["--steps", "1"], "--steps 1: 2 or more"),
         ("devices", ["--model", "resnet21"], "resnet21"),
         ("sweep_members", ["--settings", "1"], "--settings 1: 2 or more"),
+        ("sweep_members", ["--settings", "0"], "--settings 0: 2 or more"),
         ("long_run", ["--images", "400"], "--images 400: 401 or more"),
+        ("long_run", ["--images", "0"], "--images 0: 401 or more"),
         ("growth", ["--model", "resnet21"], "resnet21"),
         ("growth", ["--picture", "growth.pgn"], "--picture growth.pgn: FILE.png"),
         ("robustness_curve", ["--figure", "/nowhere/x.svg"], "--figure /nowhere/x.svg: no folder /nowhere"),
